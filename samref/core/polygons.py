@@ -1,0 +1,213 @@
+"""Masks as polygons with holes, and back.
+
+Vertices lie *between* pixels (``(0, 0)`` is the top left corner of the first pixel), so that a polygon traced without
+tolerance covers exactly the pixels of its mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samref.core.geometry import ImageSize
+from samref.core.masks import Mask
+
+__all__ = ["PolygonWithHoles", "Ring", "mask_to_polygons", "polygons_to_mask", "ring_area"]
+
+Ring: TypeAlias = tuple[tuple[float, float], ...]
+"""Corners (x, y) of a closed outline, image frame; the last one is joined to the first."""
+
+_BAND_PIXELS = 4_000_000
+"""Pixels filled at a time: a polygon over a huge picture must not need a huge table."""
+
+_Lattice: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PolygonWithHoles:
+    """One part of an object.
+
+    Attributes:
+        outer: its outline, clockwise on the screen (positive :func:`ring_area`).
+        holes: outlines of what is missing inside, counter-clockwise.
+    """
+
+    outer: Ring
+    holes: tuple[Ring, ...] = ()
+
+
+def ring_area(ring: Sequence[tuple[float, float]]) -> float:
+    """Signed area; positive where the ring runs clockwise on the screen (y down)."""
+    corners = np.asarray(ring, dtype=np.float64)
+    x, y = corners[:, 0], corners[:, 1]
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+
+
+def mask_to_polygons(mask: Mask, tolerance: float = 0.0, min_area: float = 0.0) -> list[PolygonWithHoles]:
+    """The parts of ``mask``, from the top down; pixels that touch at a corner only are different parts.
+
+    No ring touches itself. With ``tolerance`` 0 :func:`polygons_to_mask` gives the same mask back.
+
+    Args:
+        mask: bool (H, W).
+        tolerance: how far, in pixels, a simplified outline may lie from the true one (Douglas-Peucker). A hole that
+            shrinks to a line is closed; a part that would is left as it is, so that tolerance never loses a part.
+        min_area: parts and holes of fewer pixels are left out.
+    """
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    outers: dict[int, _Lattice] = {}
+    holes: dict[int, list[_Lattice]] = {part: [] for part in range(1, count)}
+    for ring, part in _trace(mask, np.asarray(labels)):
+        if _area(ring) > 0:
+            outers[part] = ring
+        elif -_area(ring) >= min_area:
+            holes[part].append(ring)
+    pixels = np.bincount(np.asarray(labels).ravel(), minlength=count)
+    polygons = []
+    for part in range(1, count):
+        if pixels[part] < min_area:
+            continue
+        outer = _simplify(outers[part], tolerance)
+        if outer is None:
+            outer = outers[part]
+        kept = [_simplify(hole, tolerance) for hole in holes[part]]
+        polygons.append(PolygonWithHoles(_to_ring(outer), tuple(_to_ring(hole) for hole in kept if hole is not None)))
+    return polygons
+
+
+def polygons_to_mask(polygons: Sequence[PolygonWithHoles], size: ImageSize) -> Mask:
+    """Pixels whose middle lies inside any of ``polygons`` (even-odd rule within one), clipped to ``size``."""
+    mask: Mask = np.zeros((size.height, size.width), dtype=np.bool_)
+    for polygon in polygons:
+        _fill([ring for ring in (polygon.outer, *polygon.holes) if len(ring) >= 3], mask)
+    return mask
+
+
+# ------------------------------------------------------------------------------------------------ mask to polygons
+#
+# The outline of a set of pixels is made of horizontal and vertical sides between lattice points. Sorted along each
+# lattice row, corners pair up as ends of horizontal sides; along each lattice column, as ends of vertical sides.
+# Following horizontal and vertical partners in turn walks round each ring: no pixel is visited, only corners.
+
+
+def _trace(mask: Mask, labels: NDArray[np.int32]) -> list[tuple[_Lattice, int]]:
+    """Closed rings of corners (x, y), object on the right hand, each with the part it belongs to."""
+    padded = np.pad(mask, 1)
+    top_left, top_right = padded[:-1, :-1], padded[:-1, 1:]
+    low_left, low_right = padded[1:, :-1], padded[1:, 1:]
+    saddle = (top_left == low_right) & (top_right == low_left) & (top_left != top_right)
+    corner = (top_left ^ top_right ^ low_left ^ low_right) | saddle
+
+    y, x = np.nonzero(corner)
+    # Two diagonal pixels meet at a saddle: it is two corners, each belonging to the one of its two object pixels.
+    y, x = np.repeat(y, 1 + saddle[y, x]), np.repeat(x, 1 + saddle[y, x])
+    at_saddle = saddle[y, x]
+    second = np.zeros(len(y), dtype=np.bool_)
+    second[1:] = at_saddle[1:] & (y[1:] == y[:-1]) & (x[1:] == x[:-1])
+
+    # In reading order corners 2k and 2k + 1 are the ends of a side; the first at a saddle ends the side from the left.
+    left_end = np.arange(0, len(y), 2)
+    beside = np.arange(len(y)) ^ 1
+    # That first corner also ends the side from above if its own object pixel is the upper left one.
+    ends_below = np.where(top_left[y, x], second, ~second)
+    columns = np.lexsort((ends_below, y, x))
+    below = np.empty(len(y), dtype=np.int64)
+    below[columns[0::2]], below[columns[1::2]] = columns[1::2], columns[0::2]
+
+    # A horizontal side is walked to the right when the object lies below it (on the right hand), else to the left.
+    heads_right = low_right[y[left_end], x[left_end]]
+    starts = left_end + ~heads_right
+    side_part = np.pad(labels, 1)[y[left_end] + heads_right, x[left_end] + 1]
+    return _walk(np.stack([x, y], axis=1), at_saddle, beside, below, starts, side_part)
+
+
+def _walk(
+    points: _Lattice,
+    at_saddle: NDArray[np.bool_],
+    beside: NDArray[np.int64],
+    below: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    side_part: NDArray[np.int32],
+) -> list[tuple[_Lattice, int]]:
+    rings: list[tuple[_Lattice, int]] = []
+    across, along, crossing = beside.tolist(), below.tolist(), at_saddle.tolist()
+    visited = bytearray(len(points))
+    for start, part in zip(starts.tolist(), side_part.tolist(), strict=True):
+        if visited[start]:
+            continue
+        path: list[int] = []
+        open_saddles: dict[tuple[int, int], int] = {}  # saddles on the path, and where
+        corner = start
+        while not visited[corner]:
+            for step in (corner, across[corner]):
+                visited[step] = 1
+                if crossing[step]:
+                    place = (int(points[step, 0]), int(points[step, 1]))
+                    if place in open_saddles:  # the ring touches itself here: cut the loop off
+                        since = open_saddles[place]
+                        loop, path = path[since:], path[:since]
+                        rings.append((points[loop], part))
+                        open_saddles = {spot: index for spot, index in open_saddles.items() if index < since}
+                    open_saddles[place] = len(path)
+                path.append(step)
+            corner = along[path[-1]]
+        rings.append((points[path], part))
+    return rings
+
+
+def _area(ring: _Lattice) -> float:
+    x, y = ring[:, 0], ring[:, 1]
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2
+
+
+def _simplify(ring: _Lattice, tolerance: float) -> _Lattice | None:
+    """A ring with fewer corners, or None where nothing with an area is left."""
+    if tolerance <= 0:
+        return ring
+    simple = np.asarray(cv2.approxPolyDP(ring.astype(np.int32), tolerance, closed=True))[:, 0].astype(np.int64)
+    if len(simple) < 3 or _area(simple) * _area(ring) <= 0:
+        return None
+    return simple
+
+
+def _to_ring(corners: _Lattice) -> Ring:
+    return tuple((float(x), float(y)) for x, y in corners.tolist())
+
+
+# ------------------------------------------------------------------------------------------------ polygons to mask
+
+
+def _fill(rings: Sequence[Ring], mask: Mask) -> None:
+    """Set the pixels inside ``rings``: every side flips, in each pixel row it crosses, all pixels right of it."""
+    if not rings:
+        return
+    corners = [np.asarray(ring, dtype=np.float64) for ring in rings]
+    heads = np.concatenate(corners)
+    tails = np.concatenate([np.roll(ring, -1, axis=0) for ring in corners])
+    downwards = (heads[:, 1] <= tails[:, 1])[:, None]
+    upper, lower = np.where(downwards, heads, tails), np.where(downwards, tails, heads)
+    height, width = mask.shape
+    # Pixel row r is crossed when its middle r + 0.5 lies in [upper y, lower y).
+    first = np.ceil(upper[:, 1] - 0.5).clip(0, height).astype(np.int64)
+    last = np.ceil(lower[:, 1] - 0.5).clip(0, height).astype(np.int64)
+    left = int(np.floor(heads[:, 0].min()).clip(0, width))
+    right = int(np.ceil(heads[:, 0].max()).clip(0, width))
+    stride = right - left + 1
+    band = max(1, _BAND_PIXELS // stride)
+    for top in range(int(first.min()), int(last.max()), band):
+        bottom = min(top + band, int(last.max()))
+        start, stop = first.clip(top, bottom), last.clip(top, bottom)
+        crossings = stop - start
+        side = np.repeat(np.arange(len(start)), crossings)
+        row = np.arange(len(side)) - np.repeat(np.cumsum(crossings) - crossings, crossings) + start[side]
+        slope = (lower[side, 0] - upper[side, 0]) / (lower[side, 1] - upper[side, 1])
+        x = upper[side, 0] + (row + 0.5 - upper[side, 1]) * slope
+        column = np.ceil(x - 0.5).clip(left, right).astype(np.int64)
+        flips = np.bincount((row - top) * stride + column - left, minlength=(bottom - top) * stride)
+        parity = np.cumsum(flips.reshape(bottom - top, stride) & 1, axis=1, dtype=np.uint8)  # wraps: only odd counts
+        mask[top:bottom, left:right] |= (parity[:, :-1] & 1).astype(np.bool_)
