@@ -1,0 +1,198 @@
+"""Our own HTTP routes beside Gradio's: pictures in and out, labels in and out, modules. Gradio's login does not cover
+them, so each one checks the workspace's token itself. See ``docs/protocol.md``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from samref.core.images import decode_image
+from samref.errors import ImageError, SamrefError
+from samref.web.answers import UNEXPECTED, error_code
+from samref.web.examples import Examples
+from samref.web.pictures import DisplayCopies
+from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces
+
+__all__ = ["FILE_NAME_HEADER", "TOKEN_HEADER", "build_routes"]
+
+TOKEN_HEADER = "X-Samref-Token"  # noqa: S105 - the name of a header
+FILE_NAME_HEADER = "X-Samref-Filename"
+
+DECODERS = 2
+"""Uploads decoded at the same time; each may take a few hundred megabytes."""
+
+SECURE = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+PRIVATE = {**SECURE, "Cache-Control": "no-store"}
+
+_log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class TooLargeError(ImageError):
+    """More bytes than may be uploaded."""
+
+
+class _Modules(StaticFiles):
+    """Modules and style sheet; the browser asks each time whether its copy is still right."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update({"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+        return response
+
+
+class _Routes:
+    """The endpoints and what they share."""
+
+    def __init__(self, workspaces: Workspaces, examples: Examples, upload_bytes: int, pixels: int) -> None:
+        self._workspaces = workspaces
+        self._examples = examples
+        self._upload_bytes = upload_bytes
+        self._pixels = pixels
+        self._copies = DisplayCopies()
+        self._decoders = asyncio.Semaphore(DECODERS)
+
+    async def upload(self, request: Request) -> Response:
+        workspace = await self._workspace(request)
+        name = _file_name(request.headers.get(FILE_NAME_HEADER, ""))
+        data = await _body(request, self._upload_bytes)
+        async with self._decoders:
+            entry = await asyncio.to_thread(workspace.add_image, data, name)
+        return _json(entry.to_wire())
+
+    async def picture(self, request: Request) -> Response:
+        workspace = await self._workspace(request)
+        digest = request.path_params["digest"]
+        await asyncio.to_thread(workspace.image, digest)  # refused unless this workspace holds it
+        return await self._jpeg(digest, request, lambda: workspace.decode(digest), PRIVATE)
+
+    async def example(self, request: Request) -> Response:
+        example = self._examples.get(request.path_params["name"])
+        headers = {**SECURE, "Cache-Control": "public, max-age=3600"}
+        key = f"example:{example.name}"
+        return await self._jpeg(
+            key, request, lambda: decode_image(example.path.read_bytes(), max_pixels=self._pixels), headers
+        )
+
+    async def _jpeg(self, key: str, request: Request, decode: Callable[[], Any], headers: dict[str, str]) -> Response:
+        thumbnail = request.query_params.get("thumb") == "1"
+        async with self._decoders:
+            data = await asyncio.to_thread(self._copies.get, key, thumbnail, decode)
+        return Response(data, media_type="image/jpeg", headers=headers)
+
+    async def export(self, request: Request) -> Response:
+        workspace = await self._workspace(request)
+        kind, digest = request.query_params.get("format", ""), request.query_params.get("image")
+        exported = await asyncio.to_thread(workspace.export, kind, digest)
+        disposition = f"attachment; filename*=UTF-8''{quote(exported.file_name, safe='')}"
+        headers = {**PRIVATE, "Content-Disposition": disposition}
+        return Response(exported.data, media_type=exported.media_type, headers=headers)
+
+    async def import_labels(self, request: Request) -> Response:
+        workspace = await self._workspace(request)
+        data = await _body(request, self._upload_bytes)
+        annotations, images = await asyncio.to_thread(workspace.import_coco, data)
+        message = f"{_counted(annotations, 'object')} in {_counted(images, 'picture')} imported."
+        return _json({"annotations": annotations, "images": images, "message": message})
+
+    async def _workspace(self, request: Request) -> Workspace:
+        return await asyncio.to_thread(self._workspaces.find, request.headers.get(TOKEN_HEADER))
+
+
+def build_routes(
+    workspaces: Workspaces, examples: Examples, static: Path, *, version: str, upload_bytes: int, pixels: int
+) -> list[BaseRoute]:
+    """Routes to be given to the web server.
+
+    Args:
+        workspaces: who may see what.
+        examples: the bundled pictures; anybody may see them.
+        static: folder of the ES modules and the style sheet.
+        version: part of the modules' address.
+        upload_bytes: largest body of a request.
+        pixels: largest picture.
+    """
+    routes = _Routes(workspaces, examples, upload_bytes, pixels)
+    return [
+        Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
+        Route("/samref/images/{digest}", _guarded(routes.picture), methods=["GET"]),
+        Route("/samref/examples/{name}", _guarded(routes.example), methods=["GET"]),
+        Route("/samref/export", _guarded(routes.export), methods=["GET"]),
+        Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),
+        Mount(f"/samref/static/{version}", app=_Modules(directory=static)),
+    ]
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with failures as JSON: what a person can repair as its sentence, anything else logged as a bug."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except SamrefError as error:
+            return _json({"error": {"code": error_code(error), "message": str(error)}}, status=_status(error))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception:  # the last line of defence: logged, never swallowed
+            _log.exception("%s %s failed", request.method, request.url.path)
+            return _json({"error": {"code": "internal", "message": UNEXPECTED}}, status=500)
+
+    return guarded
+
+
+def _status(error: SamrefError) -> int:
+    if isinstance(error, UnknownWorkspaceError):
+        return 401
+    if isinstance(error, TooLargeError):
+        return 413
+    return {"storage": 507, "busy": 503}.get(error_code(error), 422)
+
+
+def _json(content: dict[str, Any], *, status: int = 200) -> Response:
+    return JSONResponse(content, status_code=status, headers=PRIVATE)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The whole body, refused as soon as it is known to be too long."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    parts, length = [], 0
+    async for part in request.stream():
+        length += len(part)
+        if length > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"The file is larger than {limit / 2**20:.0f} MiB, the most this server takes.")
+
+
+def _file_name(header: str) -> str:
+    """The file name a browser sent, only ever shown or written into exports, never used as a path."""
+    name = unquote(header).replace("\\", "/").rpartition("/")[2]
+    name = "".join(character for character in name if character.isprintable()).strip()
+    return name[:200] or "picture"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+

@@ -1,0 +1,37 @@
+"""Settings from the command line, the environment and defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from samref.settings import Settings, SettingsError
+
+
+def test_only_this_machine_can_connect_unless_told_otherwise() -> None:
+    assert Settings.from_environment({}).host == "127.0.0.1"
+
+
+def test_the_environment_sets_and_the_command_line_wins() -> None:
+    environment = {"SAMREF_PORT": "9000", "SAMREF_MODEL": "sam-vit-b", "SAMREF_DATA_FOLDER": "/tmp/labels"}
+    settings = Settings.from_environment(environment, model="tiny-random", host=None)
+    assert (settings.port, settings.model, settings.data_folder) == (9000, "tiny-random", Path("/tmp/labels"))
+    assert settings.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PORT", "web", "whole number"),
+        ("PORT", "70000", "70000"),
+        ("SESSION_IDLE_S", "soon", "a number"),
+        ("SESSION_IDLE_S", "nan", "above zero"),
+        ("PIXELS", "0", "above zero"),
+        ("SELF_TEST", "perhaps", "yes or no"),
+        ("PRECISION", "fp8", "fp8"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_in_words(name: str, value: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        Settings.from_environment({f"SAMREF_{name}": value})
