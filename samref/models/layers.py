@@ -1,0 +1,78 @@
+"""Small layers that the embedded model and the SAM-REF refiner share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samref.core.geometry import Frame, ImageSize
+
+__all__ = ["ResBlock", "downsample", "fit_frame", "load_pixels", "resize", "soft_iou", "to_unit"]
+
+
+def downsample(width_in: int, width_out: int, *, norm: bool = True) -> nn.Sequential:
+    """3x3 convolution of stride 2, one-group norm, GELU."""
+    layers: list[nn.Module] = [nn.Conv2d(width_in, width_out, 3, 2, 1)]
+    if norm:
+        layers.append(nn.GroupNorm(1, width_out))
+    return nn.Sequential(*layers, nn.GELU())
+
+
+class ResBlock(nn.Module):
+    """conv3x3, norm, GELU, conv3x3, norm, + identity, GELU (SAM-REF's block; docs/papers.md)."""
+
+    def __init__(self, width: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=bias),
+            nn.GroupNorm(1, width),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=bias),
+            nn.GroupNorm(1, width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x + self.body(x))
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, corners not aligned: the only way samref resizes feature maps."""
+    if x.shape[-2:] == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def soft_iou(logits: Tensor) -> Tensor:
+    """The IoU that a mask has in expectation if its probabilities are right: (B,) from logits (B, 1, h, w)."""
+    probability = logits.float().sigmoid()
+    inside = (logits > 0).float()
+    hit = (probability * inside).sum(dim=(1, 2, 3))
+    union = inside.sum(dim=(1, 2, 3)) + (probability * (1 - inside)).sum(dim=(1, 2, 3))
+    return hit / union.clamp_min(1e-6)
+
+
+def load_pixels(rgb: Tensor, longest: int) -> Tensor:
+    """uint8 (H, W, 3) to uint8 (1, 3, H', W') with its longest side at most ``longest`` (antialiased)."""
+    pixels = rgb.permute(2, 0, 1)[None]
+    height, width = rgb.shape[:2]
+    if max(height, width) <= longest:
+        return pixels.contiguous()
+    size = Frame.letterbox(ImageSize(height, width), longest).resized
+    scaled = F.interpolate(
+        pixels.float(), size=(size.height, size.width), mode="bilinear", align_corners=False, antialias=True
+    )
+    return scaled.round().clamp(0, 255).to(torch.uint8)
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """0..255 to [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def fit_frame(pixels: Tensor, frame: Frame) -> Tensor:
+    """A picture (1, 3, H', W') of 0..255 in the padded model frame, as [-1, 1] with padding 0 (mid grey)."""
+    size = (frame.resized.height, frame.resized.width)
+    shrinking = pixels.shape[-2] > size[0] or pixels.shape[-1] > size[1]
+    resized = F.interpolate(to_unit(pixels), size=size, mode="bilinear", align_corners=False, antialias=shrinking)
+    return F.pad(resized, (0, frame.padded.width - size[1], 0, frame.padded.height - size[0]))

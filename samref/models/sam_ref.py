@@ -1,0 +1,294 @@
+"""SAM-REF: a light refiner that fuses image and prompts again on top of any late-fusion base (arXiv 2408.11535).
+
+The global refiner (GFR) looks at the whole model frame once more and corrects the base's mask where its error head
+says so; the local refiner (LFR) does the same in a detail window cut from the original pixels; the dynamic selector
+(DS) decides whether the window is pasted on the new mask or on the previous one. Specification and trust labels:
+docs/papers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from samref.core.geometry import Frame, ImageSize
+from samref.core.prompt_maps import MapFrame, draw_prompt_maps
+from samref.core.prompts import Click, Prompts
+from samref.models import windows
+from samref.models.interface import (
+    DecoderState,
+    ImageFeatures,
+    ImageInput,
+    InteractiveModel,
+    MaskOutput,
+    ModelSpec,
+    Patch,
+    PromptBatch,
+)
+from samref.models.layers import ResBlock, fit_frame, resize, soft_iou, to_unit
+
+__all__ = ["FusionRefiner", "Refined", "SamRef", "SamRefConfig", "SamRefModel"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamRefConfig:
+    """Every size and every decision of the refiner (papers.md 1.3; what the paper leaves open is a field).
+
+    Attributes:
+        width: C, channels of both refiners.
+        global_blocks, local_blocks: N_G and N_L residual blocks.
+        embedding_channels: of the base's image embedding.
+        inject_embedding: whether the base's embedding is added (False: the refiner fits any base).
+        low_res_stride: model pixels per low-res cell.
+        click_radius: of disks in the model frame and in the crop, in pixels of each.
+        crop: side of the detail crop in pixels; the local grid has half of it.
+        rule: "change" is the paper's window, "object" covers the whole object at every prompt.
+        expand, minimum: growth of the window, and its least side in low-res cells.
+        selector_threshold: of the dynamic selector, on the ratio of error counts.
+        feedback: which mask the base gets back, its own ("coarse") or the final one.
+        use_local, use_selector: switches for ablations.
+    """
+
+    width: int = 64
+    global_blocks: int = 5
+    local_blocks: int = 5
+    embedding_channels: int = 256
+    inject_embedding: bool = True
+    low_res_stride: int = 4
+    click_radius: float = 5.0
+    crop: int = 512
+    rule: Literal["change", "object"] = "change"
+    expand: float = 1.4
+    minimum: int = 32
+    selector_threshold: float = 1.1
+    feedback: Literal["coarse", "final"] = "coarse"
+    use_local: bool = True
+    use_selector: bool = True
+
+    @property
+    def local_grid(self) -> int:
+        return self.crop // 2
+
+
+class Refined(NamedTuple):
+    """Logits of one refiner: ``error`` marks where the mask given was wrong, ``logits`` is the corrected mask."""
+
+    error: Tensor
+    logits: Tensor
+
+
+def build_stem(width: int, second_stride: int) -> nn.Sequential:
+    """3 channels to ``width`` at a half (``second_stride`` 1) or a quarter of the size."""
+    return nn.Sequential(
+        nn.Conv2d(3, width // 2, 3, 2, 1),
+        nn.GroupNorm(1, width // 2),
+        nn.GELU(),
+        nn.Conv2d(width // 2, width, 3, second_stride, 1),
+        nn.GroupNorm(1, width),
+        nn.GELU(),
+    )
+
+
+class FusionRefiner(nn.Module):
+    """GFR or LFR: image stem + map stem + embedding, N residual blocks that see the embedding again, two heads."""
+
+    def __init__(self, width: int, blocks: int, second_stride: int) -> None:
+        super().__init__()
+        self.image_stem = build_stem(width, second_stride)
+        self.map_stem = build_stem(width, second_stride)
+        self.blocks = nn.ModuleList(ResBlock(width) for _ in range(blocks))
+        self.error_head = nn.Conv2d(width, 1, 3, padding=1)
+        self.detail_head = nn.Conv2d(width, 1, 3, padding=1)
+        assert self.error_head.bias is not None
+        nn.init.constant_(self.error_head.bias, -3.0)  # training starts at the base's own mask
+        nn.init.zeros_(self.detail_head.weight)
+
+    def forward(self, image: Tensor, maps: Tensor, embedding: Tensor | None, mask: Tensor) -> Refined:
+        """Correct ``mask``.
+
+        Args:
+            image: (B, C, h, w) output of :attr:`image_stem` (cached for the global refiner).
+            maps: (B, 3, H, W) positive, negative, probability of ``mask``.
+            embedding: (B, C, h, w) the base's embedding, projected and resized; None where injection is off.
+            mask: (B, 1, h, w) logits to correct.
+        """
+        fused = image + self.map_stem(maps)
+        if embedding is not None:
+            fused = fused + embedding
+        for block in self.blocks:
+            fused = block(fused) if embedding is None else block(fused) + embedding
+        error, detail = self.error_head(fused), self.detail_head(fused)
+        gate = error.sigmoid()
+        return Refined(error, gate * detail + (1 - gate) * mask)
+
+
+class SamRef(nn.Module):
+    """Both refiners and the embedding projection they share."""
+
+    def __init__(self, config: SamRefConfig = SamRefConfig()) -> None:  # noqa: B008 (frozen)
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Conv2d(config.embedding_channels, config.width, 1) if config.inject_embedding else None
+        self.global_refiner = FusionRefiner(config.width, config.global_blocks, second_stride=2)
+        self.local_refiner = FusionRefiner(config.width, config.local_blocks, second_stride=1)
+
+    def project(self, image_embedding: Tensor, size: tuple[int, int]) -> Tensor | None:
+        """The base's embedding in the low-res frame (B, C, h, w), or None where injection is off."""
+        return None if self.embedding is None else resize(self.embedding(image_embedding), size)
+
+
+class SamRefModel:
+    """A base model with the SAM-REF refiner on top."""
+
+    def __init__(self, base: InteractiveModel, refiner: SamRef, spec: ModelSpec) -> None:
+        self.base = base
+        self.refiner = refiner.eval()
+        self._spec = spec
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    def frame(self, size: ImageSize) -> Frame:
+        return self.base.frame(size)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> SamRefModel:
+        return SamRefModel(self.base.to(device, dtype), self.refiner.to(device, dtype), self._spec)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.refiner.global_refiner.error_head.weight.dtype
+
+    @torch.inference_mode()
+    def encode(self, image: ImageInput) -> ImageFeatures:
+        """The base's features, and of the refiner all that depends on the image alone."""
+        features = self.base.encode(image)
+        parts = dict(features.parts)
+        framed = fit_frame(features.pixels, features.frame).to(self._dtype)
+        parts["refiner.image"] = self.refiner.global_refiner.image_stem(framed)
+        low_res = parts["refiner.image"].shape[-2:]
+        projected = self.refiner.project(features.image_embedding, (low_res[0], low_res[1]))
+        if projected is not None:
+            parts["refiner.embedding"] = projected
+        return replace(features, parts=parts)
+
+    @torch.inference_mode()
+    def decode(self, features: ImageFeatures, prompts: PromptBatch, state: DecoderState) -> Iterator[MaskOutput]:
+        """The base's answer as the coarse stage, then the refined one."""
+        config = self.refiner.config
+        given = state
+        if config.feedback == "final" and state.final_logits is not None:
+            given = replace(state, low_res_logits=state.final_logits)
+        coarse: MaskOutput | None = None
+        for output in self.base.decode(features, prompts, given):
+            coarse = output
+            yield replace(output, stage="coarse")
+        assert coarse is not None
+        yield self._refine(features, prompts, state, coarse)
+
+    def _refine(
+        self, features: ImageFeatures, prompts: PromptBatch, state: DecoderState, coarse: MaskOutput
+    ) -> MaskOutput:
+        config = self.refiner.config
+        base_logits = coarse.logits.float()
+        image = features.parts["refiner.image"]
+        embedding = features.parts.get("refiner.embedding")
+        padded = features.frame.padded
+        maps = self._draw(prompts, MapFrame(padded.height, padded.width, pixel_centre_xy=_centre(features.frame)))
+        probability = resize(base_logits.sigmoid(), (padded.height, padded.width))
+        refined = self.refiner.global_refiner(
+            image,
+            torch.cat([maps.to(image.device), probability], dim=1).to(self._dtype),
+            embedding,
+            base_logits.to(self._dtype),
+        )
+        global_logits = refined.logits.float()
+        error_count = int((refined.error > 0).sum())
+        previous = state.final_logits
+        usable = previous is not None and previous.shape == global_logits.shape and bool((previous > 0).any())
+        canvas = global_logits
+        if config.use_selector and usable and previous is not None:
+            if windows.keeps_previous(error_count, state.error_count, config.selector_threshold):
+                canvas = previous.float()
+        window = self._window(global_logits, previous if usable else None, prompts) if config.use_local else None
+        final, patch = canvas, None
+        if window is not None:
+            patch = self._look_closer(features, prompts, global_logits, window)
+            final = windows.paste(canvas, window, patch.logits)
+        return MaskOutput(
+            stage="refined",
+            logits=canvas,
+            iou_prediction=float(soft_iou(final)),
+            state=replace(coarse.state, final_logits=final, error_count=error_count),
+            patch=patch,
+            error_logits=refined.error.float(),
+        )
+
+    def _window(self, logits: Tensor, previous: Tensor | None, prompts: PromptBatch) -> windows.Window | None:
+        config = self.refiner.config
+        stride = config.low_res_stride
+        resized = prompts.frame.resized
+        limit = (-(-resized.height // stride), -(-resized.width // stride))
+        mask = (logits[0, 0] > 0).cpu().numpy()
+        mask[limit[0] :] = False
+        mask[:, limit[1] :] = False
+        if config.rule == "object":
+            inside = [(c.x / stride, c.y / stride) for c in prompts.prompts.clicks if c.positive]
+            return windows.object_window(mask, inside, expand=config.expand, minimum=config.minimum, limit=limit)
+        newest = prompts.prompts.items[-1] if prompts.prompts.items else None
+        click = (newest.x / stride, newest.y / stride) if isinstance(newest, Click) else None
+        before = None if previous is None else (previous[0, 0] > 0).cpu().numpy()
+        return windows.change_window(
+            mask, before, click, expand=config.expand, minimum=config.minimum, limit=limit
+        )
+
+    def _look_closer(
+        self, features: ImageFeatures, prompts: PromptBatch, logits: Tensor, window: windows.Window
+    ) -> Patch:
+        """LFR: image, prompts and mask fused again inside ``window``, from the picture's own pixels."""
+        config = self.refiner.config
+        stride, resized = config.low_res_stride, features.frame.resized
+        x0, y0, x1, y1 = (cell * stride for cell in window)
+        window_cells = torch.tensor([window])
+        scale_x = features.pixels.shape[-1] / resized.width
+        scale_y = features.pixels.shape[-2] / resized.height
+        box = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
+        crop = to_unit(windows.sample_pixels(features.pixels, box, config.crop)).to(self._dtype)
+        frame = MapFrame(
+            config.crop,
+            config.crop,
+            scale_xy=(config.crop / (x1 - x0), config.crop / (y1 - y0)),
+            origin_xy=(float(x0), float(y0)),
+            pixel_centre_xy=_centre(features.frame),
+        )
+        maps = self._draw(prompts, frame).to(crop.device)
+        probability = windows.sample_window(logits.sigmoid(), window_cells, config.crop)
+        embedding = features.parts.get("refiner.embedding")
+        if embedding is not None:
+            embedding = windows.sample_window(embedding, window_cells, config.local_grid)
+        refined = self.refiner.local_refiner(
+            self.refiner.local_refiner.image_stem(crop),
+            torch.cat([maps, probability], dim=1).to(self._dtype),
+            embedding,
+            windows.sample_window(logits, window_cells, config.local_grid).to(self._dtype),
+        )
+        return Patch((float(x0), float(y0), float(x1), float(y1)), refined.logits.float())
+
+    def _draw(self, prompts: PromptBatch, frame: MapFrame) -> Tensor:
+        maps = draw_prompt_maps(without_areas(prompts.prompts), frame, self.refiner.config.click_radius)
+        return torch.stack([torch.from_numpy(maps.positive), torch.from_numpy(maps.negative)])[None].float()
+
+
+def without_areas(prompts: Prompts) -> Prompts:
+    """Clicks and strokes only: boxes and outlines reach the refiner through the base's mask."""
+    return Prompts(tuple(p for p in (*prompts.clicks, *prompts.scribbles)))
+
+
+def _centre(frame: Frame) -> tuple[float, float]:
+    """Where the middle of a named image pixel lies relative to its index, in model pixels."""
+    scale_x, scale_y = frame.scale_xy
+    return 0.5 * scale_x, 0.5 * scale_y

@@ -1,0 +1,78 @@
+"""Losses of the three papers, per formula (papers' section 0.3), for logits (B, 1, h, w) and labels of that shape.
+
+``valid`` is 1 where a pixel counts. Every loss returns one value per sample (B,) unless its docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["binary_cross_entropy", "dice_loss", "normalized_focal_loss", "weighted_focal_loss"]
+
+EPS_RITM = 1e-12
+EPS_FOCSAM = torch.finfo(torch.float32).eps
+_PIXELS = (1, 2, 3)
+
+
+def normalized_focal_loss(
+    logits: Tensor,
+    gt: Tensor,
+    valid: Tensor,
+    *,
+    alpha: float = 0.5,
+    gamma: float = 2.0,
+    eps: float = EPS_RITM,
+    eps_in_count: bool = True,
+) -> Tensor:
+    """NFL of RITM and SegNext (``eps=EPS_RITM``) or of FocSAM (``eps=EPS_FOCSAM, eps_in_count=False``).
+
+    The focal weights are scaled to a mean of one per sample; the scale carries no gradient. A sample without valid
+    pixels gives 0.
+    """
+    p_t = torch.where(valid > 0, 1 - (gt - logits.sigmoid()).abs(), torch.ones_like(logits))
+    beta = (1 - p_t) ** gamma
+    count = valid.sum(dim=_PIXELS, keepdim=True)
+    scale = (count / (beta.sum(dim=_PIXELS, keepdim=True) + eps)).detach()
+    weight = torch.where(gt > 0.5, alpha, 1 - alpha) * valid
+    loss = -weight * scale * beta * (p_t + eps).clamp(max=1).log()
+    divisor = count.flatten() + eps if eps_in_count else count.flatten().clamp_min(1)
+    return loss.sum(dim=_PIXELS) / divisor
+
+
+def weighted_focal_loss(
+    logits: Tensor,
+    gt: Tensor,
+    valid: Tensor,
+    attention: Tensor,
+    *,
+    alpha: float = 0.5,
+    gamma: float = 2.0,
+    weight: float = 0.5,
+    eps: float = EPS_RITM,
+) -> Tensor:
+    """WNFL of FocalClick: pixels marked in ``attention`` weigh 1, others ``1 - weight``. One value for the batch."""
+    p_t = torch.where(valid > 0, 1 - (gt - logits.sigmoid()).abs(), torch.ones_like(logits))
+    beta = (1 - p_t) ** gamma
+    count = valid.sum(dim=_PIXELS, keepdim=True)
+    scale = (count / (beta.sum(dim=_PIXELS, keepdim=True) + eps)).detach()
+    balance = torch.where(gt > 0.5, alpha, 1 - alpha) * valid
+    loss = -balance * scale * beta * (p_t + eps).clamp(max=1).log()
+    importance = weight * attention + (1 - weight)
+    return (loss * importance).sum() / (importance.sum() + eps)
+
+
+def dice_loss(logits: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
+    """Soft Dice with smoothing 1."""
+    probability = logits.sigmoid() * valid
+    gt = gt * valid
+    overlap = (probability * gt).sum(dim=_PIXELS)
+    total = probability.sum(dim=_PIXELS) + gt.sum(dim=_PIXELS)
+    return 1 - (2 * overlap + 1) / (total + 1)
+
+
+def binary_cross_entropy(logits: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the valid pixels."""
+    loss = F.binary_cross_entropy_with_logits(logits, gt, reduction="none") * valid
+    return loss.sum(dim=_PIXELS) / valid.sum(dim=_PIXELS).clamp_min(1)

@@ -1,0 +1,123 @@
+"""What is trained and what its loss is: the base, and the SAM-REF refiner over a finished base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from samref.models.layers import resize
+from samref.models.tiny import Embedding, TinyNet
+from samref.training.annotator import BatchAnnotator
+from samref.training.losses import dice_loss, normalized_focal_loss
+from samref.training.recipes import Recipe
+
+__all__ = ["BaseObjective", "Objective", "click_schedule"]
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class Objective(Protocol):
+    """One thing to train."""
+
+    trained: nn.Module
+    map_radius: float
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]: ...
+
+    def backward(
+        self,
+        rgb: Tensor,
+        labels: Tensor,
+        annotator: BatchAnnotator,
+        rng: np.random.Generator,
+        autocast: Autocast,
+        objects: int,
+    ) -> dict[str, float]:
+        """Leave gradients in ``trained`` and return numbers for the log."""
+        ...
+
+
+def click_schedule(rng: np.random.Generator) -> list[bool]:
+    """Which prompts of an object are learnt from: mostly the first three, sometimes the last two of up to ten."""
+    if rng.random() < 0.65:
+        return [True, True, True]
+    return [True] + [False] * int(rng.integers(1, 8)) + [True, True]
+
+
+def to_input(rgb: Tensor) -> Tensor:
+    """uint8 (B, 3, H, W) to the encoder's [-1, 1]."""
+    return (rgb.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def iou(logits: Tensor, gt: Tensor, valid: Tensor) -> float:
+    """Mean IoU of a batch at the threshold 0."""
+    pred = (logits > 0) & (valid > 0)
+    truth = (gt > 0) & (valid > 0)
+    intersection = (pred & truth).flatten(1).sum(1).float()
+    return float((intersection / (pred | truth).flatten(1).sum(1).clamp_min(1)).mean())
+
+
+class BaseObjective:
+    """Stage 1: encoder (its later stages), neck and coarse decoder; NFL + Dice at every prompt."""
+
+    def __init__(self, net: TinyNet) -> None:
+        self.trained: nn.Module = net
+        self.net = net
+        self.map_radius = net.config.click_radius / net.config.map_stride
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        encoder = self.net.encoder
+        for module in (encoder.stem, *encoder.stages[: recipe.frozen_stages]):
+            module.requires_grad_(False)
+        neck = self.net.neck
+        pretrained = [
+            p for m in (encoder, neck.aspp, neck.pooled, neck.merge) for p in m.parameters() if p.requires_grad
+        ]
+        known = {id(p) for p in encoder.parameters()} | {id(p) for p in pretrained}
+        fresh = [p for p in self.net.parameters() if id(p) not in known]
+        return [
+            {"params": [p for p in fresh if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.weight_decay},
+            {"params": [p for p in fresh if p.ndim <= 1], "lr": recipe.rate, "weight_decay": 0.0},
+            {"params": pretrained, "lr": recipe.rate * recipe.encoder_rate, "weight_decay": 0.0},
+        ]
+
+    def backward(
+        self,
+        rgb: Tensor,
+        labels: Tensor,
+        annotator: BatchAnnotator,
+        rng: np.random.Generator,
+        autocast: Autocast,
+        objects: int,
+    ) -> dict[str, float]:
+        with autocast():
+            embedding = self.net.embed(to_input(rgb))
+        leaves = [level.detach().requires_grad_() for level in embedding]
+        gt, valid = labels[:, :1], labels[:, 1:]
+        count, _, height, width = gt.shape
+        mask_input = torch.zeros(count, 1, height // 2, width // 2, device=rgb.device)
+        has_mask = torch.zeros(count, 1, 1, 1, device=rgb.device)
+        learnt = click_schedule(rng)
+        values: dict[str, float] = {}
+        for step, learn in enumerate(learnt):
+            maps = torch.from_numpy(annotator.maps).to(rgb.device).float()
+            with torch.set_grad_enabled(learn), autocast():
+                shared = Embedding(*(leaf.repeat_interleave(objects, dim=0) for leaf in leaves))
+                low_res_logits = self.net.decoder(shared, maps, mask_input, has_mask).float()
+                logits = resize(low_res_logits, (height, width))
+            if learn:
+                loss = normalized_focal_loss(logits, gt, valid).mean() + dice_loss(logits, gt, valid).mean()
+                (loss / sum(learnt)).backward()
+                name = f"{step + 1}" if step < 3 and len(learnt) == 3 else ("1" if step == 0 else "late")
+                values[f"loss{name}"] = float(loss.detach())
+                values[f"iou{name}"] = iou(logits.detach(), gt, valid)
+            mask_input, has_mask = low_res_logits.detach(), torch.ones_like(has_mask)
+            if step + 1 < len(learnt):
+                annotator.correct(logits.detach().cpu())
+        torch.autograd.backward(list(embedding), [leaf.grad for leaf in leaves])
+        return values

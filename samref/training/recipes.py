@@ -1,0 +1,86 @@
+"""Every number of a training run, frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from samref.training.dataset import BatchShape
+
+__all__ = ["RECIPES", "Recipe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a part of the embedded model is trained.
+
+    Attributes:
+        part: "base" (encoder, neck, coarse decoder) or "refiner" (GFR and LFR over the finished base).
+        shapes: pictures per batch, their side, the share of whole pictures, and how often that shape is drawn.
+        objects: objects asked for per picture; they share one encoding.
+        steps: optimiser steps; the learning rate is constant after ``warmup`` and falls to zero over the last
+            ``cooldown`` share of them.
+        frozen_stages: leading encoder stages that keep their pretrained weights (the stem is frozen with them).
+        encoder_rate: learning rate of the encoder relative to ``rate``.
+        ema: decay of the averaged weights that are shipped.
+    """
+
+    name: str
+    part: str
+    shapes: tuple[BatchShape, ...]
+    objects: int
+    steps: int
+    rate: float
+    warmup: int = 200
+    cooldown: float = 0.3
+    weight_decay: float = 0.02
+    frozen_stages: int = 2
+    encoder_rate: float = 0.1
+    ema: float = 0.998
+    seed: int = 2026
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="tiny-base",
+            part="base",
+            shapes=(
+                BatchShape(pictures=6, side=320, whole=0.45, share=0.6),
+                BatchShape(pictures=3, side=512, whole=0.9, share=0.4),
+            ),
+            objects=3,
+            steps=6000,
+            rate=1.5e-3,
+        ),
+        Recipe(
+            name="tiny-refiner",
+            part="refiner",
+            shapes=(
+                BatchShape(pictures=4, side=384, whole=0.4, share=0.5),
+                BatchShape(pictures=3, side=512, whole=0.9, share=0.5),
+            ),
+            objects=2,
+            steps=2000,
+            rate=1e-3,
+        ),
+        Recipe(
+            name="smoke-base",
+            part="base",
+            shapes=(BatchShape(pictures=2, side=128, whole=0.5, share=1.0),),
+            objects=2,
+            steps=6,
+            rate=1e-3,
+            warmup=2,
+        ),
+        Recipe(
+            name="smoke-refiner",
+            part="refiner",
+            shapes=(BatchShape(pictures=2, side=128, whole=0.5, share=1.0),),
+            objects=2,
+            steps=6,
+            rate=1e-3,
+            warmup=2,
+        ),
+    )
+}
