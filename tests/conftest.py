@@ -67,6 +67,8 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """Keep the person's real cache and data folders out of reach."""
     for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / name.lower()))
+    for name in ("SAMREF_CACHE", "SAMREF_DATA_FOLDER"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def _folder(path: Path, what: str) -> Path:

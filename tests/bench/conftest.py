@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 # Before torch: a bench uses every core, unlike the tests.
 os.environ.pop("OMP_NUM_THREADS", None)
 
 import pytest
 
-
-class Record(Protocol):
-    def __call__(self, name: str, value: float, unit: str) -> None: ...
+Record = Callable[[str, float, str], None]
 
 
 def machine() -> str:

@@ -58,3 +58,10 @@ def test_every_example_photo_is_credited(root: Path, examples_dir: Path) -> None
     photos = sorted(path.name for path in examples_dir.iterdir() if path.suffix != ".md")
     assert photos
     assert [name for name in photos if f"| {name} |" not in credited] == []
+
+
+def test_the_readme_lists_every_key_of_the_page(root: Path) -> None:
+    source = (root / "samref" / "web" / "static" / "shortcuts.js").read_text("utf-8")
+    texts = re.findall(r'action: "[^"]+",.*?text: "([^"]+)"', source)
+    table = (root / "README.md").read_text("utf-8").split("<!-- keys -->")[1].split("<!-- /keys -->")[0]
+    assert re.findall(r"^\| (?:`|arrows).*\| (.+) \|$", table, re.MULTILINE) == texts
