@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from samref.core.masks import Rle
-from samref.core.prompts import Prompt, prompt_to_dict
+from samref.core.prompts import MAX_PROMPTS, Prompt, prompt_to_dict
 from samref.errors import LabelError
 from samref.labels.classes import MAX_NAME, LabelClass
 from samref.labels.plain import (
@@ -68,10 +68,16 @@ class ImageOpened:
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """One more prompt for the draft, answered by ``model``."""
+    """One more prompt for the draft, answered by ``model``.
+
+    Attributes:
+        basis: from which earlier step's memory the model answered: how many steps the draft had then. Prompts that
+            came in quick succession share a basis; only the newest of them was answered. None: the step before.
+    """
 
     prompt: Prompt
     model: str
+    basis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +205,9 @@ def _body(event: Event) -> dict[str, Any]:  # noqa: C901 - one line for each kin
     match event:
         case ImageOpened(digest, file_name, height, width):
             return {"digest": digest, "file_name": file_name, "height": height, "width": width}
-        case Prompted(prompt, model):
-            return {"prompt": prompt_to_dict(prompt), "model": model}
+        case Prompted(prompt, model, basis):
+            answered = {} if basis is None else {"basis": basis}
+            return {"prompt": prompt_to_dict(prompt), "model": model, **answered}
         case MaskGiven(mask):
             return {"mask": rle_to_dict(mask)}
         case Undone() | Redone() | Cleared():
@@ -230,7 +237,9 @@ _READERS: Mapping[str, Callable[[Any], Event]] = {
         _side(data, "height"),
         _side(data, "width"),
     ),
-    "prompted": lambda data: Prompted(read_prompt(data.get("prompt")), read_text(data, "model", MAX_NAME)),
+    "prompted": lambda data: Prompted(
+        read_prompt(data.get("prompt")), read_text(data, "model", MAX_NAME), _basis(data)
+    ),
     "mask_given": lambda data: MaskGiven(rle_from_dict(data.get("mask"))),
     "undone": lambda _: Undone(),
     "redone": lambda _: Redone(),
@@ -276,6 +285,15 @@ def _side(data: Any, key: str) -> int:
     if not 0 < value <= MAX_SIDE:
         raise LabelError(f"The value {key!r} must be 1 to {MAX_SIDE} pixels.")
     return value
+
+
+def _basis(data: Any) -> int | None:
+    if data.get("basis") is None:
+        return None
+    basis = read_int(data, "basis")
+    if not 0 <= basis <= MAX_PROMPTS:
+        raise LabelError(f"The value 'basis' must be 0 to {MAX_PROMPTS}.")
+    return basis
 
 
 def event_from_dict(data: Any) -> Event:
