@@ -1,0 +1,294 @@
+"""COCO instance annotations: reading them. Nothing in the file is trusted, and nothing is resized to make it fit.
+
+Polygons, compressed and uncompressed run lengths become masks as pycocotools rasterises them; ``iscrowd`` makes no
+difference. Pictures are found by the digest samref wrote, else by file name. Categories become the classes of the same
+name, or new ones. All is read or nothing: a wrong entry raises a sentence that names it. Two things are not wrong, and
+are left out and told: entries for pictures the project does not hold, and objects without a pixel or an outline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from pycocotools import mask as coco_mask
+
+from samref.core.geometry import ImageSize
+from samref.core.masks import Rle
+from samref.core.prompts import Prompts
+from samref.errors import ImportFormatError, LabelError
+from samref.labels.classes import class_named, new_class
+from samref.labels.names import tidy_file_name
+from samref.labels.plain import annotation_from_dict, read_int, read_list, read_mapping, read_number, read_text
+from samref.labels.project import Annotation, ImageRecord, LabelClass, Project, new_annotation_id
+from samref.labels.run_lengths import rle_from_counts, rle_from_runs
+
+__all__ = ["IMPORTED_MODEL", "CocoImport", "import_coco"]
+
+IMPORTED_MODEL = "imported"
+"""Stands for the model of an annotation that came without one."""
+
+MAX_BYTES = 256 * 2**20
+MAX_ENTRIES = 100_000  # images, categories or annotations in one file
+MAX_NUMBERS = 2_000_000  # coordinates or run lengths of one object
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImport:
+    """What a file holds for a project.
+
+    Attributes:
+        new_classes: classes to add, numbered to fit the project's.
+        annotations: by digest of the picture, in the order of the file.
+        unknown_images: file names of pictures with annotations that the project does not hold.
+        skipped: a sentence for each object that was left out.
+    """
+
+    new_classes: tuple[LabelClass, ...]
+    annotations: Mapping[str, tuple[Annotation, ...]]
+    unknown_images: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of annotations."""
+        return sum(len(items) for items in self.annotations.values())
+
+
+def import_coco(
+    data: bytes,
+    project: Project,
+    *,
+    source: str = "The file",
+    author: str = "",
+    now: datetime | None = None,
+    new_id: Callable[[], str] = new_annotation_id,
+) -> CocoImport:
+    """Read a COCO file for the pictures and classes of ``project``, which stays as it is.
+
+    Args:
+        data: the bytes of the file.
+        project: whose pictures the annotations belong to.
+        source: name of the file, for messages.
+        author: of annotations that do not name theirs.
+        now: time of annotations that do not tell theirs; the present unless given.
+        new_id: makes the ids of annotations that have none of samref's.
+
+    Raises:
+        ImportFormatError: the file is no COCO file, an entry is wrong, a picture has another size, or none is known.
+    """
+    reading = _Reading(source, project, author, now or datetime.now(UTC), new_id)
+    return reading.read(_parse(data, source))
+
+
+def _parse(data: bytes, source: str) -> Any:
+    if len(data) > MAX_BYTES:
+        raise ImportFormatError(f"{source} is larger than {MAX_BYTES >> 20} MB. Split it and import the parts.")
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ImportFormatError(f"{source} is not JSON; export it as COCO instances once more.") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+class _Reading:
+    """One file being read."""
+
+    def __init__(self, source: str, project: Project, author: str, now: datetime, new_id: Callable[[], str]) -> None:
+        self.source, self.project, self.author, self.now, self.new_id = source, project, author, now, new_id
+        self.new_classes: list[LabelClass] = []
+        self.skipped: list[str] = []
+
+    def read(self, data: Any) -> CocoImport:
+        try:
+            entries = {key: read_list(data, key, MAX_ENTRIES) for key in ("images", "categories", "annotations")}
+        except LabelError as error:
+            raise ImportFormatError(
+                f"{self.source} is no COCO instances file: it must hold images, categories and annotations. {error}"
+            ) from error
+        categories = self._categories(entries["categories"])
+        records, unknown = self._images(entries["images"])
+        found: dict[str, dict[str, Annotation]] = {}
+        missing: dict[str, None] = {}
+        for place, entry in enumerate(entries["annotations"], start=1):
+            try:
+                image_id = _id(entry, "image_id")
+                if image_id in unknown:
+                    missing[unknown[image_id]] = None
+                    continue
+                if image_id not in records:
+                    raise LabelError(f"Its image_id {image_id!r} is not among the images.")
+                record = records[image_id]
+                annotation = self._annotation(entry, record, categories)
+                if annotation is None:
+                    continue
+                on_image = found.setdefault(record.digest, {})
+                if annotation.id in on_image:
+                    raise LabelError(f"Its samref id {annotation.id!r} occurs twice in this picture.")
+                on_image[annotation.id] = annotation
+            except LabelError as error:
+                raise ImportFormatError(f"{self.source}, annotation {_label(entry, place)}: {error}") from error
+        if missing and not found and not self.skipped:
+            names = ", ".join(repr(name) for name in list(missing)[:3]) + (", …" if len(missing) > 3 else "")
+            raise ImportFormatError(
+                f"{self.source} is about pictures that are not open here: {names}. Open them first."
+            )
+        by_digest = {digest: tuple(items.values()) for digest, items in found.items()}
+        return CocoImport(tuple(self.new_classes), by_digest, tuple(missing), tuple(self.skipped))
+
+    def _categories(self, entries: Sequence[Any]) -> dict[int | str, LabelClass]:
+        categories: dict[int | str, LabelClass] = {}
+        for place, entry in enumerate(entries, start=1):
+            try:
+                category_id = _id(entry, "id")
+                if category_id in categories:
+                    raise LabelError("Its id occurs twice.")
+                name = read_text(entry, "name", None)
+                classes = (*self.project.classes, *self.new_classes)
+                label_class = class_named(classes, name)
+                if label_class is None:
+                    label_class = new_class(classes, name, _own_colour(entry))
+                    self.new_classes.append(label_class)
+                categories[category_id] = label_class
+            except LabelError as error:
+                raise ImportFormatError(f"{self.source}, category {_label(entry, place)}: {error}") from error
+        return categories
+
+    def _images(self, entries: Sequence[Any]) -> tuple[dict[int | str, ImageRecord], dict[int | str, str]]:
+        """The project's picture for each image id, and the names of those it does not hold."""
+        records: dict[int | str, ImageRecord] = {}
+        unknown: dict[int | str, str] = {}
+        by_digest = {record.digest: record for record in self.project.images}
+        by_name: dict[str, list[ImageRecord]] = {}
+        for record in self.project.images:
+            by_name.setdefault(tidy_file_name(record.file_name), []).append(record)
+        for place, entry in enumerate(entries, start=1):
+            try:
+                image_id = _id(entry, "id")
+                if image_id in records or image_id in unknown:
+                    raise LabelError("Its id occurs twice.")
+                name = tidy_file_name(read_text(entry, "file_name", None))
+                match = by_digest.get(_own(entry).get("digest", ""))
+                same_name = by_name.get(name, [])
+                if match is None and len(same_name) > 1:
+                    raise LabelError(
+                        f"There are {len(same_name)} pictures named {name!r} here; it could be any of them."
+                    )
+                if match is None and not same_name:
+                    unknown[image_id] = name
+                    continue
+                records[image_id] = match or same_name[0]
+                size = records[image_id].size
+                height, width = read_int(entry, "height"), read_int(entry, "width")
+                if (height, width) != (size.height, size.width):
+                    raise LabelError(
+                        f"The picture {name!r} is {width} x {height} pixels there and {size.width} x {size.height} here. "
+                        "Label the same file; masks are never resized."
+                    )
+            except LabelError as error:
+                raise ImportFormatError(f"{self.source}, image {_label(entry, place)}: {error}") from error
+        return records, unknown
+
+    def _annotation(
+        self, entry: Any, record: ImageRecord, categories: Mapping[int | str, LabelClass]
+    ) -> Annotation | None:
+        category_id = _id(entry, "category_id")
+        if category_id not in categories:
+            raise LabelError(f"Its category_id {category_id!r} is not among the categories.")
+        mask = _mask(read_mapping(entry).get("segmentation"), record)
+        if mask is None or mask.area == 0:
+            what = "has no outline" if mask is None else "covers no pixel"
+            self.skipped.append(f"An object of {record.file_name!r} (id {_label(entry, 0)}) {what} and was left out.")
+            return None
+        own = _own(entry)
+        class_id = categories[category_id].id
+        if own:
+            return annotation_from_dict({**own, "class_id": class_id, "mask": mask.to_coco()})
+        score = read_number(entry, "score") if "score" in entry else 1.0
+        return Annotation(
+            self.new_id(),
+            class_id,
+            mask,
+            Prompts(),
+            IMPORTED_MODEL,
+            score,
+            self.now,
+            self.author,
+            seconds=0.0,
+            clicks=0,
+        )
+
+
+def _id(entry: Any, key: str) -> int | str:
+    """The id at ``key``; COCO's are numbers, some programs write text."""
+    value = read_mapping(entry).get(key)
+    return value if isinstance(value, str) and len(value) <= 200 else read_int(entry, key)
+
+
+def _label(entry: Any, place: int) -> str:
+    """How a message names an entry: by its id, else by its place in the list."""
+    value = entry.get("id") if isinstance(entry, Mapping) else None
+    return f"{value!r:.40}" if isinstance(value, int | str) else f"number {place}"
+
+
+def _own(entry: Any) -> Mapping[str, Any]:
+    """What samref itself wrote into an entry; empty where another program wrote it."""
+    own = read_mapping(entry).get("samref", {})
+    return read_mapping(own)
+
+
+def _own_colour(entry: Any) -> str | None:
+    own = _own(entry)
+    return read_text(own, "colour", 7) if "colour" in own else None
+
+
+def _mask(segmentation: Any, record: ImageRecord) -> Rle | None:
+    """The pixels of one segmentation; None where there is none.
+
+    Raises:
+        LabelError: it is wrong or of another size.
+    """
+    size = record.size
+    if segmentation is None or segmentation == []:
+        return None
+    if isinstance(segmentation, Mapping):
+        sides = read_list(segmentation, "size", 2)
+        if sides != [size.height, size.width]:
+            claimed = " x ".join(f"{side!r:.20}" for side in reversed(sides))
+            raise LabelError(
+                f"Its mask is {claimed} pixels, the picture {record.file_name!r} {size.width} x {size.height}. "
+                "Masks are never resized."
+            )
+        if isinstance(segmentation.get("counts"), str):
+            return rle_from_counts(size.height, size.width, read_text(segmentation, "counts", MAX_NUMBERS))
+        return rle_from_runs(size.height, size.width, read_list(segmentation, "counts", MAX_NUMBERS))
+    if not isinstance(segmentation, list):
+        raise LabelError("Its segmentation must be polygons or run lengths.")
+    return _rasterise(segmentation, size)
+
+
+def _rasterise(polygons: list[Any], size: ImageSize) -> Rle:
+    if not isinstance(polygons[0], list):
+        polygons = [polygons]  # one polygon without the list around it, as some programs write
+    if sum(len(polygon) if isinstance(polygon, list) else 0 for polygon in polygons) > MAX_NUMBERS:
+        raise LabelError(f"Its polygons have more than {MAX_NUMBERS} coordinates.")
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise LabelError("A polygon must be a list x, y, x, y, … of at least three corners.")
+        # Somewhat outside is common and harmless; far outside, rasterising would need any amount of memory.
+        if not all(_within(x, size.width) for x in polygon[0::2]) or not all(
+            _within(y, size.height) for y in polygon[1::2]
+        ):
+            raise LabelError("A corner of a polygon is no number or lies far outside the picture.")
+    merged = coco_mask.merge(coco_mask.frPyObjects(polygons, size.height, size.width))
+    return rle_from_counts(size.height, size.width, merged["counts"].decode("ascii"))
+
+
+def _within(value: Any, side: int) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -side <= value <= 2 * side

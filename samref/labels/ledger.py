@@ -1,0 +1,164 @@
+"""Reading and writing logs within one database transaction; :mod:`samref.labels.store` opens and closes those."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from samref.errors import LabelError, StorageError
+from samref.labels import tables
+from samref.labels.classes import LabelClass, check_removable, find_class
+from samref.labels.log import (
+    AnnotationsImported,
+    ClassAdded,
+    ClassChanged,
+    ClassRemoved,
+    Committed,
+    Deleted,
+    Event,
+    ImageOpened,
+    Reclassed,
+    event_from_dict,
+    event_to_dict,
+    replay_classes,
+)
+from samref.labels.pictures import check_held
+from samref.labels.project import Annotation, Project, add_class, change_class
+from samref.labels.workspaces import note_use
+
+__all__ = ["CLASS_LOG", "MAX_EVENTS", "read_classes", "read_events", "revision", "write_events"]
+
+CLASS_LOG = ""
+"""Stands for a digest in the log of a workspace's classes."""
+
+MAX_EVENTS = 200_000
+"""Events one log may hold; more is an accident or an attack."""
+
+
+def revision(connection: sa.Connection, workspace_id: int, digest: str) -> int:
+    """How many events a log holds."""
+    events = tables.event_table.c
+    last = sa.select(sa.func.max(events.number)).where(events.workspace_id == workspace_id, events.digest == digest)
+    return connection.execute(last).scalar() or 0
+
+
+def read_events(connection: sa.Connection, workspace_id: int, digest: str) -> tuple[Event, ...]:
+    """All events of a log, in order.
+
+    Raises:
+        StorageError: an entry cannot be read.
+    """
+    events = tables.event_table.c
+    rows = connection.execute(
+        sa.select(events.number, events.body)
+        .where(events.workspace_id == workspace_id, events.digest == digest)
+        .order_by(events.number)
+    )
+    read = []
+    for number, body in rows:
+        try:
+            read.append(event_from_dict(json.loads(body)))
+        except (LabelError, ValueError) as error:
+            raise StorageError(f"Entry {number} of the log of this picture cannot be read: {error}") from error
+    return tuple(read)
+
+
+def read_classes(connection: sa.Connection, workspace_id: int) -> tuple[LabelClass, ...]:
+    """The classes of a workspace."""
+    return replay_classes(read_events(connection, workspace_id, CLASS_LOG))
+
+
+def write_events(connection: sa.Connection, workspace_id: int, digest: str, events: Sequence[Event], at: float) -> int:
+    """Add events to a log and keep the lists in step with it.
+
+    Returns:
+        How many events the log holds now.
+
+    Raises:
+        LabelError: an event does not fit (no such workspace, picture or class, a class that is used, a log too long).
+    """
+    number = revision(connection, workspace_id, digest)
+    if number + len(events) > MAX_EVENTS:
+        raise LabelError(f"The history of this picture is full ({MAX_EVENTS} steps). Export it and start it anew.")
+    if digest != CLASS_LOG:
+        check_held(connection, workspace_id, digest)
+    lists_changed = False
+    for event in events:
+        lists_changed |= _keep_in_step(connection, workspace_id, digest, event)
+        number += 1
+        row = {"workspace_id": workspace_id, "digest": digest, "number": number, "at": at, "body": _to_json(event)}
+        connection.execute(tables.event_table.insert(), row)
+    note_use(connection, workspace_id, at, lists_changed=lists_changed)
+    return number
+
+
+def _to_json(event: Event) -> str:
+    return json.dumps(event_to_dict(event), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _keep_in_step(connection: sa.Connection, workspace_id: int, digest: str, event: Event) -> bool:
+    """Bring the lists up to date with one event; True if they changed."""
+    if isinstance(event, ClassAdded | ClassChanged | ClassRemoved) != (digest == CLASS_LOG):
+        raise LabelError("Changes of classes belong to the workspace, all others to a picture.")
+    match event:
+        case ClassAdded() | ClassChanged() | ClassRemoved():
+            _check_class_event(connection, workspace_id, event)
+        case ImageOpened():
+            _rename_image(connection, workspace_id, digest, event)
+        case Committed(annotation):
+            _put(connection, workspace_id, digest, (annotation,))
+        case AnnotationsImported(annotations):
+            _put(connection, workspace_id, digest, annotations)
+        case Deleted(annotation_id):
+            connection.execute(tables.annotation_table.delete().where(_is(workspace_id, digest, annotation_id)))
+        case Reclassed(annotation_id, class_id):
+            find_class(read_classes(connection, workspace_id), class_id)
+            change = tables.annotation_table.update().where(_is(workspace_id, digest, annotation_id))
+            connection.execute(change.values(class_id=class_id))
+        case _:
+            return False
+    return True
+
+
+def _is(workspace_id: int, digest: str, annotation_id: str) -> sa.ColumnElement[bool]:
+    columns = tables.annotation_table.c
+    return sa.and_(columns.workspace_id == workspace_id, columns.digest == digest, columns.id == annotation_id)
+
+
+def _put(connection: sa.Connection, workspace_id: int, digest: str, annotations: Iterable[Annotation]) -> None:
+    classes = read_classes(connection, workspace_id)
+    rows = []
+    for annotation in annotations:
+        find_class(classes, annotation.class_id)
+        key = {"workspace_id": workspace_id, "digest": digest, "id": annotation.id}
+        rows.append({**key, "class_id": annotation.class_id})
+    if rows:
+        statement = insert(tables.annotation_table)
+        statement = statement.on_conflict_do_update(set_={"class_id": statement.excluded.class_id})
+        connection.execute(statement, rows)
+
+
+def _rename_image(connection: sa.Connection, workspace_id: int, digest: str, event: ImageOpened) -> None:
+    if event.digest != digest:
+        raise LabelError("The event names another picture than the log it belongs to.")
+    images = tables.image_table
+    here = sa.and_(images.c.workspace_id == workspace_id, images.c.digest == digest)
+    connection.execute(images.update().where(here).values(file_name=event.file_name))
+
+
+def _check_class_event(
+    connection: sa.Connection, workspace_id: int, event: ClassAdded | ClassChanged | ClassRemoved
+) -> None:
+    classes = read_classes(connection, workspace_id)
+    match event:
+        case ClassAdded(label_class):
+            add_class(Project(classes), label_class)
+        case ClassChanged(label_class):
+            change_class(Project(classes), label_class)
+        case ClassRemoved(class_id):
+            columns = tables.annotation_table.c
+            uses = sa.select(sa.func.count()).where(columns.workspace_id == workspace_id, columns.class_id == class_id)
+            check_removable(classes, find_class(classes, class_id), connection.execute(uses).scalar_one())

@@ -1,0 +1,93 @@
+"""The pictures of the workspaces as rows; :mod:`samref.labels.store` opens and closes the transactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from samref.core.geometry import ImageSize
+from samref.errors import LabelError
+from samref.labels import tables
+from samref.labels.database import bytes_in_use
+
+__all__ = [
+    "ImageSummary",
+    "bytes_held",
+    "check_held",
+    "digests_held",
+    "holds",
+    "insert_image",
+    "list_images",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSummary:
+    """A line of the list of pictures; ``annotations`` is their number."""
+
+    digest: str
+    file_name: str
+    size: ImageSize
+    annotations: int
+
+
+def insert_image(
+    connection: sa.Connection, workspace_id: int, digest: str, name: str, size: ImageSize, size_bytes: int
+) -> None:
+    """Note that a workspace holds a picture."""
+    row = {
+        "workspace_id": workspace_id,
+        "digest": digest,
+        "file_name": name,
+        "height": size.height,
+        "width": size.width,
+        "bytes": size_bytes,
+    }
+    connection.execute(tables.image_table.insert(), row)
+
+
+def holds(connection: sa.Connection, workspace_id: int, digest: str) -> bool:
+    """Whether a workspace holds a picture."""
+    images = tables.image_table.c
+    held = sa.select(images.id).where(images.workspace_id == workspace_id, images.digest == digest)
+    return connection.execute(held).first() is not None
+
+
+def check_held(connection: sa.Connection, workspace_id: int, digest: str) -> None:
+    """Refuse a picture that a workspace does not hold.
+
+    Raises:
+        LabelError: it does not.
+    """
+    if not holds(connection, workspace_id, digest):
+        raise LabelError("This workspace does not hold that picture; open it first.")
+
+
+def list_images(connection: sa.Connection, workspace_id: int) -> tuple[ImageSummary, ...]:
+    """The pictures of a workspace with their numbers of annotations, first come first."""
+    images, annotations = tables.image_table.c, tables.annotation_table.c
+    count = (
+        sa.select(sa.func.count())
+        .where(annotations.workspace_id == images.workspace_id, annotations.digest == images.digest)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        sa.select(images.digest, images.file_name, images.height, images.width, count)
+        .where(images.workspace_id == workspace_id)
+        .order_by(images.id)
+    )
+    return tuple(ImageSummary(digest, name, ImageSize(height, width), n) for digest, name, height, width, n in rows)
+
+
+def digests_held(connection: sa.Connection) -> frozenset[str]:
+    """The digests of all pictures that some workspace holds."""
+    return frozenset(connection.execute(sa.select(tables.image_table.c.digest).distinct()).scalars())
+
+
+def bytes_held(connection: sa.Connection) -> int:
+    """Bytes of all pictures, each counted once, and of the database."""
+    images = tables.image_table.c
+    each = sa.select(sa.func.max(images.bytes).label("bytes")).group_by(images.digest).subquery()
+    pictures = connection.execute(sa.select(sa.func.sum(each.c.bytes))).scalar() or 0
+    return int(pictures) + bytes_in_use(connection)
