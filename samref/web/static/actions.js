@@ -1,0 +1,221 @@
+/** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
+
+import { BRUSH } from "./toolbar.js";
+import { closeImage } from "./state.js";
+import { remember } from "./memory.js";
+
+/** @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help} */
+export function createActions({ store, transport, routes, toasts, canvas, help }) {
+  const state = () => store.get();
+  const openDigest = () => (state().opening ?? state().image)?.digest;
+  const ask = (verb, args = {}) => transport.send(verb, args, { image: openDigest() });
+
+  /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
+  function prompt(made, meta) {
+    if (!openDigest()) return;
+    transport.send("prompt", { prompts: [made] }, { image: openDigest(), meta });
+    tell();
+  }
+
+  /** Wake the listeners: what the transport holds is part of the picture. */
+  const tell = () => store.set({});
+
+  function accept() {
+    if (canvas().isDrawing()) return canvas().finishPolygon();
+    const { draft, classId, serverPhase } = state();
+    const waits = transport.unansweredPrompts().length > 0;
+    if (!draft.mask && !waits) {
+      if (state().image) toasts.info(serverPhase === "preparing" ? "The picture is still being prepared." : "Click on an object first.");
+      return;
+    }
+    ask("commit", { class_id: classId });
+    store.set({ selected: null });
+  }
+
+  function clear() {
+    if (canvas().isDrawing()) return canvas().abandon();
+    const { draft, selected } = state();
+    if (draft.count > 0 || draft.mask || draft.editing || transport.unansweredPrompts().length) ask("clear");
+    else if (selected) store.set({ selected: null });
+  }
+
+  function undo() {
+    if (canvas().isDrawing()) return canvas().dropCorner();
+    if (state().draft.canUndo || transport.isBusy()) ask("undo");
+  }
+
+  function redo() {
+    if (state().draft.canRedo || transport.isBusy()) ask("redo");
+  }
+
+  // ---- objects ----------------------------------------------------------------------------------------------
+
+  function remove(id) {
+    if (!id) return;
+    ask("delete", { id });
+    if (state().selected === id) store.set({ selected: null });
+  }
+
+  function edit(id) {
+    const object = state().annotations.list.find((one) => one.id === id);
+    if (!object) return;
+    store.set({ classId: object.class_id, selected: null });
+    ask("edit", { id });
+  }
+
+  function chooseClass(id) {
+    const { selected, draft, annotations } = state();
+    store.set({ classId: id });
+    const object = annotations.list.find((one) => one.id === selected);
+    if (object && draft.count === 0 && object.class_id !== id) ask("reclass", { id: selected, class_id: id });
+  }
+
+  function chooseClassByNumber(number) {
+    const one = state().workspace?.classes[number - 1];
+    if (one) chooseClass(one.id);
+  }
+
+  // ---- pictures ---------------------------------------------------------------------------------------------
+
+  function openImage(digest) {
+    const known = state().workspace?.images.find((one) => one.digest === digest);
+    if (!known) return;
+    if (openDigest() === digest) return store.set({ startShown: false });
+    store.set({ ...closeImage(state()), opening: known, selected: null, startShown: false });
+    remember("image", digest, "session");
+    transport.send("open", {}, { image: digest });
+  }
+
+  function openExample(name) {
+    store.set({ ...closeImage(state()), opening: { digest: null }, selected: null, startShown: false });
+    transport.send("open_example", { name }, { image: null });
+  }
+
+  function neighbour(step) {
+    const images = state().workspace?.images ?? [];
+    const at = images.findIndex((one) => one.digest === openDigest());
+    const next = images[at + step];
+    if (at >= 0 && next) openImage(next.digest);
+  }
+
+  /** Pictures, or COCO files, that somebody dropped, pasted or chose. The first picture is opened. */
+  async function addFiles(files) {
+    let opened = false;
+    for (const file of files) {
+      if (isJson(file)) {
+        await importCoco(file);
+        continue;
+      }
+      const stored = await upload(file, files.length > 1);
+      if (!stored) continue;
+      if (!opened) openImage(stored.digest);
+      opened = true;
+    }
+  }
+
+  /** Store a picture on the server; null, and a message, when it is refused. */
+  async function upload(file, oneOfMany) {
+    store.set({ uploading: state().uploading + 1 });
+    try {
+      const limit = state().workspace?.limits?.upload_bytes;
+      if (limit && file.size > limit) throw new Error(`The file is larger than ${Math.round(limit / 2 ** 20)} MiB. Make it smaller and try again.`);
+      const stored = await routes.upload(file);
+      learnOf(stored);
+      return stored;
+    } catch (error) {
+      toasts.error(oneOfMany ? `${file.name}: ${error.message}` : error.message);
+      return null;
+    } finally {
+      store.set({ uploading: state().uploading - 1 });
+    }
+  }
+
+  /** A stored picture is in the list at once; the server's own list follows with the next answer. */
+  function learnOf({ digest, file_name, width, height }) {
+    const { workspace } = state();
+    if (!workspace || workspace.images.some((one) => one.digest === digest)) return;
+    store.set({ workspace: { ...workspace, images: [...workspace.images, { digest, file_name, width, height, annotations: 0 }] } });
+  }
+
+  async function importCoco(file) {
+    try {
+      const { message } = await routes.importCoco(file);
+      toasts.info(message);
+      ask("sync");
+    } catch (error) {
+      toasts.error(error.message);
+    }
+  }
+
+  async function download(format, onlyThisImage) {
+    try {
+      await routes.download(format, onlyThisImage ? openDigest() : null);
+    } catch (error) {
+      toasts.error(error.message);
+    }
+  }
+
+  // ---- this page --------------------------------------------------------------------------------------------
+
+  function setBrush(width) {
+    store.set({ brushWidth: Math.min(Math.max(Math.round(width), BRUSH.least), BRUSH.most) });
+  }
+
+  function hold(action, on) {
+    if (action === "hide") store.set({ holdHide: on });
+    else if (action === "coarse") store.set({ holdCoarse: on });
+    else if (action === "panning") store.set({ panning: on });
+  }
+
+  /** What a shortcut stands for; false when there was nothing to do with the key. */
+  function perform(action, event) {
+    const [name, argument] = action.split(":");
+    switch (name) {
+      case "accept": return accept();
+      case "undo": return undo();
+      case "redo": return redo();
+      case "clear": return state().startShown && state().image ? hideStart() : clear();
+      case "dropCorner": return canvas().isDrawing() ? canvas().dropCorner() : false;
+      case "delete": return state().selected ? remove(state().selected) : false;
+      case "edit": return state().selected ? edit(state().selected) : false;
+      case "class": return chooseClassByNumber(Number(event.key));
+      case "tool": return chooseTool(argument);
+      case "flipSign": return setSign(!state().positive);
+      case "brush": return setBrush(state().brushWidth * (argument === "up" ? 1.25 : 0.8) + (argument === "up" ? 1 : -1));
+      case "fit": return canvas().fit();
+      case "zoom": return canvas().zoom(argument === "in" ? 1 : -1);
+      case "pan": return canvas().pan(...ARROWS[event.key]);
+      case "outline": return setOutlineOnly(!state().outlineOnly);
+      case "image": return neighbour(argument === "next" ? 1 : -1);
+      case "help": return help.toggle();
+      default: throw new Error(`no such action: ${action}`);
+    }
+  }
+
+  const chooseTool = (tool) => store.set({ tool });
+  const setSign = (positive) => store.set({ positive });
+  const setOutlineOnly = (outlineOnly) => store.set({ outlineOnly });
+  const hideStart = () => store.set({ startShown: false });
+
+  return {
+    prompt, accept, clear, undo, redo, edit, remove, chooseClass, openImage, openExample, addFiles, importCoco, download,
+    setBrush, hold, perform, chooseTool, setSign, setOutlineOnly, hideStart,
+    select: (id) => store.set({ selected: id }),
+    setVisible: (id, visible) => ask("set_visible", { id, visible }),
+    reclass: (id, classId) => ask("reclass", { id, class_id: classId }),
+    useModel: (name) => ask("use_model", { name }),
+    addClass: (name) => ask("add_class", { name }),
+    changeClass: (id, changes) => ask("change_class", { class_id: id, ...changes }),
+    removeClass: (id) => ask("remove_class", { class_id: id }),
+    setOpacity: (opacity) => store.set({ opacity }),
+    togglePanel: () => store.set({ panelOpen: !state().panelOpen }),
+    showStart: () => store.set({ startShown: !state().startShown || !state().image }),
+    fit: () => canvas().fit(),
+    zoom: (direction) => canvas().zoom(direction),
+    help: () => help.toggle(),
+  };
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+const isJson = (file) => file.type === "application/json" || file.name?.toLowerCase().endsWith(".json");

@@ -1,0 +1,154 @@
+/** The conversation with the server: hello, answers into the state, silence, tabs and restarts. */
+
+import { recall, remember } from "./memory.js";
+import { INITIAL, mergeAnswer } from "./state.js";
+
+const PROBE_MS = 2_000;
+const POLL_MS = 1_500;
+const FOCUS_SYNC_MS = 2_000;
+
+/** @param {object} parts {store, transport: () => transport, routes, toasts, onPainted(seq, stage, meta), onBye(bye)} */
+export function createConnection({ store, transport, routes, toasts, onStage, onBye }) {
+  let token = recall("token");
+  let helloWithout = false; // the last hello asked for a new workspace
+  let restored = false; // the picture this tab had open was asked for
+  let probing = false;
+  let polling = null;
+  let syncedAt = 0;
+
+  function context() {
+    const { image, opening, revision, annotations, workspace } = store.get();
+    return {
+      token,
+      image: (opening ?? image)?.digest ?? null,
+      revision,
+      known: { annotations: annotations.revision, workspace: workspace?.revision ?? 0 },
+    };
+  }
+
+  function hello() {
+    helloWithout = token === null;
+    transport().send("hello", {}, { image: null });
+  }
+
+  function onAnswer(answer, request) {
+    store.get().offline && store.set({ offline: false });
+    if (answer.kind === "bye") return farewell(answer.bye);
+    if (answer.workspace && !keepToken(answer.workspace.token)) return;
+    if (answer.kind === "error") onError(answer, request);
+    try {
+      merge(answer, request);
+    } catch (error) {
+      console.error(error);
+      toasts.error("An answer of the server could not be read. Reload the page; nothing is lost.");
+    }
+    if (request.verb === "hello") restorePicture();
+  }
+
+  function merge(answer, request) {
+    const before = store.get();
+    const next = mergeAnswer(before, answer, request);
+    const digest = answer.view?.image?.digest;
+    if (digest) {
+      next.opening = null;
+      remember("image", digest, "session");
+    }
+    next.answeredFully = answer.final !== false;
+    next.classId = chooseClassId(next);
+    if (next.selected && !next.annotations.list.some((one) => one.id === next.selected)) next.selected = null;
+    if (request.verb === "prompt" && answer.kind === "view") onStage(request.seq, next.draft.stage, request.meta);
+    store.set(next);
+    if (next.disagrees) transport().send("sync");
+    pollWhileWorking(request);
+  }
+
+  function onError(answer, request) {
+    toasts.error(answer.error?.message ?? "Something went wrong on the server.");
+    if (request.verb.startsWith("open") && !answer.view) {
+      remember("image", null, "session");
+      store.set({ opening: null, image: null, startShown: true });
+    }
+  }
+
+  /** Keep the class that is chosen while it exists, else take the first. */
+  function chooseClassId({ workspace, classId }) {
+    const classes = workspace?.classes ?? [];
+    return classes.some((one) => one.id === classId) ? classId : (classes[0]?.id ?? null);
+  }
+
+  /** False when another tab made a workspace meanwhile: that one is ours too. */
+  function keepToken(given) {
+    const stored = recall("token");
+    if (helloWithout && stored && stored !== given) {
+      token = stored;
+      hello();
+      return false;
+    }
+    token = given;
+    remember("token", given);
+    return true;
+  }
+
+  function restorePicture() {
+    if (restored) return;
+    restored = true;
+    const digest = recall("image", "session");
+    const known = store.get().workspace?.images.find((one) => one.digest === digest);
+    if (!known) return store.set({ startShown: !store.get().opening });
+    store.set({ opening: known, startShown: false });
+    transport().send("open", {}, { image: digest });
+  }
+
+  function farewell(bye) {
+    transport().reset();
+    onBye(bye);
+  }
+
+  /** Forget the workspace this server does not know and begin a new one. */
+  function startAnew() {
+    token = null;
+    restored = true;
+    remember("token", null);
+    remember("image", null, "session");
+    store.set({ ...INITIAL, opening: null, selected: null, startShown: true, classId: null });
+    hello();
+  }
+
+  /** A repeated question may have been answered before the work was done: ask again until it is. */
+  function pollWhileWorking(request) {
+    clearTimeout(polling);
+    const { serverPhase, answeredFully } = store.get();
+    const working = serverPhase === "preparing" || (serverPhase === "coarse" && request.verb === "sync");
+    if (working && answeredFully && !transport().isBusy()) polling = setTimeout(() => transport().send("sync"), POLL_MS);
+  }
+
+  /** No answer for a while: a slow server is waited for, a lost one is looked for until it is back. */
+  async function onSilence(request) {
+    if (probing) return;
+    probing = true;
+    const alive = await routes.isAlive();
+    probing = false;
+    if (alive && !store.get().offline) {
+      const waited = performance.now() - request.sentAt;
+      return waited < 30_000 ? transport().waitOn() : transport().resync();
+    }
+    store.set({ offline: !alive });
+    if (alive) return transport().resync();
+    setTimeout(() => onSilence(request), PROBE_MS);
+  }
+
+  function onFocus() {
+    const now = performance.now();
+    if (document.visibilityState !== "visible" || now - syncedAt < FOCUS_SYNC_MS || transport().isBusy()) return;
+    if (!store.get().image) return;
+    syncedAt = now;
+    transport().send("sync");
+  }
+
+  globalThis.addEventListener("focus", onFocus);
+  document.addEventListener("visibilitychange", onFocus);
+  globalThis.addEventListener("online", () => store.get().offline && onSilence({ sentAt: performance.now() }));
+  globalThis.addEventListener("offline", () => store.set({ offline: true }));
+
+  return { hello, onAnswer, onSilence, context, startAnew, token: () => token };
+}

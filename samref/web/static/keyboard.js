@@ -1,0 +1,56 @@
+/** Keys in, actions out, by the table in `shortcuts.js`. */
+
+import { findReleased, findShortcut } from "./shortcuts.js";
+
+/** Actions that go on while the key is held; all others act once. */
+const REPEATING = new Set(["undo", "redo", "zoom:in", "zoom:out", "pan", "brush:up", "brush:down", "dropCorner"]);
+
+/**
+ * @param {object} parts {target: where keys are heard, isBlocked(action) , perform(action, event) → false when nothing
+ *   was done, hold(action, on)}
+ */
+export function listenToKeys({ target, isBlocked, perform, hold }) {
+  const held = new Set();
+
+  function onKeyDown(event) {
+    if (event.defaultPrevented || isTyping(event.target)) return;
+    const shortcut = findShortcut(event);
+    if (!shortcut || shortcut.passive || isBlocked(shortcut.action)) return;
+    if (ownsKey(event.target, event.key)) return;
+    if (shortcut.held) {
+      event.preventDefault();
+      if (!held.has(shortcut.action)) hold(shortcut.action, true);
+      held.add(shortcut.action);
+      return;
+    }
+    if (event.repeat && !REPEATING.has(shortcut.action)) return;
+    if (perform(shortcut.action, event) !== false) event.preventDefault();
+  }
+
+  function onKeyUp(event) {
+    const shortcut = findReleased(event);
+    if (shortcut && held.delete(shortcut.action)) hold(shortcut.action, false);
+  }
+
+  function releaseAll() {
+    for (const action of held) hold(action, false);
+    held.clear();
+  }
+
+  target.addEventListener("keydown", onKeyDown);
+  target.addEventListener("keyup", onKeyUp);
+  globalThis.addEventListener("blur", releaseAll);
+}
+
+/** Letters belong to the field somebody types in. */
+function isTyping(element) {
+  if (element?.isContentEditable) return true;
+  const type = element?.tagName === "INPUT" ? element.type : element?.tagName?.toLowerCase();
+  return ["text", "search", "number", "textarea", "select"].includes(type);
+}
+
+/** Enter and Space press a focused button; arrows move a focused slider. */
+function ownsKey(element, key) {
+  if (element?.closest?.("button, a, summary, label, [role=button]")) return key === "Enter" || key === " ";
+  return element?.tagName === "INPUT" && (key.startsWith("Arrow") || key === " " || key === "Enter");
+}

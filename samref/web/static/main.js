@@ -1,0 +1,167 @@
+/**
+ * Where the page begins: `mount` builds the parts and ties them together. The wire is described in docs/protocol.md.
+ *
+ * One click, to follow by jumping to definitions: canvas.js `onPointer` → tools.js `step` → actions.js `prompt` →
+ * transport.js `send` … `receive` → connection.js `onAnswer` → state.js `mergeAnswer` → canvas.js `paint` →
+ * painter.js `paintOverlay`.
+ *
+ * For tests and measurements the root element carries a read-only hook, `root.samref`:
+ *   state()                what the page knows (see state.js)
+ *   phase()                one of the words in state.js `PHASES`
+ *   view()                 zoom and place of the picture (see view.js), null without a picture
+ *   imageToClient(x, y)    window position [x, y] of a continuous image position; add 0.5 for the middle of a pixel
+ *   clientToPixel(x, y)    image pixel [x, y] under a window position
+ *   overlayPixel(x, y)     RGBA of the overlay where the middle of that image pixel is shown, null when out of sight
+ *   draftPixel(x, y)       whether the draft's mask has that image pixel (of what was sent: a preview is coarser)
+ *   objectPixel(id, x, y)  the same for an accepted object
+ *   stats()                {painted: {count, seq, stage, at}, latencies: {dot, coarse, refined} in ms, transport}
+ */
+
+import { createActions } from "./actions.js";
+import { createCanvas } from "./canvas.js";
+import { createConnection } from "./connection.js";
+import { h } from "./dom.js";
+import { createStart, createStrip } from "./gallery.js";
+import { createHeader } from "./header.js";
+import { createHelp } from "./help.js";
+import { takeFiles } from "./intake.js";
+import { listenToKeys } from "./keyboard.js";
+import { recallSettings, remember } from "./memory.js";
+import { createPanel } from "./panel.js";
+import { containsPixel } from "./rle.js";
+import { createRoutes } from "./routes.js";
+import { buildShell } from "./shell.js";
+import { INITIAL, createStore, phaseOf } from "./state.js";
+import { createToasts } from "./toasts.js";
+import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
+import { createTransport } from "./transport.js";
+
+/** What a person sets once and finds again. */
+const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal };
+
+/** What this page remembers only while it is open. */
+const PAGE = {
+  tool: "click", positive: true, classId: null, selected: null, holdHide: false, holdCoarse: false, panning: false,
+  panelOpen: false, startShown: true, opening: null, uploading: 0, offline: false, answeredFully: true,
+};
+
+/** Take over the root element; called once a page. */
+export function mount({ root, props, watch, base, send, keep }) {
+  const store = createStore({ ...INITIAL, ...PAGE, ...recallSettings(SETTINGS) });
+  const shell = buildShell(root);
+  const toasts = createToasts(shell.toasts);
+  const help = createHelp();
+  root.append(help.element);
+
+  const routes = createRoutes(base, () => connection.token());
+  const connection = createConnection({
+    store, routes, toasts,
+    transport: () => transport,
+    onStage: (seq, stage, meta) => canvas.expectPaint(seq, stage, meta?.startedAt),
+    onBye,
+  });
+  const transport = createTransport({
+    post: send, keep, context: connection.context, onAnswer: connection.onAnswer, onSilence: connection.onSilence,
+  });
+  const actions = createActions({ store, transport, routes, toasts, help, canvas: () => canvas });
+  const readout = createZoom(shell.zoom, shell.readout, actions);
+  const canvas = createCanvas({
+    ...shell, store,
+    unansweredPrompts: transport.unansweredPrompts,
+    onPrompt: actions.prompt,
+    onSelect: actions.select,
+    onHint: toasts.info,
+    onReadout: readout,
+  });
+  const updateToolbar = createToolbar(shell.tools, actions);
+  const updateDraftBar = createDraftBar(shell.draftBar, actions);
+  const updateHeader = createHeader(shell.header, actions);
+  const updatePanel = createPanel(shell.panel, actions);
+  const updateStart = createStart(shell.start, actions, routes);
+  const updateStrip = createStrip(shell.strip, actions, routes);
+
+  const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
+  const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);
+  let shownPicture = null;
+
+  function update() {
+    const state = store.get();
+    updateHeader(state, phase());
+    updateToolbar(state);
+    updateDraftBar(state);
+    updatePanel(state);
+    updateStart(state, startShown(state));
+    updateStrip(state);
+    shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
+    shell.stage.classList.toggle("samref-hiding", state.holdHide);
+    root.classList.toggle("samref-busy-upload", state.uploading > 0);
+    showPicture(state.opening?.digest ? state.opening : state.image);
+  }
+
+  /** Bring a picture onto the canvas: its frame at once, its photo when it has come. */
+  function showPicture(picture) {
+    const digest = picture?.digest ?? null;
+    if (digest === shownPicture) return;
+    shownPicture = digest;
+    canvas.setPicture(picture);
+    if (!picture) return;
+    routes.photo(digest).then(
+      (bitmap) => canvas.setPhoto(digest, bitmap),
+      (error) => shownPicture === digest && toasts.error(error.message),
+    );
+  }
+
+  function onBye({ reason, message }) {
+    const act = reason === "version"
+      ? h("button", { type: "button", class: "samref-button samref-accept", on: { click: () => location.reload() } }, "Reload")
+      : h("button", { type: "button", class: "samref-button samref-accept", on: { click: startAnew } }, "Start anew");
+    const dialog = h("dialog", { class: "samref-bye", "aria-label": "The server" }, h("p", {}, message), act);
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    function startAnew() {
+      dialog.remove();
+      connection.startAnew();
+    }
+    root.append(dialog);
+    dialog.showModal();
+  }
+
+  let kept = "";
+  store.subscribe((state) => {
+    update();
+    const settings = JSON.stringify(Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, state[name]])));
+    if (settings !== kept) remember("settings", (kept = settings));
+  });
+
+  listenToKeys({
+    target: document,
+    isBlocked: (action) => (help.isOpen() ? action !== "help" : root.querySelector(".samref-bye") !== null) ,
+    perform: actions.perform,
+    hold: actions.hold,
+  });
+  takeFiles({ root, dropHint: shell.dropHint, onFiles: actions.addFiles });
+  for (const event of ["pointerdown", "pointermove", "keydown"]) root.addEventListener(event, transport.touch, { passive: true });
+  returnFocus(root, shell.stage);
+  watch("value", () => transport.receive(props.value));
+
+  root.samref = Object.freeze({
+    state: store.get,
+    phase,
+    ...canvas.inspect,
+    draftPixel: (x, y) => containsPixel(store.get().draft.mask, x, y),
+    objectPixel: (id, x, y) => containsPixel(store.get().annotations.list.find((one) => one.id === id)?.mask, x, y),
+    stats: () => ({ ...canvas.inspect.stats(), transport: transport.stats() }),
+  });
+
+  update();
+  connection.hello();
+}
+
+/** After a click with the mouse the keys belong to the picture again; somebody who walks with Tab keeps the focus. */
+function returnFocus(root, stage) {
+  root.addEventListener("click", (event) => {
+    const byPointer = event.detail > 0;
+    if (byPointer && event.target.closest?.("button") && !event.target.closest(".samref-class-tools, dialog")) {
+      if (document.activeElement?.tagName === "BUTTON") stage.focus({ preventScroll: true });
+    }
+  });
+}

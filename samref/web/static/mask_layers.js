@@ -1,0 +1,113 @@
+/** Masks as canvases of image pixels, kept between paints. */
+
+import { outlineSegments } from "./outline.js";
+import { toPixels } from "./rle.js";
+
+/** The layer of accepted objects never has more pixels than this; larger pictures get it at a half, a third, … */
+const MAX_LAYER_PIXELS = 32_000_000;
+
+/** A canvas of the mask's crop, one canvas pixel for each of its pixels, in an opaque colour. */
+export function maskCanvas(mask, colour) {
+  const canvas = makeCanvas(mask.columns, mask.rows);
+  canvas.getContext("2d").putImageData(new ImageData(toPixels(mask, colour), mask.columns, mask.rows), 0, 0);
+  return canvas;
+}
+
+/** Draw a mask's canvas where it lies in the image frame; a preview's last cells are cut at its box. */
+export function drawMask(context, mask, canvas) {
+  const { x, y, width, height, scale } = mask;
+  context.drawImage(canvas, 0, 0, width / scale, height / scale, x, y, width, height);
+}
+
+const outlines = new WeakMap();
+
+/** The mask's outline as a path in the image frame; made once for each mask. */
+export function outlinePath(mask) {
+  let path = outlines.get(mask);
+  if (!path) {
+    path = new Path2D();
+    const segments = outlineSegments(mask);
+    for (let i = 0; i < segments.length; i += 4) {
+      path.moveTo(segments[i], segments[i + 1]);
+      path.lineTo(segments[i + 2], segments[i + 3]);
+    }
+    outlines.set(mask, path);
+  }
+  return path;
+}
+
+/**
+ * All accepted objects of a picture in one canvas of image pixels, later objects over earlier ones. Painting two
+ * hundred objects is then as cheap as painting one; a change repaints only the boxes it touches.
+ */
+export function createObjectLayer(imageWidth, imageHeight) {
+  const reduction = Math.ceil(Math.sqrt((imageWidth * imageHeight) / MAX_LAYER_PIXELS)) || 1;
+  const width = Math.ceil(imageWidth / reduction);
+  const height = Math.ceil(imageHeight / reduction);
+  let canvas = null; // made with the first object
+  let context = null;
+  let shown = new Map(); // id -> {mask, colour}
+
+  /** Make the layer show exactly `objects`: [{id, mask, colour: [r, g, b]}], bottom first. */
+  function show(objects) {
+    const next = new Map(objects.filter(({ mask }) => mask).map(({ id, mask, colour }) => [id, { mask, colour }]));
+    if (!canvas && next.size === 0) return;
+    const dirty = [];
+    for (const [id, { mask, colour }] of shown) {
+      const now = next.get(id);
+      if (!now || now.mask !== mask || String(now.colour) !== String(colour)) dirty.push(mask);
+    }
+    const added = [...next].filter(([id]) => !shown.has(id) || dirty.includes(shown.get(id).mask)).map(([, object]) => object);
+    shown = next;
+    if (!canvas) {
+      canvas = makeCanvas(width, height);
+      context = canvas.getContext("2d");
+      context.imageSmoothingEnabled = false;
+      context.scale(1 / reduction, 1 / reduction);
+    }
+    for (const mask of dirty) repaint(mask);
+    for (const object of added) if (!dirty.includes(object.mask)) drawAbove(object);
+  }
+
+  /** An object new to the layer: those above it are painted again where it lies. */
+  function drawAbove(object) {
+    const all = [...shown.values()];
+    const above = all.slice(all.indexOf(object) + 1);
+    if (above.some(({ mask }) => touch(mask, object.mask))) repaint(object.mask);
+    else draw(object);
+  }
+
+  function repaint(box) {
+    context.save();
+    context.beginPath();
+    context.rect(...snapped(box));
+    context.clip();
+    context.clearRect(box.x - reduction, box.y - reduction, box.width + 2 * reduction, box.height + 2 * reduction);
+    for (const object of shown.values()) if (touch(object.mask, box)) draw(object);
+    context.restore();
+  }
+
+  function draw({ mask, colour }) {
+    drawMask(context, mask, maskCanvas(mask, colour));
+  }
+
+  /** The box in whole layer pixels, so that its border is not painted by halves. */
+  function snapped({ x, y, width: w, height: h }) {
+    const down = (value) => Math.floor(value / reduction) * reduction;
+    const up = (value) => Math.ceil(value / reduction) * reduction;
+    return [down(x), down(y), up(x + w) - down(x), up(y + h) - down(y)];
+  }
+
+  return { show, reduction, canvas: () => canvas };
+}
+
+function touch(a, b) {
+  return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+}
+
+function makeCanvas(width, height) {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  return canvas;
+}

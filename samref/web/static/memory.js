@@ -1,0 +1,36 @@
+/** What a browser remembers for us; a browser that refuses (private windows) remembers until the page closes. */
+
+const fallback = new Map();
+
+/** A value kept under `samref.<key>`; `storage` is "local" (all tabs) or "session" (this tab). */
+export function recall(key, storage = "local") {
+  try {
+    return storageOf(storage).getItem(`samref.${key}`);
+  } catch {
+    return fallback.get(`${storage}.${key}`) ?? null;
+  }
+}
+
+/** Keep a text, or forget it (null). */
+export function remember(key, value, storage = "local") {
+  try {
+    if (value === null) storageOf(storage).removeItem(`samref.${key}`);
+    else storageOf(storage).setItem(`samref.${key}`, value);
+  } catch {
+    fallback.set(`${storage}.${key}`, value);
+  }
+}
+
+/** The person's settings as kept last time, over `defaults`; anything of another type is left at its default. */
+export function recallSettings(defaults) {
+  let kept = {};
+  try {
+    kept = JSON.parse(recall("settings") ?? "{}") ?? {};
+  } catch {
+    // damaged settings are no reason not to start
+  }
+  const usable = Object.entries(defaults).filter(([name, value]) => typeof kept[name] === typeof value);
+  return { ...defaults, ...Object.fromEntries(usable.map(([name]) => [name, kept[name]])) };
+}
+
+const storageOf = (storage) => (storage === "session" ? globalThis.sessionStorage : globalThis.localStorage);

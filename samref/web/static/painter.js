@@ -1,0 +1,175 @@
+/**
+ * Paints two stacked canvases: the photo, and over it masks, outlines and prompts. Knows views and pixels, no events.
+ *
+ * Masks are drawn without smoothing: a display dot shows the mask pixel under its middle, as `view.js` counts it.
+ */
+
+import { createObjectLayer, drawMask, maskCanvas, outlinePath } from "./mask_layers.js";
+import { drawPrompt, drawShape } from "./prompt_marks.js";
+import { deviceToImage, imageToDevice, visiblePixels } from "./view.js";
+
+/** From this many display dots per image pixel on, the photo shows its pixels as squares. */
+const SHOW_PHOTO_PIXELS = 3;
+
+/** The photo is kept at half, a quarter, … of its size until it is this small, for fast and calm small views. */
+const SMALLEST_LEVEL = 600;
+
+/** A draft is a little stronger than the accepted objects. */
+const DRAFT_STRENGTH = 1.15;
+
+export function createPainter(photo, overlay) {
+  const photoContext = photo.getContext("2d", { alpha: true });
+  const overlayContext = overlay.getContext("2d");
+  let levels = []; // the photo, largest first
+  let objects = null; // layer of accepted objects
+  let draft = { mask: null, colour: null, canvas: null };
+
+  /** Another picture: its bitmap (any size of the same shape; null while it loads) and its true size. */
+  function setPicture(bitmap, imageWidth, imageHeight) {
+    for (const level of levels) level.close?.();
+    levels = bitmap ? [bitmap] : [];
+    objects = createObjectLayer(imageWidth, imageHeight);
+  }
+
+  /** The same picture's photo has arrived. */
+  function setPhoto(bitmap) {
+    levels = [bitmap];
+  }
+
+  function resize(width, height) {
+    for (const canvas of [photo, overlay]) {
+      if (canvas.width !== width) canvas.width = width;
+      if (canvas.height !== height) canvas.height = height;
+    }
+  }
+
+  function paintPhoto(view) {
+    const context = photoContext;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, photo.width, photo.height);
+    if (!view || levels.length === 0) return;
+    const level = levelFor(view);
+    const [x0, y0, x1, y1] = visiblePixels(view);
+    if (x1 <= x0 || y1 <= y0) return;
+    context.imageSmoothingEnabled = view.scale < SHOW_PHOTO_PIXELS;
+    context.imageSmoothingQuality = "medium";
+    const [left, top] = imageToDevice(view, x0, y0);
+    const ratioX = level.width / view.imageWidth;
+    const ratioY = level.height / view.imageHeight;
+    context.drawImage(
+      level,
+      x0 * ratioX, y0 * ratioY, (x1 - x0) * ratioX, (y1 - y0) * ratioY,
+      left, top, (x1 - x0) * view.scale, (y1 - y0) * view.scale,
+    );
+  }
+
+  /** The smallest level that still has a pixel for every display dot; halved ones are made when first needed. */
+  function levelFor(view) {
+    const wanted = view.imageWidth * view.scale;
+    let i = 0;
+    while (true) {
+      const level = levels[i];
+      if (level.width / 2 < wanted || level.width < 2 * SMALLEST_LEVEL) return level;
+      i += 1;
+      if (!levels[i]) levels[i] = halved(level);
+    }
+  }
+
+  /**
+   * Everything over the photo.
+   *
+   * scene: {objects: [{id, mask, colour, selected}], draft: {mask, colour} , prompts, pending, shape, pointer,
+   *         opacity 0..1, outlineOnly, hidden, beat}
+   */
+  function paintOverlay(view, scene) {
+    const context = overlayContext;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.globalAlpha = 1;
+    context.clearRect(0, 0, overlay.width, overlay.height);
+    if (!view || scene.hidden) return;
+    objects.show(scene.objects);
+    context.imageSmoothingEnabled = false;
+    intoImageFrame(context, view, () => {
+      if (scene.outlineOnly) {
+        for (const { mask, colour } of scene.objects) if (mask) strokeOutline(context, view, mask, colour);
+      } else {
+        fillObjects(context, view, scene.opacity);
+      }
+      for (const { mask, colour, selected } of scene.objects) {
+        if (selected && mask) strokeOutline(context, view, mask, colour, 2);
+      }
+      if (scene.draft.mask) paintDraft(context, view, scene);
+    });
+    for (const prompt of scene.prompts) drawPrompt(context, view, prompt);
+    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
+    if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
+  }
+
+  function fillObjects(context, view, opacity) {
+    const layer = objects.canvas();
+    if (!layer) return;
+    const [x0, y0, x1, y1] = visiblePixels(view);
+    if (x1 <= x0 || y1 <= y0) return;
+    const { reduction } = objects;
+    const [width, height] = [x1 - x0, y1 - y0];
+    context.globalAlpha = opacity;
+    context.drawImage(layer, x0 / reduction, y0 / reduction, width / reduction, height / reduction, x0, y0, width, height);
+    context.globalAlpha = 1;
+  }
+
+  function paintDraft(context, view, { draft: { mask, colour }, opacity, outlineOnly }) {
+    if (!outlineOnly) {
+      if (draft.mask !== mask || String(draft.colour) !== String(colour)) {
+        draft = { mask, colour, canvas: maskCanvas(mask, colour) };
+      }
+      context.globalAlpha = Math.min(1, opacity * DRAFT_STRENGTH);
+      drawMask(context, mask, draft.canvas);
+      context.globalAlpha = 1;
+    }
+    strokeOutline(context, view, mask, colour, 1.5);
+  }
+
+  /** RGBA of the overlay where the middle of image pixel (x, y) is shown; null when it is not on the canvas. */
+  function overlayPixel(view, x, y) {
+    const [deviceX, deviceY] = imageToDevice(view, x + 0.5, y + 0.5).map(Math.floor);
+    if (deviceX < 0 || deviceY < 0 || deviceX >= overlay.width || deviceY >= overlay.height) return null;
+    return [...overlayContext.getImageData(deviceX, deviceY, 1, 1).data];
+  }
+
+  return { setPicture, setPhoto, resize, paintPhoto, paintOverlay, overlayPixel };
+}
+
+function intoImageFrame(context, view, draw) {
+  context.save();
+  context.setTransform(view.scale, 0, 0, view.scale, view.offsetX, view.offsetY);
+  draw();
+  context.restore();
+}
+
+/** A line of constant width on the display along the mask's border: light on dark, so that it shows on any ground. */
+function strokeOutline(context, view, mask, [red, green, blue], width = 1.25) {
+  const [x0, y0] = deviceToImage(view, 0, 0);
+  const [x1, y1] = deviceToImage(view, view.deviceWidth, view.deviceHeight);
+  if (mask.x > x1 || mask.y > y1 || mask.x + mask.width < x0 || mask.y + mask.height < y0) return;
+  const unit = view.pixelRatio / view.scale;
+  const path = outlinePath(mask);
+  context.lineCap = "square";
+  context.strokeStyle = "rgba(0, 0, 0, 0.5)";
+  context.lineWidth = (width + 1.5) * unit;
+  context.stroke(path);
+  context.strokeStyle = `rgb(${lighter(red)}, ${lighter(green)}, ${lighter(blue)})`;
+  context.lineWidth = width * unit;
+  context.stroke(path);
+}
+
+const lighter = (channel) => Math.round(channel + (255 - channel) * 0.35);
+
+function halved(source) {
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(source.width / 2));
+  canvas.height = Math.max(1, Math.round(source.height / 2));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "medium";
+  context.drawImage(source, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}

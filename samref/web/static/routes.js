@@ -1,0 +1,112 @@
+/** The server's own routes: pictures in and out, exports, imports. Each carries the workspace's token in a header. */
+
+/** A refused call: `code` and a sentence for the person. */
+export class RouteError extends Error {
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Pictures fetched for the strip at the same time; the browser has six connections, and clicks come first. */
+const THUMBS_AT_ONCE = 2;
+
+/**
+ * @param {string} base address of the page; all routes are relative to it
+ * @param {() => string | null} token the workspace's token
+ */
+export function createRoutes(base, token) {
+  async function call(path, { headers = {}, ...options } = {}) {
+    let response;
+    try {
+      response = await fetch(new URL(path, base), { ...options, headers: { "X-Samref-Token": token() ?? "", ...headers } });
+    } catch {
+      throw new RouteError("offline", "The server does not answer. Look whether it is running, then try again.");
+    }
+    if (response.ok) return response;
+    const said = await response.json().catch(() => null);
+    const message = said?.error?.message ?? `The server refused (${response.status}).`;
+    throw new RouteError(response.status === 401 ? "token" : (said?.error?.code ?? "request"), message);
+  }
+
+  async function bitmapOf(path) {
+    const response = await call(path);
+    return createImageBitmap(await response.blob());
+  }
+
+  const thumbs = new Map(); // digest -> promise of an address
+  const line = [];
+  let running = 0;
+
+  function next() {
+    if (running >= THUMBS_AT_ONCE || line.length === 0) return;
+    const { digest, resolve } = line.shift();
+    running += 1;
+    call(`samref/images/${digest}?thumb=1`)
+      .then((response) => response.blob())
+      .then((blob) => resolve(URL.createObjectURL(blob)))
+      .catch(() => {
+        thumbs.delete(digest); // the next time it is seen it is tried again
+        resolve(null);
+      })
+      .finally(() => {
+        running -= 1;
+        next();
+      });
+    next();
+  }
+
+  return {
+    /** Store a picture; gives {digest, file_name, width, height}. */
+    async upload(file) {
+      const headers = { "X-Samref-Filename": encodeURIComponent(file.name || "pasted.png") };
+      return (await call("samref/images", { method: "POST", headers, body: file })).json();
+    },
+
+    /** The upright picture as a bitmap, perhaps smaller than the picture itself. */
+    photo: (digest) => bitmapOf(`samref/images/${digest}`),
+
+    /** Address of a small picture, or null. */
+    thumb(digest) {
+      if (!thumbs.has(digest)) {
+        thumbs.set(digest, new Promise((resolve) => line.push({ digest, resolve })));
+        next();
+      }
+      return thumbs.get(digest);
+    },
+
+    exampleThumb: (name) => new URL(`samref/examples/${encodeURIComponent(name)}?thumb=1`, base).href,
+
+    /** Download an export; `image` is a digest or null for all pictures. */
+    async download(format, image) {
+      const query = new URLSearchParams(image ? { format, image } : { format });
+      const response = await call(`samref/export?${query}`);
+      const named = /filename="?([^";]+)"?/.exec(response.headers.get("Content-Disposition") ?? "");
+      save(await response.blob(), named?.[1] ?? `samref-${format}`);
+    },
+
+    /** Import a COCO file; gives {annotations, images, message}. */
+    async importCoco(file) {
+      return (await call("samref/import", { method: "POST", body: file })).json();
+    },
+
+    /** Whether the server answers at all. */
+    async isAlive() {
+      try {
+        const url = new URL(import.meta.url);
+        url.searchParams.set("alive", String(Date.now()));
+        return (await fetch(url, { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(4000) })).status < 500;
+      } catch {
+        return false;
+      }
+    },
+  };
+}
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

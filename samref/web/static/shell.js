@@ -1,0 +1,44 @@
+/** The page's skeleton: header, tools, stage, panel, strip. Builds elements and says where things go. */
+
+import { h } from "./dom.js";
+
+/** Build everything inside the root around its two canvases; gives the places others fill. */
+export function buildShell(root) {
+  const photo = root.querySelector(".samref-photo");
+  const overlay = root.querySelector(".samref-overlay");
+  const brush = h("div", { class: "samref-brush", hidden: true, "aria-hidden": "true" });
+  const readout = h("div", { class: "samref-readout", "aria-hidden": "true" });
+  const zoom = h("div", { class: "samref-zoom", role: "group", "aria-label": "Zoom" });
+  const draftBar = h("div", { class: "samref-draft", role: "group", "aria-label": "Draft", hidden: true });
+  photo.setAttribute("aria-hidden", "true");
+  overlay.setAttribute("aria-hidden", "true");
+  const stage = h(
+    "div",
+    {
+      class: "samref-stage",
+      tabindex: "0",
+      role: "application",
+      "aria-label": "Picture: click on an object to mark it. Press question mark for the keyboard.",
+    },
+    photo, overlay, brush, readout, zoom, draftBar,
+  );
+  const header = h("header", { class: "samref-header" });
+  const tools = h("div", { class: "samref-tools", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" });
+  const panel = h("aside", { class: "samref-panel", id: "samref-panel", "aria-label": "Classes, objects and files" });
+  const strip = h("nav", { class: "samref-strip", "aria-label": "Pictures" });
+  const start = h("section", { class: "samref-start", "aria-label": "Open a picture" });
+  const toasts = h("div", { class: "samref-toasts" });
+  const dropHint = h("div", { class: "samref-drop", "aria-hidden": "true" }, h("span", {}, "Drop pictures, or a COCO file, to add them"));
+  root.setAttribute("tabindex", "-1");
+  root.append(header, tools, stage, panel, strip, start, dropHint, toasts);
+  followTheme(root);
+  return { root, photo, overlay, brush, readout, zoom, draftBar, stage, header, tools, panel, strip, start, toasts, dropHint };
+}
+
+/** Gradio puts the class `dark` on the body; without Gradio the style sheet asks the system. */
+function followTheme(root) {
+  if (!document.querySelector("gradio-app, .gradio-container")) return;
+  const follow = () => (root.dataset.theme = document.body.classList.contains("dark") ? "dark" : "light");
+  new MutationObserver(follow).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  follow();
+}

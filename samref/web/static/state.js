@@ -1,0 +1,135 @@
+/**
+ * What the page knows: the server's last word about the open picture, and what the person set on this page. Pure,
+ * but for the little store at the end.
+ */
+
+import { readMask } from "./rle.js";
+
+const EMPTY_DRAFT = Object.freeze({
+  count: 0, prompts: [], mask: null, coarse: null, score: null, stage: null, canUndo: false, canRedo: false, editing: null,
+});
+
+const NO_ANNOTATIONS = Object.freeze({ revision: 0, list: [] });
+
+export const INITIAL = Object.freeze({
+  workspace: null,
+  image: null, // {digest, file_name, width, height} of the picture the view speaks of
+  revision: 0,
+  serverPhase: "empty",
+  model: null,
+  modelNote: "",
+  draft: EMPTY_DRAFT,
+  annotations: NO_ANNOTATIONS,
+  seconds: {},
+  disagrees: false, // the draft here and on the server have different lengths: ask
+});
+
+/** The state after an answer to `request` ({verb, args, first}). Errors and byes change only what they carry. */
+export function mergeAnswer(state, answer, request) {
+  let next = state;
+  if (answer.workspace) next = { ...next, workspace: answer.workspace };
+  if (answer.view) next = mergeView(next, answer.view, answer.kind === "error" ? null : request);
+  return next;
+}
+
+function mergeView(state, view, request) {
+  const digest = view.image?.digest ?? null;
+  const same = digest !== null && digest === state.image?.digest;
+  const draft = mergeDraft(same ? state.draft : EMPTY_DRAFT, view.draft, request);
+  return {
+    ...state,
+    image: same ? state.image : (view.image ?? null),
+    revision: view.revision,
+    serverPhase: view.phase,
+    model: view.model ?? state.model,
+    modelNote: view.model_note ?? "",
+    draft,
+    annotations: mergeAnnotations(same ? state.annotations : NO_ANNOTATIONS, view.annotations),
+    seconds: view.seconds ?? {},
+    disagrees: draft.count !== draft.prompts.length,
+  };
+}
+
+/** The answers to an accepted prompt leave the prompts out: they are those known before and those just sent. */
+function mergeDraft(known, wire, request) {
+  if (!wire) return EMPTY_DRAFT;
+  const sent = request?.verb === "prompt" && request.first ? request.args.prompts : [];
+  return {
+    count: wire.count,
+    prompts: wire.prompts ?? [...known.prompts, ...sent],
+    mask: readMask(wire.mask),
+    coarse: readMask(wire.coarse),
+    score: wire.score ?? null,
+    stage: wire.stage ?? null,
+    canUndo: wire.can_undo === true,
+    canRedo: wire.can_redo === true,
+    editing: wire.editing ?? null,
+  };
+}
+
+function mergeAnnotations(known, wire) {
+  if (!wire) return known;
+  const byId = new Map(known.list.map((annotation) => [annotation.id, annotation]));
+  for (const changed of wire.changed ?? []) byId.set(changed.id, { ...changed, mask: readMask(changed.mask) });
+  return { revision: wire.revision, list: wire.order.map((id) => byId.get(id)).filter(Boolean) };
+}
+
+/** State with no picture open. */
+export function closeImage(state) {
+  return { ...INITIAL, workspace: state.workspace, model: state.model };
+}
+
+/**
+ * What is going on, in one word: "empty", "opening", "preparing", "ready", "coarse" (a prompt waits for its coarse
+ * mask), "refining", "done" or "offline".
+ */
+export function phaseOf(state, { offline, opening, uploading, answeredFully, unanswered }) {
+  if (offline) return "offline";
+  if (opening || (uploading && !state.image)) return "opening";
+  if (!state.image) return "empty";
+  if (unanswered === "prompt") return state.serverPhase === "preparing" ? "preparing" : "coarse";
+  if (state.serverPhase === "preparing") return "preparing";
+  if (state.serverPhase === "coarse" && !answeredFully) return "refining";
+  return state.draft.mask ? "done" : "ready";
+}
+
+/** Words for each phase: what is going on, and what to do. */
+export const PHASES = Object.freeze({
+  empty: ["No picture", "Open one to begin"],
+  opening: ["Opening", "The picture is on its way"],
+  preparing: ["Preparing", "The model looks at the picture; you may click already"],
+  ready: ["Ready", "Click on the object"],
+  coarse: ["Coarse mask", "Looking for the object"],
+  refining: ["Refining", "The coarse mask is here, a finer one follows"],
+  done: ["Done", "Correct it, or press Enter to accept"],
+  offline: ["Offline", "The server does not answer; trying again"],
+});
+
+/** The class of that number, or null. */
+export function findClass(state, id) {
+  return state.workspace?.classes.find((one) => one.id === id) ?? null;
+}
+
+/** [r, g, b] of "#rrggbb"; a calm blue for anything else. */
+export function parseColour(text) {
+  const match = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text ?? "");
+  return match ? match.slice(1).map((part) => parseInt(part, 16)) : [47, 111, 237];
+}
+
+/** A value with listeners: `get()`, `set(changes)`, `subscribe(listener)`. */
+export function createStore(initial) {
+  let value = Object.freeze({ ...initial });
+  const listeners = new Set();
+  return {
+    get: () => value,
+    set(changes) {
+      const before = value;
+      value = Object.freeze({ ...value, ...changes });
+      for (const listener of listeners) listener(value, before);
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
