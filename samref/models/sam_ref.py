@@ -242,9 +242,7 @@ class SamRefModel:
         newest = prompts.prompts.items[-1] if prompts.prompts.items else None
         click = (newest.x / stride, newest.y / stride) if isinstance(newest, Click) else None
         before = None if previous is None else (previous[0, 0] > 0).cpu().numpy()
-        return windows.change_window(
-            mask, before, click, expand=config.expand, minimum=config.minimum, limit=limit
-        )
+        return windows.change_window(mask, before, click, expand=config.expand, minimum=config.minimum, limit=limit)
 
     def _look_closer(
         self, features: ImageFeatures, prompts: PromptBatch, logits: Tensor, window: windows.Window

@@ -1,0 +1,221 @@
+"""Weights on disk: where they live, how they get there, and how they are known to be the right ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from samref.errors import CheckpointInvalidError, CheckpointMissingError
+from samref.models.interface import Checkpoint
+from samref.models.transfer import Progress, check_address, disk_errors, open_part, transfer
+
+__all__ = [
+    "Progress",
+    "cache_folder",
+    "cached_path",
+    "fetch",
+    "load_into",
+    "load_safetensors",
+    "load_torch",
+    "locate",
+    "verify",
+]
+
+CACHE_VARIABLE = "SAMREF_CACHE"
+KEYS_SHOWN = 4
+
+
+def cache_folder() -> Path:
+    """Where fetched weights live: ``SAMREF_CACHE`` if set, else the user's cache folder. Not created here."""
+    override = os.environ.get(CACHE_VARIABLE)
+    if override:
+        return Path(override).expanduser()
+    return Path(platformdirs.user_cache_dir("samref", appauthor=False)) / "checkpoints"
+
+
+def cached_path(checkpoint: Checkpoint) -> Path:
+    """Where :func:`fetch` puts this checkpoint, whether or not it is there."""
+    return cache_folder() / checkpoint.file_name
+
+
+def locate(checkpoint: Checkpoint, model_name: str, path: Path | None = None) -> Path:
+    """The file of a checkpoint: ``path`` if given, else the cached one.
+
+    Raises:
+        CheckpointMissingError: it is not there; the message says how to get it.
+    """
+    if path is not None:
+        if not path.is_file():
+            raise CheckpointMissingError(f"There is no checkpoint file at {path}. Check the path.")
+        return path
+    cached = cached_path(checkpoint)
+    if not cached.is_file():
+        raise CheckpointMissingError(
+            f"The weights of {model_name} are not on this machine (looked for {cached}). "
+            f"Fetch them with: python -m samref models fetch {model_name}"
+        )
+    return cached
+
+
+def verify(path: Path, checkpoint: Checkpoint) -> None:
+    """Return quietly when the file has the checkpoint's size and digest, as far as these are known.
+
+    Raises:
+        CheckpointMissingError: no such file.
+        CheckpointInvalidError: another size or another SHA-256.
+        StorageError: it cannot be read.
+    """
+    if not path.is_file():
+        raise CheckpointMissingError(f"There is no checkpoint file at {path}.")
+    size_bytes = path.stat().st_size
+    if checkpoint.size_bytes is not None and size_bytes != checkpoint.size_bytes:
+        raise CheckpointInvalidError(
+            f"{path} has {size_bytes:,} bytes, but {checkpoint.file_name} has {checkpoint.size_bytes:,}. "
+            "The file is incomplete or another one; fetch it again."
+        )
+    if checkpoint.sha256 is not None:
+        with disk_errors(path), path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if not actual.startswith(checkpoint.sha256.lower()):
+            raise CheckpointInvalidError(
+                f"{path} is damaged or is not {checkpoint.file_name}: its SHA-256 begins with {actual[:12]}, "
+                f"expected {checkpoint.sha256[:12]}. Delete the file and fetch it again."
+            )
+
+
+def fetch(checkpoint: Checkpoint, *, progress: Progress | None = None, folder: Path | None = None) -> Path:
+    """The path of a verified copy in the cache folder, transferred first where there is none.
+
+    A transfer that breaks off leaves a ``.part`` file, and the next call goes on from there. The final name appears
+    only once size and digest are right; a damaged file under it is replaced.
+
+    Args:
+        checkpoint: what to fetch; needs a ``url``.
+        progress: told the bytes on disk and in all.
+        folder: instead of :func:`cache_folder`.
+
+    Raises:
+        CheckpointMissingError: nowhere to fetch it from, no connection, or the transfer broke off.
+        CheckpointInvalidError: what the server sent is not the checkpoint.
+        StorageError: no space, or the folder cannot be written.
+    """
+    folder = folder or cache_folder()
+    target = folder / checkpoint.file_name
+    if _is_good(target, checkpoint):
+        return target
+    if checkpoint.url is None:
+        raise CheckpointMissingError(f"There is no address to fetch {checkpoint.file_name} from.")
+    check_address(checkpoint.url)
+    part = folder / f"{checkpoint.file_name}.part"
+    with open_part(part) as descriptor:
+        if _is_good(target, checkpoint):  # another process finished it while this one waited for the folder
+            part.unlink(missing_ok=True)
+            return target
+        transfer(checkpoint.url, descriptor, part, checkpoint.size_bytes, progress)
+    try:
+        verify(part, checkpoint)
+    except CheckpointInvalidError as error:
+        part.unlink(missing_ok=True)
+        raise CheckpointInvalidError(
+            f"What {urlsplit(checkpoint.url).hostname} sent is not {checkpoint.file_name}: size or SHA-256 differ. "
+            "It was deleted. Try again; if it happens twice, the server's file or a proxy in between is wrong."
+        ) from error
+    with disk_errors(target):
+        part.replace(target)
+    return target
+
+
+def load_torch(path: Path, checkpoint: Checkpoint | None = None) -> dict[str, Tensor]:
+    """The tensors of a ``.pth`` file, on the CPU; no code in the file is ever run.
+
+    Args:
+        path: the file.
+        checkpoint: what it has to be; checked before it is opened. None checks nothing.
+
+    Raises:
+        CheckpointMissingError: no such file.
+        CheckpointInvalidError: wrong size or digest, not a state dict, or a pickle that wants to run code.
+    """
+    verify(path, checkpoint or Checkpoint(path.name))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointInvalidError(
+            f"{path} was refused: it is not a plain file of weights (it is damaged, or contains code to run)."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointInvalidError(f"{path} is not a readable PyTorch checkpoint.") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
+        raise CheckpointInvalidError(f"{path} does not hold weights by name.")
+    return dict(content)
+
+
+def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, on the CPU.
+
+    Raises:
+        CheckpointMissingError: no such file.
+        CheckpointInvalidError: wrong digest or not a safetensors file.
+    """
+    verify(path, Checkpoint(path.name, sha256=sha256))
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointInvalidError(f"{path} is not a readable safetensors file.") from error
+
+
+def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *, assign: bool = False) -> None:
+    """Fill ``module`` with weights that fit it exactly; nothing is changed when they do not.
+
+    Args:
+        module: what to fill.
+        state_dict: weights by name.
+        name: of the model, for the message.
+        assign: take the tensors themselves instead of copying them (a module on the meta device needs that).
+
+    Raises:
+        CheckpointInvalidError: names the keys that are missing, too many, or of another shape.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state_dict]
+    extra = [key for key in state_dict if key not in own]
+    misshapen = [
+        f"{key} is {tuple(state_dict[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in state_dict and state_dict[key].shape != value.shape
+    ]
+    faults = [
+        f"{label}: {_shortened(keys)}"
+        for label, keys in (("missing", missing), ("not part of the model", extra), ("wrong shape", misshapen))
+        if keys
+    ]
+    if faults:
+        raise CheckpointInvalidError(f"These are not the weights of {name}. " + "; ".join(faults) + ".")
+    module.load_state_dict(dict(state_dict), strict=True, assign=assign)
+
+
+def _shortened(keys: list[str]) -> str:
+    more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
+    return ", ".join(keys[:KEYS_SHOWN]) + more
+
+
+def _is_good(path: Path, checkpoint: Checkpoint) -> bool:
+    try:
+        verify(path, checkpoint)
+    except (CheckpointMissingError, CheckpointInvalidError):
+        return False
+    return True

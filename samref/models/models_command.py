@@ -1,0 +1,99 @@
+"""``python -m samref models``: which models there are, fetching their weights, and checking the files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samref.errors import CheckpointInvalidError, CheckpointMissingError
+from samref.models.checkpoints import cache_folder, cached_path, fetch, locate, verify
+from samref.models.interface import Checkpoint, ModelSpec
+from samref.models.zoo import get_spec, list_models
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="List, fetch and verify models.")
+
+
+@app.command("list")
+def list_command() -> None:
+    """Every model by name, and whether its weights are on this machine."""
+    specs = list_models()
+    names = max(len(spec.name) for spec in specs)
+    states = max(len(_state(spec)) for spec in specs)
+    for spec in specs:
+        typer.echo(f"{spec.name:<{names}}  {_state(spec):<{states}}  {spec.title}")
+        if spec.note:
+            typer.echo(f"{'':<{names}}  {'':<{states}}  {spec.note}")
+    typer.echo(f"\nFetched weights live in {cache_folder()} (SAMREF_CACHE chooses another folder).")
+
+
+@app.command("fetch")
+def fetch_command(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models, as `models list` names them.")],
+) -> None:
+    """Fetch the weights of models into the cache folder; goes on where an earlier attempt stopped."""
+    for spec in [get_spec(name) for name in names]:
+        wanted = _fetched(spec)
+        if not wanted:
+            typer.echo(f"{spec.name} needs nothing: its weights come with samref.")
+        for checkpoint in wanted:
+            path = _fetch_with_bar(checkpoint)
+            typer.echo(f"{path} is complete and right.")
+
+
+@app.command("verify")
+def verify_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]", help="Models; without names, all that were fetched.")
+    ] = None,
+) -> None:
+    """Compare size and SHA-256 of fetched weights with what they should be."""
+    specs = [get_spec(name) for name in names] if names else list_models()
+    owners: dict[Checkpoint, str] = {}  # models share files, and each is read once
+    for spec in specs:
+        for checkpoint in _fetched(spec):
+            if names or cached_path(checkpoint).is_file():
+                owners.setdefault(checkpoint, spec.name)
+    bad = False
+    for checkpoint, name in owners.items():
+        try:
+            path = locate(checkpoint, name)
+            verify(path, checkpoint)
+        except (CheckpointInvalidError, CheckpointMissingError) as error:
+            bad = True
+            typer.echo(str(error), err=True)
+        else:
+            typer.echo(f"{path} is complete and right.")
+    if not owners:
+        typer.echo("Nothing to check: no weights were fetched.")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _fetch_with_bar(checkpoint: Checkpoint) -> Path:
+    with typer.progressbar(length=checkpoint.size_bytes or 0, label=checkpoint.file_name, file=sys.stderr) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        return fetch(checkpoint, progress=show)
+
+
+def _fetched(spec: ModelSpec) -> list[Checkpoint]:
+    """The checkpoints that do not come with samref."""
+    return [checkpoint for checkpoint in spec.checkpoints if checkpoint.url is not None]
+
+
+def _state(spec: ModelSpec) -> str:
+
+    missing = [checkpoint for checkpoint in _fetched(spec) if not cached_path(checkpoint).is_file()]
+    if not _fetched(spec):
+        return "included"
+    if not missing:
+        return "fetched"
+    return f"not fetched ({sum(checkpoint.size_bytes or 0 for checkpoint in missing) / 1e6:,.0f} MB)"

@@ -1,0 +1,150 @@
+"""Every model by name: what it is, and how it is put together with its weights."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from samref.errors import UnknownModelError
+from samref.models.checkpoints import load_into, load_safetensors
+from samref.models.encoder_tiny import EncoderConfig
+from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec, PromptKind
+from samref.models.sam import SAM_SPECS, SamModel, build_sam_model
+from samref.models.sam_ref import SamRef, SamRefConfig, SamRefModel
+from samref.models.tiny import TinyConfig, TinyNet
+from samref.models.tiny_model import TinyModel
+
+__all__ = ["TINY_REFINER", "build_model", "get_spec", "list_models", "weights_folder"]
+
+ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
+
+TINY_REFINER = SamRefConfig(
+    width=24,
+    global_blocks=2,
+    local_blocks=3,
+    embedding_channels=128,
+    crop=256,
+    rule="object",
+)
+"""The narrow refiner of the embedded model; why it looks at the whole object stands in docs/adr/0005."""
+
+_RANDOM_TINY = TinyConfig(
+    image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1
+)
+_RANDOM_REFINER = SamRefConfig(
+    width=8, global_blocks=1, local_blocks=1, embedding_channels=16, crop=64, minimum=8, rule="object"
+)
+
+_TINY = ModelSpec(
+    name="tiny",
+    title="Embedded model",
+    resize="letterbox",
+    image_size=512,
+    prompts=ALL_PROMPTS,
+    stages=("coarse", "refined"),
+    checkpoints=(Checkpoint("tiny-base.safetensors"), Checkpoint("tiny-refiner.safetensors")),
+    licence="Apache-2.0",
+    source="assets/weights/README.md",
+)
+_TINY_RANDOM = replace(
+    _TINY,
+    name="tiny-random",
+    title="Embedded model, random weights",
+    image_size=128,
+    checkpoints=(),
+    source="",
+    note="Random weights: for tests only.",
+)
+_UNTRAINED = "No refiner weights have been trained for this base yet: it gives the base's own (coarse) mask."
+
+
+def _over_sam(spec: ModelSpec) -> ModelSpec:
+    """SAM-REF over an official SAM, as long as no refiner weights exist for it."""
+    return replace(spec, name=spec.name.replace("sam-", "sam-ref-", 1), title=f"SAM-REF over {spec.title}", note=_UNTRAINED)
+
+
+def _specs() -> dict[str, ModelSpec]:
+    sam = [SAM_SPECS[name] for name in SAM_SPECS]
+    refined = [_over_sam(spec) for spec in sam if spec.checkpoints]
+    return {spec.name: spec for spec in (_TINY, *sam, *refined, _TINY_RANDOM)}
+
+
+def list_models() -> tuple[ModelSpec, ...]:
+    """Every model there is, the default first."""
+    return tuple(_specs().values())
+
+
+def get_spec(name: str) -> ModelSpec:
+    """The model of that name.
+
+    Raises:
+        UnknownModelError: there is none; the message lists those there are.
+    """
+    specs = _specs()
+    if name not in specs:
+        public = ", ".join(known for known in specs if not known.endswith("random"))
+        raise UnknownModelError(f"There is no model {name[:60]!r}. There are: {public}.")
+    return specs[name]
+
+
+def weights_folder() -> Path:
+    """Where the embedded weights lie: ``assets/weights`` beside the package, or SAMREF_WEIGHTS."""
+    override = os.environ.get("SAMREF_WEIGHTS")
+    return Path(override) if override else Path(__file__).parents[2] / "assets" / "weights"
+
+
+def build_model(
+    name: str,
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    checkpoint: Path | None = None,
+    seed: int = 0,
+) -> InteractiveModel:
+    """The model of that name with its weights.
+
+    Args:
+        name: see :func:`list_models`.
+        device: where it shall run; the CPU unless told.
+        dtype: precision of its heavy part.
+        checkpoint: for SAM, the official file when it is not in the cache; for ``tiny``, a folder with its two files.
+        seed: of the random weights of the ``*-random`` models.
+
+    Raises:
+        UnknownModelError: there is none of that name.
+        CheckpointMissingError: the weights are not on this machine.
+        CheckpointInvalidError: they are damaged or belong to another model.
+    """
+    spec = get_spec(name)
+    model: InteractiveModel
+    if name == "tiny":
+        folder = checkpoint or weights_folder()
+        base, refiner = TinyNet(), SamRef(TINY_REFINER)
+        for module, file in zip((base, refiner), spec.checkpoints, strict=True):
+            load_into(module, load_safetensors(folder / file.file_name, file.sha256), name)
+        model = SamRefModel(TinyModel(base, spec), refiner, spec)
+    elif name == "tiny-random":
+        base, refiner = TinyNet(_RANDOM_TINY), SamRef(_RANDOM_REFINER)
+        randomize(base, seed)
+        randomize(refiner, seed + 1)
+        model = SamRefModel(TinyModel(base, spec), refiner, spec)
+    else:
+        variant = name.rsplit("-", 1)[-1]
+        assert variant in ("b", "l", "h", "random")
+        sam = build_sam_model(variant, checkpoint=checkpoint, seed=seed)  # type: ignore[arg-type]
+        model = SamModel(spec, sam.config, sam.network, sam.multimask)
+    return model.to(device or torch.device("cpu"), dtype)
+
+
+def randomize(module: nn.Module, seed: int) -> None:
+    """Reproducible weights that give varied, finite answers whatever was drawn before."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                fan_in = parameter[0].numel()
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * (1.5 / fan_in) ** 0.5)
