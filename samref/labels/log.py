@@ -24,6 +24,7 @@ from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.core.prompts import Prompt, Prompts
 from samref.labels.classes import LabelClass
+from samref.labels.event_json import event_from_dict, event_to_dict
 from samref.labels.events import (
     AnnotationsImported,
     ClassAdded,
@@ -43,8 +44,6 @@ from samref.labels.events import (
     Redone,
     Undone,
     VisibilityChanged,
-    event_from_dict,
-    event_to_dict,
 )
 from samref.labels.project import Annotation, upsert
 

@@ -25,7 +25,7 @@ def tidy_file_name(name: str) -> str:
 def safe_stem(name: str) -> str:
     """A file name without folder and suffix, fit for every file system; cannot lead out of a folder."""
     name = tidy_file_name(name)
-    stem = name.rpartition(".")[0] or name
+    stem, _ = _split(name)
     stem = "".join("_" if c in _RESERVED else c for c in stem)
     stem = stem.encode("utf-8")[:_MAX_STEM_BYTES].decode("utf-8", "ignore").strip(" .")
     return f"_{stem}" if stem.partition(".")[0].casefold() in _DEVICES else stem or _FALLBACK
@@ -42,6 +42,11 @@ def file_names(images: Iterable[ImageRecord]) -> dict[str, str]:
 def safe_stems(images: Iterable[ImageRecord]) -> dict[str, str]:
     """A stem for the files made from each digest: see :func:`safe_stem`; capital letters make no difference."""
     return _unique((image.digest, safe_stem(image.file_name), "") for image in images)
+
+
+def _split(name: str) -> tuple[str, str]:
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot + suffix) if stem else (name, "")
 
 
 def _unique(parts: Iterable[tuple[str, str, str]]) -> dict[str, str]:

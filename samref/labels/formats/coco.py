@@ -37,7 +37,8 @@ def export_coco(project: Project, *, polygons: bool, tolerance: float = 0.0) -> 
         tolerance: how far, in pixels, a polygon may lie from the true outline; 0 is exact.
     """
     names = file_names(project.images)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for image_id, image in enumerate(project.images, start=1):
         images.append(
             {
@@ -49,8 +50,8 @@ def export_coco(project: Project, *, polygons: bool, tolerance: float = 0.0) -> 
             }
         )
         for annotation in image.annotations:
-            entry = {"id": len(annotations) + 1, "image_id": image_id}
-            annotations.append(entry | _annotation(annotation, polygons, tolerance))
+            head = {"id": len(entries) + 1, "image_id": image_id}
+            entries.append(head | _annotation(annotation, polygons, tolerance))
     return {
         "info": {"description": "labels made with samref", "version": "1.0"},
         "licenses": [],
@@ -58,7 +59,7 @@ def export_coco(project: Project, *, polygons: bool, tolerance: float = 0.0) -> 
         "categories": [
             {"id": c.id, "name": c.name, "supercategory": "", "samref": {"colour": c.colour}} for c in project.classes
         ],
-        "annotations": annotations,
+        "annotations": entries,
     }
 
 

@@ -188,8 +188,8 @@ class _Reading:
                 height, width = read_int(entry, "height"), read_int(entry, "width")
                 if (height, width) != (size.height, size.width):
                     raise LabelError(
-                        f"The picture {name!r} is {width} x {height} pixels there and {size.width} x {size.height} here. "
-                        "Label the same file; masks are never resized."
+                        f"The picture {name!r} is {width} x {height} pixels there and {size.width} x {size.height} "
+                        "here. Label the same file; masks are never resized."
                     )
             except LabelError as error:
                 raise ImportFormatError(f"{self.source}, image {_label(entry, place)}: {error}") from error

@@ -1,0 +1,71 @@
+"""All labels of a project in one zip file.
+
+    annotations/instances.json       COCO, see :mod:`samref.labels.formats.coco`
+    masks/class/<picture>.png        class index mask of each picture, see :mod:`samref.labels.formats.png`
+    masks/instance/<picture>.png     instance index mask of each picture
+    legend.json                      which picture belongs to which mask, and what its values mean
+
+The pictures are not in it. Names of files come from the names of the pictures, made safe for every file system and
+unique; they cannot lead out of the folder one unpacks to. The same project gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+from samref.labels.files import write_atomically
+from samref.labels.formats.coco import write_coco
+from samref.labels.formats.png import IndexKind, export_index_mask, legend
+from samref.labels.names import safe_stems
+from samref.labels.project import Project
+
+__all__ = ["export_bundle", "save_bundle"]
+
+_KINDS: tuple[IndexKind, ...] = ("class", "instance")
+_TIME = (1980, 1, 1, 0, 0, 0)  # of every entry: the earliest a zip file can hold
+
+
+def export_bundle(project: Project, *, polygons: bool = True, tolerance: float = 0.0) -> bytes:
+    """The bytes of the zip file.
+
+    Args:
+        project: what to write.
+        polygons: whether the COCO file uses polygons where it can.
+        tolerance: of its polygons; 0 is exact.
+
+    Raises:
+        LabelError: a picture has more objects than an index mask can hold.
+    """
+    stems = safe_stems(project.images)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, "annotations/instances.json", write_coco(project, polygons=polygons, tolerance=tolerance))
+        legends = []
+        for image in project.images:
+            for kind in _KINDS:
+                path = f"masks/{kind}/{stems[image.digest]}.png"
+                _add(archive, path, export_index_mask(image, project, kind))
+                legends.append({"file": path, **legend(image, project, kind)})
+        text = json.dumps({"masks": legends}, ensure_ascii=False, allow_nan=False, indent=1)
+        _add(archive, "legend.json", text.encode("utf-8"))
+    return file.getvalue()
+
+
+def save_bundle(project: Project, path: Path, *, polygons: bool = True, tolerance: float = 0.0) -> None:
+    """Write the zip file; on a failure an older file of that name is still there.
+
+    Raises:
+        LabelError: a picture has more objects than an index mask can hold.
+        StorageError: no space or no permission.
+    """
+    write_atomically(path, export_bundle(project, polygons=polygons, tolerance=tolerance))
+
+
+def _add(archive: zipfile.ZipFile, path: str, data: bytes) -> None:
+    entry = zipfile.ZipInfo(path, _TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, data)
