@@ -22,6 +22,7 @@ from samref.labels.formats.coco_reading import CocoImport, import_coco
 from samref.labels.names import file_names
 from samref.labels.plain import annotation_to_dict
 from samref.labels.project import Annotation, Project
+from samref.labels.run_lengths import crop_of
 
 __all__ = ["CocoImport", "export_coco", "import_coco", "write_coco"]
 
@@ -84,8 +85,8 @@ def _annotation(annotation: Annotation, polygons: bool, tolerance: float) -> dic
 
 def _polygons(mask: Rle, tolerance: float) -> list[list[float]] | None:
     """The outlines of the parts of a mask as flat lists x, y, x, y, …; None where polygons cannot say it."""
-    left, top, width, height = mask.box_xywh
-    parts = mask_to_polygons(mask.to_mask()[top : top + height, left : left + width], tolerance)
+    crop, left, top = crop_of(mask)
+    parts = mask_to_polygons(crop, tolerance)
     if any(part.holes for part in parts):
         return None
     return [[_short(c) for x, y in part.outer for c in (x + left, y + top)] for part in parts]
