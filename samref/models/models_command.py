@@ -11,7 +11,7 @@ import typer
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.checkpoints import cache_folder, cached_path, fetch, locate, verify
 from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.zoo import get_spec, list_models
+from samref.models.zoo import get_spec, list_models, weights_folder
 
 __all__ = ["app"]
 
@@ -48,20 +48,20 @@ def fetch_command(
 @app.command("verify")
 def verify_command(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]", help="Models; without names, all that were fetched.")
+        list[str] | None, typer.Argument(metavar="[NAME]", help="Models; without names, all whose weights are here.")
     ] = None,
 ) -> None:
-    """Compare size and SHA-256 of fetched weights with what they should be."""
+    """Compare size and SHA-256 of weights with what they should be, as far as these are known."""
     specs = [get_spec(name) for name in names] if names else list_models()
     owners: dict[Checkpoint, str] = {}  # models share files, and each is read once
     for spec in specs:
-        for checkpoint in _fetched(spec):
-            if names or cached_path(checkpoint).is_file():
+        for checkpoint in spec.checkpoints:
+            if names or _path(checkpoint).is_file():
                 owners.setdefault(checkpoint, spec.name)
     bad = False
     for checkpoint, name in owners.items():
         try:
-            path = locate(checkpoint, name)
+            path = locate(checkpoint, name) if checkpoint.url is not None else _path(checkpoint)
             verify(path, checkpoint)
         except (CheckpointInvalidError, CheckpointMissingError) as error:
             bad = True
@@ -69,7 +69,7 @@ def verify_command(
         else:
             typer.echo(f"{path} is complete and right.")
     if not owners:
-        typer.echo("Nothing to check: no weights were fetched.")
+        typer.echo("Nothing to check: there are no weights on this machine.")
     if bad:
         raise typer.Exit(1)
 
@@ -89,11 +89,15 @@ def _fetched(spec: ModelSpec) -> list[Checkpoint]:
     return [checkpoint for checkpoint in spec.checkpoints if checkpoint.url is not None]
 
 
-def _state(spec: ModelSpec) -> str:
+def _path(checkpoint: Checkpoint) -> Path:
+    """Where the file belongs: fetched ones in the cache, ours beside the package."""
+    return cached_path(checkpoint) if checkpoint.url is not None else weights_folder() / checkpoint.file_name
 
-    missing = [checkpoint for checkpoint in _fetched(spec) if not cached_path(checkpoint).is_file()]
-    if not _fetched(spec):
-        return "included"
-    if not missing:
-        return "fetched"
-    return f"not fetched ({sum(checkpoint.size_bytes or 0 for checkpoint in missing) / 1e6:,.0f} MB)"
+
+def _state(spec: ModelSpec) -> str:
+    missing = [checkpoint for checkpoint in spec.checkpoints if not _path(checkpoint).is_file()]
+    if any(checkpoint.url is None for checkpoint in missing):
+        return "weights missing"
+    if missing:
+        return f"not fetched ({sum(checkpoint.size_bytes or 0 for checkpoint in missing) / 1e6:,.0f} MB)"
+    return "fetched" if _fetched(spec) else "included"

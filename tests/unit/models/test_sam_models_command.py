@@ -9,12 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from samref.errors import CheckpointMissingError, UnknownModelError
+from samref.models import models_command, zoo
 from samref.models.interface import Checkpoint, ModelSpec
 from samref.models.sam import SAM_SPECS
-
-pytest.importorskip("samref.models.zoo", exc_type=ModuleNotFoundError)
-
-from samref.models import models_command
 
 CONTENT = b"weights"
 CHECKPOINT = Checkpoint(
@@ -44,6 +41,8 @@ def get_spec(name: str) -> ModelSpec:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
     monkeypatch.setenv("no_proxy", "*")
+    (tmp_path / "weights").mkdir()
+    monkeypatch.setattr(models_command, "weights_folder", lambda: tmp_path / "weights")
     monkeypatch.setattr(models_command, "list_models", lambda: SPECS)
     monkeypatch.setattr(models_command, "get_spec", get_spec)
     return tmp_path
@@ -57,6 +56,8 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_the_list_says_which_weights_are_here(cache: Path) -> None:
+    assert run("list")[1].splitlines()[0].split() == ["small", "weights", "missing", "Small"]
+    (cache / "weights" / "small.safetensors").touch()
     code, output = run("list")
     lines = output.splitlines()
     assert code == 0
@@ -87,7 +88,7 @@ def test_an_unknown_model_is_refused_before_anything_is_fetched() -> None:
 
 
 def test_verifying_reads_a_shared_file_once_and_tells_good_from_bad(cache: Path) -> None:
-    assert run("verify") == (0, "Nothing to check: no weights were fetched.\n")
+    assert run("verify") == (0, "Nothing to check: there are no weights on this machine.\n")
     path = cache / "own.pth"
     path.write_bytes(CONTENT)
     assert run("verify") == (0, f"{path} is complete and right.\n")
@@ -103,8 +104,6 @@ def test_verifying_a_model_that_is_not_here_fails() -> None:
     assert "models fetch own" in output
 
 
-def test_every_sam_has_a_line_in_the_real_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    from samref.models import zoo
-
+def test_every_sam_has_a_line_in_the_real_list() -> None:
     names = {one.name for one in zoo.list_models()}
     assert {name for name in SAM_SPECS if name != "sam-random"} <= names
