@@ -83,13 +83,14 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
         y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+        out: Tensor = x + y if self.residual else y
+        return out
 
 
 class MobileNetV2(nn.Module):
     """RGB in ``[-1, 1]`` (B, 3, H, W), sides multiples of 16, to features at strides 4, 8 and 16."""
 
-    def __init__(self, config: EncoderConfig = EncoderConfig()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, config: EncoderConfig = EncoderConfig()) -> None:
         super().__init__()
         width = config.channels(32)
         self.stem = SameConv(3, width, 3, 2)
@@ -123,9 +124,4 @@ class MobileNetV2(nn.Module):
 
     def convolutions(self) -> list[nn.Conv2d]:
         """All convolutions in the order they run, as pretrained tables list them."""
-        ordered = [self.stem]
-        for stage in self.stages:
-            for block in stage:
-                assert isinstance(block, InvertedResidual)
-                ordered += [c for c in (block.expand, block.depthwise, block.project) if c is not None]
-        return list(ordered)
+        return [module for module in self.modules() if isinstance(module, nn.Conv2d)]

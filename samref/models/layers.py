@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samref.core.geometry import Frame, ImageSize
 
-__all__ = ["ResBlock", "downsample", "fit_frame", "load_pixels", "resize", "soft_iou", "to_unit"]
+__all__ = ["ResBlock", "channels_last", "downsample", "fit_frame", "load_pixels", "resize", "soft_iou", "to_unit"]
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def channels_last(module: M, device: torch.device, dtype: torch.dtype | None = None) -> M:
+    """``module`` on ``device`` in the memory layout that convolutions are fastest in (changes it in place)."""
+    moved: M = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def downsample(width_in: int, width_out: int, *, norm: bool = True) -> nn.Sequential:
@@ -36,11 +48,11 @@ class ResBlock(nn.Module):
         return F.gelu(x + self.body(x))
 
 
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear, corners not aligned: the only way samref resizes feature maps."""
-    if x.shape[-2:] == size:
+    if tuple(x.shape[-2:]) == tuple(size):
         return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def soft_iou(logits: Tensor) -> Tensor:

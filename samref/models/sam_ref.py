@@ -8,6 +8,7 @@ docs/papers.md.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -29,7 +30,7 @@ from samref.models.interface import (
     Patch,
     PromptBatch,
 )
-from samref.models.layers import ResBlock, fit_frame, resize, soft_iou, to_unit
+from samref.models.layers import ResBlock, channels_last, fit_frame, resize, soft_iou, to_unit
 
 __all__ = ["FusionRefiner", "Refined", "SamRef", "SamRefConfig", "SamRefModel"]
 
@@ -129,7 +130,7 @@ class FusionRefiner(nn.Module):
 class SamRef(nn.Module):
     """Both refiners and the embedding projection they share."""
 
-    def __init__(self, config: SamRefConfig = SamRefConfig()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, config: SamRefConfig = SamRefConfig()) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Conv2d(config.embedding_channels, config.width, 1) if config.inject_embedding else None
@@ -157,7 +158,8 @@ class SamRefModel:
         return self.base.frame(size)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> SamRefModel:
-        return SamRefModel(self.base.to(device, dtype), self.refiner.to(device, dtype), self._spec)
+        refiner = channels_last(copy.deepcopy(self.refiner), device, dtype)
+        return SamRefModel(self.base.to(device, dtype), refiner, self._spec)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -211,9 +213,9 @@ class SamRefModel:
         previous = state.final_logits
         usable = previous is not None and previous.shape == global_logits.shape and bool((previous > 0).any())
         canvas = global_logits
-        if config.use_selector and usable and previous is not None:
-            if windows.keeps_previous(error_count, state.error_count, config.selector_threshold):
-                canvas = previous.float()
+        wandered = windows.keeps_previous(error_count, state.error_count, config.selector_threshold)
+        if config.use_selector and wandered and usable and previous is not None:
+            canvas = previous.float()
         window = self._window(global_logits, previous if usable else None, prompts) if config.use_local else None
         final, patch = canvas, None
         if window is not None:
@@ -283,7 +285,7 @@ class SamRefModel:
 
 def without_areas(prompts: Prompts) -> Prompts:
     """Clicks and strokes only: boxes and outlines reach the refiner through the base's mask."""
-    return Prompts(tuple(p for p in (*prompts.clicks, *prompts.scribbles)))
+    return Prompts((*prompts.clicks, *prompts.scribbles))
 
 
 def _centre(frame: Frame) -> tuple[float, float]:

@@ -83,7 +83,7 @@ class ImageNeck(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention of every cell to 2x2-pooled cells, then a feed-forward part whose depthwise 3x3 tells where a cell lies.
+    """Attention of every cell to 2x2-pooled cells, then a feed-forward part; its depthwise 3x3 tells where a cell lies.
 
     Pooling keys and values (as pyramid vision transformers do) quarters the cost, which is what training on a CPU
     pays for most.
@@ -114,10 +114,12 @@ class AttentionBlock(nn.Module):
         spatial = hidden.transpose(1, 2).reshape(batch, 2 * width, height, columns)
         spatial = F.gelu(spatial + self.depthwise(spatial))
         tokens = tokens + self.narrow(spatial.flatten(2).transpose(1, 2))
-        return tokens.transpose(1, 2).reshape(batch, width, height, columns)
+        out: Tensor = tokens.transpose(1, 2).reshape(batch, width, height, columns)
+        return out
 
     def _split(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)  # B n C -> B heads n C/heads
+        batch, count, width = tokens.shape
+        return tokens.view(batch, count, self.heads, width // self.heads).transpose(1, 2)  # B n C -> B heads n C/heads
 
 
 class CoarseDecoder(nn.Module):
@@ -164,7 +166,7 @@ class CoarseDecoder(nn.Module):
 class TinyNet(nn.Module):
     """Encoder, neck and coarse decoder; the refiner lives apart, in :mod:`samref.models.sam_ref`."""
 
-    def __init__(self, config: TinyConfig = TinyConfig()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, config: TinyConfig = TinyConfig()) -> None:
         super().__init__()
         self.config = config
         self.encoder = MobileNetV2(config.encoder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompt_maps import MapFrame, draw_prompt_maps
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
-from samref.models.layers import fit_frame, load_pixels, resize, soft_iou
+from samref.models.layers import channels_last, fit_frame, load_pixels, resize, soft_iou
 from samref.models.tiny import Embedding, TinyNet
 
 __all__ = ["TinyModel"]
@@ -38,7 +39,7 @@ class TinyModel:
         return Frame.letterbox(size, self.net.config.image_size, FRAME_MULTIPLE)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TinyModel:
-        return TinyModel(self.net.to(device, dtype, memory_format=torch.channels_last), self._spec)
+        return TinyModel(channels_last(copy.deepcopy(self.net), device, dtype), self._spec)
 
     @property
     def _parameter(self) -> Tensor:

@@ -30,14 +30,19 @@ class Window(NamedTuple):
 
 
 def object_window(
-    mask: NDArray[np.bool_], points_xy: list[tuple[float, float]], *, expand: float, minimum: int, limit: tuple[int, int]
+    mask: NDArray[np.bool_],
+    points_xy: list[tuple[float, float]],
+    *,
+    expand: float,
+    minimum: int,
+    limit: tuple[int, int],
 ) -> Window | None:
-    """The whole object: box of ``mask`` and of the ``points_xy`` said to be inside it, expanded. None without either.
+    """The whole object: box of ``mask`` and of the ``points_xy`` said to be inside, expanded. None without either.
 
     Deviation from the paper, which looks at the change only; see the decision record on the embedded model.
     """
     box = mask_box(mask)
-    corners = [] if box is None else [box[:2], box[2:]]
+    corners: list[tuple[float, float]] = [] if box is None else [box[:2], box[2:]]
     corners += [(x, y) for x, y in points_xy] + [(x + 1, y + 1) for x, y in points_xy]
     if not corners:
         return None
@@ -85,7 +90,7 @@ def change_window(
 
 
 def _expanded(box: tuple[float, float, float, float], expand: float, minimum: int, limit: tuple[int, int]) -> Window:
-    """``box`` grown about its centre, at least ``minimum`` cells a side, moved and cut into ``limit`` (rows, columns)."""
+    """``box`` grown about its centre, at least ``minimum`` cells a side, moved into ``limit`` (rows, columns)."""
     x0, y0, x1, y1 = box
     rows, columns = limit
 
@@ -128,7 +133,7 @@ def sample_window(source: Tensor, boxes_xyxy: Tensor, size: int, *, nearest: boo
 
 
 def sample_pixels(pixels: Tensor, box_xyxy: tuple[float, float, float, float], size: int) -> Tensor:
-    """A window of a picture (1, 3, H, W), uint8 or float, as float (1, 3, size, size); averaged first when it shrinks."""
+    """A window of a picture (1, 3, H, W) as float (1, 3, size, size); averaged first when it shrinks."""
     x0, y0, x1, y1 = box_xyxy
     height, width = pixels.shape[-2:]
     factor = max(1, int(min(x1 - x0, y1 - y0) / size))

@@ -64,7 +64,9 @@ _UNTRAINED = "No refiner weights have been trained for this base yet: it gives t
 
 def _over_sam(spec: ModelSpec) -> ModelSpec:
     """SAM-REF over an official SAM, as long as no refiner weights exist for it."""
-    return replace(spec, name=spec.name.replace("sam-", "sam-ref-", 1), title=f"SAM-REF over {spec.title}", note=_UNTRAINED)
+    return replace(
+        spec, name=spec.name.replace("sam-", "sam-ref-", 1), title=f"SAM-REF over {spec.title}", note=_UNTRAINED
+    )
 
 
 def _specs() -> dict[str, ModelSpec]:

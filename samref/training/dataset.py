@@ -29,6 +29,8 @@ BACKBONE_FRAME = 512
 
 @dataclass(frozen=True, slots=True)
 class Picture:
+    """An image file and its mask file."""
+
     image: Path
     mask: Path
 
@@ -74,7 +76,7 @@ def find_pictures(folder: Path) -> dict[str, list[Picture]]:
 def make_scene(
     rgb: NDArray[np.uint8], ids: NDArray[np.uint8], side: int, objects: int, whole: bool, rng: np.random.Generator
 ) -> Scene | None:
-    """One scene of ``side`` pixels with ``objects`` objects (some may repeat), or None when no object is large enough."""
+    """A scene of ``side`` pixels with ``objects`` objects (some may repeat), or None when no object is large enough."""
     height, width = ids.shape
     present = np.unique(ids[(ids > 0) & (ids != IGNORE)])
     if present.size == 0:
@@ -108,13 +110,13 @@ def make_scene(
     shrink = min(scale_x, scale_y)
     if shrink < 0.6:  # avoid aliasing: average first
         half = 0.5
-        small = cv2.resize(rgb, None, fx=half, fy=half, interpolation=cv2.INTER_AREA)
-        out = cv2.warpAffine(small, matrix @ np.diag([1 / half, 1 / half, 1.0]), (side, side), flags=cv2.INTER_LINEAR)
+        small = np.asarray(cv2.resize(rgb, None, fx=half, fy=half, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        out = _warp(small, matrix @ np.diag([1 / half, 1 / half, 1.0]), side, cv2.INTER_LINEAR)
     else:
         flags = cv2.INTER_LINEAR if rng.random() < 0.8 else cv2.INTER_CUBIC
-        out = cv2.warpAffine(rgb, matrix, (side, side), flags=flags)
-    labels = cv2.warpAffine(ids, matrix, (side, side), flags=cv2.INTER_NEAREST, borderValue=0)
-    outside = cv2.warpAffine(np.ones_like(ids), matrix, (side, side), flags=cv2.INTER_NEAREST, borderValue=0) == 0
+        out = _warp(rgb, matrix, side, flags)
+    labels = _warp(ids, matrix, side, cv2.INTER_NEAREST)
+    outside = _warp(np.ones_like(ids), matrix, side, cv2.INTER_NEAREST) == 0
     counts = np.bincount(labels.ravel(), minlength=256)
     counts[[0, IGNORE]] = 0
     visible = np.flatnonzero(counts >= max(24, MIN_OBJECT_SHARE * side * side))
@@ -134,7 +136,13 @@ def make_scene(
     return Scene(_colour(out, rng), masks)
 
 
-def _touching(labels: NDArray[np.uint8], mask: NDArray[np.bool_], visible: NDArray[np.int64], rng: np.random.Generator) -> int:
+def _warp(source: NDArray[np.uint8], matrix: NDArray[np.float64], side: int, flags: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.warpAffine(source, matrix, (side, side), flags=flags, borderValue=0), dtype=np.uint8)
+
+
+def _touching(
+    labels: NDArray[np.uint8], mask: NDArray[np.bool_], visible: NDArray[np.int64], rng: np.random.Generator
+) -> int:
     """A neighbour of the object (parts make wholes), or the object's own number when it has none."""
     ring = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
     around = np.intersect1d(np.unique(labels[ring & ~mask]), visible)
@@ -151,7 +159,8 @@ def _colour(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     image += rng.uniform(-12, 12, size=3)
     if rng.random() < 0.15:
         image += rng.normal(0, rng.uniform(2, 10), image.shape)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    coloured: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+    return coloured
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +174,15 @@ class BatchShape:
 
 
 class SceneBatches(IterableDataset[SceneBatch]):
-    """Endless batches; batch ``n`` depends on ``seed`` and ``n`` alone, so a resumed run sees what it would have seen."""
+    """Endless batches; batch ``n`` depends on ``seed`` and ``n`` alone: a resumed run sees what it would have seen."""
 
     def __init__(
-        self, pictures: dict[str, list[Picture]], shapes: tuple[BatchShape, ...], objects: int, seed: int, start: int = 0
+        self,
+        pictures: dict[str, list[Picture]],
+        shapes: tuple[BatchShape, ...],
+        objects: int,
+        seed: int,
+        start: int = 0,
     ) -> None:
         self.names = sorted(pictures)
         self.pictures = pictures
@@ -206,5 +220,6 @@ class SceneBatches(IterableDataset[SceneBatch]):
             ids = cv2.imread(str(picture.mask), cv2.IMREAD_UNCHANGED)
             if bgr is None or ids is None or ids.ndim != 2 or ids.shape != bgr.shape[:2]:
                 raise DataError(f"{picture.image} and {picture.mask} do not fit together.")
-            self._loaded[picture.image] = (cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), ids)
+            rgb = np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+            self._loaded[picture.image] = (rgb, np.asarray(ids, dtype=np.uint8))
         return self._loaded[picture.image]

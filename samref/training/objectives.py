@@ -33,12 +33,23 @@ class Objective(Protocol):
         self,
         rgb: Tensor,
         labels: Tensor,
+        half: Tensor,
         annotator: BatchAnnotator,
         rng: np.random.Generator,
         autocast: Autocast,
         objects: int,
     ) -> dict[str, float]:
-        """Leave gradients in ``trained`` and return numbers for the log."""
+        """Leave gradients in ``trained`` and return numbers for the log.
+
+        Args:
+            rgb: uint8 (B, 3, S, S).
+            labels: uint8 (N, 1, S, S), N = B x objects, with 0, 1 and 255 (ignore).
+            half: float (N, 2, S/2, S/2) ground truth and valid pixels.
+            annotator: has given every object its first prompt.
+            rng: for all that is random here.
+            autocast: mixed precision.
+            objects: K, objects per picture.
+        """
         ...
 
 
@@ -89,7 +100,8 @@ class BaseObjective:
     def backward(
         self,
         rgb: Tensor,
-        labels: Tensor,
+        labels: Tensor,  # noqa: ARG002 - the base learns at half resolution
+        half: Tensor,
         annotator: BatchAnnotator,
         rng: np.random.Generator,
         autocast: Autocast,
@@ -98,7 +110,7 @@ class BaseObjective:
         with autocast():
             embedding = self.net.embed(to_input(rgb))
         leaves = [level.detach().requires_grad_() for level in embedding]
-        gt, valid = labels[:, :1], labels[:, 1:]
+        gt, valid = half[:, :1], half[:, 1:]
         count, _, height, width = gt.shape
         mask_input = torch.zeros(count, 1, height // 2, width // 2, device=rgb.device)
         has_mask = torch.zeros(count, 1, 1, 1, device=rgb.device)
@@ -112,7 +124,7 @@ class BaseObjective:
                 logits = resize(low_res_logits, (height, width))
             if learn:
                 loss = normalized_focal_loss(logits, gt, valid).mean() + dice_loss(logits, gt, valid).mean()
-                (loss / sum(learnt)).backward()
+                torch.autograd.backward(loss / sum(learnt))
                 name = f"{step + 1}" if step < 3 and len(learnt) == 3 else ("1" if step == 0 else "late")
                 values[f"loss{name}"] = float(loss.detach())
                 values[f"iou{name}"] = iou(logits.detach(), gt, valid)

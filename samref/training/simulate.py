@@ -21,8 +21,7 @@ Map = NDArray[np.uint8]
 def depth_map(region: Map) -> NDArray[np.float32]:
     """Distance of every pixel of ``region`` to its edge; the border of the map counts as an edge."""
     padded = cv2.copyMakeBorder(region, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    depth: NDArray[np.float32] = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    return depth
+    return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1], dtype=np.float32)
 
 
 def click_in(region: Map, positive: bool, rng: np.random.Generator) -> Click | None:
@@ -101,31 +100,34 @@ def careless_polygon(region: Map, rng: np.random.Generator) -> Polygon | None:
 def careless_mask(region: Map, rng: np.random.Generator) -> Map:
     """A rough mask such as another tool leaves: grown or shrunk, shifted, blocky, with parts lost or holes torn."""
     area = max(int(region.sum()), 1)
-    size = int(np.ceil(np.sqrt(area)))
+    side = int(np.ceil(np.sqrt(area)))
     out = region.copy()
-    amount = int(rng.integers(1, max(2, size // 8) + 1))
+    amount = int(rng.integers(1, max(2, side // 8) + 1))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * amount + 1, 2 * amount + 1))
     change = rng.integers(4)
     if change == 0:
-        out = cv2.dilate(out, kernel)
+        out = np.asarray(cv2.dilate(out, kernel), dtype=np.uint8)
     elif change == 1:
-        smaller = cv2.erode(out, kernel)
+        smaller = np.asarray(cv2.erode(out, kernel), dtype=np.uint8)
         out = smaller if smaller.any() else out
     elif change == 2:
         shift = rng.integers(-amount, amount + 1, size=2).astype(np.float64)
         matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], dtype=np.float64)
-        out = cv2.warpAffine(out, matrix, (out.shape[1], out.shape[0]), flags=cv2.INTER_NEAREST)
+        moved = cv2.warpAffine(out, matrix, (out.shape[1], out.shape[0]), flags=cv2.INTER_NEAREST)
+        out = np.asarray(moved, dtype=np.uint8)
     else:
         factor = int(rng.integers(4, 17))
-        small = cv2.resize(out, (max(2, out.shape[1] // factor), max(2, out.shape[0] // factor)), interpolation=cv2.INTER_AREA)
-        out = cv2.resize(small, (out.shape[1], out.shape[0]), interpolation=cv2.INTER_NEAREST)
+        size = (max(2, out.shape[1] // factor), max(2, out.shape[0] // factor))
+        small = cv2.resize(out, size, interpolation=cv2.INTER_AREA)
+        blocky = cv2.resize(small, (out.shape[1], out.shape[0]), interpolation=cv2.INTER_NEAREST)
+        out = np.asarray(blocky, dtype=np.uint8)
     rows, columns = np.nonzero(out)
     for _ in range(int(rng.integers(0, 3))):
         if rows.size == 0:
             break
         index = int(rng.integers(rows.size))
         centre = (int(columns[index]), int(rows[index]))
-        cv2.circle(out, centre, int(rng.integers(1, max(2, size // 4) + 1)), int(rng.integers(2)), -1)
+        cv2.circle(out, centre, int(rng.integers(1, max(2, side // 4) + 1)), int(rng.integers(2)), -1)
     return out
 
 

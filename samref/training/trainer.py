@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -64,7 +64,13 @@ class Trainer:
         if (out / "state.pt").exists():
             self._resume()
 
-    def run(self, max_seconds: float = math.inf, log_every: int = 20, save_every: int = 100) -> None:
+    def run(
+        self,
+        max_seconds: float = math.inf,
+        log_every: int = 20,
+        save_every: int = 100,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
         """Train until the recipe's last step or ``max_seconds``; one JSON line per log step.
 
         Raises:
@@ -81,7 +87,9 @@ class Trainer:
             self.step += 1
             self.seconds = previous + time.monotonic() - started
             if self.step % log_every == 0:
-                self._log({key: round(float(np.mean(values)), 5) for key, values in seen.items()})
+                line = self._log({key: round(float(np.mean(values)), 5) for key, values in seen.items()})
+                if report is not None:
+                    report(line)
                 seen = {}
             if self.step % save_every == 0:
                 self.save()
@@ -99,12 +107,13 @@ class Trainer:
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * rate_factor(self.step, self.recipe)
         rgb = torch.from_numpy(batch.rgb).permute(0, 3, 1, 2).to(self.device)
-        labels, numeric = half_labels(torch.from_numpy(batch.labels))
+        labels = torch.from_numpy(batch.labels).flatten(0, 1)[:, None]
+        half, numeric = half_labels(labels)
         annotator = BatchAnnotator(numeric, self.objective.map_radius, rng)
         annotator.begin()
         self.optimizer.zero_grad(set_to_none=True)
         values = self.objective.backward(
-            rgb, labels.to(self.device), annotator, rng, self._autocast, objects=self.recipe.objects
+            rgb, labels.to(self.device), half.to(self.device), annotator, rng, self._autocast, self.recipe.objects
         )
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError(
@@ -122,16 +131,21 @@ class Trainer:
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def _log(self, values: dict[str, float]) -> None:
+    def _log(self, values: dict[str, float]) -> str:
         line = {"step": self.step, "seconds": round(self.seconds, 1), **values}
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        return json.dumps(line)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        return asdict(self.recipe)
 
     def save(self) -> None:
         """Write the resumable state; the old file stays until the new one is complete."""
         state = {
-            "recipe": json.dumps(asdict(self.recipe)),
+            "recipe": json.dumps(self.plan),
             "step": self.step,
             "seconds": self.seconds,
             "trained": self.trained.state_dict(),
@@ -154,14 +168,13 @@ class Trainer:
 
 
 def half_labels(labels: Tensor) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]:
-    """uint8 labels (B, K, S, S) at half resolution.
+    """uint8 labels (N, 1, S, S) at half resolution.
 
     Returns:
-        float (B*K, 2, S/2, S/2): ground truth and valid; and uint8 (B*K, S/2, S/2) with 0, 1, 255.
+        float (N, 2, S/2, S/2): ground truth and valid; and uint8 (N, S/2, S/2) with 0, 1, 255.
     """
-    flat = labels.flatten(0, 1)[:, None]
-    gt = F.avg_pool2d((flat == 1).float(), 2)
-    ignored = F.avg_pool2d((flat == 255).float(), 2) >= 0.5
+    gt = F.avg_pool2d((labels == 1).float(), 2)
+    ignored = F.avg_pool2d((labels == 255).float(), 2) >= 0.5
     inside = gt > 0.49
     numeric = inside.to(torch.uint8).masked_fill(ignored, 255)
     return torch.cat([inside.float(), (~ignored).float()], dim=1), numeric[:, 0].numpy()
