@@ -45,7 +45,6 @@ class Settings:
         session_bytes: memory of those sessions together, without embeddings.
         session_idle_s: a session not touched for so long is dropped from memory (its log stays on disk).
         embedding_bytes: memory for image embeddings.
-        workspaces: workspaces kept on disk.
         workspace_days: a workspace not touched for so long is removed with all it holds.
         store_bytes: disk space for all pictures together.
         max_threads: threads of the web server; each open tab holds one stream.
@@ -64,7 +63,6 @@ class Settings:
     session_bytes: int = 2048 * MEBIBYTE
     session_idle_s: float = 3600.0
     embedding_bytes: int = 1024 * MEBIBYTE
-    workspaces: int = 1000
     workspace_days: float = 365.0
     store_bytes: int = 50 * 1024 * MEBIBYTE
     max_threads: int = 80
@@ -78,7 +76,6 @@ class Settings:
             "session_bytes",
             "session_idle_s",
             "embedding_bytes",
-            "workspaces",
             "workspace_days",
             "store_bytes",
             "max_threads",

@@ -1,4 +1,4 @@
-"""``python -m samref segment``: one picture, some prompts, one mask; for scripts and for trying a model without the page."""
+"""``python -m samref segment``: one picture, some prompts, one mask, for scripts and quick trials."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from PIL import Image
 
-from samref.core.images import DecodedImage, decode_image
+from samref.core.images import DecodedImage
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble, check_prompts, prompt_to_dict
-from samref.errors import ImageError, PromptError, SamrefError, StorageError
+from samref.errors import PromptError, StorageError
+from samref.inference.pictures import picture_from
 
 __all__ = ["parse_box", "parse_click", "parse_polygon", "parse_scribble", "segment"]
 
@@ -55,7 +56,7 @@ def segment(
     prompts = Prompts(tuple(_prompts(click or [], box or [], scribble or [], polygon or [])))
     if prompts.is_empty():
         raise PromptError("Say where the object is: give at least one --click, --box, --scribble or --polygon.")
-    decoded = _read_image(image)
+    decoded = picture_from(image)
     check_prompts(prompts, decoded.size)
     _check_target(output)
     _check_target(json_file)
@@ -191,16 +192,6 @@ def _numbers(text: str, count: int, sentence: str) -> list[float]:
 
 def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _read_image(path: Path) -> DecodedImage:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError(f"There is no file {path}.") from error
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return decode_image(data)
 
 
 def _check_target(path: Path | None) -> None:

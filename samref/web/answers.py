@@ -16,7 +16,7 @@ from samref.web.wire import RequestError
 
 __all__ = ["UNEXPECTED", "BusyError", "StaleError", "error_code"]
 
-UNEXPECTED = "Something went wrong on the server; it has been logged. Nothing was changed: try again, or reload the page."
+UNEXPECTED = "Something went wrong on the server and was logged there. Try again, or reload the page."
 
 
 class StaleError(SessionError):

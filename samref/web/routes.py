@@ -1,5 +1,7 @@
-"""Our own HTTP routes beside Gradio's: pictures in and out, labels in and out, modules. Gradio's login does not cover
-them, so each one checks the workspace's token itself. See ``docs/protocol.md``."""
+"""Our own HTTP routes beside Gradio's: pictures in and out, labels in and out, modules.
+
+Gradio's login does not cover them, so each one checks the workspace's token itself. See ``docs/protocol.md``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from samref.errors import ImageError, SamrefError
 from samref.web.answers import UNEXPECTED, error_code
 from samref.web.examples import Examples
 from samref.web.pictures import DisplayCopies
-from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces
+from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces, image_to_wire
 
 __all__ = ["FILE_NAME_HEADER", "TOKEN_HEADER", "build_routes"]
 
@@ -74,7 +76,7 @@ class _Routes:
         data = await _body(request, self._upload_bytes)
         async with self._decoders:
             entry = await asyncio.to_thread(workspace.add_image, data, name)
-        return _json(entry.to_wire())
+        return _json(image_to_wire(entry))
 
     async def picture(self, request: Request) -> Response:
         workspace = await self._workspace(request)
@@ -100,16 +102,15 @@ class _Routes:
         workspace = await self._workspace(request)
         kind, digest = request.query_params.get("format", ""), request.query_params.get("image")
         exported = await asyncio.to_thread(workspace.export, kind, digest)
-        disposition = f"attachment; filename*=UTF-8''{quote(exported.file_name, safe='')}"
-        headers = {**PRIVATE, "Content-Disposition": disposition}
+        headers = {**PRIVATE, "Content-Disposition": _attachment(exported.file_name)}
         return Response(exported.data, media_type=exported.media_type, headers=headers)
 
     async def import_labels(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         data = await _body(request, self._upload_bytes)
-        annotations, images = await asyncio.to_thread(workspace.import_coco, data)
-        message = f"{_counted(annotations, 'object')} in {_counted(images, 'picture')} imported."
-        return _json({"annotations": annotations, "images": images, "message": message})
+        imported = await workspace.import_coco(data)
+        counts = {"annotations": imported.annotations, "images": imported.images}
+        return _json({**counts, "message": imported.message})
 
     async def _workspace(self, request: Request) -> Workspace:
         return await asyncio.to_thread(self._workspaces.find, request.headers.get(TOKEN_HEADER))
@@ -149,7 +150,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return _json({"error": {"code": error_code(error), "message": str(error)}}, status=_status(error))
         except ClientDisconnect:
             return Response(status_code=400)
-        except Exception:  # the last line of defence: logged, never swallowed
+        except Exception:  # noqa: BLE001 - the last line of defence: logged with its traceback, never swallowed
             _log.exception("%s %s failed", request.method, request.url.path)
             return _json({"error": {"code": "internal", "message": UNEXPECTED}}, status=500)
 
@@ -193,6 +194,6 @@ def _file_name(header: str) -> str:
     return name[:200] or "picture"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
+def _attachment(file_name: str) -> str:
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in file_name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"

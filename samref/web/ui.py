@@ -20,7 +20,9 @@ STATIC_FOLDER = Path(__file__).parent / "static"
 
 PAGE_CSS = """
 footer, .gradio-container > .main > .wrap > .footer { display: none !important; }
-.gradio-container, .gradio-container > .main, .gradio-container .wrap { padding: 0 !important; max-width: none !important; }
+.gradio-container, .gradio-container > .main, .gradio-container .wrap {
+  padding: 0 !important; max-width: none !important;
+}
 html, body { overscroll-behavior: none; }
 """
 
@@ -32,6 +34,7 @@ def build_page(handlers: Handlers, version: str) -> gr.Blocks:
         handlers: what answers the page's requests.
         version: part of the modules' address, so that no browser mixes two versions.
     """
+    page: gr.Blocks
     with gr.Blocks(title="samref", analytics_enabled=False, fill_height=True, fill_width=True) as page:
         canvas = Canvas(module_url=f"samref/static/{version}/main.js")
 

@@ -19,6 +19,7 @@ from samref.errors import PromptError, SamrefError
 __all__ = [
     "COARSE_CHARACTERS",
     "MASK_CHARACTERS",
+    "MAX_SEQUENCE",
     "PROTOCOL_VERSION",
     "Request",
     "RequestError",

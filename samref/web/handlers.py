@@ -1,0 +1,304 @@
+"""What answers the page: requests are checked, sessions driven, views streamed. Imports no Gradio.
+
+Every request ends in one of three ways: views, one error that changed nothing, or a farewell (``bye``). A request that
+was overtaken by a newer one of the same page load falls silent. See ``docs/protocol.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from samref.errors import SamrefError
+from samref.inference.session import Session
+from samref.labels.classes import MAX_NAME
+from samref.web.answers import UNEXPECTED, BusyError, error_code
+from samref.web.examples import Examples
+from samref.web.open_image import Action, OpenImage
+from samref.web.wire import (
+    MAX_SEQUENCE,
+    Request,
+    RequestError,
+    VersionError,
+    answer_text,
+    parse_request,
+    prompts_from_wire,
+)
+from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces
+
+__all__ = ["KEEP_IDLE_S", "Handlers"]
+
+KEEP_IDLE_S = 30.0
+"""The stream of answers is held open for so long after the last request of a page."""
+
+KEEP_STEP_S = 1.0
+MAX_TABS = 10_000
+MAX_REQUESTS = 256
+"""Requests being answered at the same time; more are asked to come again."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Tab:
+    """What is remembered of one page load."""
+
+    seq: int = 0
+    active_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One answer before it becomes JSON."""
+
+    image: OpenImage | None = None
+    final: bool = True
+    with_prompts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request together with who makes it."""
+
+    request: Request
+    workspace: Workspace
+    tab_id: str
+
+    async def opened(self) -> OpenImage:
+        """The picture the request is about."""
+        if self.request.image is None:
+            raise RequestError(f"The request {self.request.verb!r} needs an open picture.")
+        return await self.workspace.open(self.request.image)
+
+
+Verb: TypeAlias = Callable[[_Call], AsyncIterator[_Answer]]
+
+
+class Handlers:
+    """The verbs of the protocol over workspaces and sessions."""
+
+    def __init__(
+        self,
+        workspaces: Workspaces,
+        examples: Examples,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Build the handlers; all state lives in ``workspaces``, but for the sequence numbers of the tabs."""
+        self._workspaces = workspaces
+        self._examples = examples
+        self._clock = clock
+        self._tabs: OrderedDict[str, _Tab] = OrderedDict()
+        self._running = 0
+        self._verbs: Mapping[str, Verb] = {
+            "open": self._open,
+            "open_example": self._open_example,
+            "sync": self._sync,
+            "prompt": self._prompt,
+            "undo": self._act,
+            "redo": self._act,
+            "clear": self._act,
+            "commit": self._act,
+            "edit": self._act,
+            "delete": self._act,
+            "set_visible": self._act,
+            "reclass": self._act,
+            "use_model": self._act,
+            "add_class": self._classes,
+            "change_class": self._classes,
+            "remove_class": self._classes,
+            "prefetch": self._prefetch,
+        }
+
+    # ---- what the page calls
+
+    async def send(self, payload: Any, tab_id: str) -> AsyncIterator[str]:
+        """Answer one request with JSON texts, the last one final."""
+        tab = self._tab(tab_id)
+        seq = _sequence_number(payload)
+        if seq is not None:
+            if seq <= tab.seq:
+                return
+            tab.seq = seq
+        request: Request | None = None
+        try:
+            request = parse_request(payload)
+            if self._running >= MAX_REQUESTS:
+                raise BusyError("The server has too many requests at once; try again in a moment.")
+            self._running += 1
+            try:
+                async for text in self._answers(request, tab_id):
+                    if tab.seq != request.seq:
+                        return
+                    yield text
+            finally:
+                self._running -= 1
+        except VersionError as error:
+            yield answer_text(seq or 0, "bye", final=True, bye={"reason": "version", "message": str(error)})
+        except UnknownWorkspaceError as error:
+            yield answer_text(seq or 0, "bye", final=True, bye={"reason": "token", "message": str(error)})
+        except SamrefError as error:
+            yield await self._error(request, seq or 0, error_code(error), str(error))
+        except Exception:  # noqa: BLE001 - the last line of defence: logged with its traceback, never swallowed
+            _log.exception("The request %r failed", request.verb if request else "(unreadable)")
+            yield await self._error(request, seq or 0, "internal", UNEXPECTED)
+
+    async def keep(self, payload: Any, tab_id: str) -> None:
+        """Return once the page has been silent for a while; the open event holds Gradio's stream open meanwhile."""
+        token = payload.get("token") if isinstance(payload, Mapping) else None
+        try:
+            await asyncio.to_thread(self._workspaces.find, token if isinstance(token, str) else None)
+        except SamrefError:
+            return
+        self._tab(tab_id)
+        while (tab := self._tabs.get(tab_id)) is not None and self._clock() - tab.active_at < KEEP_IDLE_S:
+            await asyncio.sleep(KEEP_STEP_S)
+
+    def forget_tab(self, tab_id: str) -> None:
+        """A tab was closed, or its machine fell asleep: let go of its number, delete nothing a person made."""
+        self._tabs.pop(tab_id, None)
+
+    # ---- one request
+
+    async def _answers(self, request: Request, tab_id: str) -> AsyncIterator[str]:
+        if request.verb == "hello":
+            workspace = await asyncio.to_thread(self._workspaces.find_or_create, request.token)
+            yield await self._text(request, workspace, _Answer())
+            return
+        workspace = await asyncio.to_thread(self._workspaces.find, request.token)
+        verb = self._verbs.get(request.verb)
+        if verb is None:
+            raise RequestError(f"The server knows no verb {request.verb!r}. Reload the page.")
+        async for answer in verb(_Call(request, workspace, tab_id)):
+            yield await self._text(request, workspace, answer)
+
+    async def _text(self, request: Request, workspace: Workspace, answer: _Answer) -> str:
+        def build() -> str:
+            view = None
+            if answer.image is not None:
+                known = request.known_annotations if answer.image.digest == request.image else 0
+                view = answer.image.to_wire(known, with_prompts=answer.with_prompts)
+            known_workspace = 0 if request.verb == "hello" else request.known_workspace
+            sections = {"view": view, "workspace": workspace.to_wire(known_workspace)}
+            return answer_text(request.seq, "view", final=answer.final, **sections)
+
+        return await asyncio.to_thread(build)
+
+    async def _error(self, request: Request | None, seq: int, code: str, message: str) -> str:
+        view = None
+        if request is not None and request.image is not None:
+            view = await self._view_after_error(request)
+        return answer_text(seq, "error", final=True, error={"code": code, "message": message}, view=view)
+
+    async def _view_after_error(self, request: Request) -> dict[str, Any] | None:
+        """The truth about the picture, if it can be had; an error must not lead to another one."""
+        assert request.image is not None
+        try:
+            workspace = await asyncio.to_thread(self._workspaces.find, request.token)
+            image = await workspace.open(request.image)
+            return await asyncio.to_thread(image.to_wire, request.known_annotations, with_prompts=True)
+        except SamrefError:
+            return None
+
+    # ---- verbs
+
+    async def _open(self, call: _Call) -> AsyncIterator[_Answer]:
+        async for answer in self._watched(await call.opened()):
+            yield answer
+
+    async def _open_example(self, call: _Call) -> AsyncIterator[_Answer]:
+        example = self._examples.get(call.request.text("name"))
+        data = await asyncio.to_thread(example.path.read_bytes)
+        entry = await asyncio.to_thread(call.workspace.add_image, data, example.name)
+        async for answer in self._watched(await call.workspace.open(entry.digest)):
+            yield answer
+
+    async def _sync(self, call: _Call) -> AsyncIterator[_Answer]:
+        if call.request.image is None:
+            yield _Answer()
+            return
+        async for answer in self._watched(await call.opened()):
+            yield answer
+
+    async def _prompt(self, call: _Call) -> AsyncIterator[_Answer]:
+        prompts = prompts_from_wire(call.request.arguments.get("prompts"))
+        image = await call.opened()
+        await image.prompt(prompts, call.tab_id, call.request.revision)
+        async for is_settled in image.watch(first=False):
+            yield _Answer(image, final=is_settled, with_prompts=False)
+
+    async def _act(self, call: _Call) -> AsyncIterator[_Answer]:
+        action = self._action(call.request)
+        image = await call.opened()
+        is_commit = call.request.verb == "commit"  # the mask that is accepted is the refined one
+        await image.act(action, call.tab_id, call.request.revision, when_settled=is_commit)
+        async for answer in self._watched(image):
+            yield answer
+
+    def _action(self, request: Request) -> Action:
+        match request.verb:
+            case "undo":
+                return Session.undo
+            case "redo":
+                return Session.redo
+            case "clear":
+                return Session.clear
+            case "commit":
+                class_id, author = request.integer("class_id"), request.optional_text("author", longest=MAX_NAME)
+                return lambda session: session.commit(class_id, author or "")
+            case "edit":
+                edited = request.identifier("id")
+                return lambda session: session.edit(edited)
+            case "delete":
+                deleted = request.identifier("id")
+                return lambda session: session.delete(deleted)
+            case "set_visible":
+                shown, visible = request.identifier("id"), request.flag("visible")
+                return lambda session: session.set_visible(shown, visible)
+            case "reclass":
+                reclassed, new_class = request.identifier("id"), request.integer("class_id")
+                return lambda session: session.reclass(reclassed, new_class)
+            case _:
+                name = self._workspaces.usable_model(request.text("name"))
+                return lambda session: session.use_model(name)
+
+    async def _classes(self, call: _Call) -> AsyncIterator[_Answer]:
+        request, workspace = call.request, call.workspace
+        name, colour = request.optional_text("name"), request.optional_text("colour")
+        if request.verb == "add_class":
+            await asyncio.to_thread(workspace.add_class, request.text("name"), colour)
+        elif request.verb == "change_class":
+            await asyncio.to_thread(workspace.change_class, request.integer("class_id"), name, colour)
+        else:
+            await asyncio.to_thread(workspace.remove_class, request.integer("class_id"))
+        yield _Answer(None if request.image is None else await call.opened())
+
+    async def _prefetch(self, call: _Call) -> AsyncIterator[_Answer]:
+        await asyncio.to_thread(call.workspace.prefetch, call.request.digest("digest"))
+        yield _Answer()
+
+    async def _watched(self, image: OpenImage) -> AsyncIterator[_Answer]:
+        """The picture as it is, and again each time its mask gets better, until nothing more is under way."""
+        async for is_settled in image.watch():
+            yield _Answer(image, final=is_settled)
+
+    # ---- tabs
+
+    def _tab(self, tab_id: str) -> _Tab:
+        tab = self._tabs.setdefault(tab_id, _Tab())
+        self._tabs.move_to_end(tab_id)
+        tab.active_at = self._clock()
+        while len(self._tabs) > MAX_TABS:
+            self._tabs.popitem(last=False)
+        return tab
+
+
+def _sequence_number(payload: Any) -> int | None:
+    """The number of a request that may be unreadable otherwise."""
+    seq = payload.get("seq") if isinstance(payload, Mapping) else None
+    return seq if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_SEQUENCE else None
