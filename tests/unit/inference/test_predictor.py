@@ -1,0 +1,239 @@
+"""A predictor speaks the image frame, computes a stage only when asked, and remembers nothing."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from samref.core.images import decode_image, encode_png
+from samref.core.masks import Rle
+from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
+from samref.errors import ImageError, PromptError
+from samref.inference.predictor import Prediction, Predictor
+from samref.models.interface import DecoderState, ImageFeatures, MaskOutput, PromptBatch
+from tests.unit.inference.exact_model import ExactModel, Watch, make_picture, make_predictor
+
+CLICK = Prompts((Click(5, 6),))
+
+
+def masks(predictions: Iterator[Prediction]) -> list[Rle]:
+    return [prediction.mask for prediction in predictions]
+
+
+def test_an_embedding_says_whose_it_is_and_what_it_costs() -> None:
+    picture = make_picture()
+    embedding = make_predictor().embed(picture)
+    assert (embedding.image_digest, embedding.model_name) == (picture.digest, "exact")
+    assert embedding.size_bytes == 3 * 4 + picture.rgb.nbytes
+    assert embedding.encode_s > 0
+
+
+def test_the_coarse_mask_is_given_before_the_refined_stage_is_computed() -> None:
+    watch = Watch()
+    predictor = make_predictor(watch=watch)
+    predictions = predictor.predict(predictor.embed(make_picture()), CLICK, None)
+    coarse = next(predictions)
+    assert (coarse.stage, coarse.score, watch.stages) == ("coarse", 0.25, ["encode", "coarse"])
+    refined = next(predictions)
+    assert (refined.stage, refined.score, watch.stages) == ("refined", 0.75, ["encode", "coarse", "refined"])
+    assert next(predictions, None) is None
+    assert refined.seconds > coarse.seconds > 0
+
+
+def test_masks_have_the_size_of_the_picture_and_the_patch_is_in_the_refined_one() -> None:
+    predictor = make_predictor()
+    embedding = predictor.embed(make_picture(height=120, width=160))
+    coarse, refined = predictor.predict(embedding, CLICK, None)
+    for prediction in (coarse, refined):
+        assert prediction.mask.to_mask().shape == (120, 160)
+    assert coarse.mask != refined.mask
+
+
+def test_the_error_map_is_rendered_only_when_asked_for() -> None:
+    predictor = make_predictor()
+    embedding = predictor.embed(make_picture())
+    assert [p.error_mask for p in predictor.predict(embedding, CLICK)] == [None, None]
+    coarse, refined = predictor.predict(embedding, CLICK, error_map=True)
+    assert coarse.error_mask is None
+    assert refined.error_mask is not None
+    assert refined.error_mask.to_mask().shape == (24, 32)
+
+
+def test_the_memory_of_one_answer_changes_the_next() -> None:
+    predictor = make_predictor()
+    embedding = predictor.embed(make_picture())
+    *_, first = predictor.predict(embedding, CLICK, None)
+    more = CLICK.add(Click(9, 9, False))
+    assert first.state.step == 1
+    assert masks(predictor.predict(embedding, more, first.state)) != masks(predictor.predict(embedding, more, None))
+
+
+def test_prompts_reach_the_model_in_its_own_frame() -> None:
+    seen: list[PromptBatch] = []
+
+    class Listening(ExactModel):
+        def decode(self, features: ImageFeatures, prompts: PromptBatch, state: DecoderState) -> Iterator[MaskOutput]:
+            seen.append(prompts)
+            return super().decode(features, prompts, state)
+
+    predictor = Predictor(Listening())
+    half = np.zeros((24, 32), dtype=np.bool_)
+    half[:, :16] = True
+    prompts = Prompts(
+        (Click(10, 20), Box(2, 4, 32, 24), Scribble(((0, 0), (8, 6)), width=4), Polygon(((0, 0), (8, 0), (8, 8)))),
+        Rle.from_mask(half),
+    )
+    list(predictor.predict(predictor.embed(make_picture(height=24, width=32)), prompts))
+    assert seen[0].prompts.items == (
+        Click(5, 10),
+        Box(1, 2, 16, 12),
+        Scribble(((0, 0), (4, 3)), width=2),
+        Polygon(((0, 0), (4, 0), (4, 4))),
+    )
+    mask = seen[0].mask
+    assert mask is not None
+    assert mask.shape == (1, 1, 4, 4)
+    assert mask.dtype == torch.float32
+    assert (mask[..., :3, :2] > 0).all()
+    assert (mask[..., :3, 2:] < 0).all()
+    assert (mask[..., 3, :] < 0).all()  # padding
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        Prompts(),
+        Prompts((Click(32, 0),)),
+        Prompts((Click(float("nan"), 0),)),
+        Prompts((Box(3, 3, 3, 9),)),
+        Prompts((Click(1, 1),) * 1001),
+        Prompts(mask=Rle.empty(5, 5)),
+    ],
+)
+def test_prompts_that_do_not_fit_are_refused_at_the_call(prompts: Prompts) -> None:
+    watch = Watch()
+    predictor = make_predictor(watch=watch)
+    embedding = predictor.embed(make_picture())
+    with pytest.raises(PromptError):
+        predictor.predict(embedding, prompts)
+    assert watch.stages == ["encode"]
+
+
+def test_a_kind_of_prompt_that_the_model_does_not_take_is_refused_with_those_it_takes() -> None:
+    predictor = make_predictor(prompts=frozenset(("click", "box")))
+    embedding = predictor.embed(make_picture())
+    with pytest.raises(PromptError, match="does not take scribbles and masks"):
+        predictor.predict(embedding, Prompts((Scribble(((1, 1),)),), Rle.empty(24, 32)))
+
+
+def test_inference_mode_does_not_leak_to_the_consumer_between_two_stages() -> None:
+    predictor = make_predictor()
+    predictions = predictor.predict(predictor.embed(make_picture()), CLICK)
+    next(predictions)
+    assert not torch.is_inference_mode_enabled()
+    list(predictions)
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_two_threads_get_what_each_would_get_alone() -> None:
+    predictor = make_predictor()
+    pictures = [predictor.embed(make_picture(seed)) for seed in (1, 2)]
+    alone = [masks(predictor.predict(picture, CLICK)) for picture in pictures]
+    together: list[list[Rle]] = [[], []]
+
+    def work(index: int) -> None:
+        for _ in range(20):
+            together[index] += masks(predictor.predict(pictures[index], CLICK))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [alone[0] * 20, alone[1] * 20]
+
+
+def test_an_embedding_of_another_model_is_a_bug_and_said_so() -> None:
+    embedding = make_predictor("other").embed(make_picture())
+    with pytest.raises(ValueError, match="other"):
+        make_predictor().predict(embedding, CLICK)
+
+
+def test_segment_takes_a_picture_in_any_form_and_gives_the_final_mask(tmp_path: Path) -> None:
+    picture = make_picture()
+    data = encode_png(picture.rgb)
+    path = tmp_path / "cat.png"
+    path.write_bytes(data)
+    predictor = make_predictor()
+    results = [
+        predictor.segment(source, clicks=[(5, 6)])
+        for source in (path, str(path), data, picture, picture.rgb, Image.fromarray(picture.rgb), decode_image(data))
+    ]
+    assert {result.stage for result in results} == {"refined"}
+    assert len({result.mask for result in results}) == 1
+
+
+def test_segment_takes_plain_tuples_and_typed_prompts() -> None:
+    predictor, picture = make_predictor(), make_picture()
+    half = np.zeros((24, 32), dtype=np.bool_)
+    plain = predictor.segment(
+        picture,
+        [(5, 6), (7, 8, False)],
+        (1, 2, 30, 20),
+        scribbles=[[(1, 1), (2, 2)]],
+        polygons=[[(0, 0), (9, 0), (9, 9)]],
+    )
+    typed = predictor.segment(
+        picture,
+        [Click(5, 6), Click(7, 8, False)],
+        Box(1, 2, 30, 20),
+        scribbles=[Scribble(((1, 1), (2, 2)))],
+        polygons=[Polygon(((0, 0), (9, 0), (9, 9)))],
+    )
+    assert plain.mask == typed.mask
+    assert predictor.segment(picture, mask=half).mask == predictor.segment(picture, mask=Rle.from_mask(half)).mask
+
+
+def test_segment_refuses_before_it_encodes(tmp_path: Path) -> None:
+    watch = Watch()
+    predictor = make_predictor(watch=watch)
+    with pytest.raises(PromptError, match="at least one"):
+        predictor.segment(make_picture())
+    with pytest.raises(PromptError, match="outside"):
+        predictor.segment(make_picture(), [(99, 0)])
+    with pytest.raises(ImageError, match="no file"):
+        predictor.segment(tmp_path / "none.png", [(0, 0)])
+    with pytest.raises(ImageError, match="uint8"):
+        predictor.segment(np.zeros((4, 4, 3)), [(0, 0)])
+    with pytest.raises(ImageError, match=r"\(4, 4, 7\)"):
+        predictor.segment(np.zeros((4, 4, 7), dtype=np.uint8), [(0, 0)])
+    assert watch.stages == []
+
+
+def test_a_pillow_image_is_turned_upright_like_its_file() -> None:
+    sideways = Image.fromarray(make_picture(height=20, width=30).rgb)
+    exif = sideways.getexif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    sideways.save(buffer, format="PNG", exif=exif)
+    predictor = make_predictor()
+    from_image = predictor.segment(Image.open(io.BytesIO(buffer.getvalue())), [(3, 28)])
+    from_file = predictor.segment(buffer.getvalue(), [(3, 28)])
+    assert from_image.mask == from_file.mask
+    assert (from_image.mask.height, from_image.mask.width) == (30, 20)
+
+
+def test_pictures_that_must_not_be_written_to_are_only_read() -> None:
+    picture = make_picture()
+    rgb = picture.rgb.copy()
+    rgb.flags.writeable = False
+    prediction = make_predictor().segment(replace(picture, rgb=rgb), [(5, 6)])
+    assert prediction.mask == make_predictor().segment(picture, [(5, 6)]).mask
