@@ -67,8 +67,8 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
   const observer = new ResizeObserver(([entry]) => {
     const pixelRatio = globalThis.devicePixelRatio || 1;
     const exact = entry.devicePixelContentBoxSize?.[0];
-    const width = Math.max(1, exact?.inlineSize ?? Math.round(entry.contentRect.width * pixelRatio));
-    const height = Math.max(1, exact?.blockSize ?? Math.round(entry.contentRect.height * pixelRatio));
+    const width = dotsOf(entry.contentRect.width * pixelRatio, exact?.inlineSize);
+    const height = dotsOf(entry.contentRect.height * pixelRatio, exact?.blockSize);
     if (width === size.width && height === size.height && pixelRatio === size.pixelRatio) return;
     size = { width, height, pixelRatio };
     painter.resize(width, height);
@@ -279,4 +279,10 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
       stats: () => ({ painted: { ...painted }, latencies: latencies.last() }),
     },
   };
+}
+
+/** Display dots along a side: the browser's own count where it fits the size on the page (not under emulation). */
+function dotsOf(computed, counted) {
+  const usable = counted !== undefined && Math.abs(counted - computed) <= 1;
+  return Math.max(1, usable ? counted : Math.round(computed));
 }

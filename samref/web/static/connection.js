@@ -51,7 +51,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     const digest = answer.view?.image?.digest;
     if (digest) {
       next.opening = null;
-      remember("image", digest, "session");
+      if (digest !== before.image?.digest) remember("image", digest, "session");
     }
     next.answeredFully = answer.final !== false;
     next.classId = chooseClassId(next);

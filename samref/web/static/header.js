@@ -13,7 +13,7 @@ export function createHeader(container, actions) {
   );
   const word = h("span", { class: "samref-phase-word" });
   const hint = h("span", { class: "samref-phase-hint" });
-  const times = h("span", { class: "samref-times" });
+  const times = h("span", { class: "samref-times", title: "Time the model took" });
   const phase = h(
     "div",
     { class: "samref-phase", role: "status", "aria-live": "polite" },

@@ -91,7 +91,7 @@ export function createPainter(photo, overlay) {
     context.imageSmoothingEnabled = false;
     intoImageFrame(context, view, () => {
       if (scene.outlineOnly) {
-        for (const { mask, colour } of scene.objects) if (mask) strokeOutline(context, view, mask, colour);
+        for (const { mask, colour } of scene.objects) if (mask) strokeOutline(context, view, mask, colour, 1.75);
       } else {
         fillObjects(context, view, scene.opacity);
       }
@@ -147,7 +147,7 @@ function intoImageFrame(context, view, draw) {
 }
 
 /** A line of constant width on the display along the mask's border: light on dark, so that it shows on any ground. */
-function strokeOutline(context, view, mask, [red, green, blue], width = 1.25) {
+function strokeOutline(context, view, mask, [red, green, blue], width) {
   const [x0, y0] = deviceToImage(view, 0, 0);
   const [x1, y1] = deviceToImage(view, view.deviceWidth, view.deviceHeight);
   if (mask.x > x1 || mask.y > y1 || mask.x + mask.width < x0 || mask.y + mask.height < y0) return;
