@@ -105,8 +105,10 @@ class FusionRefiner(nn.Module):
         self.error_head = nn.Conv2d(width, 1, 3, padding=1)
         self.detail_head = nn.Conv2d(width, 1, 3, padding=1)
         assert self.error_head.bias is not None
+        assert self.detail_head.bias is not None
         nn.init.constant_(self.error_head.bias, -3.0)  # training starts at the base's own mask
         nn.init.zeros_(self.detail_head.weight)
+        nn.init.zeros_(self.detail_head.bias)
 
     def forward(self, image: Tensor, maps: Tensor, embedding: Tensor | None, mask: Tensor) -> Refined:
         """Correct ``mask``.

@@ -146,7 +146,9 @@ def randomize(module: nn.Module, seed: int) -> None:
     """Reproducible weights that give varied, finite answers whatever was drawn before."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
+            drawn = torch.randn(parameter.shape, generator=generator)
             if parameter.ndim > 1:
-                fan_in = parameter[0].numel()
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * (1.5 / fan_in) ** 0.5)
+                parameter.copy_(drawn * (1.5 / parameter[0].numel()) ** 0.5)
+            else:
+                parameter.copy_(0.1 * drawn + float(name.endswith("weight")))  # norms scale by about one

@@ -1,0 +1,52 @@
+"""Losses against values and gradients of the published code (no recording, no test)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from samref.training.losses import EPS_FOCSAM, normalized_focal_loss, weighted_focal_loss
+
+FOLDER = Path(os.environ.get("SAMREF_PARITY", Path(__file__).resolve().parents[3] / "shared" / "parity"))
+
+VALUE_LIMIT, VALUE_FLOOR = 1e-5, 1e-6
+GRADIENT_LIMIT, GRADIENT_FLOOR = 1e-4, 1e-9
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "segnext_nfl": lambda x, y, valid, _: normalized_focal_loss(x, y, valid),
+    "ritm_nfl_alpha25": lambda x, y, valid, _: normalized_focal_loss(x, y, valid, alpha=0.25),
+    "focsam_nfl": lambda x, y, valid, _: normalized_focal_loss(x, y, valid, eps=EPS_FOCSAM, eps_in_count=False),
+    "focalclick_wfnl": weighted_focal_loss,
+}
+
+
+def recordings() -> list[Path]:
+    return sorted(FOLDER.glob("losses*.npz"))
+
+
+@pytest.mark.skipif(not recordings(), reason=f"no recorded losses in {FOLDER}")
+@pytest.mark.parametrize("name", LOSSES)
+def test_values_and_gradients_equal_the_published_ones(name: str) -> None:
+    for path in recordings():
+        case: dict[str, Any] = dict(np.load(path))
+        if f"{name}_value" not in case:
+            continue
+        logits = torch.from_numpy(case["logits"]).requires_grad_()
+        gt = torch.from_numpy(case["label"]).float()
+        valid = 1 - torch.from_numpy(case["ignored"]).float()
+        value = LOSSES[name](logits, gt, valid, torch.from_numpy(case["weight_map"]).float())
+        torch.autograd.backward(value.mean())
+        assert logits.grad is not None
+        np.testing.assert_allclose(
+            value.detach().numpy(), case[f"{name}_value"], rtol=VALUE_LIMIT, atol=VALUE_FLOOR, err_msg=path.name
+        )
+        reference = case[f"{name}_grad"]
+        off = np.abs(logits.grad.numpy() - reference).max()
+        assert off <= GRADIENT_LIMIT * reference.std() + GRADIENT_FLOOR, (path.name, off)

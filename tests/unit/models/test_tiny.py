@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from samref.core.geometry import ImageSize
+from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
+from samref.errors import CheckpointMissingError, UnknownModelError
+from samref.models.encoder_tiny import MobileNetV2, SameConv
+from samref.models.interface import DecoderState, ImageInput, InteractiveModel, PromptBatch
+from samref.models.zoo import build_model, get_spec, list_models
+
+
+def encoded(model: InteractiveModel, size: ImageSize) -> object:
+    rgb = np.random.default_rng(0).integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)
+    return model.encode(ImageInput(torch.from_numpy(rgb), model.frame(size)))
+
+
+@pytest.mark.parametrize("size", [ImageSize(40, 300), ImageSize(301, 77), ImageSize(1, 1), ImageSize(3000, 2000)])
+def test_pictures_of_any_shape_get_logits_over_their_padded_frame(size: ImageSize) -> None:
+    model = build_model("tiny-random")
+    frame = model.frame(size)
+    features = model.encode(ImageInput(torch.zeros(size.height, size.width, 3, dtype=torch.uint8), frame))
+    batch = PromptBatch(Prompts((Click(0, 0),)), frame)
+    for output in model.decode(features, batch, DecoderState()):
+        assert tuple(output.logits.shape[-2:]) == (frame.padded.height // 4, frame.padded.width // 4)
+        assert torch.isfinite(output.logits).all()
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Click(30, 30, positive=False),
+        Box(10, 10, 60, 50),
+        Scribble(((10.0, 10.0), (60.0, 40.0))),
+        Polygon(((10.0, 10.0), (60.0, 12.0), (40.0, 60.0))),
+    ],
+)
+def test_every_kind_of_prompt_changes_the_answer(prompt: Click | Box | Scribble | Polygon) -> None:
+    model = build_model("tiny-random")
+    size = ImageSize(100, 120)
+    features = encoded(model, size)
+
+    def logits(prompts: Prompts, mask: torch.Tensor | None = None) -> torch.Tensor:
+        batch = PromptBatch(prompts, model.frame(size), mask)
+        return next(model.decode(features, batch, DecoderState())).logits  # type: ignore[arg-type]
+
+    nothing = logits(Prompts())
+    assert not torch.equal(logits(Prompts((prompt,))), nothing)
+    assert not torch.equal(logits(Prompts(), torch.full((1, 1, 28, 32), 8.0)), nothing)
+
+
+def test_moving_a_model_leaves_the_first_as_it_is() -> None:
+    model = build_model("tiny-random")
+    half = model.to(torch.device("cpu"), torch.bfloat16)
+    size = ImageSize(64, 64)
+    assert encoded(model, size).image_embedding.dtype == torch.float32  # type: ignore[attr-defined]
+    assert encoded(half, size).image_embedding.dtype == torch.bfloat16  # type: ignore[attr-defined]
+
+
+def test_two_builds_with_one_seed_are_equal_and_with_another_differ() -> None:
+    size = ImageSize(64, 64)
+    first, same, other = (encoded(build_model("tiny-random", seed=seed), size) for seed in (1, 1, 2))
+    assert torch.equal(first.image_embedding, same.image_embedding)  # type: ignore[attr-defined]
+    assert not torch.equal(first.image_embedding, other.image_embedding)  # type: ignore[attr-defined]
+
+
+def test_same_padding_is_tensorflows() -> None:
+    conv = SameConv(1, 1, 3, 2)
+    torch.nn.init.ones_(conv.weight)
+    assert conv.bias is not None
+    torch.nn.init.zeros_(conv.bias)
+    even = conv(torch.ones(1, 1, 4, 4))
+    assert torch.equal(even[0, 0], torch.tensor([[9.0, 6.0], [6.0, 4.0]]))  # padded right and bottom only
+    odd = conv(torch.ones(1, 1, 5, 5))
+    assert torch.equal(odd[0, 0, 0], torch.tensor([4.0, 6.0, 4.0]))  # padded on both sides
+
+
+def test_the_encoder_has_the_published_layers() -> None:
+    encoder = MobileNetV2()
+    assert len(encoder.convolutions()) == 51
+    levels = encoder(torch.zeros(1, 3, 64, 96))
+    assert [tuple(level.shape[1:]) for level in levels] == [(24, 16, 24), (32, 8, 12), (96, 4, 6), (320, 4, 6)]
+
+
+def test_the_default_comes_first_and_an_unknown_name_lists_the_others() -> None:
+    assert list_models()[0].name == "tiny"
+    with pytest.raises(UnknownModelError, match=r"There is no model 'nope'.*tiny, sam-vit-b"):
+        get_spec("nope")
+
+
+def test_missing_weights_are_named(tmp_path: object) -> None:
+    with pytest.raises(CheckpointMissingError):
+        build_model("tiny", checkpoint=tmp_path)  # type: ignore[arg-type]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from samref.models import windows
+
+LIMIT = (64, 96)
+
+
+def blob(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    mask = np.zeros(LIMIT, dtype=np.bool_)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def test_without_a_previous_mask_the_window_is_the_object_grown() -> None:
+    window = windows.change_window(blob(30, 20, 60, 40), None, None, expand=1.4, minimum=8, limit=LIMIT)
+    assert window == windows.Window(24, 16, 66, 44)
+
+
+def test_the_changed_part_that_holds_the_click_is_chosen() -> None:
+    before = blob(20, 20, 60, 50)
+    now = before | blob(60, 22, 80, 48) | blob(2, 2, 16, 16)
+    clicked = windows.change_window(now, before, (4, 4), expand=1.0, minimum=1, limit=LIMIT, small_share=0.0)
+    assert clicked is not None
+    assert clicked.x1 <= 30
+    largest = windows.change_window(now, before, (90, 60), expand=1.0, minimum=1, limit=LIMIT, small_share=0.0)
+    assert largest == windows.Window(60, 22, 80, 48)
+
+
+def test_a_small_change_becomes_a_square_around_the_click() -> None:
+    before = blob(10, 10, 70, 50)
+    now = before | blob(70, 20, 73, 23)
+    window = windows.change_window(now, before, (71, 21), expand=1.0, minimum=1, limit=LIMIT)
+    assert window is not None
+    assert window.x1 - window.x0 >= 24
+    assert window.x0 <= 71 < window.x1
+
+
+def test_nothing_changed_means_nothing_to_look_at() -> None:
+    same = blob(10, 10, 20, 20)
+    assert windows.change_window(same, same, (12, 12), expand=1.4, minimum=8, limit=LIMIT) is None
+    assert windows.change_window(blob(0, 0, 0, 0), None, None, expand=1.4, minimum=8, limit=LIMIT) is None
+    assert windows.object_window(blob(0, 0, 0, 0), [], expand=1.4, minimum=8, limit=LIMIT) is None
+
+
+def test_the_object_window_holds_clicks_outside_the_mask_and_stays_in_the_frame() -> None:
+    window = windows.object_window(blob(60, 40, 90, 60), [(5.0, 5.0)], expand=1.4, minimum=32, limit=LIMIT)
+    assert window is not None
+    assert window.x0 <= 5
+    assert window.y0 <= 5
+    assert 0 <= window.x0 < window.x1 <= LIMIT[1]
+    assert 0 <= window.y0 < window.y1 <= LIMIT[0]
+
+
+def test_a_tiny_object_still_gets_the_least_window() -> None:
+    window = windows.object_window(blob(1, 1, 3, 3), [], expand=1.4, minimum=32, limit=LIMIT)
+    assert window == windows.Window(0, 0, 32, 32)
+
+
+def test_the_selector_keeps_the_previous_mask_when_errors_grow() -> None:
+    assert windows.keeps_previous(120, 100, 1.1)
+    assert not windows.keeps_previous(110, 100, 1.1)
+    assert not windows.keeps_previous(1000, None, 1.1)
+
+
+def test_pasting_leaves_the_rest_bit_for_bit() -> None:
+    canvas = torch.randn(1, 1, 20, 30)
+    window = windows.Window(5, 6, 15, 16)
+    out = windows.paste(canvas, window, torch.full((1, 1, 40, 40), 3.0))
+    torch.testing.assert_close(out[..., 6:16, 5:15], torch.full((1, 1, 10, 10), 3.0))
+    out[..., 6:16, 5:15] = canvas[..., 6:16, 5:15]
+    assert torch.equal(out, canvas)
+
+
+def test_a_window_of_the_same_size_is_a_plain_cut() -> None:
+    source = torch.randn(1, 3, 12, 16)
+    cut = windows.sample_window(source, torch.tensor([[4.0, 2.0, 10.0, 8.0]]), 6)
+    torch.testing.assert_close(cut, source[..., 2:8, 4:10])
+
+
+def test_pixels_are_sampled_where_they_lie_whether_grown_or_shrunk() -> None:
+    ramp = torch.arange(200.0)[None, None, None, :].expand(1, 3, 100, 200).contiguous()
+    for box, size in [((20.0, 10.0, 52.0, 42.0), 64), ((3.0, 0.0, 195.0, 96.0), 16), ((10.5, 20.25, 42.5, 52.25), 32)]:
+        crop = windows.sample_pixels(ramp, box, size)
+        step = (box[2] - box[0]) / size
+        expected = box[0] + (torch.arange(size) + 0.5) * step - 0.5
+        torch.testing.assert_close(crop[0, 0, size // 2], expected, atol=0.51 if step > 2 else 1e-3, rtol=0)

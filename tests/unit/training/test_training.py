@@ -1,0 +1,191 @@
+"""Training end to end on made-up pictures: it learns, resumes to the same numbers, and refuses what it should."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from samref.__main__ import build_app
+from samref.errors import CheckpointInvalidError, CheckpointMissingError, DataError, TrainingError
+from samref.models.checkpoints import load_into, load_safetensors
+from samref.models.encoder_tiny import EncoderConfig
+from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.tiny import TinyConfig, TinyNet
+from samref.models.zoo import randomize
+from samref.training.command import export_weights, load_backbone
+from samref.training.dataset import BatchShape, SceneBatches, find_pictures, make_scene
+from samref.training.objectives import BaseObjective
+from samref.training.recipes import RECIPES
+from samref.training.refine import RefinerObjective
+from samref.training.trainer import Trainer, rate_factor
+
+SMALL = TinyConfig(image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1)
+SMALL_REFINER = SamRefConfig(
+    width=8, global_blocks=1, local_blocks=1, embedding_channels=16, crop=64, minimum=8, rule="object"
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright disks on noise, in two data sets."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        (folder / name / "images").mkdir(parents=True)
+        (folder / name / "masks").mkdir()
+        for index in range(3):
+            image = rng.integers(0, 80, (96, 128, 3), dtype=np.uint8)
+            mask = np.zeros((96, 128), dtype=np.uint8)
+            for number, x in enumerate((36, 90), start=1):
+                cv2.circle(mask, (x, 48), 22, number, -1)
+            image[mask > 0] += 150
+            cv2.imwrite(str(folder / name / "images" / f"{index}.png"), image)
+            cv2.imwrite(str(folder / name / "masks" / f"{index}.png"), mask)
+    return folder
+
+
+def base_trainer(data: Path, out: Path, steps: int = 6) -> Trainer:
+    torch.manual_seed(0)
+    recipe = replace(RECIPES["smoke-base"], steps=steps)
+    return Trainer(BaseObjective(TinyNet(SMALL)), recipe, data, out, CPU, bf16=False)
+
+
+def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
+    net = TinyNet(SMALL)
+    randomize(net, 0)
+    recipe = replace(RECIPES["smoke-base"], steps=90, rate=3e-3, warmup=5, encoder_rate=1.0)
+    Trainer(BaseObjective(net), recipe, data, tmp_path, CPU, bf16=False).run(log_every=30)
+    losses = [json.loads(line)["loss1"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(losses) == 3
+    assert losses[-1] < 0.9 * losses[0], losses
+
+
+def test_a_resumed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
+    through = base_trainer(data, tmp_path / "a")
+    through.run()
+    first = base_trainer(data, tmp_path / "b")
+    first.recipe = replace(first.recipe, steps=6)
+    for batch in first._batches():
+        first._train_step(batch)
+        first.step += 1
+        if first.step == 3:
+            break
+    first.save()
+    second = base_trainer(data, tmp_path / "b")
+    assert second.step == 3
+    second.run()
+    for name, weight in through.averaged.state_dict().items():
+        torch.testing.assert_close(second.averaged.state_dict()[name], weight, rtol=0, atol=0)
+
+
+def test_a_state_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
+    base_trainer(data, tmp_path, steps=1).run()
+    other = replace(RECIPES["smoke-base"], name="other")
+    with pytest.raises(TrainingError, match="smoke-base"):
+        Trainer(BaseObjective(TinyNet(SMALL)), other, data, tmp_path, CPU)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(data: Path, tmp_path: Path) -> None:
+    base_trainer(data, tmp_path, steps=2).run()
+    kept = (tmp_path / "state.pt").read_bytes()
+    broken = base_trainer(data, tmp_path, steps=4)
+    with torch.no_grad():
+        broken.trained.decoder.head.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
+    with pytest.raises(TrainingError, match="not finite at step 2"):
+        broken.run()
+    assert (tmp_path / "state.pt").read_bytes() == kept
+
+
+def test_the_refiner_trains_over_a_frozen_base(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    base = TinyNet(SMALL)
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    refiner = SamRef(SMALL_REFINER)
+    start = {name: value.clone() for name, value in refiner.state_dict().items()}
+    trainer = Trainer(RefinerObjective(base, refiner), RECIPES["smoke-refiner"], data, tmp_path, CPU, bf16=False)
+    trainer.run(log_every=2)
+    assert all(torch.equal(before[name], value) for name, value in base.state_dict().items())
+    assert any(not torch.equal(start[name], value) for name, value in refiner.state_dict().items())
+    names = {key for line in (tmp_path / "log.jsonl").read_text().splitlines() for key in json.loads(line)}
+    assert {"coarse1", "global1", "final1", "loss1"} <= names
+
+
+def test_frozen_stages_stay_as_they_were(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = TinyNet(SMALL)
+    stem, late = net.encoder.stem.weight.clone(), net.encoder.stages[4].state_dict()
+    late = {name: value.clone() for name, value in late.items()}
+    Trainer(BaseObjective(net), replace(RECIPES["smoke-base"], steps=3), data, tmp_path, CPU, bf16=False).run()
+    assert torch.equal(net.encoder.stem.weight, stem)
+    assert any(not torch.equal(late[name], value) for name, value in net.encoder.stages[4].state_dict().items())
+
+
+def test_the_rate_rises_stays_and_falls_to_zero() -> None:
+    recipe = replace(RECIPES["tiny-base"], steps=1000, warmup=100, cooldown=0.2)
+    assert rate_factor(0, recipe) == pytest.approx(0.01)
+    assert rate_factor(500, recipe) == 1
+    assert rate_factor(900, recipe) == pytest.approx(0.5)
+    assert rate_factor(1000, recipe) == 0
+
+
+def test_batches_depend_on_seed_and_number_alone(data: Path) -> None:
+    shapes = (BatchShape(2, 64, 0.5, 1.0),)
+    pictures = find_pictures(data)
+    one, two = SceneBatches(pictures, shapes, 2, seed=1), SceneBatches(pictures, shapes, 2, seed=1, start=5)
+    assert np.array_equal(one.batch(5).rgb, next(iter(two)).rgb)
+    assert not np.array_equal(one.batch(5).rgb, one.batch(6).rgb)
+
+
+def test_a_scene_shows_objects_where_its_picture_has_them(data: Path) -> None:
+    rgb = np.asarray(Image.open(data / "one/images/0.png"))
+    ids = np.asarray(Image.open(data / "one/masks/0.png"))
+    for seed in range(6):
+        scene = make_scene(rgb, ids, 96, 2, seed % 2 == 0, np.random.default_rng(seed))
+        assert scene is not None
+        for label in scene.labels:
+            assert scene.rgb[label == 1].mean() > scene.rgb[label == 0].mean() + 30
+
+
+def test_folders_without_pictures_or_masks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No data set"):
+        find_pictures(tmp_path)
+    (tmp_path / "x" / "images").mkdir(parents=True)
+    (tmp_path / "x" / "images" / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match="has no mask"):
+        find_pictures(tmp_path)
+
+
+def test_weights_go_out_in_half_precision_and_come_back(tmp_path: Path) -> None:
+    net = TinyNet(SMALL)
+    export_weights(net, tmp_path / "w.safetensors", {"recipe": "x"})
+    other = TinyNet(SMALL)
+    load_into(other, load_safetensors(tmp_path / "w.safetensors"), "tiny")
+    torch.testing.assert_close(other.decoder.head.weight, net.decoder.head.weight, rtol=1e-3, atol=1e-4)
+
+
+def test_a_backbone_must_exist_and_fit(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointMissingError):
+        load_backbone(TinyNet(SMALL), tmp_path / "none.npz")
+    table: dict[str, Any] = {"op00.weight": np.zeros((1, 2)), "op00.bias": np.zeros(1)}
+    np.savez(tmp_path / "bad.npz", **table)
+    with pytest.raises(CheckpointInvalidError):
+        load_backbone(TinyNet(SMALL), tmp_path / "bad.npz")
+    (tmp_path / "text.npz").write_text("not a table")
+    with pytest.raises(CheckpointInvalidError):
+        load_backbone(TinyNet(SMALL), tmp_path / "text.npz")
+
+
+def test_the_command_refuses_an_unknown_recipe(data: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(build_app("train"), ["train", "nope", "--data", str(data), "--out", str(tmp_path)])
+    assert isinstance(result.exception, TrainingError)
+    assert "tiny-base" in str(result.exception)
