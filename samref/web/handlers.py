@@ -10,8 +10,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from samref.errors import SamrefError
@@ -50,6 +50,7 @@ class _Tab:
 
     seq: int = 0
     active_at: float = 0.0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class _Call:
         return await self.workspace.open(self.request.image)
 
 
-Verb: TypeAlias = Callable[[_Call], AsyncIterator[_Answer]]
+Verb: TypeAlias = Callable[[_Call], Awaitable[AsyncIterator[_Answer]]]
+"""Does what is asked; what it returns only watches."""
 
 
 class Handlers:
@@ -132,7 +134,7 @@ class Handlers:
                 raise BusyError("The server has too many requests at once; try again in a moment.")
             self._running += 1
             try:
-                async for text in self._answers(request, tab_id):
+                async for text in self._answers(request, tab_id, tab):
                     if tab.seq != request.seq:
                         return
                     yield text
@@ -165,17 +167,20 @@ class Handlers:
 
     # ---- one request
 
-    async def _answers(self, request: Request, tab_id: str) -> AsyncIterator[str]:
+    async def _answers(self, request: Request, tab_id: str, tab: _Tab) -> AsyncIterator[str]:
+        async with tab.turn:  # what one page asks is done in its order, however threads are scheduled
+            workspace, answers = await self._done(request, tab_id)
+        async for answer in answers:
+            yield await self._text(request, workspace, answer)
+
+    async def _done(self, request: Request, tab_id: str) -> tuple[Workspace, AsyncIterator[_Answer]]:
         if request.verb == "hello":
-            workspace = await asyncio.to_thread(self._workspaces.find_or_create, request.token)
-            yield await self._text(request, workspace, _Answer())
-            return
+            return await asyncio.to_thread(self._workspaces.find_or_create, request.token), _once(_Answer())
         workspace = await asyncio.to_thread(self._workspaces.find, request.token)
         verb = self._verbs.get(request.verb)
         if verb is None:
             raise RequestError(f"The server knows no verb {request.verb!r}. Reload the page.")
-        async for answer in verb(_Call(request, workspace, tab_id)):
-            yield await self._text(request, workspace, answer)
+        return workspace, await verb(_Call(request, workspace, tab_id))
 
     async def _text(self, request: Request, workspace: Workspace, answer: _Answer) -> str:
         def build() -> str:
@@ -208,37 +213,29 @@ class Handlers:
     # ---- verbs
 
     async def _open(self, call: _Call) -> AsyncIterator[_Answer]:
-        async for answer in self._watched(await call.opened()):
-            yield answer
+        return _watched(await call.opened())
 
     async def _open_example(self, call: _Call) -> AsyncIterator[_Answer]:
         example = self._examples.get(call.request.text("name"))
         data = await asyncio.to_thread(example.path.read_bytes)
         entry = await asyncio.to_thread(call.workspace.add_image, data, example.name)
-        async for answer in self._watched(await call.workspace.open(entry.digest)):
-            yield answer
+        return _watched(await call.workspace.open(entry.digest))
 
     async def _sync(self, call: _Call) -> AsyncIterator[_Answer]:
-        if call.request.image is None:
-            yield _Answer()
-            return
-        async for answer in self._watched(await call.opened()):
-            yield answer
+        return _once(_Answer()) if call.request.image is None else _watched(await call.opened())
 
     async def _prompt(self, call: _Call) -> AsyncIterator[_Answer]:
         prompts = prompts_from_wire(call.request.arguments.get("prompts"))
         image = await call.opened()
         await image.prompt(prompts, call.tab_id, call.request.revision)
-        async for is_settled in image.watch(first=False):
-            yield _Answer(image, final=is_settled, with_prompts=False)
+        return _watched(image, first=False, with_prompts=False)
 
     async def _act(self, call: _Call) -> AsyncIterator[_Answer]:
         action = self._action(call.request)
         image = await call.opened()
         is_commit = call.request.verb == "commit"  # the mask that is accepted is the refined one
         await image.act(action, call.tab_id, call.request.revision, when_settled=is_commit)
-        async for answer in self._watched(image):
-            yield answer
+        return _watched(image)
 
     def _action(self, request: Request) -> Action:
         match request.verb:
@@ -276,16 +273,11 @@ class Handlers:
             await asyncio.to_thread(workspace.change_class, request.integer("class_id"), name, colour)
         else:
             await asyncio.to_thread(workspace.remove_class, request.integer("class_id"))
-        yield _Answer(None if request.image is None else await call.opened())
+        return _once(_Answer(None if request.image is None else await call.opened()))
 
     async def _prefetch(self, call: _Call) -> AsyncIterator[_Answer]:
         await asyncio.to_thread(call.workspace.prefetch, call.request.digest("digest"))
-        yield _Answer()
-
-    async def _watched(self, image: OpenImage) -> AsyncIterator[_Answer]:
-        """The picture as it is, and again each time its mask gets better, until nothing more is under way."""
-        async for is_settled in image.watch():
-            yield _Answer(image, final=is_settled)
+        return _once(_Answer())
 
     # ---- tabs
 
@@ -296,6 +288,16 @@ class Handlers:
         while len(self._tabs) > MAX_TABS:
             self._tabs.popitem(last=False)
         return tab
+
+
+async def _once(answer: _Answer) -> AsyncIterator[_Answer]:
+    yield answer
+
+
+async def _watched(image: OpenImage, *, first: bool = True, with_prompts: bool = True) -> AsyncIterator[_Answer]:
+    """The picture as it is, and again each time its mask gets better, until nothing more is under way."""
+    async for is_settled in image.watch(first=first):
+        yield _Answer(image, final=is_settled, with_prompts=with_prompts)
 
 
 def _sequence_number(payload: Any) -> int | None:
