@@ -12,6 +12,7 @@ import pytest
 
 from samref.core.masks import mask_iou
 from samref.core.oracle import Annotator, next_click
+from samref.evaluation.noc import IOU_TARGETS, ClickCurve, score_curves
 
 PARITY = Path(os.environ.get("SAMREF_PARITY", Path(__file__).parents[2].parent / "shared" / "parity"))
 
@@ -72,6 +73,18 @@ def test_a_whole_sequence_of_clicks_is_the_published_one(case: int, recorded: st
     assert np.array_equal(np.array(ious, dtype=np.float32), SEQUENCES[f"{recorded}_ious_{case}"])
 
 
-def test_the_recorded_metrics_are_there_for_the_sequences() -> None:
-    metrics = json.loads((PARITY / "clicks_sequences_metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics) == {"stop95", "all20"}
+@pytest.mark.parametrize(("recorded", "stop_at"), [("stop95", 0.95), ("all20", float("inf"))])
+def test_the_metrics_of_the_sequences_are_the_published_ones(recorded: str, stop_at: float) -> None:
+    expected = json.loads((PARITY / "clicks_sequences_metrics.json").read_text(encoding="utf-8"))[recorded]
+    assert tuple(expected["thresholds"]) == IOU_TARGETS
+    curves = []
+    for case in numbers(SEQUENCES, "gt_"):
+        ious = tuple(replay(case, stop_at)[1])
+        curves.append(ClickCurve(str(case), "recorded", ious, ious, 0.0, (0.0,) * len(ious)))
+    scores = score_curves(curves, 20)
+    assert list(scores.noc.values()) == pytest.approx(expected["noc"], abs=1e-12)
+    assert list(scores.at_max.values()) == expected["at_max"]
+    assert list(scores.never.values()) == expected["never"]
+    for clicks, iou in expected.get("miou_after_click", {}).items():
+        if int(clicks) in scores.miou:
+            assert scores.miou[int(clicks)] == pytest.approx(iou, abs=1e-6)

@@ -1,0 +1,117 @@
+"""``python -m samref evaluate``: clicks needed and seconds per click on folders of pictures with known objects."""
+
+from __future__ import annotations
+
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from samref.errors import StorageError
+
+if TYPE_CHECKING:
+    from samref.evaluation.noc import EvaluatedPredictor
+    from samref.evaluation.run import Progress
+
+__all__ = ["PromptOption", "StageOption", "evaluate"]
+
+GRABCUT = "grabcut"
+
+
+class StageOption(StrEnum):
+    """Values of ``--stage``."""
+
+    COARSE = "coarse"
+    REFINED = "refined"
+    BOTH = "both"
+
+
+class PromptOption(StrEnum):
+    """Values of ``--prompt``."""
+
+    CLICK = "click"
+    BOX = "box"
+    SCRIBBLE = "scribble"
+
+
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder with images/ and masks/, or a folder of such folders.")
+    ],
+    model: Annotated[str, typer.Option(help="Name of the model, or grabcut for OpenCV's GrabCut.")] = "tiny",
+    max_clicks: Annotated[int, typer.Option(min=1, max=200, help="Interactions per object.")] = 20,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers and curves here.")
+    ] = None,
+    stage: Annotated[
+        StageOption, typer.Option(help="Which mask the simulated annotator looks at.")
+    ] = StageOption.REFINED,
+    prompt: Annotated[PromptOption, typer.Option(help="The first prompt; all others are clicks.")] = PromptOption.CLICK,
+    limit_per_dataset: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Measure N objects of each data set, always the same ones.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
+    stop_at: Annotated[
+        float | None, typer.Option(metavar="IOU", help="Stop an object there (quicker; IoU@k keeps the last mask).")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Pictures at the same time; >1 blurs times.")] = 1,
+    checkpoint: Annotated[Path | None, typer.Option(help="Take the weights from this file.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+) -> None:
+    """Measure clicks needed and speed on a data set.
+
+    A simulated annotator clicks the middle of the largest mistake until it has used up its clicks. For the picture
+    images/cat.jpg the objects are in masks/cat.png (one number per object, 255 = ignore) or in masks/cat__1.png,
+    masks/cat__2.png, ... (one object each, 128 = ignore).
+    """
+    from samref.evaluation.report import check_target, report_to_table
+    from samref.evaluation.run import evaluate as measure
+
+    if json_file is not None:
+        if str(json_file) == "-":
+            raise StorageError("Give --json the name of a file; the table goes to standard output.")
+        check_target(json_file)
+    report = measure(
+        data,
+        _predictor(model, checkpoint, device, precision),
+        model=model,
+        max_clicks=max_clicks,
+        stage=stage.value,
+        first_prompt=prompt.value,
+        stop_at=stop_at,
+        limit=limit_per_dataset,
+        seed=seed,
+        workers=workers,
+        json_path=json_file,
+        progress=_progress(),
+    )
+    typer.echo(report_to_table(report), nl=False)
+
+
+def _predictor(model: str, checkpoint: Path | None, device: str, precision: str) -> EvaluatedPredictor:
+    if model == GRABCUT:
+        from samref.evaluation.grabcut import GrabCutPredictor
+
+        return GrabCutPredictor()
+    from samref import load_predictor
+
+    return load_predictor(model, device=device, precision=precision, checkpoint=checkpoint)
+
+
+def _progress() -> Progress | None:
+    """A line on stderr that says how far it is, for a person who looks; nothing where it would fill a log."""
+    if not sys.stderr.isatty():
+        return None
+    start = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        rest = "" if done == 0 else f", about {(time.monotonic() - start) / done * (total - done):.0f} s to go"
+        typer.echo(f"\r{done} of {total} objects{rest}\x1b[K", nl=False, err=True)
+        if done == total:
+            typer.echo("\r\x1b[K", nl=False, err=True)
+
+    return show

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from samref.__main__ import main
+from tests.unit.evaluation.painter import write_zoo
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = 0
+    try:
+        main(["evaluate", *arguments])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_the_table_is_printed_and_the_json_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_zoo(tmp_path / "data", ("zoo",))
+    target = tmp_path / "numbers.json"
+    options = ["--data", str(tmp_path / "data"), "--model", "grabcut", "--max-clicks", "3", "--json", str(target)]
+    code, out, err = run(capsys, *options, "--limit-per-dataset", "1", "--prompt", "box", "--stop-at", "0.9")
+    assert (code, err) == (0, "")
+    assert "mean over data sets" in out
+    assert "first prompt: box" in out
+    written = json.loads(target.read_text("utf-8"))
+    assert written["protocol"]["first_prompt"] == "box"
+    assert written["protocol"]["stop_at"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "{data}/nowhere"], "There is no folder"),
+        (["--data", "{data}/zoo/images"], "neither the folders images and masks"),
+        (["--data", "{data}", "--json", "{data}"], "cannot be written"),
+        (["--data", "{data}", "--json", "{data}/no/such/folder.json"], "cannot be written"),
+        (["--data", "{data}", "--stop-at", "7"], "between 0 and 1"),
+    ],
+)
+def test_what_a_person_can_repair_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    write_zoo(tmp_path / "data", ("zoo",), pictures=1)
+    filled = [argument.format(data=tmp_path / "data") for argument in arguments]
+    code, out, err = run(capsys, *filled, "--model", "grabcut")
+    assert code == 1
+    assert out == ""
+    assert err.startswith("samref: ")
+    assert sentence in err
+    assert err.count("\n") == 1

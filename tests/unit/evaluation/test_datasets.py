@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from samref.core.images import encode_png
+from samref.errors import DataError
+from samref.evaluation.datasets import find_pictures, load_objects, read_image, sample_objects
+
+
+def grey(*rows: list[int]) -> NDArray[np.uint8]:
+    return np.array(rows, dtype=np.uint8)
+
+
+def write_picture(folder: Path, name: str, height: int = 2, width: int = 3) -> None:
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "masks").mkdir(exist_ok=True)
+    (folder / "images" / name).write_bytes(encode_png(np.zeros((height, width, 3), dtype=np.uint8)))
+
+
+def write_mask(folder: Path, name: str, values: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    (folder / "masks" / name).write_bytes(encode_png(values))
+
+
+NUMBERED = grey([0, 1, 1], [2, 255, 1])
+
+
+def test_a_numbered_mask_holds_one_object_per_number_and_255_is_ignored(tmp_path: Path) -> None:
+    write_picture(tmp_path / "zoo", "cat.png")
+    write_mask(tmp_path / "zoo", "cat.png", NUMBERED)
+    (picture,), skipped = find_pictures(tmp_path / "zoo")
+    assert picture.dataset == "zoo"
+    assert picture.keys == ("1", "2")
+    assert picture.sample_id("2") == "zoo/cat#2"
+    assert skipped.empty_objects == 0
+    first, second = load_objects(picture, read_image(picture))
+    assert first.gt.tolist() == [[False, True, True], [False, False, True]]
+    assert second.gt.sum() == 1
+    assert first.ignore is not None
+    assert first.ignore.tolist() == [[False, False, False], [False, True, False]]
+
+
+def test_sixteen_bit_numbers_beyond_255_are_objects_too(tmp_path: Path) -> None:
+    write_picture(tmp_path, "a.png")
+    write_mask(tmp_path, "a.png", np.array([[0, 300, 300], [1, 255, 0]], dtype=np.uint16))
+    (picture,), _ = find_pictures(tmp_path)
+    assert picture.keys == ("1", "300")
+    assert [int(one.gt.sum()) for one in load_objects(picture, read_image(picture))] == [1, 2]
+
+
+def test_single_object_masks_read_128_as_ignore_and_higher_as_object(tmp_path: Path) -> None:
+    write_picture(tmp_path, "a.png")
+    write_mask(tmp_path, "a__dog.png", grey([0, 128, 255], [0, 0, 255]))
+    write_mask(tmp_path, "a__2.png", grey([255, 0, 0], [0, 0, 0]))
+    (picture,), _ = find_pictures(tmp_path)
+    assert picture.keys == ("2", "dog")
+    plain, dog = load_objects(picture, read_image(picture))
+    assert plain.ignore is None
+    assert dog.gt.tolist() == [[False, False, True], [False, False, True]]
+    assert dog.ignore is not None
+    assert dog.ignore.tolist() == [[False, True, False], [False, False, False]]
+
+
+def test_single_object_masks_of_zeros_and_ones_and_of_one_bit_are_understood(tmp_path: Path) -> None:
+    write_picture(tmp_path, "a.png")
+    write_mask(tmp_path, "a__1.png", grey([0, 1, 1], [0, 0, 0]))
+    Image.fromarray(np.array([[True, False, False], [False, False, False]])).save(tmp_path / "masks" / "a__2.png")
+    (picture,), _ = find_pictures(tmp_path)
+    assert [int(one.gt.sum()) for one in load_objects(picture, read_image(picture))] == [2, 1]
+
+
+def test_a_name_with_two_underscores_belongs_to_the_picture_of_exactly_that_name(tmp_path: Path) -> None:
+    for name in ("a.png", "a__b.png"):
+        write_picture(tmp_path, name)
+    write_mask(tmp_path, "a__b.png", NUMBERED)
+    write_mask(tmp_path, "a__1.png", grey([0, 0, 255], [0, 0, 0]))
+    pictures, _ = find_pictures(tmp_path)
+    assert [picture.keys for picture in pictures] == [("1",), ("1", "2")]
+
+
+def test_empty_objects_and_lonely_masks_are_left_out_and_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path, name)
+    write_mask(tmp_path, "a__1.png", grey([0, 0, 255], [0, 0, 0]))
+    write_mask(tmp_path, "a__2.png", grey([0, 0, 0], [128, 0, 0]))
+    write_mask(tmp_path, "b.png", grey([0, 0, 0], [255, 0, 0]))
+    write_mask(tmp_path, "c.png", NUMBERED)
+    (picture,), skipped = find_pictures(tmp_path)
+    assert picture.keys == ("1",)
+    assert (skipped.empty_objects, skipped.pictures_without_objects, skipped.masks_without_picture) == (1, 1, 1)
+
+
+def test_a_folder_of_data_sets_gives_each_by_its_own_name(tmp_path: Path) -> None:
+    for dataset in ("zoo", "air"):
+        write_picture(tmp_path / dataset, "a.png")
+        write_mask(tmp_path / dataset, "a.png", NUMBERED)
+    (tmp_path / "notes").mkdir()
+    pictures, _ = find_pictures(tmp_path)
+    assert [picture.dataset for picture in pictures] == ["air", "zoo"]
+
+
+def read_all(folder: Path) -> None:
+    for picture in find_pictures(folder)[0]:
+        load_objects(picture, read_image(picture))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_all(folder)
+    return str(caught.value)
+
+
+def test_a_folder_that_is_not_there_or_holds_nothing_is_refused(tmp_path: Path) -> None:
+    assert "no folder" in refusal(tmp_path / "nowhere")
+    assert "neither" in refusal(tmp_path)
+    (tmp_path / "images").mkdir()
+    assert "no folder masks" in refusal(tmp_path)
+    (tmp_path / "masks").mkdir()
+    assert "no picture with an object" in refusal(tmp_path)
+
+
+def test_a_picture_without_mask_is_refused_by_name(tmp_path: Path) -> None:
+    write_picture(tmp_path, "cat.png")
+    message = refusal(tmp_path)
+    assert "cat.png has no mask" in message
+    assert "cat__1.png" in message
+
+
+def test_masks_of_both_forms_for_one_picture_are_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path, "cat.png")
+    write_mask(tmp_path, "cat.png", NUMBERED)
+    write_mask(tmp_path, "cat__1.png", NUMBERED)
+    assert "both cat.png and cat__1.png" in refusal(tmp_path)
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path, "cat.png")
+    write_picture(tmp_path, "cat.webp")
+    assert "same name" in refusal(tmp_path)
+
+
+def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    write_picture(tmp_path, "cat.png", height=4, width=5)
+    write_mask(tmp_path, "cat.png", NUMBERED)
+    message = refusal(tmp_path)
+    assert "3 x 2" in message
+    assert "5 x 4" in message
+
+
+def test_a_broken_or_coloured_file_is_refused_by_name(tmp_path: Path) -> None:
+    write_picture(tmp_path, "cat.png")
+    (tmp_path / "masks" / "cat.png").write_bytes(b"")
+    assert "cat.png: The file is empty" in refusal(tmp_path)
+    (tmp_path / "masks" / "cat.png").write_bytes(encode_png(np.zeros((2, 3, 3), dtype=np.uint8)))
+    assert "one channel" in refusal(tmp_path)
+    write_mask(tmp_path, "cat.png", NUMBERED)
+    (tmp_path / "images" / "cat.png").write_bytes(b"no picture")
+    assert "not a picture" in refusal(tmp_path)
+
+
+def test_a_sample_is_the_same_every_time_and_independent_of_other_data_sets(tmp_path: Path) -> None:
+    for dataset in ("zoo", "air"):
+        for number in range(4):
+            write_picture(tmp_path / dataset, f"{number}.png")
+            write_mask(tmp_path / dataset, f"{number}.png", NUMBERED)
+    pictures, _ = find_pictures(tmp_path)
+
+    def ids(limit: int | None, seed: int, of: str = "") -> list[str]:
+        chosen = [picture for picture in pictures if of in picture.dataset]
+        return [p.sample_id(key) for p in sample_objects(chosen, limit, seed) for key in p.keys]
+
+    assert ids(3, 5) == ids(3, 5)
+    assert len(ids(3, 5)) == 6
+    assert [name for name in ids(3, 5) if name.startswith("zoo")] == ids(3, 5, of="zoo")
+    assert {tuple(ids(3, seed)) for seed in range(6)} != {tuple(ids(3, 5))}
+    assert set(ids(3, 5)) <= set(ids(5, 5)) <= set(ids(None, 5))
+    assert len(ids(100, 0)) == len(ids(None, 0)) == 16
