@@ -257,9 +257,8 @@ class SessionStore(Generic[S]):
 
     def stats(self) -> SessionStats:
         with self._lock:
-            return SessionStats(
-                len(self._entries), self._total_bytes(), self._max_count, self._max_bytes, self._evictions
-            )
+            total = self._total_bytes()
+            return SessionStats(len(self._entries), total, self._max_count, self._max_bytes, self._evictions)
 
     def _total_bytes(self) -> int:
         return sum(entry.size_bytes for entry in self._entries.values())
