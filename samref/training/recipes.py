@@ -46,12 +46,13 @@ RECIPES = {
             name="tiny-base",
             part="base",
             shapes=(
-                BatchShape(pictures=6, side=320, whole=0.45, share=0.6),
-                BatchShape(pictures=3, side=512, whole=0.9, share=0.4),
+                BatchShape(pictures=8, side=320, whole=0.45, share=0.55),
+                BatchShape(pictures=4, side=512, whole=0.9, share=0.45),
             ),
-            objects=3,
-            steps=6000,
+            objects=2,
+            steps=2300,
             rate=1.5e-3,
+            cooldown=0.35,
         ),
         Recipe(
             name="tiny-refiner",
