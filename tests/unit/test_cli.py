@@ -105,7 +105,8 @@ def test_segment_writes_the_mask_and_its_story(
     assert mask.shape == (96, 128)
     assert set(np.unique(mask)) <= {0, 255}
     counts = story["segmentation"]
-    assert np.array_equal(Rle(*counts["size"], counts["counts"]).to_mask(), mask > 0)
+    height, width = counts["size"]
+    assert np.array_equal(Rle(height, width, counts["counts"]).to_mask(), mask > 0)
     assert story["area"] == np.count_nonzero(mask)
     assert [prompt["type"] for prompt in story["prompts"]] == ["box", "scribble", "click", "click"]
     assert story["model"] == "tiny-random"

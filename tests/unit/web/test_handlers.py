@@ -286,6 +286,7 @@ def test_two_tabs_on_different_pictures_do_not_meet(server: Server) -> None:
         two = await opened(server, "two", one.token, seed=2)
         alone = await opened(server, "three", seed=1)
         expected = full_mask(await alone.view_of("prompt", prompts=[MIDDLE]))
+        first: dict[str, Any]
         first, _ = await asyncio.gather(
             one.view_of("prompt", prompts=[MIDDLE]), two.view_of("prompt", prompts=[CORNER])
         )
@@ -407,7 +408,8 @@ def test_a_bug_is_logged_and_told_without_its_details(
 
 def test_unreadable_payloads_are_answered_not_raised(server: Server) -> None:
     async def scenario() -> None:
-        for payload in (None, 5, [], {"v": 1}, {"v": 1, "seq": "x"}, {"v": 1, "seq": 1, "verb": []}):
+        payloads: list[Any] = [None, 5, [], {"v": 1}, {"v": 1, "seq": "x"}, {"v": 1, "seq": 1, "verb": []}]
+        for payload in payloads:
             answers = [text async for text in server.handlers.send(payload, "tab")]
             assert len(answers) == 1
 
