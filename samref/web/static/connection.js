@@ -7,6 +7,9 @@ const PROBE_MS = 2_000;
 const POLL_MS = 1_500;
 const FOCUS_SYNC_MS = 2_000;
 
+/** Nothing to do for this long: the model may look at the next picture. */
+const IDLE_MS = 1_500;
+
 /** @param {object} parts {store, transport: () => transport, routes, toasts, onPainted(seq, stage, meta), onBye(bye)} */
 export function createConnection({ store, transport, routes, toasts, onStage, onBye }) {
   let token = recall("token");
@@ -15,6 +18,8 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
   let probing = false;
   let polling = null;
   let syncedAt = 0;
+  let idle = null;
+  const prefetched = new Set();
 
   function context() {
     const { image, opening, revision, annotations, workspace } = store.get();
@@ -60,6 +65,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     store.set(next);
     if (next.disagrees) transport().send("sync");
     pollWhileWorking(request);
+    prefetchWhenIdle();
   }
 
   function onError(answer, request) {
@@ -120,6 +126,20 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     const { serverPhase, answeredFully } = store.get();
     const working = serverPhase === "preparing" || (serverPhase === "coarse" && request.verb === "sync");
     if (working && answeredFully && !transport().isBusy()) polling = setTimeout(() => transport().send("sync"), POLL_MS);
+  }
+
+  /** Have the picture after the open one ready before it is asked for. */
+  function prefetchWhenIdle() {
+    clearTimeout(idle);
+    const { image, workspace, serverPhase } = store.get();
+    const images = workspace?.images ?? [];
+    const next = images[images.findIndex((one) => one.digest === image?.digest) + 1];
+    if (!image || !next || prefetched.has(next.digest) || serverPhase === "preparing") return;
+    idle = setTimeout(() => {
+      if (transport().isBusy()) return; // its answer brings us here again
+      prefetched.add(next.digest);
+      transport().send("prefetch", { digest: next.digest });
+    }, IDLE_MS);
   }
 
   /** No answer for a while: a slow server is waited for, a lost one is looked for until it is back. */
