@@ -38,7 +38,7 @@ def _wait_for_page(url: str, server: subprocess.Popen[bytes]) -> None:
 
 def test_the_app_starts(root: Path, tmp_path: Path, record: Record) -> None:
     port = _free_port()
-    command = [sys.executable, "app.py", "--port", str(port), "--data-folder", str(tmp_path)]
+    command = [sys.executable, "app.py", "--port", str(port), "--data", str(tmp_path)]
     started = time.perf_counter()
     with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
