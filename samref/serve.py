@@ -25,8 +25,8 @@ from samref.inference.scheduler import Scheduler
 from samref.inference.stores import EmbeddingStore, SessionStore
 from samref.labels.store import ProjectStore
 from samref.models.checkpoints import cached_path
-from samref.models.interface import ModelSpec
-from samref.models.zoo import get_spec, list_models
+from samref.models.interface import Checkpoint, ModelSpec
+from samref.models.zoo import get_spec, list_models, weights_folder
 from samref.settings import Settings
 from samref.web.examples import Examples
 from samref.web.handlers import Handlers
@@ -77,26 +77,28 @@ class Predictors:
             return predictor
 
     def entries(self) -> Sequence[ModelEntry]:
-        """The lines of the model picker: what is here first to last, random ones only when asked for by name."""
-        return [
-            _entry(spec)
-            for spec in list_models()
-            if spec.name == self._settings.model or not spec.name.endswith("random")
-        ]
+        """The lines of the model picker, the default first; random weights only when they were asked for by name."""
+        specs = [spec for spec in list_models() if not spec.name.endswith("random")]
+        default = get_spec(self._settings.model)
+        return [_entry(default), *(_entry(spec) for spec in specs if spec.name != default.name)]
 
     def _load(self, name: str) -> Predictor:
         return load_predictor(name, device=self._settings.device, precision=self._settings.precision)
 
 
 def _entry(spec: ModelSpec) -> ModelEntry:
-    missing = [c for c in spec.checkpoints if c.url is not None and not cached_path(c).is_file()]
+    missing = [checkpoint for checkpoint in spec.checkpoints if not _path(checkpoint).is_file()]
+    if any(checkpoint.url is None for checkpoint in missing):
+        return ModelEntry(spec.name, spec.title, ready=False, note="Its weights do not come with this copy of samref.")
     if missing:
-        megabytes = sum(c.size_bytes or 0 for c in missing) / 1e6
-        note = (
-            f"Not on this machine yet. Fetch it with: python -m samref models fetch {spec.name} ({megabytes:,.0f} MB)"
-        )
+        megabytes = sum(checkpoint.size_bytes or 0 for checkpoint in missing) / 1e6
+        note = f"Not on this machine. Fetch it with: python -m samref models fetch {spec.name} ({megabytes:,.0f} MB)"
         return ModelEntry(spec.name, spec.title, ready=False, note=note)
     return ModelEntry(spec.name, spec.title, ready=True, note=spec.note)
+
+
+def _path(checkpoint: Checkpoint) -> Path:
+    return cached_path(checkpoint) if checkpoint.url is not None else weights_folder() / checkpoint.file_name
 
 
 @dataclass(frozen=True, slots=True)
