@@ -61,11 +61,8 @@ class Database:
         with self._write_lock, _database_errors():
             raw = self._engine.raw_connection()
             try:
-                cursor = raw.cursor()
-                for statement in ("PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                    cursor.execute(statement)
-                    cursor.fetchall()
-                cursor.close()
+                # A script, since it is stepped to its end; execute() would take the first page only.
+                raw.cursor().executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 raw.close()
 

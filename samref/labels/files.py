@@ -32,7 +32,7 @@ def disk_errors(what: str) -> Iterator[None]:
         elif error.errno == errno.ENOENT:
             text = "the file or its folder is not there."
         else:
-            text = f"the disk reports {error.strerror or error!r}."
+            text = f"the disk reports {error.strerror or error}."
         raise StorageError(f"{what}: {text}") from error
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from samref.errors import LabelError, StorageError
-from samref.labels import tables
+from samref.labels import tables, workspaces
 from samref.labels.classes import LabelClass, check_removable, find_class
 from samref.labels.log import (
     AnnotationsImported,
@@ -27,7 +27,6 @@ from samref.labels.log import (
 )
 from samref.labels.pictures import check_held
 from samref.labels.project import Annotation, Project, add_class, change_class
-from samref.labels.workspaces import note_use
 
 __all__ = ["CLASS_LOG", "MAX_EVENTS", "read_classes", "read_events", "revision", "write_events"]
 
@@ -80,6 +79,7 @@ def write_events(connection: sa.Connection, workspace_id: int, digest: str, even
     Raises:
         LabelError: an event does not fit (no such workspace, picture or class, a class that is used, a log too long).
     """
+    workspaces.revision(connection, workspace_id)  # refuses a workspace that is gone
     number = revision(connection, workspace_id, digest)
     if number + len(events) > MAX_EVENTS:
         raise LabelError(f"The history of this picture is full ({MAX_EVENTS} steps). Export it and start it anew.")
@@ -91,7 +91,7 @@ def write_events(connection: sa.Connection, workspace_id: int, digest: str, even
         number += 1
         row = {"workspace_id": workspace_id, "digest": digest, "number": number, "at": at, "body": _to_json(event)}
         connection.execute(tables.event_table.insert(), row)
-    note_use(connection, workspace_id, at, lists_changed=lists_changed)
+    workspaces.note_use(connection, workspace_id, at, lists_changed=lists_changed)
     return number
 
 

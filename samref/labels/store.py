@@ -135,17 +135,17 @@ class ProjectStore:
             LabelError: an event does not fit (no such picture or class, a class that is still used, ...).
         """
         with self._database.write() as connection:
-            return write_events(connection, workspace_id, _log_of(digest), events, self._now())
+            return write_events(connection, workspace_id, digest or CLASS_LOG, events, self._now())
 
     def events(self, workspace_id: int, digest: str | None) -> tuple[Event, ...]:
         """The log of a picture, or (``digest`` None) of the workspace's classes; empty where there is none."""
         with self._database.read() as connection:
-            return read_events(connection, workspace_id, _log_of(digest))
+            return read_events(connection, workspace_id, digest or CLASS_LOG)
 
     def revision(self, workspace_id: int, digest: str | None) -> int:
         """How many events that log holds."""
         with self._database.read() as connection:
-            return revision(connection, workspace_id, _log_of(digest))
+            return revision(connection, workspace_id, digest or CLASS_LOG)
 
     def state(self, workspace_id: int, digest: str) -> ImageState:
         """A picture after its log."""
@@ -219,7 +219,9 @@ class ProjectStore:
         part = self._blobs.stage(data)  # outside the lock: clicks need not wait for a large file
         try:
             with self._database.write() as connection:
+                workspaces.revision(connection, workspace_id)  # refuses one that is gone
                 if pictures.holds(connection, workspace_id, digest):
+                    self._blobs.publish(part, digest)  # the same bytes; repairs a file that was lost
                     return digest
                 if self._max_bytes is not None and pictures.bytes_held(connection) + len(data) > self._max_bytes:
                     raise StorageError("This server keeps as many pictures as it may. Try again later.")
@@ -298,7 +300,3 @@ class ProjectStore:
 
     def _now(self) -> float:
         return self._clock().timestamp()
-
-
-def _log_of(digest: str | None) -> str:
-    return CLASS_LOG if digest is None else digest

@@ -11,7 +11,11 @@ import sqlalchemy as sa
 __all__ = ["annotation_table", "event_table", "image_table", "metadata", "workspace_table"]
 
 metadata = sa.MetaData()
-_workspace = sa.ForeignKey("workspaces.id", ondelete="CASCADE")
+
+
+def _workspace() -> sa.ForeignKey:
+    return sa.ForeignKey("workspaces.id", ondelete="CASCADE")
+
 
 workspace_table = sa.Table(
     "workspaces",
@@ -27,7 +31,7 @@ image_table = sa.Table(
     "images",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("workspace_id", sa.Integer, _workspace, nullable=False),
+    sa.Column("workspace_id", sa.Integer, _workspace(), nullable=False),
     sa.Column("digest", sa.String(64), nullable=False, index=True),
     sa.Column("file_name", sa.String, nullable=False),
     sa.Column("height", sa.Integer, nullable=False),
@@ -38,7 +42,7 @@ image_table = sa.Table(
 event_table = sa.Table(
     "events",
     metadata,
-    sa.Column("workspace_id", sa.Integer, _workspace.copy(), primary_key=True),
+    sa.Column("workspace_id", sa.Integer, _workspace(), primary_key=True),
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
@@ -48,7 +52,7 @@ event_table = sa.Table(
 annotation_table = sa.Table(
     "annotations",
     metadata,
-    sa.Column("workspace_id", sa.Integer, _workspace.copy(), primary_key=True),
+    sa.Column("workspace_id", sa.Integer, _workspace(), primary_key=True),
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("class_id", sa.Integer, nullable=False),

@@ -85,6 +85,8 @@ def _annotation(annotation: Annotation, polygons: bool, tolerance: float) -> dic
 
 def _polygons(mask: Rle, tolerance: float) -> list[list[float]] | None:
     """The outlines of the parts of a mask as flat lists x, y, x, y, …; None where polygons cannot say it."""
+    if mask.area == 0:
+        return None
     crop, left, top = crop_of(mask)
     parts = mask_to_polygons(crop, tolerance)
     if any(part.holes for part in parts):

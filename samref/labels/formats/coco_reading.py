@@ -14,26 +14,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from pycocotools import mask as coco_mask
-
-from samref.core.geometry import ImageSize
-from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.errors import ImportFormatError, LabelError
 from samref.labels.classes import class_named, new_class
+from samref.labels.formats.coco_shapes import outline_length, read_segmentation
 from samref.labels.names import tidy_file_name
 from samref.labels.plain import annotation_from_dict, read_int, read_list, read_mapping, read_number, read_text
 from samref.labels.project import Annotation, ImageRecord, LabelClass, Project, new_annotation_id
-from samref.labels.run_lengths import rle_from_counts, rle_from_runs
 
 __all__ = ["IMPORTED_MODEL", "CocoImport", "import_coco"]
 
 IMPORTED_MODEL = "imported"
 """Stands for the model of an annotation that came without one."""
 
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 64 * 2**20
 MAX_ENTRIES = 100_000  # images, categories or annotations in one file
-MAX_NUMBERS = 2_000_000  # coordinates or run lengths of one object
+MAX_OUTLINES = 500_000_000  # pixels along all polygons of a file: each takes time to rasterise
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +100,7 @@ class _Reading:
         self.source, self.project, self.author, self.now, self.new_id = source, project, author, now, new_id
         self.new_classes: list[LabelClass] = []
         self.skipped: list[str] = []
+        self.outlines = 0.0
 
     def read(self, data: Any) -> CocoImport:
         try:
@@ -201,7 +198,11 @@ class _Reading:
         category_id = _id(entry, "category_id")
         if category_id not in categories:
             raise LabelError(f"Its category_id {category_id!r} is not among the categories.")
-        mask = _mask(read_mapping(entry).get("segmentation"), record)
+        segmentation = read_mapping(entry).get("segmentation")
+        mask = read_segmentation(segmentation, record)
+        self.outlines += outline_length(segmentation)
+        if self.outlines > MAX_OUTLINES:
+            raise LabelError("The outlines in this file are too long altogether. Split it and import the parts.")
         if mask is None or mask.area == 0:
             what = "has no outline" if mask is None else "covers no pixel"
             self.skipped.append(f"An object of {record.file_name!r} (id {_label(entry, 0)}) {what} and was left out.")
@@ -246,49 +247,3 @@ def _own(entry: Any) -> Mapping[str, Any]:
 def _own_colour(entry: Any) -> str | None:
     own = _own(entry)
     return read_text(own, "colour", 7) if "colour" in own else None
-
-
-def _mask(segmentation: Any, record: ImageRecord) -> Rle | None:
-    """The pixels of one segmentation; None where there is none.
-
-    Raises:
-        LabelError: it is wrong or of another size.
-    """
-    size = record.size
-    if segmentation is None or segmentation == []:
-        return None
-    if isinstance(segmentation, Mapping):
-        sides = read_list(segmentation, "size", 2)
-        if sides != [size.height, size.width]:
-            claimed = " x ".join(f"{side!r:.20}" for side in reversed(sides))
-            raise LabelError(
-                f"Its mask is {claimed} pixels, the picture {record.file_name!r} {size.width} x {size.height}. "
-                "Masks are never resized."
-            )
-        if isinstance(segmentation.get("counts"), str):
-            return rle_from_counts(size.height, size.width, read_text(segmentation, "counts", MAX_NUMBERS))
-        return rle_from_runs(size.height, size.width, read_list(segmentation, "counts", MAX_NUMBERS))
-    if not isinstance(segmentation, list):
-        raise LabelError("Its segmentation must be polygons or run lengths.")
-    return _rasterise(segmentation, size)
-
-
-def _rasterise(polygons: list[Any], size: ImageSize) -> Rle:
-    if not isinstance(polygons[0], list):
-        polygons = [polygons]  # one polygon without the list around it, as some programs write
-    if sum(len(polygon) if isinstance(polygon, list) else 0 for polygon in polygons) > MAX_NUMBERS:
-        raise LabelError(f"Its polygons have more than {MAX_NUMBERS} coordinates.")
-    for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise LabelError("A polygon must be a list x, y, x, y, … of at least three corners.")
-        # Somewhat outside is common and harmless; far outside, rasterising would need any amount of memory.
-        if not all(_within(x, size.width) for x in polygon[0::2]) or not all(
-            _within(y, size.height) for y in polygon[1::2]
-        ):
-            raise LabelError("A corner of a polygon is no number or lies far outside the picture.")
-    merged = coco_mask.merge(coco_mask.frPyObjects(polygons, size.height, size.width))
-    return rle_from_counts(size.height, size.width, merged["counts"].decode("ascii"))
-
-
-def _within(value: Any, side: int) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -side <= value <= 2 * side

@@ -69,7 +69,6 @@ def export_index_mask(record: ImageRecord, project: Project, kind: IndexKind = "
     values = index_mask(record, kind)
     image = Image.fromarray(values)
     if values.dtype == np.uint8:
-        image = Image.fromarray(values, mode="P")
         image.putpalette(_class_palette(project) if kind == "class" else _instance_palette())
     file = io.BytesIO()
     image.save(file, format="PNG", optimize=False)
