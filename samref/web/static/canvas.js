@@ -47,6 +47,7 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
     }
     stage.classList.toggle("samref-has-picture", next !== null);
     schedule({ photo: true });
+    tellReadout();
   }
 
   function setPhoto(digest, bitmap) {
@@ -73,6 +74,7 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
     size = { width, height, pixelRatio };
     painter.resize(width, height);
     if (view) view = View.resized(view, width, height, pixelRatio);
+    tellReadout();
     paint({ photo: true }); // in this frame: a resized canvas is blank until it is painted
   });
   try {

@@ -52,7 +52,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
 
   function merge(answer, request) {
     const before = store.get();
-    const next = mergeAnswer(before, answer, request);
+    const next = { ...mergeAnswer(before, answer, request) };
     const digest = answer.view?.image?.digest;
     if (digest) {
       next.opening = null;

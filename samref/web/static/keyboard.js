@@ -7,13 +7,17 @@ const REPEATING = new Set(["undo", "redo", "zoom:in", "zoom:out", "pan", "brush:
 
 /**
  * @param {object} parts {target: where keys are heard, isBlocked(action) , perform(action, event) → false when nothing
- *   was done, hold(action, on)}
+ *   was done, hold(action, on), leaveField(): Esc in a text field}
  */
-export function listenToKeys({ target, isBlocked, perform, hold }) {
+export function listenToKeys({ target, isBlocked, perform, hold, leaveField }) {
   const held = new Set();
 
   function onKeyDown(event) {
-    if (event.defaultPrevented || isTyping(event.target)) return;
+    if (event.defaultPrevented) return;
+    if (isTyping(event.target)) {
+      if (event.key === "Escape") leaveField();
+      return;
+    }
     const shortcut = findShortcut(event);
     if (!shortcut || shortcut.passive || isBlocked(shortcut.action)) return;
     if (ownsKey(event.target, event.key)) return;

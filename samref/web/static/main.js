@@ -134,9 +134,10 @@ export function mount({ root, props, watch, base, send, keep }) {
 
   listenToKeys({
     target: document,
-    isBlocked: (action) => (help.isOpen() ? action !== "help" : root.querySelector(".samref-bye") !== null) ,
+    isBlocked: (action) => (help.isOpen() ? action !== "help" : root.querySelector(".samref-bye") !== null),
     perform: actions.perform,
     hold: actions.hold,
+    leaveField: () => shell.stage.focus({ preventScroll: true }),
   });
   takeFiles({ root, dropHint: shell.dropHint, onFiles: actions.addFiles });
   for (const event of ["pointerdown", "pointermove", "keydown"]) root.addEventListener(event, transport.touch, { passive: true });
