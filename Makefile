@@ -31,7 +31,7 @@ browser: $(VENV)/.installed-dev ## run the browser tests only
 	$(PY) -m pytest -m browser $(ARGS)
 
 bench: $(VENV)/.installed-dev ## measure times and memory on this machine
-	$(PY) -m pytest tests/bench -s $(ARGS)
+	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(PY) -m pytest tests/bench -s $(ARGS)
 
 train: $(VENV)/.installed ## train a model: make train ARGS="--help"
 	$(PY) -m samref train $(ARGS)

@@ -1,4 +1,7 @@
-"""Benches print what they measured and assert only ratios within one run: seconds belong to the machine."""
+"""Benches print what they measured and assert only ratios within one run: seconds belong to the machine.
+
+`make bench` lets them use every core; tests run on one (tests/conftest.py).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-# Before torch: a bench uses every core, unlike the tests.
-os.environ.pop("OMP_NUM_THREADS", None)
 
 import pytest
 

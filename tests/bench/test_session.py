@@ -1,0 +1,59 @@
+"""What a person's session holds in memory, and whether object 200 is as quick as object 1."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import samref
+from samref.core.images import decode_image
+from samref.core.prompts import Box, Click
+from samref.inference.session import Session
+from samref.inference.stores import EmbeddingStore
+from samref.labels.log import Event
+
+Record = Callable[[str, float, str], None]
+
+OBJECTS = 200
+EDGE = 20
+"""So many objects at either end are compared."""
+
+
+def test_object_200_is_as_quick_as_object_1(examples_dir: Path, record: Record) -> None:
+    predictor = samref.load_predictor("tiny")
+    embeddings = EmbeddingStore()
+    events: list[Event] = []
+    image = decode_image((examples_dir / "raccoon.jpg").read_bytes())
+    session = Session("bench", lambda _: predictor, embeddings, lambda *new: events.extend(new))
+    session.open_image(image, "raccoon.jpg")
+    for _ in session.catch_up():
+        pass
+
+    tracemalloc.start()
+    seconds: list[float] = []
+    for index in range(OBJECTS):
+        middle = Click(350 + 15 * (index % 20), 150 + 15 * (index // 20))  # on the raccoon
+        box = Box(middle.x - 100, middle.y - 100, middle.x + 100, middle.y + 100)
+        started = time.perf_counter()
+        for _ in session.prompt(box, middle):
+            pass
+        seconds.append(time.perf_counter() - started)
+        if index + 1 < OBJECTS:
+            draft = session.view.draft.mask
+            if draft is not None and draft.area:
+                session.commit(class_id=1)
+            else:
+                session.clear()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert len(session.view.annotations) > OBJECTS / 2, "the model finds next to nothing on the raccoon"
+    first, last = statistics.median(seconds[:EDGE]), statistics.median(seconds[-EDGE:])
+    record("prompt at object 200 against object 1", last / first, "x")
+    record(f"session with {OBJECTS} objects, without embedding", session.size_bytes / 1024, "KiB")
+    record(f"Python memory of the same {OBJECTS} objects and their log", held / 1024, "KiB")
+    record("embeddings of one picture, shared by its sessions", embeddings.stats().size_bytes / 1024, "KiB")
+    assert last < 1.5 * first
