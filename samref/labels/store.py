@@ -11,7 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -179,11 +179,8 @@ class ProjectStore:
         """
         with self._database.write() as connection:
             old = find_class(read_classes(connection, workspace_id), class_id)
-            new = replace(
-                old,
-                name=old.name if name is None else tidy_name(name),
-                colour=old.colour if colour is None else colour.lower(),
-            )
+            name = old.name if name is None else tidy_name(name)
+            new = LabelClass(class_id, name, old.colour if colour is None else colour.lower())
             if new != old:
                 write_events(connection, workspace_id, CLASS_LOG, [ClassChanged(new)], self._now())
         return new

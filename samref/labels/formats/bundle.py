@@ -41,7 +41,7 @@ def export_bundle(project: Project, *, polygons: bool = True, tolerance: float =
     """
     stems = safe_stems(project.images)
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         _add(archive, "annotations/instances.json", write_coco(project, polygons=polygons, tolerance=tolerance))
         legends = []
         for image in project.images:
@@ -66,6 +66,7 @@ def save_bundle(project: Project, path: Path, *, polygons: bool = True, toleranc
 
 def _add(archive: zipfile.ZipFile, path: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(path, _TIME)
-    entry.compress_type = zipfile.ZIP_DEFLATED
+    # A PNG is compressed already; once more costs time and gains nothing.
+    entry.compress_type = zipfile.ZIP_STORED if path.endswith(".png") else zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, data)
