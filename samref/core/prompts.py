@@ -238,7 +238,7 @@ def prompt_from_dict(data: Mapping[str, Any]) -> Prompt:
             return Scribble(_points(data["points"]), positive, _number(data.get("width", SCRIBBLE_WIDTH)))
         if kind == "polygon":
             return Polygon(_points(data["points"]), positive)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise PromptError("The prompt could not be read: a value is missing or of the wrong kind.") from error
     raise PromptError(f"There is no prompt of type {str(kind)[:40]!r}; use click, box, scribble or polygon.")
 
