@@ -63,6 +63,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     if (next.selected && !next.annotations.list.some((one) => one.id === next.selected)) next.selected = null;
     if (request.verb === "prompt" && answer.kind === "view") onStage(request.seq, next.draft.stage, request.meta);
     store.set(next);
+    if (digest && request.verb === "open") resendKept(next);
     if (next.disagrees) transport().send("sync");
     pollWhileWorking(request);
     prefetchWhenIdle();
@@ -103,6 +104,21 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     if (!known) return store.set({ startShown: !store.get().opening });
     store.set({ opening: known, startShown: false });
     transport().send("open", {}, { image: digest });
+  }
+
+  /** Gradio reloads the page when its server is back: prompts made meanwhile are kept over it. */
+  function keepPrompts() {
+    const { offline, image, revision } = store.get();
+    const prompts = transport().unansweredPrompts();
+    if (offline && image && prompts.length) remember("unsent", JSON.stringify({ digest: image.digest, revision, prompts }), "session");
+  }
+
+  /** Send them again if the picture's log did not grow without us. */
+  function resendKept({ image, revision }) {
+    const kept = JSON.parse(recall("unsent", "session") ?? "null");
+    remember("unsent", null, "session");
+    if (kept?.digest !== image.digest || kept.revision !== revision) return;
+    transport().send("prompt", { prompts: kept.prompts }, { image: kept.digest });
   }
 
   function farewell(bye) {
@@ -153,7 +169,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
       return waited < 30_000 ? transport().waitOn() : transport().resync();
     }
     store.set({ offline: !alive });
-    if (alive) return transport().resync();
+    if (alive) return transport().resync({ again: true });
     setTimeout(() => onSilence(request), PROBE_MS);
   }
 
@@ -166,6 +182,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
   }
 
   globalThis.addEventListener("focus", onFocus);
+  globalThis.addEventListener("pagehide", keepPrompts);
   document.addEventListener("visibilitychange", onFocus);
   globalThis.addEventListener("online", () => store.get().offline && onSilence({ sentAt: performance.now() }));
   globalThis.addEventListener("offline", () => store.set({ offline: true }));

@@ -38,6 +38,7 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
   let seq = 0;
   let inFlight = null; // {seq, verb, image, args, prompts?, answered, sentAt}
   let waiting = []; // {verb, image?, args, meta}
+  let lost = null; // a request that may never have arrived, until the next sync tells
   let silence = null;
   let keptAt = -Infinity;
   const stats = { sent: 0, received: 0, stale: 0 };
@@ -66,7 +67,7 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
       message.revision = 0;
       message.known = { ...fields.known, annotations: 0 };
     }
-    inFlight = { ...next, seq, image: message.image, answered: false, sentAt: clock.now() };
+    inFlight = { ...next, seq, image: message.image, revision: message.revision, answered: false, sentAt: clock.now() };
     stats.sent += 1;
     watchSilence();
     post(message);
@@ -100,9 +101,16 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
     if (answer.kind === "error") refuseWaiting(request);
     if (final) inFlight = null;
     watchSilence();
+    if (request.verb === "sync") sendLostAgain(answer);
     onAnswer(answer, { ...request, first });
     pump();
     return true;
+  }
+
+  /** The picture's log is as long as when the lost request left, so it never arrived. */
+  function sendLostAgain({ view }) {
+    if (lost && view?.image?.digest === lost.image && view.revision === lost.revision) waiting.unshift(lost);
+    lost = null;
   }
 
   /** What waits behind a refused request was meant for a state that never came about. */
@@ -128,8 +136,15 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
     watchSilence();
   }
 
-  /** Give the request in flight up and ask for the present state first. */
-  function resync() {
+  /**
+   * Give the request in flight up and ask for the present state first. `again`: the connection was gone, so send the
+   * request again if that state does not know it.
+   */
+  function resync({ again = false } = {}) {
+    if (again && inFlight && !inFlight.answered && !QUESTIONS.has(inFlight.verb) && inFlight.image) {
+      const { verb, image, args, meta, revision } = inFlight;
+      lost = { verb, image, args, meta, revision };
+    }
     inFlight = null;
     waiting = waiting.filter((item) => item.verb !== "sync");
     waiting.unshift({ verb: "sync", args: {} });
@@ -139,6 +154,7 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
   /** Forget everything that waits (the workspace is gone). */
   function reset() {
     inFlight = null;
+    lost = null;
     waiting = [];
     watchSilence();
   }
@@ -154,8 +170,8 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
 
   /** Prompts made here that no answer speaks of yet, oldest first. */
   function unansweredPrompts() {
-    const flying = inFlight && !inFlight.answered && inFlight.verb === "prompt" ? inFlight.args.prompts : [];
-    return [...flying, ...waiting.flatMap((item) => (item.verb === "prompt" ? item.args.prompts : []))];
+    const flying = inFlight && !inFlight.answered ? inFlight : null;
+    return [lost, flying, ...waiting].flatMap((item) => (item?.verb === "prompt" ? item.args.prompts : []));
   }
 
   return {

@@ -156,6 +156,20 @@ test("a request without an answer is noticed, and asking again is safe", () => {
   assert.equal(painted.length, 1);
 });
 
+for (const [revision, arrived] of [[0, false], [1, true]]) {
+  test(`a click that the lost connection ${arrived ? "still delivered is not sent twice" : "swallowed is sent again, in its place"}`, () => {
+    const { sent, click, pass, answer, transport, xs } = setUp();
+    click(1);
+    click(2);
+    pass(SILENCE_MS);
+    transport.resync({ again: true });
+    assert.deepEqual(transport.unansweredPrompts().map(({ x }) => x), [1, 2], "its dot stays");
+    answer(2, { final: true, view: { revision, image: { digest: "cat" } } });
+    assert.deepEqual(sent.map(({ verb }) => verb), ["prompt", "sync", "prompt"]);
+    assert.deepEqual(xs(sent[2]), arrived ? [2] : [1, 2]);
+  });
+}
+
 test("a second waiting question is one too many", () => {
   const { sent, click, transport, answer } = setUp();
   click(1);
