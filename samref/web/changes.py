@@ -6,7 +6,7 @@ from typing import Any
 
 from samref.inference.views import SessionView
 from samref.labels.project import Annotation
-from samref.web.wire import mask_to_wire
+from samref.web.mask_wire import mask_to_wire
 
 __all__ = ["AnnotationChanges"]
 

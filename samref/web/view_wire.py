@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from samref.inference.views import DraftView, SessionView
-from samref.web.wire import COARSE_CHARACTERS, mask_to_wire, prompts_to_wire
+from samref.web.mask_wire import COARSE_CHARACTERS, mask_to_wire
+from samref.web.wire import prompts_to_wire
 
 __all__ = ["view_to_wire"]
 

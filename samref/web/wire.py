@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from samref.core.masks import Rle
 from samref.core.prompts import MAX_PROMPTS, Prompt, Prompts, prompt_from_dict, prompt_to_dict
 from samref.errors import PromptError, SamrefError
 
 __all__ = [
-    "COARSE_CHARACTERS",
-    "MASK_CHARACTERS",
     "MAX_SEQUENCE",
     "PROTOCOL_VERSION",
     "Request",
     "RequestError",
     "VersionError",
     "answer_text",
-    "mask_to_wire",
     "parse_request",
     "prompts_from_wire",
     "prompts_to_wire",
 ]
 
 PROTOCOL_VERSION = 1
-
-MASK_CHARACTERS = 15_000
-"""Longest run-length text of a mask; with all around it an answer stays under 20 kB."""
-
-COARSE_CHARACTERS = 3_000
-"""The same for the coarse mask that rides along with a refined one."""
 
 MAX_SEQUENCE = 2**53
 """JavaScript counts exactly up to here."""
@@ -178,40 +164,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(entry) for entry in value]
     return value
-
-
-@lru_cache(maxsize=1024)
-def _mask_on_wire(mask: Rle, characters: int) -> tuple[tuple[int, int, int, int], str, int]:
-    x, y, width, height = mask.box_xywh
-    if width == 0 or height == 0:
-        return (0, 0, 0, 0), "", 1
-    crop = mask.to_mask()[y : y + height, x : x + width]
-    scale = 1
-    counts = Rle.from_mask(crop).counts
-    while len(counts) > characters and scale < 64:
-        scale *= 2
-        counts = Rle.from_mask(_cells(crop, scale)).counts
-    return (x, y, width, height), counts, scale
-
-
-def _cells(crop: np.ndarray[Any, np.dtype[np.bool_]], scale: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Cells of ``scale`` x ``scale`` pixels, set where at least half of the cell's pixels inside the crop are."""
-    height, width = crop.shape
-    rows, columns = math.ceil(height / scale), math.ceil(width / scale)
-    padding = ((0, rows * scale - height), (0, columns * scale - width))
-    shape = (rows, scale, columns, scale)
-    inside = np.pad(np.ones_like(crop), padding).reshape(shape).sum(axis=(1, 3))
-    set_pixels = np.pad(crop, padding).reshape(shape).sum(axis=(1, 3))
-    cells: np.ndarray[Any, np.dtype[np.bool_]] = 2 * set_pixels >= inside
-    return cells
-
-
-def mask_to_wire(mask: Rle | None, characters: int = MASK_CHARACTERS) -> dict[str, Any] | None:
-    """A mask cropped to its box, as a preview at a lower resolution when its run lengths are too long."""
-    if mask is None:
-        return None
-    box, counts, scale = _mask_on_wire(mask, characters)
-    return {"box": list(box), "counts": counts, "scale": scale}
 
 
 def answer_text(seq: int, kind: str, *, final: bool, **sections: Any) -> str:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
-from samref.core.masks import Rle
 from samref.core.prompts import Box, Click, Prompts, Scribble
 from samref.errors import PromptError
 from samref.web.wire import (
-    MASK_CHARACTERS,
     RequestError,
     VersionError,
     answer_text,
-    mask_to_wire,
     parse_request,
     prompts_from_wire,
     prompts_to_wire,
@@ -105,49 +101,6 @@ def test_ten_thousand_clicks_are_refused() -> None:
 def test_prompts_travel_with_two_decimals() -> None:
     sent = prompts_to_wire(Prompts((Scribble(((1.23456, 2.0),), False, 11.0),)))
     assert sent == [{"type": "scribble", "points": [[1.23, 2]], "positive": False, "width": 11}]
-
-
-def test_a_small_mask_travels_exactly() -> None:
-    mask = np.zeros((40, 60), dtype=np.bool_)
-    mask[5:9, 7:20] = True
-    mask[6, 10] = False
-    sent = mask_to_wire(Rle.from_mask(mask))
-    assert sent is not None
-    assert sent["box"] == [7, 5, 13, 4]
-    assert sent["scale"] == 1
-    back = Rle(4, 13, sent["counts"]).to_mask()
-    assert np.array_equal(back, mask[5:9, 7:20])
-
-
-def test_no_mask_and_an_empty_mask_are_told_apart() -> None:
-    assert mask_to_wire(None) is None
-    assert mask_to_wire(Rle.empty(10, 10)) == {"box": [0, 0, 0, 0], "counts": "", "scale": 1}
-
-
-def test_a_ragged_mask_travels_as_a_preview_below_the_limit() -> None:
-    ragged = np.random.default_rng(0).random((999, 1501)) < 0.5
-    sent = mask_to_wire(Rle.from_mask(ragged))
-    assert sent is not None
-    assert sent["scale"] > 1
-    assert len(sent["counts"]) <= MASK_CHARACTERS
-    scale = sent["scale"]
-    width, height = sent["box"][2:]
-    Rle(-(-height // scale), -(-width // scale), sent["counts"]).to_mask()
-
-
-def test_a_preview_keeps_the_object_where_it_is() -> None:
-    rows, columns = np.mgrid[0:1000, 0:1000]
-    disk = (rows - 500) ** 2 + (columns - 400) ** 2 < 300**2
-    sent = mask_to_wire(Rle.from_mask(disk), characters=300)
-    assert sent is not None
-    scale = sent["scale"]
-    assert scale > 1
-    x, y, width, height = sent["box"]
-    cells = Rle(-(-height // scale), -(-width // scale), sent["counts"]).to_mask()
-    preview = np.zeros_like(disk)
-    grown = cells.repeat(scale, axis=0).repeat(scale, axis=1)[:height, :width]
-    preview[y : y + height, x : x + width] = grown
-    assert np.count_nonzero(preview & disk) / np.count_nonzero(preview | disk) > 0.95
 
 
 def test_an_answer_is_one_line_of_strict_json() -> None:
