@@ -13,13 +13,13 @@ __all__ = [
 ]
 
 EMBEDDING_STORE_BYTES = 512 * 2**20
-"""Some forty pictures of the embedded model (about 12 MB each, most of it the pixels the local refiner crops)."""
+"""Some forty pictures of the embedded model (5 to 14 MB each, most of it the pixels the local refiner crops)."""
 
 SESSION_STORE_COUNT = 256
 """Drafts in memory at once. Far more than one device can serve; a session dropped here is rebuilt from its log."""
 
 SESSION_STORE_BYTES = 2**30
-"""A session of twenty clicks takes about 3 MB with the embedded model and 11 MB with SAM (decoder states)."""
+"""A session of twenty clicks takes about 2 MB with the embedded model and 10 MB with SAM (decoder states)."""
 
 SESSION_IDLE_S = 2 * 60 * 60.0
 """A lunch break. After it the session is rebuilt from its log at the price of one encode."""

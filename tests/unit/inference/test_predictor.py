@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import samref
 from samref.core.images import decode_image, encode_png
 from samref.core.masks import Rle
 from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
@@ -237,3 +238,21 @@ def test_pictures_that_must_not_be_written_to_are_only_read() -> None:
     rgb.flags.writeable = False
     prediction = make_predictor().segment(replace(picture, rgb=rgb), [(5, 6)])
     assert prediction.mask == make_predictor().segment(picture, [(5, 6)]).mask
+
+
+def test_two_objects_interleaved_on_the_embedded_architecture_equal_each_alone() -> None:
+    predictor = samref.load_predictor("tiny-random", device="cpu", precision="fp32")
+    embeddings = [predictor.embed(make_picture(seed, 60, 90)) for seed in (1, 2)]
+    clicks = [[Click(10, 20), Click(70, 40, False), Click(30, 30)], [Click(80, 5), Click(40, 50), Click(8, 8, False)]]
+
+    def rounds(which: list[int]) -> list[list[Rle]]:
+        prompts, states = [Prompts(), Prompts()], [DecoderState(), DecoderState()]
+        answers: list[list[Rle]] = [[], []]
+        for index in which:
+            prompts[index] = prompts[index].add(clicks[index][len(prompts[index].items)])
+            *_, final = predictor.predict(embeddings[index], prompts[index], states[index])
+            states[index] = final.state
+            answers[index].append(final.mask)
+        return answers
+
+    assert rounds([0, 1, 1, 0, 1, 0]) == rounds([0, 0, 0, 1, 1, 1])

@@ -1,0 +1,229 @@
+"""Undo and redo, accepted objects and editing them again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from samref.core.masks import Rle
+from samref.core.prompts import Prompts
+from samref.errors import (
+    LabelError,
+    PromptError,
+    SessionError,
+)
+from samref.labels.log import AnnotationsImported
+from tests.unit.inference.desk import A, B, C, Desk, annotation, visible
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+# ---- undo, redo, clear
+
+
+def test_undo_and_redo_move_through_masks_without_the_model(desk: Desk) -> None:
+    desk.open()
+    one, two = desk.click(A), desk.click(B)
+    computed = list(desk.watch.stages)
+    back = desk.session.undo()
+    assert back.draft.mask == one.draft.mask
+    assert (back.draft.can_undo, back.draft.can_redo) == (True, True)
+    assert desk.session.undo().draft.mask is None
+    desk.session.redo()
+    assert desk.session.redo().draft == two.draft
+    assert desk.watch.stages == computed
+
+
+def test_undo_and_redo_are_refused_at_the_ends(desk: Desk) -> None:
+    desk.open()
+    with pytest.raises(SessionError, match="nothing to undo"):
+        desk.session.undo()
+    desk.click(A)
+    with pytest.raises(SessionError, match="nothing to redo"):
+        desk.session.redo()
+    assert desk.session.view.revision == 2
+
+
+def test_a_new_click_after_undo_drops_what_could_be_redone(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    desk.click(B)
+    desk.session.undo()
+    view = desk.click(C)
+    assert view.draft.prompts == Prompts((A, C))
+    assert not view.draft.can_redo
+
+
+def test_clear_gives_up_the_draft_and_nothing_else(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    desk.session.commit(1)
+    assert desk.session.clear().revision == 3  # nothing to clear, nothing recorded
+    desk.click(B)
+    view = desk.session.clear()
+    assert (view.phase, view.draft.prompts, len(view.annotations)) == ("ready", Prompts(), 1)
+    assert not view.draft.can_redo
+
+
+# ---- objects
+
+
+def test_commit_makes_an_annotation_of_what_is_shown(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    desk.now += 3
+    shown = desk.click(B)
+    desk.now += 100  # a pause counts as eight seconds
+    view = desk.session.commit(7, "Ada")
+    (made,) = view.annotations
+    assert (made.class_id, made.author, made.model, made.score) == (7, "Ada", "exact", 0.75)
+    assert (made.mask, made.prompts, made.clicks) == (shown.draft.mask, Prompts((A, B)), 2)
+    assert made.seconds == 11
+    assert made.created_at == datetime.fromtimestamp(desk.now, UTC)
+    assert view.phase == "ready"
+    assert visible(desk.replayed().view) == visible(view)
+
+
+def test_nothing_and_a_mask_that_is_not_there_yet_cannot_be_accepted(desk: Desk) -> None:
+    desk.open()
+    with pytest.raises(SessionError, match="nothing to accept"):
+        desk.session.commit(1)
+    desk.session.prompt(A)
+    with pytest.raises(SessionError, match="not there yet"):
+        desk.session.commit(1)
+    assert len(desk.events) == 2
+
+
+def test_an_empty_mask_cannot_be_accepted(desk: Desk) -> None:
+    desk.open()
+    desk.session.give_mask(Rle.empty(24, 32))
+    with pytest.raises(LabelError, match="empty"):
+        desk.session.commit(1)
+
+
+def test_a_coarse_mask_is_accepted_as_it_is_shown(desk: Desk) -> None:
+    desk.open()
+    coarse = next(desk.session.prompt(A))
+    (made,) = desk.session.commit(1).annotations
+    assert (made.mask, made.score) == (coarse.draft.mask, 0.25)
+
+
+def test_editing_shows_the_accepted_mask_and_goes_on_from_its_prompts(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    desk.click(B)
+    first = desk.session.commit(1).annotations[0]
+    desk.now += 500
+    view = desk.session.edit(first.id)
+    assert (view.phase, view.draft.mask, view.draft.editing) == ("refined", first.mask, first.id)
+    assert view.draft.prompts == Prompts((A, B))
+    assert desk.session.needs_work  # the memory behind the mask
+    assert list(desk.session.catch_up()) == []
+    assert desk.session.view.draft.mask == first.mask
+    third = desk.click(C)
+    desk.now += 5
+    (again,) = desk.session.commit(2).annotations
+    assert (again.id, again.class_id, again.mask, again.clicks) == (first.id, 2, third.draft.mask, 3)
+    assert again.seconds == pytest.approx(first.seconds + 5)
+    assert visible(desk.replayed().view) == visible(desk.session.view)
+
+
+def test_a_click_right_after_edit_does_not_depend_on_how_far_the_model_had_come(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    desk.click(B)
+    made = desk.session.commit(1).annotations[0]
+    desk.session.edit(made.id)
+    quick = desk.click(C).draft.mask
+    desk.session.clear()
+    desk.session.edit(made.id)
+    list(desk.session.catch_up())
+    assert desk.click(C).draft.mask == quick
+
+
+def test_undo_in_an_edit_goes_back_through_the_annotation_s_own_prompts(desk: Desk) -> None:
+    desk.open()
+    one = desk.click(A)
+    desk.click(B)
+    made = desk.session.commit(1).annotations[0]
+    desk.session.edit(made.id)
+    desk.session.undo()
+    *_, back = desk.session.catch_up()
+    assert back.draft.mask == one.draft.mask
+    assert desk.session.redo().draft.mask == made.mask
+
+
+def test_giving_up_an_edit_leaves_the_annotation_as_it_was(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    made = desk.session.commit(1).annotations[0]
+    desk.session.edit(made.id)
+    desk.click(B)
+    assert desk.session.clear().annotations == (made,)
+
+
+def test_an_imported_annotation_is_edited_from_its_mask(desk: Desk) -> None:
+    desk.open()
+    imported = annotation()
+    view = desk.session.absorb(AnnotationsImported((imported,)))
+    assert (view.annotations, view.revision, len(desk.events)) == ((imported,), 2, 1)
+    desk.events.append(AnnotationsImported((imported,)))
+    view = desk.session.edit("imported")
+    assert (view.draft.mask, view.draft.score, view.phase) == (imported.mask, 0.9, "refined")
+    assert not view.draft.can_undo
+    clicked = desk.click(A)
+    assert clicked.draft.prompts == Prompts((A,), imported.mask)
+    assert visible(desk.replayed().view) == visible(clicked)
+    assert desk.session.undo().draft.mask == imported.mask
+
+
+def test_an_edit_is_refused_beside_a_draft_of_what_is_gone_and_of_what_the_model_does_not_take(desk: Desk) -> None:
+    desk.open()
+    desk.session.absorb(AnnotationsImported((annotation(),)))
+    with pytest.raises(LabelError):
+        desk.session.edit("nothing")
+    desk.click(A)
+    with pytest.raises(SessionError, match="Accept it or give it up"):
+        desk.session.edit("imported")
+    desk.session.clear()
+    desk.session.use_model("clicks-only")
+    with pytest.raises(PromptError, match="does not take masks"):
+        desk.session.edit("imported")
+
+
+def test_delete_hide_and_reclass(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    made = desk.session.commit(1).annotations[0]
+    assert not desk.session.set_visible(made.id, False).annotations[0].visible
+    revision = desk.session.set_visible(made.id, False).revision
+    assert desk.session.reclass(made.id, 4).annotations[0].class_id == 4
+    assert desk.session.reclass(made.id, 4).revision == revision + 1
+    desk.session.edit(made.id)
+    view = desk.session.delete(made.id)
+    assert (view.annotations, view.draft.editing, view.phase) == ((), None, "ready")
+    for verb in (
+        desk.session.delete,
+        lambda i: desk.session.set_visible(i, True),
+        lambda i: desk.session.reclass(i, 2),
+    ):
+        with pytest.raises(LabelError):
+            verb(made.id)
+    assert visible(desk.replayed().view) == visible(desk.session.view)
+
+
+def test_a_rough_mask_starts_a_draft(desk: Desk) -> None:
+    desk.open()
+    rough = annotation().mask
+    view = desk.session.give_mask(rough)
+    assert (view.draft.mask, view.phase, view.draft.can_undo) == (rough, "refined", False)
+    with pytest.raises(SessionError):
+        desk.session.give_mask(rough)
+    assert desk.click(A).draft.prompts == Prompts((A,), rough)
+    desk.session.clear()
+    with pytest.raises(PromptError, match="5 x 5"):
+        desk.session.give_mask(Rle.empty(5, 5))
