@@ -1,4 +1,4 @@
-"""What every test can count on: no network, one thread, reference data only where it is present."""
+"""What every test can count on: no network, one thread, none of the person's own folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("SAMREF_SHARED_DIR", ROOT.parent / "shared"))
 
 settings.register_profile(
     "samref", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -71,12 +70,6 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
         monkeypatch.delenv(name, raising=False)
 
 
-def _folder(path: Path, what: str) -> Path:
-    if not path.is_dir():
-        pytest.skip(f"{what} is not on this machine (looked in {path}; SAMREF_SHARED_DIR names its parent)")
-    return path
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
@@ -87,18 +80,6 @@ def root() -> Path:
 def examples_dir() -> Path:
     """Photos under a free licence that ship with the repository."""
     return ROOT / "assets" / "examples"
-
-
-@pytest.fixture(scope="session")
-def parity_dir() -> Path:
-    """Inputs and outputs of the authors' published code; the test is skipped where they are absent."""
-    return _folder(SHARED / "parity", "the folder of reference outputs")
-
-
-@pytest.fixture(scope="session")
-def dev_data_dir() -> Path:
-    """Pictures with masks for tuning; the test is skipped where they are absent."""
-    return _folder(SHARED / "data" / "dev", "the folder of development pictures")
 
 
 @pytest.fixture(scope="session")
