@@ -6,11 +6,9 @@ evaluates templates as code). Everything that changes travels as JSON text in ``
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
-__all__ = ["KEEP_EVENT", "SEND_EVENT", "Canvas"]
+__all__ = ["KEEP_EVENT", "ON_LOAD", "SEND_EVENT", "TEMPLATE", "build_canvas"]
 
 SEND_EVENT = "samref_send"
 KEEP_EVENT = "samref_keep"
@@ -34,28 +32,12 @@ import(new URL(props.module_url, document.baseURI).href)
 """
 
 
-class Canvas(gr.HTML):
-    """Canvas, side panel and everything else a person sees, drawn by ``static/main.js``."""
+def build_canvas(module_url: str) -> gr.HTML:
+    """Canvas, side panel and everything else a person sees, drawn by ``static/main.js``.
 
-    def __init__(self, value: str = "", *, module_url: str = "", **update: Any) -> None:
-        """Build the component.
+    A plain ``gr.HTML`` and no subclass of it: for each subclass Gradio writes a ``.pyi`` file beside the source.
 
-        Args:
-            value: the last answer as JSON text, see :mod:`samref.web.wire`.
-            module_url: address of the ES module, relative to the page.
-            update: what Gradio passes besides when it rebuilds a component; the constant parts are ours.
-        """
-        for constant in ("html_template", "css_template", "js_on_load", "apply_default_css"):
-            update.pop(constant, None)
-        super().__init__(
-            value,
-            html_template=TEMPLATE,
-            js_on_load=ON_LOAD,
-            apply_default_css=False,
-            module_url=module_url,
-            **update,
-        )
-
-    def get_block_name(self) -> str:
-        """The name of Gradio's own front end component that renders this one."""
-        return "html"
+    Args:
+        module_url: address of the ES module, relative to the page.
+    """
+    return gr.HTML("", html_template=TEMPLATE, js_on_load=ON_LOAD, apply_default_css=False, module_url=module_url)

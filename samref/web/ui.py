@@ -11,7 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by Gradio whe
 
 import gradio as gr
 
-from samref.web.canvas import KEEP_EVENT, SEND_EVENT, Canvas
+from samref.web.canvas import KEEP_EVENT, SEND_EVENT, build_canvas
 from samref.web.handlers import Handlers
 
 __all__ = ["STATIC_FOLDER", "build_page", "launch_options"]
@@ -36,7 +36,7 @@ def build_page(handlers: Handlers, version: str) -> gr.Blocks:
     """
     page: gr.Blocks
     with gr.Blocks(title="samref", analytics_enabled=False, fill_height=True, fill_width=True) as page:
-        canvas = Canvas(module_url=f"samref/static/{version}/main.js")
+        canvas = build_canvas(f"samref/static/{version}/main.js")
 
         async def send(event: gr.EventData, request: gr.Request) -> AsyncIterator[Any]:
             answered = False

@@ -14,7 +14,7 @@ from samref.__main__ import main
 from samref.errors import SamrefError
 from samref.serve import App, build
 from samref.settings import Settings
-from samref.web.canvas import KEEP_EVENT, ON_LOAD, SEND_EVENT, TEMPLATE, Canvas
+from samref.web.canvas import KEEP_EVENT, ON_LOAD, SEND_EVENT, TEMPLATE, build_canvas
 
 
 def free_port() -> int:
@@ -34,10 +34,8 @@ def app(tmp_path: Path) -> Iterator[App]:
 def test_the_template_is_constant_and_evaluates_nothing() -> None:
     assert "${" not in TEMPLATE
     assert "{{" not in TEMPLATE
-    canvas = Canvas(module_url="x.js", html_template="<b>${value}</b>", js_on_load="alert(1)")
-    assert canvas.html_template == TEMPLATE
-    assert canvas.js_on_load == ON_LOAD
-    assert canvas.get_block_name() == "html"
+    canvas = build_canvas("x.js")
+    assert (canvas.html_template, canvas.js_on_load) == (TEMPLATE, ON_LOAD)
     for name in (SEND_EVENT, KEEP_EVENT):
         assert callable(getattr(canvas, name))
 
