@@ -20,7 +20,6 @@ test: $(VENV)/.installed-dev ## run the whole suite, browser tests included wher
 check: $(VENV)/.installed-dev ## lint, format, types, layers
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	@rm -f samref/web/*.pyi  # written by Gradio; mypy would read it instead of the module
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 

@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 REFERENCE = re.compile(r"`(samref/[\w/]+\.py):(\w+)`")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"]
@@ -65,3 +67,15 @@ def test_the_readme_lists_every_key_of_the_page(root: Path) -> None:
     texts = re.findall(r'action: "[^"]+",.*?text: "([^"]+)"', source)
     table = (root / "README.md").read_text("utf-8").split("<!-- keys -->")[1].split("<!-- /keys -->")[0]
     assert re.findall(r"^\| (?:`|arrows).*\| (.+) \|$", table, re.MULTILINE) == texts
+
+
+@pytest.mark.slow
+def test_the_python_lines_of_the_readme_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(root)
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed[1:]] == ["coarse", "refined"]
+    assert "(400, 600)" in printed[0]
