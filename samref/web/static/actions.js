@@ -174,7 +174,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help }
       case "accept": return accept();
       case "undo": return undo();
       case "redo": return redo();
-      case "clear": return state().startShown && state().image ? hideStart() : clear();
+      case "clear": return escape();
       case "dropCorner": return canvas().isDrawing() ? canvas().dropCorner() : false;
       case "delete": return state().selected ? remove(state().selected) : false;
       case "edit": return state().selected ? edit(state().selected) : false;
@@ -190,6 +190,14 @@ export function createActions({ store, transport, routes, toasts, canvas, help }
       case "help": return help.toggle();
       default: throw new Error(`no such action: ${action}`);
     }
+  }
+
+  /** Esc goes back one step: what lies over the picture first, then what is drawn, then the draft. */
+  function escape() {
+    const { startShown, image, panelOpen } = state();
+    if (startShown) return image ? hideStart() : false;
+    if (panelOpen) return store.set({ panelOpen: false });
+    return clear();
   }
 
   const chooseTool = (tool) => store.set({ tool });

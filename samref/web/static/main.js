@@ -91,10 +91,9 @@ export function mount({ root, props, watch, base, send, keep }) {
     updateDraftBar(state);
     updatePanel(state);
     updateStart(state, startShown(state));
+    for (const covered of [shell.tools, shell.stage, shell.panel, shell.strip]) covered.inert = startShown(state);
     updateStrip(state);
     shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
-    shell.stage.classList.toggle("samref-hiding", state.holdHide);
-    root.classList.toggle("samref-busy-upload", state.uploading > 0);
     showPicture(state.opening?.digest ? state.opening : state.image);
   }
 
@@ -134,7 +133,11 @@ export function mount({ root, props, watch, base, send, keep }) {
 
   listenToKeys({
     target: document,
-    isBlocked: (action) => (help.isOpen() ? action !== "help" : root.querySelector(".samref-bye") !== null),
+    isBlocked: (action) => {
+      if (root.querySelector(".samref-bye")) return true;
+      if (help.isOpen()) return action !== "help";
+      return startShown(store.get()) && action !== "help" && action !== "clear"; // nothing is done behind the start screen
+    },
     perform: actions.perform,
     hold: actions.hold,
     leaveField: () => shell.stage.focus({ preventScroll: true }),
@@ -161,8 +164,8 @@ export function mount({ root, props, watch, base, send, keep }) {
 function returnFocus(root, stage) {
   root.addEventListener("click", (event) => {
     const byPointer = event.detail > 0;
-    if (byPointer && event.target.closest?.("button") && !event.target.closest(".samref-class-tools, dialog")) {
-      if (document.activeElement?.tagName === "BUTTON") stage.focus({ preventScroll: true });
+    if (byPointer && event.target.closest?.("button") && !event.target.closest("dialog")) {
+      if (document.activeElement?.tagName === "BUTTON") (stage.inert ? root : stage).focus({ preventScroll: true });
     }
   });
 }

@@ -1,7 +1,7 @@
 /** Masks as canvases of image pixels, kept between paints. */
 
 import { outlineSegments } from "./outline.js";
-import { toPixels } from "./rle.js";
+import { coarser, toPixels } from "./rle.js";
 
 /** The layer of accepted objects never has more pixels than this; larger pictures get it at a half, a third, … */
 const MAX_LAYER_PIXELS = 32_000_000;
@@ -19,19 +19,25 @@ export function drawMask(context, mask, canvas) {
   context.drawImage(canvas, 0, 0, width / scale, height / scale, x, y, width, height);
 }
 
-const outlines = new WeakMap();
+const outlines = new WeakMap(); // mask -> paths by step
 
-/** The mask's outline as a path in the image frame; made once for each mask. */
-export function outlinePath(mask) {
-  let path = outlines.get(mask);
+/**
+ * The mask's outline as a path in the image frame, for a view of `scale` display dots per image pixel: as fine as the
+ * display can show. Made once for each mask and halving of the scale.
+ */
+export function outlinePath(mask, scale) {
+  const step = 2 ** Math.max(0, Math.round(Math.log2(1 / (scale * mask.scale))));
+  if (!outlines.has(mask)) outlines.set(mask, new Map());
+  const paths = outlines.get(mask);
+  let path = paths.get(step);
   if (!path) {
     path = new Path2D();
-    const segments = outlineSegments(mask);
+    const segments = outlineSegments(coarser(mask, step));
     for (let i = 0; i < segments.length; i += 4) {
       path.moveTo(segments[i], segments[i + 1]);
       path.lineTo(segments[i + 2], segments[i + 3]);
     }
-    outlines.set(mask, path);
+    paths.set(step, path);
   }
   return path;
 }
@@ -50,31 +56,28 @@ export function createObjectLayer(imageWidth, imageHeight) {
 
   /** Make the layer show exactly `objects`: [{id, mask, colour: [r, g, b]}], bottom first. */
   function show(objects) {
-    const next = new Map(objects.filter(({ mask }) => mask).map(({ id, mask, colour }) => [id, { mask, colour }]));
-    if (!canvas && next.size === 0) return;
-    const dirty = [];
-    for (const [id, { mask, colour }] of shown) {
-      const now = next.get(id);
-      if (!now || now.mask !== mask || String(now.colour) !== String(colour)) dirty.push(mask);
+    const before = shown;
+    shown = new Map(objects.filter(({ mask }) => mask).map(({ id, mask, colour }) => [id, { mask, colour }]));
+    if (!canvas && shown.size === 0) return;
+    if (!canvas) make();
+    const stays = (id) => isSame(before.get(id), shown.get(id));
+    for (const [id, { mask }] of before) if (!stays(id)) repaint(mask);
+    const painted = [...shown].filter(([id]) => stays(id)).map(([, object]) => object);
+    const order = [...shown.values()];
+    for (const [id, object] of shown) {
+      if (stays(id)) continue;
+      const at = order.indexOf(object);
+      const under = painted.some((other) => order.indexOf(other) > at && touch(other.mask, object.mask));
+      if (under) repaint(object.mask);
+      else draw(object);
     }
-    const added = [...next].filter(([id]) => !shown.has(id) || dirty.includes(shown.get(id).mask)).map(([, object]) => object);
-    shown = next;
-    if (!canvas) {
-      canvas = makeCanvas(width, height);
-      context = canvas.getContext("2d");
-      context.imageSmoothingEnabled = false;
-      context.scale(1 / reduction, 1 / reduction);
-    }
-    for (const mask of dirty) repaint(mask);
-    for (const object of added) if (!dirty.includes(object.mask)) drawAbove(object);
   }
 
-  /** An object new to the layer: those above it are painted again where it lies. */
-  function drawAbove(object) {
-    const all = [...shown.values()];
-    const above = all.slice(all.indexOf(object) + 1);
-    if (above.some(({ mask }) => touch(mask, object.mask))) repaint(object.mask);
-    else draw(object);
+  function make() {
+    canvas = makeCanvas(width, height);
+    context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.scale(1 / reduction, 1 / reduction);
   }
 
   function repaint(box) {
@@ -99,6 +102,10 @@ export function createObjectLayer(imageWidth, imageHeight) {
   }
 
   return { show, reduction, canvas: () => canvas };
+}
+
+function isSame(a, b) {
+  return a !== undefined && b !== undefined && a.mask === b.mask && String(a.colour) === String(b.colour);
 }
 
 function touch(a, b) {

@@ -67,6 +67,7 @@ export function createObjectList(actions) {
     element: h("div", { class: "samref-objects-box" }, list, empty),
     count,
     update(state) {
+      if (!differs(shown, state)) return; // two hundred rows are not gone through at every click
       shown = state;
       const perClass = new Map();
       numbers = new Map(
@@ -80,6 +81,17 @@ export function createObjectList(actions) {
       empty.hidden = state.annotations.list.length > 0;
     },
   };
+}
+
+/** Whether anything that the list shows is not what it was. */
+function differs(before, now) {
+  if (!before) return true;
+  return (
+    before.annotations !== now.annotations ||
+    before.selected !== now.selected ||
+    before.draft.editing !== now.draft.editing ||
+    before.workspace?.classes !== now.workspace?.classes
+  );
 }
 
 function factsOf({ area, clicks, seconds, model }) {

@@ -152,7 +152,7 @@ function strokeOutline(context, view, mask, [red, green, blue], width) {
   const [x1, y1] = deviceToImage(view, view.deviceWidth, view.deviceHeight);
   if (mask.x > x1 || mask.y > y1 || mask.x + mask.width < x0 || mask.y + mask.height < y0) return;
   const unit = view.pixelRatio / view.scale;
-  const path = outlinePath(mask);
+  const path = outlinePath(mask, view.scale);
   context.lineCap = "square";
   context.strokeStyle = "rgba(0, 0, 0, 0.5)";
   context.lineWidth = (width + 1.5) * unit;

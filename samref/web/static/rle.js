@@ -66,6 +66,30 @@ export function eachColumnRun(mask, visit) {
   }
 }
 
+/**
+ * The mask in cells of `step` x `step` of its own, for drawing it small: each column is the middle one of those it
+ * stands for, rows are rounded. Nothing moves by more than half a cell; what is smaller than that may vanish.
+ */
+export function coarser(mask, step) {
+  if (step === 1) return mask;
+  const columns = Math.ceil(mask.columns / step);
+  const rows = Math.ceil(mask.rows / step);
+  const counts = [];
+  let end = 0; // of the last object run
+  eachColumnRun(mask, (column, first, stop) => {
+    if (column % step !== step >> 1) return;
+    const top = Math.floor(column / step) * rows;
+    const from = top + Math.round(first / step);
+    const to = top + Math.min(Math.round(stop / step), rows);
+    if (to <= from) return;
+    if (counts.length > 0 && from === end) counts[counts.length - 1] += to - from;
+    else counts.push(from - end, to - from);
+    end = to;
+  });
+  counts.push(columns * rows - end);
+  return { ...mask, columns, rows, scale: mask.scale * step, counts };
+}
+
 /** RGBA bytes of the crop (rows x columns): `colour` [r, g, b] and opaque where the object is, else transparent. */
 export function toPixels(mask, [red, green, blue]) {
   const bytes = new Uint8ClampedArray(mask.columns * mask.rows * 4);

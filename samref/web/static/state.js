@@ -68,7 +68,7 @@ function mergeDraft(known, wire, request) {
 }
 
 function mergeAnnotations(known, wire) {
-  if (!wire) return known;
+  if (!wire || wire.revision === known.revision) return known;
   const byId = new Map(known.list.map((annotation) => [annotation.id, annotation]));
   for (const changed of wire.changed ?? []) byId.set(changed.id, { ...changed, mask: readMask(changed.mask) });
   return { revision: wire.revision, list: wire.order.map((id) => byId.get(id)).filter(Boolean) };

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { outlineSegments } from "../../../samref/web/static/outline.js";
-import { area, containsPixel, decodeCounts, readMask, toPixels } from "../../../samref/web/static/rle.js";
+import { area, coarser, containsPixel, decodeCounts, readMask, toPixels } from "../../../samref/web/static/rle.js";
 
 const fixtures = JSON.parse(readFileSync(new URL("rle_fixtures.json", import.meta.url)));
 /** Two columns of three pixels, all object: no background, then six. */
@@ -73,6 +73,23 @@ test("a preview at half resolution covers two by two image pixels a cell and sto
   const ys = outlineSegments(mask).filter((_, i) => i % 2 === 1);
   assert.deepEqual([Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)], [10, 13, 20, 25]);
 });
+
+for (const step of [2, 4, 8]) {
+  test(`a mask made ${step} times coarser for a small view stays within one cell of itself`, () => {
+    for (const fixture of fixtures.filter(({ name }) => ["disk", "ring", "full", "runs over several columns"].includes(name))) {
+      const mask = readMask(wireOf(fixture));
+      const small = coarser(mask, step);
+      assert.equal(small.counts.reduce((sum, count) => sum + count, 0), small.columns * small.rows);
+      for (let y = 0; y < fixture.rows; y += 1) {
+        for (let x = 0; x < fixture.columns - step; x += 1) {
+          if (containsPixel(small, x, y) === containsPixel(mask, x, y)) continue;
+          const near = [-step, 0, step].flatMap((dx) => [-step, 0, step].map((dy) => containsPixel(mask, x + dx, y + dy)));
+          assert.ok(near.includes(true) && near.includes(false), `${fixture.name} ${x}, ${y} is far from the border`);
+        }
+      }
+    }
+  });
+}
 
 test("no mask and an empty mask have nothing to draw", () => {
   assert.equal(readMask(null), null);
