@@ -34,7 +34,7 @@ FIRST_ITERATIONS = 5
 """Rounds of the first cut; OpenCV's own example."""
 
 NEXT_ITERATIONS = 2
-"""Rounds after each further prompt, which start from the last cut; 1 needs more clicks, 5 no fewer."""
+"""Rounds after each further prompt, which start from the last cut; 5 rounds need no fewer clicks."""
 
 _COMPONENTS = 5
 """Gaussians per side in ``cv2.grabCut``; a side with fewer pixels than that has no model."""
