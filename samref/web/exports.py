@@ -13,7 +13,7 @@ from samref.labels.formats.png import IndexKind, export_index_mask
 from samref.labels.names import safe_stems
 from samref.labels.project import Project
 
-__all__ = ["FORMATS", "Export", "build_export"]
+__all__ = ["FORMATS", "Export", "Imported", "build_export"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,38 @@ class Export:
     file_name: str
     media_type: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a file to import.
+
+    Attributes:
+        annotations: how many were added or replaced.
+        images: in how many pictures.
+        unknown_images: file names of pictures the workspace does not hold.
+        skipped: a sentence for each object that was left out.
+    """
+
+    annotations: int
+    images: int
+    unknown_images: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        """What the person is told."""
+        text = f"{_counted(self.annotations, 'object')} in {_counted(self.images, 'picture')} imported."
+        if self.unknown_images:
+            names = ", ".join(self.unknown_images[:3]) + (", …" if len(self.unknown_images) > 3 else "")
+            text += f" Not in this workspace: {names}."
+        if self.skipped:
+            text += f" {_counted(len(self.skipped), 'object')} left out: {self.skipped[0]}"
+        return text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _coco(project: Project, *, polygons: bool) -> Export:

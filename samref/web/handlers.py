@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from samref.errors import SamrefError
-from samref.inference.session import Session
-from samref.labels.classes import MAX_NAME
+from samref.web.actions import action_of
 from samref.web.answers import UNEXPECTED, BusyError, error_code
 from samref.web.examples import Examples
-from samref.web.open_image import Action, OpenImage
+from samref.web.open_image import OpenImage
 from samref.web.wire import (
     MAX_SEQUENCE,
     Request,
@@ -231,38 +230,11 @@ class Handlers:
         return _watched(image, first=False, with_prompts=False)
 
     async def _act(self, call: _Call) -> AsyncIterator[_Answer]:
-        action = self._action(call.request)
+        action = action_of(call.request, self._workspaces.usable_model)
         image = await call.opened()
         is_commit = call.request.verb == "commit"  # the mask that is accepted is the refined one
         await image.act(action, call.tab_id, call.request.revision, when_settled=is_commit)
         return _watched(image)
-
-    def _action(self, request: Request) -> Action:
-        match request.verb:
-            case "undo":
-                return Session.undo
-            case "redo":
-                return Session.redo
-            case "clear":
-                return Session.clear
-            case "commit":
-                class_id, author = request.integer("class_id"), request.optional_text("author", longest=MAX_NAME)
-                return lambda session: session.commit(class_id, author or "")
-            case "edit":
-                edited = request.identifier("id")
-                return lambda session: session.edit(edited)
-            case "delete":
-                deleted = request.identifier("id")
-                return lambda session: session.delete(deleted)
-            case "set_visible":
-                shown, visible = request.identifier("id"), request.flag("visible")
-                return lambda session: session.set_visible(shown, visible)
-            case "reclass":
-                reclassed, new_class = request.identifier("id"), request.integer("class_id")
-                return lambda session: session.reclass(reclassed, new_class)
-            case _:
-                name = self._workspaces.usable_model(request.text("name"))
-                return lambda session: session.use_model(name)
 
     async def _classes(self, call: _Call) -> AsyncIterator[_Answer]:
         request, workspace = call.request, call.workspace

@@ -16,10 +16,10 @@ from samref.labels.log import AnnotationsImported
 from samref.labels.pictures import ImageSummary
 from samref.labels.store import ProjectStore
 from samref.web.examples import Examples
-from samref.web.exports import Export, build_export
+from samref.web.exports import Export, Imported, build_export
 from samref.web.open_image import OpenImage, OpenImages
 
-__all__ = ["Imported", "ModelEntry", "UnknownWorkspaceError", "Workspace", "Workspaces", "image_to_wire"]
+__all__ = ["ModelEntry", "UnknownWorkspaceError", "Workspace", "Workspaces", "image_to_wire"]
 
 
 class UnknownWorkspaceError(SessionError):
@@ -34,38 +34,6 @@ class ModelEntry:
     title: str
     ready: bool
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What became of a file to import.
-
-    Attributes:
-        annotations: how many were added or replaced.
-        images: in how many pictures.
-        unknown_images: file names of pictures the workspace does not hold.
-        skipped: a sentence for each object that was left out.
-    """
-
-    annotations: int
-    images: int
-    unknown_images: tuple[str, ...]
-    skipped: tuple[str, ...]
-
-    @property
-    def message(self) -> str:
-        """What the person is told."""
-        text = f"{_counted(self.annotations, 'object')} in {_counted(self.images, 'picture')} imported."
-        if self.unknown_images:
-            names = ", ".join(self.unknown_images[:3]) + (", …" if len(self.unknown_images) > 3 else "")
-            text += f" Not in this workspace: {names}."
-        if self.skipped:
-            text += f" {_counted(len(self.skipped), 'object')} left out: {self.skipped[0]}"
-        return text
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Workspaces:
@@ -279,12 +247,8 @@ class Workspace:
         found = await asyncio.to_thread(self._import, data)
         for digest, items in found.annotations.items():
             await self._all.open_images.absorb(self.id, digest, AnnotationsImported(items))
-        return Imported(
-            sum(len(items) for items in found.annotations.values()),
-            len(found.annotations),
-            found.unknown_images,
-            found.skipped,
-        )
+        count = sum(len(items) for items in found.annotations.values())
+        return Imported(count, len(found.annotations), found.unknown_images, found.skipped)
 
     def _import(self, data: bytes) -> CocoImport:
         store = self._all.store
