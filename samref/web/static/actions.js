@@ -25,7 +25,8 @@ export function createActions({ store, transport, routes, toasts, canvas, help }
     const { draft, classId, serverPhase } = state();
     const waits = transport.unansweredPrompts().length > 0;
     if (!draft.mask && !waits) {
-      if (state().image) toasts.info(serverPhase === "preparing" ? "The picture is still being prepared." : "Click on an object first.");
+      if (state().image)
+        toasts.info(serverPhase === "preparing" ? "The picture is still being prepared." : "Click on an object first.");
       return;
     }
     ask("commit", { class_id: classId });
@@ -118,7 +119,8 @@ export function createActions({ store, transport, routes, toasts, canvas, help }
     store.set({ uploading: state().uploading + 1 });
     try {
       const limit = state().workspace?.limits?.upload_bytes;
-      if (limit && file.size > limit) throw new Error(`The file is larger than ${Math.round(limit / 2 ** 20)} MiB. Make it smaller and try again.`);
+      if (limit && file.size > limit)
+        throw new Error(`The file is larger than ${Math.round(limit / 2 ** 20)} MiB. Make it smaller and try again.`);
       const stored = await routes.upload(file);
       learnOf(stored);
       return stored;
@@ -134,7 +136,9 @@ export function createActions({ store, transport, routes, toasts, canvas, help }
   function learnOf({ digest, file_name, width, height }) {
     const { workspace } = state();
     if (!workspace || workspace.images.some((one) => one.digest === digest)) return;
-    store.set({ workspace: { ...workspace, images: [...workspace.images, { digest, file_name, width, height, annotations: 0 }] } });
+    store.set({
+      workspace: { ...workspace, images: [...workspace.images, { digest, file_name, width, height, annotations: 0 }] },
+    });
   }
 
   async function importCoco(file) {
@@ -171,24 +175,42 @@ export function createActions({ store, transport, routes, toasts, canvas, help }
   function perform(action, event) {
     const [name, argument] = action.split(":");
     switch (name) {
-      case "accept": return accept();
-      case "undo": return undo();
-      case "redo": return redo();
-      case "clear": return escape();
-      case "dropCorner": return canvas().isDrawing() ? canvas().dropCorner() : false;
-      case "delete": return state().selected ? remove(state().selected) : false;
-      case "edit": return state().selected ? edit(state().selected) : false;
-      case "class": return chooseClassByNumber(Number(event.key));
-      case "tool": return chooseTool(argument);
-      case "flipSign": return setSign(!state().positive);
-      case "brush": return setBrush(state().brushWidth * (argument === "up" ? 1.25 : 0.8) + (argument === "up" ? 1 : -1));
-      case "fit": return canvas().fit();
-      case "zoom": return canvas().zoom(argument === "in" ? 1 : -1);
-      case "pan": return canvas().pan(...ARROWS[event.key]);
-      case "outline": return setOutlineOnly(!state().outlineOnly);
-      case "image": return neighbour(argument === "next" ? 1 : -1);
-      case "help": return help.toggle();
-      default: throw new Error(`no such action: ${action}`);
+      case "accept":
+        return accept();
+      case "undo":
+        return undo();
+      case "redo":
+        return redo();
+      case "clear":
+        return escape();
+      case "dropCorner":
+        return canvas().isDrawing() ? canvas().dropCorner() : false;
+      case "delete":
+        return state().selected ? remove(state().selected) : false;
+      case "edit":
+        return state().selected ? edit(state().selected) : false;
+      case "class":
+        return chooseClassByNumber(Number(event.key));
+      case "tool":
+        return chooseTool(argument);
+      case "flipSign":
+        return setSign(!state().positive);
+      case "brush":
+        return setBrush(state().brushWidth * (argument === "up" ? 1.25 : 0.8) + (argument === "up" ? 1 : -1));
+      case "fit":
+        return canvas().fit();
+      case "zoom":
+        return canvas().zoom(argument === "in" ? 1 : -1);
+      case "pan":
+        return canvas().pan(...ARROWS[event.key]);
+      case "outline":
+        return setOutlineOnly(!state().outlineOnly);
+      case "image":
+        return neighbour(argument === "next" ? 1 : -1);
+      case "help":
+        return help.toggle();
+      default:
+        throw new Error(`no such action: ${action}`);
     }
   }
 
@@ -206,8 +228,26 @@ export function createActions({ store, transport, routes, toasts, canvas, help }
   const hideStart = () => store.set({ startShown: false });
 
   return {
-    prompt, accept, clear, undo, redo, edit, remove, chooseClass, openImage, openExample, addFiles, importCoco, download,
-    setBrush, hold, perform, chooseTool, setSign, setOutlineOnly, hideStart,
+    prompt,
+    accept,
+    clear,
+    undo,
+    redo,
+    edit,
+    remove,
+    chooseClass,
+    openImage,
+    openExample,
+    addFiles,
+    importCoco,
+    download,
+    setBrush,
+    hold,
+    perform,
+    chooseTool,
+    setSign,
+    setOutlineOnly,
+    hideStart,
     select: (id) => store.set({ selected: id }),
     setVisible: (id, visible) => ask("set_visible", { id, visible }),
     reclass: (id, classId) => ask("reclass", { id, class_id: classId }),

@@ -3,6 +3,8 @@
  * `onPrompt`; its mask comes back in the store and is painted by `paint`.
  */
 
+import { placeRing } from "./brush_ring.js";
+import { watchDisplaySize } from "./display_size.js";
 import { createLatencies } from "./latency.js";
 import { createPainter } from "./painter.js";
 import { containsPixel } from "./rle.js";
@@ -20,7 +22,18 @@ const BEATS = 8;
  * @param {object} parts {stage, photo, overlay, brush: elements; store; unansweredPrompts(): prompts;
  *   onPrompt(prompt, meta), onSelect(id | null), onHint(text), onReadout({zoom, pixel})}
  */
-export function createCanvas({ stage, photo, overlay, brush, store, unansweredPrompts, onPrompt, onSelect, onHint, onReadout }) {
+export function createCanvas({
+  stage,
+  photo,
+  overlay,
+  brush,
+  store,
+  unansweredPrompts,
+  onPrompt,
+  onSelect,
+  onHint,
+  onReadout,
+}) {
   const painter = createPainter(photo, overlay);
   const latencies = createLatencies();
   let view = null; // null without a picture
@@ -65,23 +78,14 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
 
   const deviceSize = () => ({ deviceWidth: size.width, deviceHeight: size.height, pixelRatio: size.pixelRatio });
 
-  const observer = new ResizeObserver(([entry]) => {
-    const pixelRatio = globalThis.devicePixelRatio || 1;
-    const exact = entry.devicePixelContentBoxSize?.[0];
-    const width = dotsOf(entry.contentRect.width * pixelRatio, exact?.inlineSize);
-    const height = dotsOf(entry.contentRect.height * pixelRatio, exact?.blockSize);
-    if (width === size.width && height === size.height && pixelRatio === size.pixelRatio) return;
-    size = { width, height, pixelRatio };
-    painter.resize(width, height);
-    if (view) view = View.resized(view, width, height, pixelRatio);
+  watchDisplaySize(overlay, (now) => {
+    if (now.width === size.width && now.height === size.height && now.pixelRatio === size.pixelRatio) return;
+    size = now;
+    painter.resize(size.width, size.height);
+    if (view) view = View.resized(view, size.width, size.height, size.pixelRatio);
     tellReadout();
     paint({ photo: true }); // in this frame: a resized canvas is blank until it is painted
   });
-  try {
-    observer.observe(overlay, { box: "device-pixel-content-box" });
-  } catch {
-    observer.observe(overlay); // browsers without that box round the CSS size
-  }
 
   // ---- painting ---------------------------------------------------------------------------------------------
 
@@ -111,7 +115,12 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
     return {
       objects: annotations.list
         .filter((one) => one.visible && one.id !== draft.editing)
-        .map((one) => ({ id: one.id, mask: one.mask, colour: colourOf(one.class_id), selected: one.id === state.selected })),
+        .map((one) => ({
+          id: one.id,
+          mask: one.mask,
+          colour: colourOf(one.class_id),
+          selected: one.id === state.selected,
+        })),
       draft: { mask: state.holdCoarse ? (draft.coarse ?? draft.mask) : draft.mask, colour: colourOf(state.classId) },
       prompts: draft.prompts,
       pending,
@@ -160,7 +169,9 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
 
   function trailOf(event, where) {
     const passed = event.getCoalescedEvents?.() ?? [];
-    return passed.map(({ clientX, clientY }) => View.deviceToPixel(view, ...View.clientToDevice(where, clientX, clientY)));
+    return passed.map(({ clientX, clientY }) =>
+      View.deviceToPixel(view, ...View.clientToDevice(where, clientX, clientY)),
+    );
   }
 
   function onPointer(type, event) {
@@ -186,7 +197,8 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
     for (const action of actions) {
       if (action.do === "prompt") onPrompt(action.prompt, latencies.begin(event?.timeStamp));
       else if (action.do === "pan") setView(View.panBy(view, action.dx, action.dy));
-      else if (action.do === "pinch") setView(View.panBy(View.zoomAt(view, action.factor, ...action.at), action.dx, action.dy));
+      else if (action.do === "pinch")
+        setView(View.panBy(View.zoomAt(view, action.factor, ...action.at), action.dx, action.dy));
       else if (action.do === "select") onSelect(objectAt(...action.pixel));
       else if (action.do === "hint") onHint(action.text);
     }
@@ -222,21 +234,18 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
       event.preventDefault();
       const lines = event.deltaMode === 1 ? 33 : 1; // Firefox counts in lines
       const delta = event.deltaY * lines * (event.ctrlKey ? 5 : 1); // a trackpad's pinch comes in small steps
-      setView(View.zoomAt(view, WHEEL_STEP ** -delta, ...View.clientToDevice(placement(), event.clientX, event.clientY)));
+      setView(
+        View.zoomAt(view, WHEEL_STEP ** -delta, ...View.clientToDevice(placement(), event.clientX, event.clientY)),
+      );
       moveBrush(event);
     },
     { passive: false },
   );
 
-  /** The ring that shows how wide a scribble will be. */
   function moveBrush(event) {
     const { tool, brushWidth } = store.get();
-    brush.hidden = !view || tool !== "scribble" || event.pointerType === "touch";
-    if (brush.hidden) return;
-    const corner = stage.getBoundingClientRect();
-    const diameter = Math.max((brushWidth * view.scale) / view.pixelRatio, 3);
-    brush.style.width = brush.style.height = `${diameter}px`;
-    brush.style.transform = `translate(${event.clientX - corner.left - diameter / 2}px, ${event.clientY - corner.top - diameter / 2}px)`;
+    const shown = view !== null && tool === "scribble" && event.pointerType !== "touch";
+    placeRing(brush, stage, event, shown ? (brushWidth * view.scale) / view.pixelRatio : null);
   }
 
   function tellReadout(pixel = null) {
@@ -259,7 +268,8 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
     schedule,
     fit: () => view && setView(View.fit(view)),
     zoom: (direction) => view && setView(View.zoomCentre(view, KEY_ZOOM ** direction)),
-    pan: (dx, dy) => view && setView(View.panBy(view, -dx * KEY_PAN * size.pixelRatio, -dy * KEY_PAN * size.pixelRatio)),
+    pan: (dx, dy) =>
+      view && setView(View.panBy(view, -dx * KEY_PAN * size.pixelRatio, -dy * KEY_PAN * size.pixelRatio)),
     isDrawing: () => Tools.isDrawing(gesture),
     abandon: () => run({ gesture: Tools.abandon(gesture), actions: [] }),
     finishPolygon: () => run(Tools.finishPolygon(gesture), { timeStamp: performance.now() }),
@@ -281,10 +291,4 @@ export function createCanvas({ stage, photo, overlay, brush, store, unansweredPr
       stats: () => ({ painted: { ...painted }, latencies: latencies.last() }),
     },
   };
-}
-
-/** Display dots along a side: the browser's own count where it fits the size on the page (not under emulation). */
-function dotsOf(computed, counted) {
-  const usable = counted !== undefined && Math.abs(counted - computed) <= 1;
-  return Math.max(1, usable ? counted : Math.round(computed));
 }

@@ -5,7 +5,10 @@ import { createList, h, iconButton, setAttribute, setText } from "./dom.js";
 export function createClassList(actions) {
   const list = h("ul", { class: "samref-classes" });
   const name = h("input", {
-    type: "text", maxlength: 80, placeholder: "New class", "aria-label": "Name of a new class",
+    type: "text",
+    maxlength: 80,
+    placeholder: "New class",
+    "aria-label": "Name of a new class",
     on: { keydown: (event) => event.key === "Enter" && add() },
   });
   const element = h("div", {}, list, h("div", { class: "samref-add" }, name, iconButton("plus", "Add the class", add)));
@@ -23,14 +26,23 @@ export function createClassList(actions) {
 
   function createRow({ id }) {
     const colour = h("input", {
-      type: "color", class: "samref-colour",
+      type: "color",
+      class: "samref-colour",
       on: { change: () => actions.changeClass(id, { colour: colour.value }) },
     });
     const label = h("span", { class: "samref-class-name" });
     const key = h("kbd", { "aria-hidden": "true" });
-    const choose = h("button", { type: "button", class: "samref-class", on: { click: () => actions.chooseClass(id) } }, label, key);
+    const choose = h(
+      "button",
+      { type: "button", class: "samref-class", on: { click: () => actions.chooseClass(id) } },
+      label,
+      key,
+    );
     const field = h("input", {
-      type: "text", maxlength: 80, class: "samref-rename", hidden: true,
+      type: "text",
+      maxlength: 80,
+      class: "samref-rename",
+      hidden: true,
       on: { keydown: onKey, blur: () => finish(true) },
     });
     const rename = iconButton("pencil", "Rename", begin, { class: "samref-small" });
@@ -71,7 +83,8 @@ export function createClassList(actions) {
         setAttribute(remove, "aria-label", `Remove ${one.name}`);
         setAttribute(choose, "aria-pressed", String(one.id === shown.classId));
         row.classList.toggle("samref-chosen", one.id === shown.classId);
-        remove.disabled = shown.workspace.classes.length < 2 || shown.annotations.list.some((object) => object.class_id === one.id);
+        remove.disabled =
+          shown.workspace.classes.length < 2 || shown.annotations.list.some((object) => object.class_id === one.id);
       },
     };
   }

@@ -110,7 +110,8 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
   function keepPrompts() {
     const { offline, image, revision } = store.get();
     const prompts = transport().unansweredPrompts();
-    if (offline && image && prompts.length) remember("unsent", JSON.stringify({ digest: image.digest, revision, prompts }), "session");
+    if (offline && image && prompts.length)
+      remember("unsent", JSON.stringify({ digest: image.digest, revision, prompts }), "session");
   }
 
   /** Send them again if the picture's log did not grow without us. */
@@ -141,7 +142,8 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     clearTimeout(polling);
     const { serverPhase, answeredFully } = store.get();
     const working = serverPhase === "preparing" || (serverPhase === "coarse" && request.verb === "sync");
-    if (working && answeredFully && !transport().isBusy()) polling = setTimeout(() => transport().send("sync"), POLL_MS);
+    if (working && answeredFully && !transport().isBusy())
+      polling = setTimeout(() => transport().send("sync"), POLL_MS);
   }
 
   /** Have the picture after the open one ready before it is asked for. */

@@ -37,7 +37,14 @@ export function icon(name) {
 export function iconButton(name, label, onClick, { text = false, class: extra = "", ...attributes } = {}) {
   return h(
     "button",
-    { type: "button", class: `samref-button ${extra}`, title: label, "aria-label": label, on: { click: onClick }, ...attributes },
+    {
+      type: "button",
+      class: `samref-button ${extra}`,
+      title: label,
+      "aria-label": label,
+      on: { click: onClick },
+      ...attributes,
+    },
     icon(name),
     text ? h("span", {}, text === true ? label : text) : null,
   );
@@ -90,7 +97,8 @@ const ICONS = {
   check: "M4 12.500l5.500 5.500L20 7",
   close: "M6 6l12 12 M18 6L6 18",
   eye: "M2.500 12S6 5.500 12 5.500 21.500 12 21.500 12 18 18.500 12 18.500 2.500 12 2.500 12z M12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z",
-  eyeOff: "M3 3l18 18 M10 5.700A9 9 0 0 1 12 5.500c6 0 9.500 6.500 9.500 6.500a17 17 0 0 1-3 3.700 M6.500 7.500C4 9.300 2.500 12 2.500 12S6 18.500 12 18.500c1.700 0 3.200-.5 4.500-1.200",
+  eyeOff:
+    "M3 3l18 18 M10 5.700A9 9 0 0 1 12 5.500c6 0 9.500 6.500 9.500 6.500a17 17 0 0 1-3 3.700 M6.500 7.500C4 9.300 2.500 12 2.500 12S6 18.500 12 18.500c1.700 0 3.200-.5 4.500-1.200",
   pencil: "M4 20l1-4L16 5l3 3L8 19z M14 7l3 3",
   trash: "M5 7h14 M10 7V4.500h4V7 M7 7l1 13h8l1-13 M10.500 11v5 M13.500 11v5",
   upload: "M12 16V5 M7.500 9.500L12 5l4.500 4.500 M5 16v3.500h14V16",

@@ -25,15 +25,34 @@ export function createStart(container, actions, routes) {
       { class: "samref-start-body" },
       back,
       h("h1", {}, "Label objects with a few clicks"),
-      h("p", { class: "samref-lead" }, "Click on an object; a mask appears. Correct it with a click, a box or a stroke, and press Enter."),
-      choose, input, mineBox, examplesBox,
+      h(
+        "p",
+        { class: "samref-lead" },
+        "Click on an object; a mask appears. Correct it with a click, a box or a stroke, and press Enter.",
+      ),
+      choose,
+      input,
+      mineBox,
+      examplesBox,
     ),
   );
-  const showMine = createList(mine, (one) => one.digest, (one) =>
-    tile(() => actions.openImage(one.digest), (picture) => lazily(picture, () => routes.thumb(one.digest))),
+  const showMine = createList(
+    mine,
+    (one) => one.digest,
+    (one) =>
+      tile(
+        () => actions.openImage(one.digest),
+        (picture) => lazily(picture, () => routes.thumb(one.digest)),
+      ),
   );
-  const showExamples = createList(examples, (one) => one.name, (one) =>
-    tile(() => actions.openExample(one.name), (picture) => (picture.src = routes.exampleThumb(one.name))),
+  const showExamples = createList(
+    examples,
+    (one) => one.name,
+    (one) =>
+      tile(
+        () => actions.openExample(one.name),
+        (picture) => (picture.src = routes.exampleThumb(one.name)),
+      ),
   );
   return (state, isShown) => {
     container.hidden = !isShown;
@@ -51,20 +70,32 @@ export function createStart(container, actions, routes) {
 export function createStrip(container, actions, routes) {
   const list = h("ul", {});
   const input = fileInput(actions);
-  container.append(list, iconButton("plus", "Add pictures", () => input.click(), { class: "samref-strip-add" }), input);
-  const show = createList(list, (one) => one.digest, (one) =>
-    tile(() => actions.openImage(one.digest), (picture) => lazily(picture, () => routes.thumb(one.digest))),
+  container.append(
+    list,
+    iconButton("plus", "Add pictures", () => input.click(), { class: "samref-strip-add" }),
+    input,
+  );
+  const show = createList(
+    list,
+    (one) => one.digest,
+    (one) =>
+      tile(
+        () => actions.openImage(one.digest),
+        (picture) => lazily(picture, () => routes.thumb(one.digest)),
+      ),
   );
   let current = null;
   return (state) => {
     const open = state.opening?.digest ?? state.image?.digest;
     container.hidden = !state.workspace || state.workspace.images.length === 0;
-    show((state.workspace?.images ?? []).map((one) => ({
-      ...one,
-      title: one.file_name,
-      note: one.annotations ? String(one.annotations) : "",
-      current: one.digest === open,
-    })));
+    show(
+      (state.workspace?.images ?? []).map((one) => ({
+        ...one,
+        title: one.file_name,
+        note: one.annotations ? String(one.annotations) : "",
+        current: one.digest === open,
+      })),
+    );
     if (open !== current) {
       current = open;
       list.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -96,7 +127,9 @@ const whenSeen = globalThis.IntersectionObserver
       for (const { isIntersecting, target } of entries) {
         if (!isIntersecting) continue;
         whenSeen.unobserve(target);
-        waiting.get(target)().then((address) => address && (target.src = address));
+        waiting
+          .get(target)()
+          .then((address) => address && (target.src = address));
       }
     })
   : null;
@@ -109,7 +142,12 @@ function lazily(picture, address) {
 
 function fileInput(actions) {
   const input = h("input", {
-    type: "file", accept: PICTURES, multiple: true, class: "samref-file-input", tabindex: "-1", "aria-hidden": "true",
+    type: "file",
+    accept: PICTURES,
+    multiple: true,
+    class: "samref-file-input",
+    tabindex: "-1",
+    "aria-hidden": "true",
     on: {
       change: () => {
         actions.addFiles([...input.files]);

@@ -8,8 +8,15 @@ export function createHeader(container, actions) {
   const file = h("span", { class: "samref-file" });
   const pictures = h(
     "button",
-    { type: "button", class: "samref-button samref-home", title: "All pictures", "aria-label": "All pictures", on: { click: actions.showStart } },
-    icon("pictures"), file,
+    {
+      type: "button",
+      class: "samref-button samref-home",
+      title: "All pictures",
+      "aria-label": "All pictures",
+      on: { click: actions.showStart },
+    },
+    icon("pictures"),
+    file,
   );
   const word = h("span", { class: "samref-phase-word" });
   const hint = h("span", { class: "samref-phase-hint" });
@@ -17,11 +24,19 @@ export function createHeader(container, actions) {
   const phase = h(
     "div",
     { class: "samref-phase", role: "status", "aria-live": "polite" },
-    h("span", { class: "samref-phase-dot", "aria-hidden": "true" }), word, hint,
+    h("span", { class: "samref-phase-dot", "aria-hidden": "true" }),
+    word,
+    hint,
   );
-  const model = h("select", { "aria-label": "Model", title: "Model", on: { change: () => actions.useModel(model.value) } });
+  const model = h("select", {
+    "aria-label": "Model",
+    title: "Model",
+    on: { change: () => actions.useModel(model.value) },
+  });
   const panelButton = iconButton("list", "Classes and objects", actions.togglePanel, {
-    class: "samref-panel-button", "aria-expanded": "false", "aria-controls": "samref-panel",
+    class: "samref-panel-button",
+    "aria-expanded": "false",
+    "aria-controls": "samref-panel",
   });
   container.append(
     h("span", { class: "samref-brand" }, "samref"),
@@ -46,7 +61,11 @@ export function createHeader(container, actions) {
       shownModels = state.workspace.models;
       model.replaceChildren(
         ...shownModels.map((one) =>
-          h("option", { value: one.name, disabled: !one.ready, title: one.note || one.title }, one.ready ? one.title : `${one.title} (not here)`),
+          h(
+            "option",
+            { value: one.name, disabled: !one.ready, title: one.note || one.title },
+            one.ready ? one.title : `${one.title} (not here)`,
+          ),
         ),
       );
     }

@@ -5,7 +5,8 @@ import { GESTURES, SHORTCUTS, labelsOf } from "./shortcuts.js";
 
 export function createHelp() {
   const keys = (labels) => labels.flatMap((label, i) => [i > 0 ? " or " : null, h("kbd", {}, label)]);
-  const line = (labels, text) => h("div", { class: "samref-help-line" }, h("dt", {}, ...keys(labels)), h("dd", {}, text));
+  const line = (labels, text) =>
+    h("div", { class: "samref-help-line" }, h("dt", {}, ...keys(labels)), h("dd", {}, text));
   const group = (title, lines) => h("section", {}, h("h3", {}, title), h("dl", {}, ...lines));
   const groups = [...new Set(SHORTCUTS.map((shortcut) => shortcut.group))];
   const dialog = h(
@@ -14,13 +15,24 @@ export function createHelp() {
     h(
       "div",
       { class: "samref-help-body" },
-      h("header", {}, h("h2", {}, "Keyboard and gestures"), iconButton("close", "Close", () => dialog.close())),
+      h(
+        "header",
+        {},
+        h("h2", {}, "Keyboard and gestures"),
+        iconButton("close", "Close", () => dialog.close()),
+      ),
       h(
         "div",
         { class: "samref-help-columns" },
-        group("Mouse, pen and fingers", GESTURES.map(({ label, text }) => line([label], text))),
+        group(
+          "Mouse, pen and fingers",
+          GESTURES.map(({ label, text }) => line([label], text)),
+        ),
         ...groups.map((name) =>
-          group(name, SHORTCUTS.filter((one) => one.group === name).map((one) => line(labelsOf(one), one.text))),
+          group(
+            name,
+            SHORTCUTS.filter((one) => one.group === name).map((one) => line(labelsOf(one), one.text)),
+          ),
         ),
       ),
     ),

@@ -41,8 +41,19 @@ const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal };
 
 /** What this page remembers only while it is open. */
 const PAGE = {
-  tool: "click", positive: true, classId: null, selected: null, holdHide: false, holdCoarse: false, panning: false,
-  panelOpen: false, startShown: true, opening: null, uploading: 0, offline: false, answeredFully: true,
+  tool: "click",
+  positive: true,
+  classId: null,
+  selected: null,
+  holdHide: false,
+  holdCoarse: false,
+  panning: false,
+  panelOpen: false,
+  startShown: true,
+  opening: null,
+  uploading: 0,
+  offline: false,
+  answeredFully: true,
 };
 
 /** Take over the root element; called once a page. */
@@ -55,18 +66,25 @@ export function mount({ root, props, watch, base, send, keep }) {
 
   const routes = createRoutes(base, () => connection.token());
   const connection = createConnection({
-    store, routes, toasts,
+    store,
+    routes,
+    toasts,
     transport: () => transport,
     onStage: (seq, stage, meta) => canvas.expectPaint(seq, stage, meta?.startedAt),
     onBye,
   });
   const transport = createTransport({
-    post: send, keep, context: connection.context, onAnswer: connection.onAnswer, onSilence: connection.onSilence,
+    post: send,
+    keep,
+    context: connection.context,
+    onAnswer: connection.onAnswer,
+    onSilence: connection.onSilence,
   });
   const actions = createActions({ store, transport, routes, toasts, help, canvas: () => canvas });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
-    ...shell, store,
+    ...shell,
+    store,
     unansweredPrompts: transport.unansweredPrompts,
     onPrompt: actions.prompt,
     onSelect: actions.select,
@@ -111,9 +129,14 @@ export function mount({ root, props, watch, base, send, keep }) {
   }
 
   function onBye({ reason, message }) {
-    const act = reason === "version"
-      ? h("button", { type: "button", class: "samref-button samref-accept", on: { click: () => location.reload() } }, "Reload")
-      : h("button", { type: "button", class: "samref-button samref-accept", on: { click: startAnew } }, "Start anew");
+    const act =
+      reason === "version"
+        ? h(
+            "button",
+            { type: "button", class: "samref-button samref-accept", on: { click: () => location.reload() } },
+            "Reload",
+          )
+        : h("button", { type: "button", class: "samref-button samref-accept", on: { click: startAnew } }, "Start anew");
     const dialog = h("dialog", { class: "samref-bye", "aria-label": "The server" }, h("p", {}, message), act);
     dialog.addEventListener("cancel", (event) => event.preventDefault());
     function startAnew() {
@@ -143,7 +166,8 @@ export function mount({ root, props, watch, base, send, keep }) {
     leaveField: () => shell.stage.focus({ preventScroll: true }),
   });
   takeFiles({ root, dropHint: shell.dropHint, onFiles: actions.addFiles });
-  for (const event of ["pointerdown", "pointermove", "keydown"]) root.addEventListener(event, transport.touch, { passive: true });
+  for (const event of ["pointerdown", "pointermove", "keydown"])
+    root.addEventListener(event, transport.touch, { passive: true });
   returnFocus(root, shell.stage);
   watch("value", () => transport.receive(props.value));
 

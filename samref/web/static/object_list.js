@@ -5,7 +5,11 @@ import { findClass } from "./state.js";
 
 export function createObjectList(actions) {
   const list = h("ul", { class: "samref-objects" });
-  const empty = h("p", { class: "samref-empty" }, "Accepted objects appear here. Click on something, then press Enter.");
+  const empty = h(
+    "p",
+    { class: "samref-empty" },
+    "Accepted objects appear here. Click on something, then press Enter.",
+  );
   const count = h("span", { class: "samref-count" });
   let shown = null;
   let numbers = new Map(); // id -> number within its class
@@ -14,18 +18,32 @@ export function createObjectList(actions) {
   function createRow({ id }) {
     const swatch = h("span", { class: "samref-swatch" });
     const name = h("span", { class: "samref-object-name" });
-    const score = h("span", { class: "samref-object-score", title: "The model's own estimate of how well the mask fits" });
+    const score = h("span", {
+      class: "samref-object-score",
+      title: "The model's own estimate of how well the mask fits",
+    });
     const select = h(
       "button",
-      { type: "button", class: "samref-object", on: { click: () => actions.select(shown.selected === id ? null : id) } },
-      swatch, name, score,
+      {
+        type: "button",
+        class: "samref-object",
+        on: { click: () => actions.select(shown.selected === id ? null : id) },
+      },
+      swatch,
+      name,
+      score,
     );
     const eye = h("button", {
-      type: "button", class: "samref-button samref-small", on: { click: () => actions.setVisible(id, eye.dataset.visible !== "true") },
+      type: "button",
+      class: "samref-button samref-small",
+      on: { click: () => actions.setVisible(id, eye.dataset.visible !== "true") },
     });
     const edit = iconButton("pencil", "Edit again", () => actions.edit(id), { class: "samref-small" });
     const remove = iconButton("trash", "Delete", () => actions.remove(id), { class: "samref-small" });
-    const kind = h("select", { "aria-label": "Class of the object", on: { change: () => actions.reclass(id, Number(kind.value)) } });
+    const kind = h("select", {
+      "aria-label": "Class of the object",
+      on: { change: () => actions.reclass(id, Number(kind.value)) },
+    });
     const facts = h("span", { class: "samref-facts" });
     const details = h("div", { class: "samref-object-details", hidden: true }, kind, facts);
     const row = h("li", {}, h("div", { class: "samref-object-row" }, select, eye, edit, remove), details);

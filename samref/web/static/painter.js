@@ -58,8 +58,14 @@ export function createPainter(photo, overlay) {
     const ratioY = level.height / view.imageHeight;
     context.drawImage(
       level,
-      x0 * ratioX, y0 * ratioY, (x1 - x0) * ratioX, (y1 - y0) * ratioY,
-      left, top, (x1 - x0) * view.scale, (y1 - y0) * view.scale,
+      x0 * ratioX,
+      y0 * ratioY,
+      (x1 - x0) * ratioX,
+      (y1 - y0) * ratioY,
+      left,
+      top,
+      (x1 - x0) * view.scale,
+      (y1 - y0) * view.scale,
     );
   }
 
@@ -113,7 +119,17 @@ export function createPainter(photo, overlay) {
     const { reduction } = objects;
     const [width, height] = [x1 - x0, y1 - y0];
     context.globalAlpha = opacity;
-    context.drawImage(layer, x0 / reduction, y0 / reduction, width / reduction, height / reduction, x0, y0, width, height);
+    context.drawImage(
+      layer,
+      x0 / reduction,
+      y0 / reduction,
+      width / reduction,
+      height / reduction,
+      x0,
+      y0,
+      width,
+      height,
+    );
     context.globalAlpha = 1;
   }
 

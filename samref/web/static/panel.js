@@ -19,7 +19,12 @@ export function createPanel(container, actions) {
   const look = createLook(actions);
   const files = createFiles(actions);
   container.append(
-    h("div", { class: "samref-panel-top" }, h("h2", {}, "Classes and objects"), iconButton("close", "Close", actions.togglePanel)),
+    h(
+      "div",
+      { class: "samref-panel-top" },
+      h("h2", {}, "Classes and objects"),
+      iconButton("close", "Close", actions.togglePanel),
+    ),
     section("Classes", classes.element),
     section("Objects", objects.element, objects.count, "samref-section-objects"),
     section("View", look.element),
@@ -37,7 +42,11 @@ function section(title, content, extra = null, name = "") {
 
 function createLook(actions) {
   const opacity = h("input", {
-    type: "range", min: 0, max: 100, step: 1, "aria-label": "Opacity of masks",
+    type: "range",
+    min: 0,
+    max: 100,
+    step: 1,
+    "aria-label": "Opacity of masks",
     on: { input: () => actions.setOpacity(Number(opacity.value) / 100) },
   });
   const percent = h("output", {});
@@ -46,7 +55,13 @@ function createLook(actions) {
     "div",
     { class: "samref-look" },
     h("label", { class: "samref-slider" }, h("span", {}, "Opacity"), opacity, percent),
-    h("label", { class: "samref-check", title: "Outlines only (O)" }, outline, h("span", {}, "Outlines only"), h("kbd", {}, "O")),
+    h(
+      "label",
+      { class: "samref-check", title: "Outlines only (O)" },
+      outline,
+      h("span", {}, "Outlines only"),
+      h("kbd", {}, "O"),
+    ),
     h(
       "div",
       { class: "samref-hold" },
@@ -70,7 +85,9 @@ function holdButton(text, key, action, actions) {
   return h(
     "button",
     {
-      type: "button", class: "samref-button samref-hold-button", title: `Hold: ${text.toLowerCase()} (${key})`,
+      type: "button",
+      class: "samref-button samref-hold-button",
+      title: `Hold: ${text.toLowerCase()} (${key})`,
       on: {
         pointerdown: (event) => {
           event.currentTarget.setPointerCapture?.(event.pointerId);
@@ -82,14 +99,19 @@ function holdButton(text, key, action, actions) {
         contextmenu: (event) => event.preventDefault(),
       },
     },
-    h("span", {}, text), h("kbd", {}, key),
+    h("span", {}, text),
+    h("kbd", {}, key),
   );
 }
 
 function createFiles(actions) {
   const buttons = EXPORTS.map(([format, text, needsImage]) => [
     needsImage,
-    h("button", { type: "button", class: "samref-menu-item", on: { click: () => actions.download(format, needsImage) } }, text),
+    h(
+      "button",
+      { type: "button", class: "samref-menu-item", on: { click: () => actions.download(format, needsImage) } },
+      text,
+    ),
   ]);
   const menu = h(
     "details",
@@ -99,7 +121,11 @@ function createFiles(actions) {
   );
   for (const [, button] of buttons) button.addEventListener("click", () => (menu.open = false));
   const input = h("input", {
-    type: "file", accept: ".json,application/json", class: "samref-file-input", tabindex: "-1", "aria-hidden": "true",
+    type: "file",
+    accept: ".json,application/json",
+    class: "samref-file-input",
+    tabindex: "-1",
+    "aria-hidden": "true",
     on: {
       change: () => {
         if (input.files[0]) actions.importCoco(input.files[0]);
@@ -107,7 +133,9 @@ function createFiles(actions) {
       },
     },
   });
-  const importButton = iconButton("upload", "Import objects from a COCO file", () => input.click(), { text: "Import COCO" });
+  const importButton = iconButton("upload", "Import objects from a COCO file", () => input.click(), {
+    text: "Import COCO",
+  });
   return {
     element: h("div", { class: "samref-files" }, menu, importButton, input),
     update(state) {

@@ -19,7 +19,10 @@ export function createRoutes(base, token) {
   async function call(path, { headers = {}, ...options } = {}) {
     let response;
     try {
-      response = await fetch(new URL(path, base), { ...options, headers: { "X-Samref-Token": token() ?? "", ...headers } });
+      response = await fetch(new URL(path, base), {
+        ...options,
+        headers: { "X-Samref-Token": token() ?? "", ...headers },
+      });
     } catch {
       throw new RouteError("offline", "The server does not answer. Look whether it is running, then try again.");
     }
@@ -95,7 +98,9 @@ export function createRoutes(base, token) {
       try {
         const url = new URL(import.meta.url);
         url.searchParams.set("alive", String(Date.now()));
-        return (await fetch(url, { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(4000) })).status < 500;
+        return (
+          (await fetch(url, { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(4000) })).status < 500
+        );
       } catch {
         return false;
       }

@@ -20,19 +20,49 @@ export function buildShell(root) {
       role: "application",
       "aria-label": "Picture: click on an object to mark it. Press question mark for the keyboard.",
     },
-    photo, overlay, brush, readout, zoom, draftBar,
+    photo,
+    overlay,
+    brush,
+    readout,
+    zoom,
+    draftBar,
   );
   const header = h("header", { class: "samref-header" });
-  const tools = h("div", { class: "samref-tools", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" });
+  const tools = h("div", {
+    class: "samref-tools",
+    role: "toolbar",
+    "aria-label": "Tools",
+    "aria-orientation": "vertical",
+  });
   const panel = h("aside", { class: "samref-panel", id: "samref-panel", "aria-label": "Classes, objects and files" });
   const strip = h("nav", { class: "samref-strip", "aria-label": "Pictures" });
   const start = h("section", { class: "samref-start", "aria-label": "Open a picture" });
   const toasts = h("div", { class: "samref-toasts" });
-  const dropHint = h("div", { class: "samref-drop", "aria-hidden": "true" }, h("span", {}, "Drop pictures, or a COCO file, to add them"));
+  const dropHint = h(
+    "div",
+    { class: "samref-drop", "aria-hidden": "true" },
+    h("span", {}, "Drop pictures, or a COCO file, to add them"),
+  );
   root.setAttribute("tabindex", "-1");
   root.append(header, tools, stage, panel, strip, start, dropHint, toasts);
   followTheme(root);
-  return { root, photo, overlay, brush, readout, zoom, draftBar, stage, header, tools, panel, strip, start, toasts, dropHint };
+  return {
+    root,
+    photo,
+    overlay,
+    brush,
+    readout,
+    zoom,
+    draftBar,
+    stage,
+    header,
+    tools,
+    panel,
+    strip,
+    start,
+    toasts,
+    dropHint,
+  };
 }
 
 /** Gradio puts the class `dark` on the body; without Gradio the style sheet asks the system. */

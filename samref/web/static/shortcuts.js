@@ -13,7 +13,13 @@ export const SHORTCUTS = Object.freeze([
   { group: "Object", keys: ["backspace"], action: "dropCorner", text: "Take back the polygon's last corner" },
   { group: "Object", keys: ["delete"], action: "delete", text: "Delete the selected object" },
   { group: "Object", keys: ["e"], action: "edit", text: "Edit the selected object again" },
-  { group: "Class", keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], label: "1 … 9", action: "class", text: "Choose the class" },
+  {
+    group: "Class",
+    keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    label: "1 … 9",
+    action: "class",
+    text: "Choose the class",
+  },
   { group: "Tools", keys: ["p"], action: "tool:click", text: "Point: click on the object" },
   { group: "Tools", keys: ["b"], action: "tool:box", text: "Box: drag around the object" },
   { group: "Tools", keys: ["s"], action: "tool:scribble", text: "Scribble: draw along the object" },
@@ -25,11 +31,24 @@ export const SHORTCUTS = Object.freeze([
   { group: "View", keys: ["f"], action: "fit", text: "Fit the picture" },
   { group: "View", keys: ["+", "="], label: "+", action: "zoom:in", text: "Zoom in" },
   { group: "View", keys: ["-", "_"], label: "−", action: "zoom:out", text: "Zoom out" },
-  { group: "View", keys: ["arrowleft", "arrowright", "arrowup", "arrowdown"], label: "Arrows", action: "pan", text: "Move the picture" },
+  {
+    group: "View",
+    keys: ["arrowleft", "arrowright", "arrowup", "arrowdown"],
+    label: "Arrows",
+    action: "pan",
+    text: "Move the picture",
+  },
   { group: "View", keys: ["o"], action: "outline", text: "Outlines only" },
   { group: "View", keys: ["h"], action: "hide", held: true, text: "Hold: hide all masks" },
   { group: "View", keys: ["c"], action: "coarse", held: true, text: "Hold: see the coarse mask" },
-  { group: "View", keys: [" "], label: "Space", action: "panning", held: true, text: "Hold and drag: move the picture" },
+  {
+    group: "View",
+    keys: [" "],
+    label: "Space",
+    action: "panning",
+    held: true,
+    text: "Hold and drag: move the picture",
+  },
   { group: "Pictures", keys: ["pagedown", "."], label: "Page Down", action: "image:next", text: "Next picture" },
   { group: "Pictures", keys: ["pageup", ","], label: "Page Up", action: "image:previous", text: "Previous picture" },
   { group: "Pictures", keys: ["ctrl+v"], action: "paste", passive: true, text: "Paste a picture" },
@@ -62,7 +81,12 @@ export function findReleased(event) {
 /** What the overlay prints for a shortcut: one string per way to press it. */
 export function labelsOf(shortcut) {
   if (shortcut.label) return [shortcut.label];
-  return shortcut.keys.map((chord) => chord.split("+").map((part) => NAMES[part] ?? part.toUpperCase()).join(" + "));
+  return shortcut.keys.map((chord) =>
+    chord
+      .split("+")
+      .map((part) => NAMES[part] ?? part.toUpperCase())
+      .join(" + "),
+  );
 }
 
 const NAMES = { ctrl: "Ctrl", shift: "Shift", enter: "Enter", escape: "Esc", delete: "Delete", backspace: "Backspace" };

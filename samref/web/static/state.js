@@ -6,7 +6,15 @@
 import { readMask } from "./rle.js";
 
 const EMPTY_DRAFT = Object.freeze({
-  count: 0, prompts: [], mask: null, coarse: null, score: null, stage: null, canUndo: false, canRedo: false, editing: null,
+  count: 0,
+  prompts: [],
+  mask: null,
+  coarse: null,
+  score: null,
+  stage: null,
+  canUndo: false,
+  canRedo: false,
+  editing: null,
 });
 
 const NO_ANNOTATIONS = Object.freeze({ revision: 0, list: [] });

@@ -17,21 +17,41 @@ export const BRUSH = Object.freeze({ least: 1, most: 151, normal: 11 });
 export function createToolbar(container, actions) {
   const buttons = TOOLS.map(([tool, name, key]) => [
     tool,
-    iconButton(tool, `${name} (${key})`, () => actions.chooseTool(tool), { text: name, class: "samref-tool", "aria-pressed": "false" }),
+    iconButton(tool, `${name} (${key})`, () => actions.chooseTool(tool), {
+      text: name,
+      class: "samref-tool",
+      "aria-pressed": "false",
+    }),
   ]);
-  const add = iconButton("plus", "Add to the object (X switches)", () => actions.setSign(true), { text: "Add", class: "samref-sign-add" });
+  const add = iconButton("plus", "Add to the object (X switches)", () => actions.setSign(true), {
+    text: "Add",
+    class: "samref-sign-add",
+  });
   const remove = iconButton("minus", "Remove from the object (X switches)", () => actions.setSign(false), {
     text: "Remove",
     class: "samref-sign-remove",
   });
   const width = h("input", {
-    type: "range", min: BRUSH.least, max: BRUSH.most, step: 2, "aria-label": "Width of the scribble in picture pixels",
+    type: "range",
+    min: BRUSH.least,
+    max: BRUSH.most,
+    step: 2,
+    "aria-label": "Width of the scribble in picture pixels",
     on: { input: () => actions.setBrush(Number(width.value)) },
   });
   const widthText = h("span", {});
-  const brushBox = h("label", { class: "samref-brush-width", title: "Width in picture pixels ([ and ])" }, widthText, width);
+  const brushBox = h(
+    "label",
+    { class: "samref-brush-width", title: "Width in picture pixels ([ and ])" },
+    widthText,
+    width,
+  );
   container.append(
-    h("div", { class: "samref-tool-group", role: "group", "aria-label": "Tool" }, ...buttons.map(([, button]) => button)),
+    h(
+      "div",
+      { class: "samref-tool-group", role: "group", "aria-label": "Tool" },
+      ...buttons.map(([, button]) => button),
+    ),
     h("div", { class: "samref-tool-group samref-sign", role: "group", "aria-label": "What prompts say" }, add, remove),
     brushBox,
   );
@@ -47,7 +67,12 @@ export function createToolbar(container, actions) {
 
 /** Zoom buttons and the readout; gives `update({zoom, pixel})`. */
 export function createZoom(container, readout, actions) {
-  const percent = h("button", { type: "button", class: "samref-button samref-percent", title: "Fit the picture (F)", on: { click: actions.fit } });
+  const percent = h("button", {
+    type: "button",
+    class: "samref-button samref-percent",
+    title: "Fit the picture (F)",
+    on: { click: actions.fit },
+  });
   container.append(
     iconButton("minus", "Zoom out (−)", () => actions.zoom(-1)),
     percent,
@@ -71,8 +96,15 @@ export function createDraftBar(container, actions) {
   const clear = iconButton("close", "Discard the draft (Esc)", actions.clear);
   const accept = h(
     "button",
-    { type: "button", class: "samref-button samref-accept", title: "Accept the mask (Enter)", on: { click: actions.accept } },
-    icon("check"), h("span", {}, "Accept"), h("kbd", { "aria-hidden": "true" }, "Enter"),
+    {
+      type: "button",
+      class: "samref-button samref-accept",
+      title: "Accept the mask (Enter)",
+      on: { click: actions.accept },
+    },
+    icon("check"),
+    h("span", {}, "Accept"),
+    h("kbd", { "aria-hidden": "true" }, "Enter"),
   );
   container.append(h("span", { class: "samref-draft-what" }, swatch, name, score), undo, redo, clear, accept);
   return (state) => {

@@ -159,7 +159,10 @@ function pointerUp(gesture, event, context) {
       return { gesture: next, actions: clickAt(event, gesture.positive, context) };
     case "box": {
       if (distance(event.device, gesture.start) <= slop) {
-        return { gesture: next, actions: [{ do: "hint", text: "Drag from one corner of the object to the opposite one." }] };
+        return {
+          gesture: next,
+          actions: [{ do: "hint", text: "Drag from one corner of the object to the opposite one." }],
+        };
       }
       const box = boxBetween(gesture.from, inside(event.pixel, context));
       return { gesture: next, actions: [{ do: "prompt", prompt: { type: "box", ...box } }] };

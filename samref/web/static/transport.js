@@ -77,7 +77,11 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
     const first = waiting.shift();
     if (first.verb !== "prompt") return first;
     const joined = { ...first, args: { prompts: [...first.args.prompts] } };
-    while (waiting[0]?.verb === "prompt" && waiting[0].image === first.image && joined.args.prompts.length < MAX_JOINED) {
+    while (
+      waiting[0]?.verb === "prompt" &&
+      waiting[0].image === first.image &&
+      joined.args.prompts.length < MAX_JOINED
+    ) {
       const next = waiting.shift();
       joined.args.prompts.push(...next.args.prompts);
       joined.meta = next.meta ?? joined.meta; // the newest prompt's

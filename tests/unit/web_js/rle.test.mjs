@@ -66,7 +66,13 @@ test("a preview at half resolution covers two by two image pixels a cell and sto
   const mask = readMask({ box: [10, 20, 3, 5], counts: ALL_OF_TWO_BY_THREE, scale: 2 });
   assert.equal(mask.columns, 2);
   assert.equal(mask.rows, 3);
-  for (const [x, y, inside] of [[10, 20, true], [12, 24, true], [13, 24, false], [12, 25, false], [9, 20, false]]) {
+  for (const [x, y, inside] of [
+    [10, 20, true],
+    [12, 24, true],
+    [13, 24, false],
+    [12, 25, false],
+    [9, 20, false],
+  ]) {
     assert.equal(containsPixel(mask, x, y), inside, `pixel ${x}, ${y}`);
   }
   const xs = outlineSegments(mask).filter((_, i) => i % 2 === 0);
@@ -76,14 +82,21 @@ test("a preview at half resolution covers two by two image pixels a cell and sto
 
 for (const step of [2, 4, 8]) {
   test(`a mask made ${step} times coarser for a small view stays within one cell of itself`, () => {
-    for (const fixture of fixtures.filter(({ name }) => ["disk", "ring", "full", "runs over several columns"].includes(name))) {
+    for (const fixture of fixtures.filter(({ name }) =>
+      ["disk", "ring", "full", "runs over several columns"].includes(name),
+    )) {
       const mask = readMask(wireOf(fixture));
       const small = coarser(mask, step);
-      assert.equal(small.counts.reduce((sum, count) => sum + count, 0), small.columns * small.rows);
+      assert.equal(
+        small.counts.reduce((sum, count) => sum + count, 0),
+        small.columns * small.rows,
+      );
       for (let y = 0; y < fixture.rows; y += 1) {
         for (let x = 0; x < fixture.columns - step; x += 1) {
           if (containsPixel(small, x, y) === containsPixel(mask, x, y)) continue;
-          const near = [-step, 0, step].flatMap((dx) => [-step, 0, step].map((dy) => containsPixel(mask, x + dx, y + dy)));
+          const near = [-step, 0, step].flatMap((dx) =>
+            [-step, 0, step].map((dy) => containsPixel(mask, x + dx, y + dy)),
+          );
           assert.ok(near.includes(true) && near.includes(false), `${fixture.name} ${x}, ${y} is far from the border`);
         }
       }

@@ -3,7 +3,14 @@ import { test } from "node:test";
 
 import { SHORTCUTS, findReleased, findShortcut, labelsOf } from "../../../samref/web/static/shortcuts.js";
 
-const key = (name, rest = {}) => ({ key: name, ctrlKey: false, metaKey: false, shiftKey: false, altKey: false, ...rest });
+const key = (name, rest = {}) => ({
+  key: name,
+  ctrlKey: false,
+  metaKey: false,
+  shiftKey: false,
+  altKey: false,
+  ...rest,
+});
 const action = (event) => findShortcut(event)?.action ?? null;
 
 test("no two shortcuts share a key", () => {

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { INITIAL, PHASES, closeImage, createStore, mergeAnswer, parseColour, phaseOf } from "../../../samref/web/static/state.js";
+import {
+  INITIAL,
+  PHASES,
+  closeImage,
+  createStore,
+  mergeAnswer,
+  parseColour,
+  phaseOf,
+} from "../../../samref/web/static/state.js";
 
 const DOT = { type: "click", x: 1, y: 2, positive: true };
 const PIXEL = { box: [3, 4, 1, 1], counts: "01", scale: 1 };
@@ -9,9 +17,26 @@ const CAT = { digest: "cat", file_name: "cat.jpg", width: 10, height: 8 };
 const QUIET = { offline: false, opening: null, uploading: 0, answeredFully: true, unanswered: null };
 
 const draftOf = (rest = {}) => ({
-  count: 0, prompts: [], mask: null, coarse: null, score: null, stage: null, can_undo: false, can_redo: false, editing: null, ...rest,
+  count: 0,
+  prompts: [],
+  mask: null,
+  coarse: null,
+  score: null,
+  stage: null,
+  can_undo: false,
+  can_redo: false,
+  editing: null,
+  ...rest,
 });
-const viewOf = (rest = {}) => ({ revision: 1, phase: "ready", image: CAT, model: "tiny", model_note: "", draft: draftOf(), ...rest });
+const viewOf = (rest = {}) => ({
+  revision: 1,
+  phase: "ready",
+  image: CAT,
+  model: "tiny",
+  model_note: "",
+  draft: draftOf(),
+  ...rest,
+});
 const answer = (view, kind = "view") => ({ v: 1, seq: 1, kind, final: true, view });
 const OPEN = { verb: "open", args: {}, first: true };
 const CLICK = { verb: "prompt", args: { prompts: [DOT] }, first: true };
@@ -49,7 +74,13 @@ test("annotations are merged by what changed and by their order", () => {
   let state = mergeAnswer(INITIAL, withList(1, ["a", "b"], [one("a"), one("b")]), OPEN);
   const kept = state.annotations.list[1];
   state = mergeAnswer(state, withList(2, ["b", "c"], [one("c", { visible: false })]), OPEN);
-  assert.deepEqual(state.annotations.list.map(({ id, visible }) => [id, visible]), [["b", true], ["c", false]]);
+  assert.deepEqual(
+    state.annotations.list.map(({ id, visible }) => [id, visible]),
+    [
+      ["b", true],
+      ["c", false],
+    ],
+  );
   assert.equal(state.annotations.list[0], kept, "what did not change is the same object, so its outline stays made");
   state = mergeAnswer(state, answer(viewOf()), OPEN);
   assert.equal(state.annotations.revision, 2, "a view without annotations leaves them");

@@ -3,7 +3,15 @@ import { test } from "node:test";
 
 import * as Tools from "../../../samref/web/static/tools.js";
 
-const CONTEXT = { tool: "click", positive: true, brushWidth: 11, imageWidth: 100, imageHeight: 80, scale: 2, pixelRatio: 1 };
+const CONTEXT = {
+  tool: "click",
+  positive: true,
+  brushWidth: 11,
+  imageWidth: 100,
+  imageHeight: 80,
+  scale: 2,
+  pixelRatio: 1,
+};
 
 /** A pointer event at an image position, on a view of two display dots per image pixel. */
 const at = (type, x, y, rest = {}) => ({
@@ -43,11 +51,18 @@ test("a right click, Alt and a pen's eraser say not the object", () => {
 });
 
 test("in remove mode a left click says not the object and a right click still does", () => {
-  for (const button of [0, 2]) assert.equal(play([at("down", 5, 5, { button })], { positive: false }).prompts[0].positive, false);
+  for (const button of [0, 2])
+    assert.equal(play([at("down", 5, 5, { button })], { positive: false }).prompts[0].positive, false);
 });
 
 test("a click beside the picture does nothing", () => {
-  for (const [x, y] of [[-1, 5], [5, -0.1], [100, 5], [5, 80]]) assert.deepEqual(play([at("down", x, y)]).actions, []);
+  for (const [x, y] of [
+    [-1, 5],
+    [5, -0.1],
+    [100, 5],
+    [5, 80],
+  ])
+    assert.deepEqual(play([at("down", x, y)]).actions, []);
 });
 
 test("the middle button and the space bar pan with every tool", () => {
@@ -60,7 +75,16 @@ test("the middle button and the space bar pan with every tool", () => {
 });
 
 test("a box holds both corner pixels whole, whatever the direction of the drag", () => {
-  for (const [from, to] of [[[10, 10], [20.5, 30.5]], [[20.5, 30.5], [10, 10]]]) {
+  for (const [from, to] of [
+    [
+      [10, 10],
+      [20.5, 30.5],
+    ],
+    [
+      [20.5, 30.5],
+      [10, 10],
+    ],
+  ]) {
     const { prompts } = play([at("down", ...from), at("move", 15, 15), at("up", ...to)], { tool: "box" });
     assert.deepEqual(prompts, [{ type: "box", x0: 10, y0: 10, x1: 21, y1: 31 }]);
   }
@@ -73,13 +97,32 @@ test("a box dragged over the border ends at the border", () => {
 
 test("a box without a drag is a hint, not a prompt", () => {
   const { actions } = play([at("down", 10, 10), at("up", 10.5, 10)], { tool: "box" });
-  assert.deepEqual(actions.map((a) => a.do), ["hint"]);
+  assert.deepEqual(
+    actions.map((a) => a.do),
+    ["hint"],
+  );
 });
 
 test("a scribble keeps fast points between events, its sign and its width, and stays in the picture", () => {
-  const events = [at("down", 10, 10, { button: 2 }), at("move", 30, 20, { button: 2, trail: [[15, 18]] }), at("up", 130, 20, { button: 2 })];
+  const events = [
+    at("down", 10, 10, { button: 2 }),
+    at("move", 30, 20, { button: 2, trail: [[15, 18]] }),
+    at("up", 130, 20, { button: 2 }),
+  ];
   const { prompts } = play(events, { tool: "scribble", brushWidth: 7 });
-  assert.deepEqual(prompts, [{ type: "scribble", points: [[10, 10], [15, 18], [30, 20], [99, 20]], positive: false, width: 7 }]);
+  assert.deepEqual(prompts, [
+    {
+      type: "scribble",
+      points: [
+        [10, 10],
+        [15, 18],
+        [30, 20],
+        [99, 20],
+      ],
+      positive: false,
+      width: 7,
+    },
+  ]);
 });
 
 test("a long stroke is thinned to points that stay on it", () => {
@@ -88,18 +131,51 @@ test("a long stroke is thinned to points that stay on it", () => {
   assert.ok(kept.length <= 500 && kept.length > 2);
   assert.deepEqual(kept[0], stroke[0]);
   assert.deepEqual(kept.at(-1), stroke.at(-1));
-  assert.deepEqual(Tools.thin([[0, 0], [1, 0], [2, 0], [3, 0]]), [[0, 0], [3, 0]]);
+  assert.deepEqual(
+    Tools.thin([
+      [0, 0],
+      [1, 0],
+      [2, 0],
+      [3, 0],
+    ]),
+    [
+      [0, 0],
+      [3, 0],
+    ],
+  );
 });
 
 test("a polygon grows by clicks and closes at its first corner", () => {
-  const clicks = [[10, 10], [30, 10.123], [30, 30], [12, 12]].flatMap(([x, y]) => [at("down", x, y), at("up", x, y)]);
+  const clicks = [
+    [10, 10],
+    [30, 10.123],
+    [30, 30],
+    [12, 12],
+  ].flatMap(([x, y]) => [at("down", x, y), at("up", x, y)]);
   const { prompts, gesture } = play(clicks, { tool: "polygon" });
-  assert.deepEqual(prompts, [{ type: "polygon", points: [[10, 10], [30, 10.12], [30, 30]], positive: true }]);
+  assert.deepEqual(prompts, [
+    {
+      type: "polygon",
+      points: [
+        [10, 10],
+        [30, 10.12],
+        [30, 30],
+      ],
+      positive: true,
+    },
+  ]);
   assert.equal(Tools.isDrawing(gesture), false);
 });
 
 test("Enter closes a polygon of three corners, Backspace takes one back, Esc forgets it", () => {
-  const open = play([[10, 10], [30, 10], [30, 30]].flatMap(([x, y]) => [at("down", x, y), at("up", x, y)]), { tool: "polygon" }).gesture;
+  const open = play(
+    [
+      [10, 10],
+      [30, 10],
+      [30, 30],
+    ].flatMap(([x, y]) => [at("down", x, y), at("up", x, y)]),
+    { tool: "polygon" },
+  ).gesture;
   assert.equal(Tools.finishPolygon(open).actions[0].prompt.points.length, 3);
   const shorter = Tools.dropCorner(open);
   assert.equal(Tools.finishPolygon(shorter).actions[0].do, "hint");
@@ -112,7 +188,9 @@ test("a finger clicks when it is lifted", () => {
   const touch = { pointerType: "touch" };
   const down = play([at("down", 10, 10, touch)]);
   assert.deepEqual(down.actions, []);
-  assert.deepEqual(play([at("up", 10.5, 10, touch)], {}, down.gesture).prompts, [{ type: "click", x: 10, y: 10, positive: true }]);
+  assert.deepEqual(play([at("up", 10.5, 10, touch)], {}, down.gesture).prompts, [
+    { type: "click", x: 10, y: 10, positive: true },
+  ]);
 });
 
 test("a finger that slides does not click", () => {
@@ -146,7 +224,12 @@ test("a pinch leaves an unfinished polygon alone", () => {
   const open = play([at("down", 10, 10), at("up", 10, 10)], { tool: "polygon" }).gesture;
   const first = { pointerType: "touch", id: 1 };
   const second = { pointerType: "touch", id: 2 };
-  const events = [at("down", 10, 10, first), at("down", 40, 20, second), at("up", 40, 20, second), at("up", 10, 10, first)];
+  const events = [
+    at("down", 10, 10, first),
+    at("down", 40, 20, second),
+    at("up", 40, 20, second),
+    at("up", 10, 10, first),
+  ];
   const { gesture, prompts } = play(events, { tool: "polygon" }, open);
   assert.deepEqual(prompts, []);
   assert.equal(gesture.polygon.points.length, 1);
@@ -161,8 +244,12 @@ test("a cancelled pointer draws nothing", () => {
 });
 
 test("the hand pans and, without a drag, selects", () => {
-  assert.deepEqual(play([at("down", 10, 10), at("up", 10, 10)], { tool: "hand" }).actions, [{ do: "select", pixel: [10, 10] }]);
-  const kinds = play([at("down", 10, 10), at("move", 30, 10), at("up", 30, 10)], { tool: "hand" }).actions.map((a) => a.do);
+  assert.deepEqual(play([at("down", 10, 10), at("up", 10, 10)], { tool: "hand" }).actions, [
+    { do: "select", pixel: [10, 10] },
+  ]);
+  const kinds = play([at("down", 10, 10), at("move", 30, 10), at("up", 30, 10)], { tool: "hand" }).actions.map(
+    (a) => a.do,
+  );
   assert.deepEqual(kinds, ["pan"]);
 });
 

@@ -30,13 +30,25 @@ function setUp({ image = "cat", onAnswer } = {}) {
     onSilence: (request) => silent.push(request),
     clock,
   });
-  const answer = (seq, rest = {}) => transport.receive(JSON.stringify({ v: 1, seq, kind: "view", final: false, ...rest }));
+  const answer = (seq, rest = {}) =>
+    transport.receive(JSON.stringify({ v: 1, seq, kind: "view", final: false, ...rest }));
   const pass = (ms) => {
     time += ms;
     for (const [id, timer] of [...timers]) if (timer.at <= time && timers.delete(id)) timer.callback();
   };
-  const click = (x) => transport.send("prompt", { prompts: [{ type: "click", x, y: 0, positive: true }] }, { image, meta: x });
-  return { transport, sent, kept, painted, silent, answer, pass, click, xs: (message) => message.prompts.map(({ x }) => x) };
+  const click = (x) =>
+    transport.send("prompt", { prompts: [{ type: "click", x, y: 0, positive: true }] }, { image, meta: x });
+  return {
+    transport,
+    sent,
+    kept,
+    painted,
+    silent,
+    answer,
+    pass,
+    click,
+    xs: (message) => message.prompts.map(({ x }) => x),
+  };
 }
 
 test("one request is in flight until its first answer", () => {
@@ -54,7 +66,10 @@ test("ten quick clicks become two requests that hold all ten in order", () => {
   for (let x = 0; x < 10; x++) click(x);
   answer(1);
   assert.deepEqual(sent.map(xs), [[0], [1, 2, 3, 4, 5, 6, 7, 8, 9]]);
-  assert.deepEqual(sent.map(({ seq }) => seq), [1, 2]);
+  assert.deepEqual(
+    sent.map(({ seq }) => seq),
+    [1, 2],
+  );
 });
 
 test("stale answers are dropped: once a newer click has left, the older one's refined mask never paints", () => {
@@ -65,7 +80,10 @@ test("stale answers are dropped: once a newer click has left, the older one's re
   assert.equal(answer(1, { stage: "refined", final: true }), false);
   answer(2, { stage: "coarse" });
   answer(2, { stage: "refined", final: true });
-  assert.deepEqual(painted.map((a) => `${a.seq} ${a.stage}`), ["1 coarse", "2 coarse", "2 refined"]);
+  assert.deepEqual(
+    painted.map((a) => `${a.seq} ${a.stage}`),
+    ["1 coarse", "2 coarse", "2 refined"],
+  );
   assert.equal(transport.stats().stale, 1);
   assert.equal(transport.isBusy(), false);
 });
@@ -87,13 +105,20 @@ test("with ten clicks and answers in any order, the last painted answer is the n
         // answers of one request arrive in order, those of different requests in any
         const seqs = [...new Set(onTheWay.map(({ seq }) => seq))];
         const seq = seqs[Math.floor(random() * seqs.length)];
-        const [next] = onTheWay.splice(onTheWay.findIndex((a) => a.seq === seq), 1);
+        const [next] = onTheWay.splice(
+          onTheWay.findIndex((a) => a.seq === seq),
+          1,
+        );
         answer(next.seq, { final: next.final });
       }
     }
     assert.deepEqual(sent.flatMap(xs), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], "every click is sent once, in order");
     const order = painted.map(({ seq }) => seq);
-    assert.deepEqual(order, [...order].sort((a, b) => a - b), "nothing older is painted after something newer");
+    assert.deepEqual(
+      order,
+      [...order].sort((a, b) => a - b),
+      "nothing older is painted after something newer",
+    );
     assert.deepEqual([painted.at(-1).seq, painted.at(-1).final], [sent.at(-1).seq, true]);
   }
 });
@@ -105,7 +130,10 @@ test("an undo between clicks keeps its place and is not joined", () => {
   transport.send("undo");
   click(3);
   for (let seq = 1; seq <= 4; seq++) answer(seq, { final: true });
-  assert.deepEqual(sent.map(({ verb }) => verb), ["prompt", "prompt", "undo", "prompt"]);
+  assert.deepEqual(
+    sent.map(({ verb }) => verb),
+    ["prompt", "prompt", "undo", "prompt"],
+  );
 });
 
 test("prompts of different pictures are not joined and a picture's numbers stay its own", () => {
@@ -148,24 +176,40 @@ test("a request without an answer is noticed, and asking again is safe", () => {
   pass(SILENCE_MS - 1);
   assert.equal(silent.length, 0);
   pass(1);
-  assert.deepEqual(silent.map(({ verb }) => verb), ["prompt"]);
+  assert.deepEqual(
+    silent.map(({ verb }) => verb),
+    ["prompt"],
+  );
   transport.resync();
-  assert.deepEqual(sent.map(({ verb }) => verb), ["prompt", "sync"]);
+  assert.deepEqual(
+    sent.map(({ verb }) => verb),
+    ["prompt", "sync"],
+  );
   assert.equal(answer(1), false, "a late answer to the lost request is stale");
   answer(2, { final: true });
   assert.equal(painted.length, 1);
 });
 
-for (const [revision, arrived] of [[0, false], [1, true]]) {
+for (const [revision, arrived] of [
+  [0, false],
+  [1, true],
+]) {
   test(`a click that the lost connection ${arrived ? "still delivered is not sent twice" : "swallowed is sent again, in its place"}`, () => {
     const { sent, click, pass, answer, transport, xs } = setUp();
     click(1);
     click(2);
     pass(SILENCE_MS);
     transport.resync({ again: true });
-    assert.deepEqual(transport.unansweredPrompts().map(({ x }) => x), [1, 2], "its dot stays");
+    assert.deepEqual(
+      transport.unansweredPrompts().map(({ x }) => x),
+      [1, 2],
+      "its dot stays",
+    );
     answer(2, { final: true, view: { revision, image: { digest: "cat" } } });
-    assert.deepEqual(sent.map(({ verb }) => verb), ["prompt", "sync", "prompt"]);
+    assert.deepEqual(
+      sent.map(({ verb }) => verb),
+      ["prompt", "sync", "prompt"],
+    );
     assert.deepEqual(xs(sent[2]), arrived ? [2] : [1, 2]);
   });
 }
@@ -177,7 +221,10 @@ test("a second waiting question is one too many", () => {
   transport.send("sync");
   answer(1, { final: true });
   answer(2, { final: true });
-  assert.deepEqual(sent.map(({ verb }) => verb), ["prompt", "sync"]);
+  assert.deepEqual(
+    sent.map(({ verb }) => verb),
+    ["prompt", "sync"],
+  );
 });
 
 test("the stream is held open at most once in five seconds", () => {

@@ -4,7 +4,12 @@ import { test } from "node:test";
 import * as View from "../../../samref/web/static/view.js";
 
 const RATIOS = [1, 1.25, 1.5, 2, 3];
-const IMAGES = [[640, 480], [4032, 3024], [37, 1200], [9, 7]];
+const IMAGES = [
+  [640, 480],
+  [4032, 3024],
+  [37, 1200],
+  [9, 7],
+];
 const make = (ratio, [imageWidth, imageHeight]) =>
   View.createView({
     deviceWidth: Math.round(811 * ratio),
@@ -21,7 +26,11 @@ function* views() {
       const fitted = make(ratio, image);
       yield fitted;
       for (const factor of [0.3, 0.77, 1.1, 2.718, 7, 31]) {
-        for (const [dx, dy] of [[0, 0], [13.4, -57.9], [-400.2, 311.7]]) {
+        for (const [dx, dy] of [
+          [0, 0],
+          [13.4, -57.9],
+          [-400.2, 311.7],
+        ]) {
           yield View.panBy(View.zoomAt(fitted, factor, 123.4 * ratio, 456.7 * ratio), dx, dy);
         }
       }
@@ -29,17 +38,19 @@ function* views() {
   }
 }
 
-const describe = (view) => `ratio ${view.pixelRatio}, image ${view.imageWidth} x ${view.imageHeight}, scale ${view.scale}`;
+const describe = (view) =>
+  `ratio ${view.pixelRatio}, image ${view.imageWidth} x ${view.imageHeight}, scale ${view.scale}`;
 
 test("the middle of an image pixel leads back to that pixel at every zoom, pan and pixel ratio", () => {
   for (const view of views()) {
     if (view.scale < 1) continue; // several image pixels share one display dot: see the next test
     const xs = [0, 1, Math.floor(view.imageWidth / 2), view.imageWidth - 1];
     const ys = [0, 1, Math.floor(view.imageHeight / 2), view.imageHeight - 1];
-    for (const x of xs) for (const y of ys) {
-      const device = View.imageToDevice(view, x + 0.5, y + 0.5);
-      assert.deepEqual(View.deviceToPixel(view, ...device), [x, y], describe(view));
-    }
+    for (const x of xs)
+      for (const y of ys) {
+        const device = View.imageToDevice(view, x + 0.5, y + 0.5);
+        assert.deepEqual(View.deviceToPixel(view, ...device), [x, y], describe(view));
+      }
   }
 });
 
@@ -56,10 +67,19 @@ test("every display dot of a pixel leads to that pixel, wherever in the dot the 
 
 test("client positions come back through a canvas at a fractional place in a scrolled page", () => {
   for (const ratio of RATIOS) {
-    for (const [left, top] of [[0, 0], [47.3, 12.6], [-310.7, -99.2], [1 / 3, 2 / 3]]) {
+    for (const [left, top] of [
+      [0, 0],
+      [47.3, 12.6],
+      [-310.7, -99.2],
+      [1 / 3, 2 / 3],
+    ]) {
       const placement = View.placementOf(left, top, ratio);
       const view = View.zoomCentre(make(ratio, [640, 480]), 9);
-      for (const [x, y] of [[300, 200], [310, 239], [320, 240]]) {
+      for (const [x, y] of [
+        [300, 200],
+        [310, 239],
+        [320, 240],
+      ]) {
         const client = View.deviceToClient(placement, ...View.imageToDevice(view, x + 0.5, y + 0.5));
         const pixel = View.deviceToPixel(view, ...View.clientToDevice(placement, ...client));
         assert.deepEqual(pixel, [x, y], `ratio ${ratio}, corner ${left}, ${top}`);
