@@ -1,0 +1,111 @@
+"""From a click to the mask on the screen, against the model run offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from samref.core.masks import Mask
+from tests.browser.conftest import NewPage
+from tests.browser.labelling_page import LabellingPage, Place
+from tests.browser.offline import Offline
+
+pytestmark = pytest.mark.browser
+
+OUTLINE_DOTS = 2.5
+"""The draft's outline reaches so many CSS pixels to either side of the mask's border."""
+
+MARK_DOTS = 14
+"""A click's dot reaches so many CSS pixels around its middle."""
+
+
+def assert_painted(page: LabellingPage, mask: Mask) -> None:
+    """The draft's fill is on exactly the dots that the mask says; under its outline and the dots one cannot look."""
+    place = page.place
+    filled = page.overlay[:, :, 3] > 0
+    wanted = place.on_dots(mask)
+    seen = ~_near_border(wanted, OUTLINE_DOTS * place.ratio)
+    for prompt in page.prompts:
+        seen &= ~_around(place, prompt)
+    assert wanted[seen].any()
+    assert np.array_equal(filled[seen], wanted[seen])
+
+
+def _near_border(shown: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    size = 2 * int(np.ceil(reach)) + 1
+    kernel = np.ones((size, size), dtype=np.uint8)
+    dots = shown.astype(np.uint8)
+    near: NDArray[np.bool_] = cv2.dilate(dots, kernel) != cv2.erode(dots, kernel)
+    return near
+
+
+def _around(place: Place, click: dict[str, float]) -> NDArray[np.bool_]:
+    column, row = ((click["x"] + 0.5) * place.scale + place.offsetX, (click["y"] + 0.5) * place.scale + place.offsetY)
+    far = np.hypot(np.arange(place.dotsWide)[None, :] - column, np.arange(place.dotsHigh)[:, None] - row)
+    near: NDArray[np.bool_] = far < MARK_DOTS * place.ratio
+    return near
+
+
+def assert_painted_everywhere(page: LabellingPage, mask: Mask) -> None:
+    """An accepted object has no outline: every dot of the canvas counts, and so does what the screen shows."""
+    place = page.place
+    wanted = place.on_dots(mask)
+    overlay = page.overlay
+    assert np.array_equal(overlay[:, :, 3] == 255, wanted)
+    assert np.array_equal(overlay[:, :, 3] > 0, wanted)
+    colour = overlay[wanted][0, :3]
+    on_screen = (page.screen() == colour).all(axis=2)
+    ignored = np.zeros_like(wanted)
+    for box in page.page.locator(".samref-zoom, .samref-draft, .samref-readout, .samref-toast").all():
+        rect = box.bounding_box()
+        if rect:
+            x0, y0 = ((rect["x"] - place.left) * place.ratio, (rect["y"] - place.top) * place.ratio)
+            x1, y1 = x0 + rect["width"] * place.ratio, y0 + rect["height"] * place.ratio
+            ignored[max(0, int(y0) - 8) : int(y1) + 9, max(0, int(x0) - 8) : int(x1) + 9] = True
+    assert np.array_equal(on_screen[~ignored], wanted[~ignored])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "percent", "pan"), [(1, None, (0, 0)), (1.5, 300, (-83, 47)), (2, None, (31, -22)), (1, 300, (55, -61))]
+)
+def test_a_click_paints_the_mask_that_the_model_gives_offline(
+    new_page: NewPage, offline: Offline, examples_dir: Path, ratio: float, percent: float | None, pan: tuple[int, int]
+) -> None:
+    page = new_page(device_scale_factor=ratio).open_example("coffee")
+    page.page.get_by_label("Opacity of masks").fill("100")
+    if percent:
+        page.zoom_to(percent, 300, 180)
+    if pan != (0, 0):
+        page.pan(*pan)
+    place = page.place
+    assert place.ratio == ratio
+    assert (place.dotsWide, place.dotsHigh) == (round(place.width * ratio), round(place.height * ratio))
+
+    pixels = [page.click(300.4, 182.7)]
+    page.settle()
+    assert [(one["x"], one["y"], one["positive"]) for one in page.prompts] == [(*pixels[0], True)]
+    photo = (examples_dir / "coffee.jpg").read_bytes()
+    answer = offline.answer(photo, page.prompts)
+    assert answer.refined.any()
+    assert np.array_equal(page.mask, answer.refined)
+    assert np.array_equal(page.coarse_mask, answer.coarse)
+    assert_painted(page, answer.refined)
+
+    page.page.keyboard.down("c")
+    assert_painted(page, answer.coarse)
+    page.page.keyboard.up("c")
+
+    pixels.append(page.click(330.2, 140.9, button="right"))
+    page.settle()
+    assert [(one["x"], one["y"], one["positive"]) for one in page.prompts] == [(*pixels[0], True), (*pixels[1], False)]
+    answer = offline.answer(photo, page.prompts)
+    assert np.array_equal(page.mask, answer.refined)
+    assert_painted(page, answer.refined)
+
+    page.press("Enter").settle()
+    assert np.array_equal(page.object_masks[0], answer.refined)
+    assert_painted_everywhere(page, answer.refined)

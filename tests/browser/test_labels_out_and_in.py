@@ -1,0 +1,110 @@
+"""Three objects of three classes: out as COCO, gone, and back."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from samref.core.masks import Mask, mask_iou
+from tests.browser.conftest import NewPage
+from tests.browser.labelling_page import LabellingPage
+
+pytestmark = pytest.mark.browser
+
+OBJECTS = {  # clicks (x, y, positive) on coffee.jpg
+    "cup": [(300.5, 180.5, True)],
+    "spoon": [(150.5, 320.5, True)],
+    "saucer": [(300.5, 350.5, True)],
+}
+
+
+def label_three_objects(page: LabellingPage) -> None:
+    """Name three classes and mark an object of each."""
+    name = page.page.get_by_label("Name of a new class")
+    for class_name in OBJECTS:
+        name.fill(class_name)
+        page.in_one_task(lambda: name.press("Enter"))
+    page.in_one_task(page.page.get_by_label("Remove object").click)
+    for number, clicks in enumerate(OBJECTS.values(), start=1):
+        for x, y, positive in clicks:
+            page.click(x, y, button="left" if positive else "right")
+            page.settle()
+        page.press(str(number))
+        page.press("Enter").settle()
+    assert [one["class_id"] for one in page.state["objects"]] == [one["id"] for one in page.state["classes"]]
+
+
+def read_coco(data: bytes, folder: Path) -> tuple[Any, list[Mask]]:
+    """The file as pycocotools reads it, and its masks in order."""
+    from pycocotools.coco import COCO
+
+    path = folder / "export.json"
+    path.write_bytes(data)
+    with redirect_stdout(io.StringIO()):
+        coco = COCO(str(path))
+    return coco, [coco.annToMask(one).astype(np.bool_) for one in coco.loadAnns(coco.getAnnIds())]
+
+
+def test_coco_files_hold_the_pixels_of_the_page_and_bring_objects_back(new_page: NewPage, tmp_path: Path) -> None:
+    page = new_page().open_example("coffee")
+    label_three_objects(page)
+    shown = page.object_masks
+    assert all(mask.any() for mask in shown)
+
+    exact = page.download("COCO, run lengths")
+    coco, masks = read_coco(exact, tmp_path)
+    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == list(OBJECTS)
+    assert len(masks) == 3
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(shown, masks, strict=True))
+    _, polygons = read_coco(page.download("COCO, polygons"), tmp_path)
+    assert all(mask_iou(ours, theirs) > 0.95 for ours, theirs in zip(shown, polygons, strict=True))
+    indices = np.asarray(Image.open(io.BytesIO(page.download("PNG of classes"))))
+    assert np.array_equal(indices > 0, np.logical_or.reduce(shown))
+
+    for _ in shown:
+        page.in_one_task(page.objects.locator("li").first.get_by_title("Delete").click)
+    assert page.state["objects"] == []
+    expect(page.objects.locator("li")).to_have_count(0)
+
+    page.page.locator(".samref-files input[type=file]").set_input_files(
+        {"name": "export.json", "mimeType": "application/json", "buffer": exact}
+    )
+    expect(page.objects.locator("li")).to_have_count(3)
+    page.settle()
+    back = page.object_masks
+    assert all(np.array_equal(before, after) for before, after in zip(shown, back, strict=True))
+    assert [one["class_id"] for one in page.state["objects"]] == [one["id"] for one in page.state["classes"]]
+
+    page.in_one_task(page.objects.locator("li").first.get_by_title("Edit again").click)
+    assert np.array_equal(page.mask, shown[0])
+    page.press("Escape").settle()
+
+    page.give_file("other.json", json.dumps({"images": "none"}).encode(), "application/json", "drop")
+    expect(page.error).to_be_visible()
+    assert len(page.settle().state["objects"]) == 3
+
+
+@pytest.mark.skipif(
+    not os.environ.get("SAMREF_SCREENSHOT"), reason="set SAMREF_SCREENSHOT=1 to make the screenshot anew"
+)
+def test_the_screenshot_of_the_readme_shows_the_page_as_it_is(new_page: NewPage, root: Path) -> None:
+    page = new_page(width=1280, height=800, color_scheme="light").open_example("coffee")
+    label_three_objects(page)
+    page.click(515.5, 90.5)
+    page.settle()
+    page.press("Escape").settle()
+    page.page.mouse.move(5, 5)
+    target = root / "docs" / "screenshot.png"
+    page.page.screenshot(path=target)
+    smaller = Image.open(target).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    smaller.save(target, optimize=True)
+    assert target.stat().st_size < 500_000
