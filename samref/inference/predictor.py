@@ -17,7 +17,7 @@ from samref.core.geometry import Frame
 from samref.core.images import DecodedImage
 from samref.core.masks import Mask, Rle
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble, check_prompts
-from samref.errors import PromptError
+from samref.errors import ModelError, PromptError
 from samref.inference.mask_step import mask_from_logits
 from samref.inference.pictures import Picture, picture_from
 from samref.models.interface import (
@@ -25,6 +25,7 @@ from samref.models.interface import (
     ImageFeatures,
     ImageInput,
     InteractiveModel,
+    MaskOutput,
     ModelSpec,
     PromptBatch,
     PromptKind,
@@ -225,6 +226,7 @@ class Predictor:
                 if output is None:
                     return
                 frame = embedding.frame
+                _check_finite(output)
                 mask = mask_from_logits(output.logits, frame, output.patch)
                 wrong = output.error_logits if error_map else None
                 error_mask = None if wrong is None else mask_from_logits(wrong, frame)
@@ -238,6 +240,17 @@ class Predictor:
         moved = prompts.mapped(frame.to_model, (scale_x * scale_y) ** 0.5)
         mask = None if prompts.mask is None else _mask_prompt(prompts.mask, frame).to(self._device)
         return PromptBatch(moved, frame, mask)
+
+
+def _check_finite(output: MaskOutput) -> None:
+    """Refuse an answer that is not a number, which would otherwise look like "no object here".
+
+    Raises:
+        ModelError: damaged weights, or a precision that this machine does not compute properly.
+    """
+    answers = (output.logits,) if output.patch is None else (output.logits, output.patch.logits)
+    if not all(bool(torch.isfinite(logits).all()) for logits in answers):
+        raise ModelError("The model's answer is not a number. Try --precision fp32, or verify its weights.")
 
 
 def _mask_prompt(mask: Rle, frame: Frame) -> Tensor:

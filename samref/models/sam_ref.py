@@ -42,6 +42,8 @@ class SamRefConfig:
     Attributes:
         width: C, channels of both refiners.
         global_blocks, local_blocks: N_G and N_L residual blocks.
+        residual_detail: whether the detail head says what to *add* to the mask (True) or what to put in its place. The
+            paper's form is the second; the first starts at the base's mask exactly and learns in far fewer steps.
         embedding_channels: of the base's image embedding.
         inject_embedding: whether the base's embedding is added (False: the refiner fits any base).
         low_res_stride: model pixels per low-res cell.
@@ -57,6 +59,7 @@ class SamRefConfig:
     width: int = 64
     global_blocks: int = 5
     local_blocks: int = 5
+    residual_detail: bool = False
     embedding_channels: int = 256
     inject_embedding: bool = True
     low_res_stride: int = 4
@@ -97,8 +100,9 @@ def build_stem(width: int, second_stride: int) -> nn.Sequential:
 class FusionRefiner(nn.Module):
     """GFR or LFR: image stem + map stem + embedding, N residual blocks that see the embedding again, two heads."""
 
-    def __init__(self, width: int, blocks: int, second_stride: int) -> None:
+    def __init__(self, width: int, blocks: int, second_stride: int, *, residual_detail: bool = False) -> None:
         super().__init__()
+        self.residual_detail = residual_detail
         self.image_stem = build_stem(width, second_stride)
         self.map_stem = build_stem(width, second_stride)
         self.blocks = nn.ModuleList(ResBlock(width) for _ in range(blocks))
@@ -125,6 +129,8 @@ class FusionRefiner(nn.Module):
         for block in self.blocks:
             fused = block(fused) if embedding is None else block(fused) + embedding
         error, detail = self.error_head(fused), self.detail_head(fused)
+        if self.residual_detail:
+            detail = mask + detail
         gate = error.sigmoid()
         return Refined(error, gate * detail + (1 - gate) * mask)
 
@@ -136,8 +142,9 @@ class SamRef(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Conv2d(config.embedding_channels, config.width, 1) if config.inject_embedding else None
-        self.global_refiner = FusionRefiner(config.width, config.global_blocks, second_stride=2)
-        self.local_refiner = FusionRefiner(config.width, config.local_blocks, second_stride=1)
+        residual = config.residual_detail
+        self.global_refiner = FusionRefiner(config.width, config.global_blocks, 2, residual_detail=residual)
+        self.local_refiner = FusionRefiner(config.width, config.local_blocks, 1, residual_detail=residual)
 
     def project(self, image_embedding: Tensor, size: tuple[int, int]) -> Tensor | None:
         """The base's embedding in the low-res frame (B, C, h, w), or None where injection is off."""

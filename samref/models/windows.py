@@ -129,7 +129,9 @@ def sample_window(source: Tensor, boxes_xyxy: Tensor, size: int, *, nearest: boo
     ys = (y0[:, None] + steps * (y1 - y0)[:, None]) * (2 / height) - 1
     grid = torch.stack([xs[:, None, :].expand(-1, size, -1), ys[:, :, None].expand(-1, -1, size)], dim=-1)
     mode = "nearest" if nearest else "bilinear"
-    return F.grid_sample(source, grid.to(source.dtype), mode=mode, padding_mode="border", align_corners=False)
+    # In float32 throughout: bfloat16 cannot tell neighbouring cells apart, and torch's CPU kernel overflows in it.
+    sampled = F.grid_sample(source.float(), grid, mode=mode, padding_mode="border", align_corners=False)
+    return sampled.to(source.dtype)
 
 
 def sample_pixels(pixels: Tensor, box_xyxy: tuple[float, float, float, float], size: int) -> Tensor:

@@ -26,6 +26,7 @@ TINY_REFINER = SamRefConfig(
     width=24,
     global_blocks=2,
     local_blocks=3,
+    residual_detail=True,
     embedding_channels=128,
     crop=256,
     rule="object",

@@ -30,7 +30,10 @@ HALF = 2
 
 
 def refiner_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
-    """BCE and Dice for the error head, weighted NFL (around the errors) and Dice for the corrected mask.
+    """BCE for the error head, weighted NFL (around the errors) and Dice for the corrected mask.
+
+    No Dice for the error head: where errors can hardly be foretold, Dice is best served by marking too much, and a gate
+    that opens on a right pixel does harm.
 
     All at the size of ``gt``; ``before`` are the logits that were to be corrected.
     """
@@ -40,7 +43,6 @@ def refiner_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) ->
     near_errors = F.max_pool2d(wrong, 7, 1, 3)
     return (
         binary_cross_entropy(error, wrong, valid).mean()
-        + dice_loss(error, wrong, valid).mean()
         + weighted_focal_loss(logits, gt, valid, near_errors)
         + dice_loss(logits, gt, valid).mean()
     )

@@ -181,3 +181,15 @@ def test_decoding_changes_neither_features_nor_state(model: SamRefModel, feature
     assert kept is not None
     assert first.state.final_logits is not None
     assert torch.equal(first.state.final_logits, kept)
+
+
+def test_half_precision_gives_nearly_the_same_masks(model: SamRefModel) -> None:
+    half = model.to(torch.device("cpu"), torch.bfloat16)
+    rgb = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (90, 120, 3), dtype=np.uint8))
+    full_answers, half_answers = (
+        answers(m, m.encode(ImageInput(rgb, m.frame(SIZE))), Click(60, 40)) for m in (model, half)
+    )
+    for full, rounded in zip(full_answers, half_answers, strict=True):
+        assert torch.isfinite(rounded.logits).all()
+        agree = ((full.logits > 0) == (rounded.logits > 0)).float().mean()
+        assert agree > 0.97

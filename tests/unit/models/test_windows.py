@@ -87,3 +87,11 @@ def test_pixels_are_sampled_where_they_lie_whether_grown_or_shrunk() -> None:
         step = (box[2] - box[0]) / size
         expected = box[0] + (torch.arange(size) + 0.5) * step - 0.5
         torch.testing.assert_close(crop[0, 0, size // 2], expected, atol=0.51 if step > 2 else 1e-3, rtol=0)
+
+
+def test_half_precision_features_are_sampled_like_full_ones() -> None:
+    source = torch.randn(1, 24, 96, 128)
+    boxes = torch.tensor([[3.0, 5.0, 90.0, 80.0]])
+    full, half = (windows.sample_window(source.to(dtype), boxes, 128) for dtype in (torch.float32, torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), full, atol=0.05, rtol=0.02)
