@@ -33,8 +33,8 @@ def refiner_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) ->
     """BCE for the error head, weighted NFL (along the true outline) and Dice for the corrected mask.
 
     No Dice for the error head: where errors can hardly be foretold, Dice is best served by marking too much, and a gate
-    that opens on a right pixel does harm. Nor are pixels near errors weighted more: that rewards changing a pixel as soon
-    as it is wrong one time in three. The outline favours neither side.
+    that opens on a right pixel does harm. Nor are pixels near errors weighted more: that rewards changing a pixel as
+    soon as it is wrong one time in three. The outline favours neither side.
 
     All at the size of ``gt``; ``before`` are the logits that were to be corrected.
     """
