@@ -31,7 +31,8 @@ def _free_port() -> int:
 class Server:
     """``app.py`` on a free port with its own data folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, precision: str = "fp32") -> None:
+        self._precision = precision
         self.data = folder / "data"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
@@ -42,7 +43,7 @@ class Server:
         """Start it and wait until the page answers."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SAMREF_")},
-            "SAMREF_PRECISION": "fp32",
+            "SAMREF_PRECISION": self._precision,
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # sums in the same order as offline
             "NO_PROXY": "127.0.0.1,localhost",
         }
