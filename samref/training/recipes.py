@@ -62,10 +62,10 @@ RECIPES = {
                 BatchShape(pictures=3, side=512, whole=0.9, share=0.5),
             ),
             objects=2,
-            steps=460,
+            steps=520,
             rate=2e-3,
             warmup=40,
-            cooldown=0.5,
+            cooldown=0.6,
             ema=0.99,
         ),
         Recipe(
