@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samref.core.prompt_maps import MapFrame, PromptMaps, draw_prompt
@@ -17,7 +16,7 @@ from samref.models.layers import resize, to_unit
 from samref.models.sam_ref import Refined, SamRef
 from samref.models.tiny import Embedding, TinyNet
 from samref.training.annotator import BatchAnnotator
-from samref.training.losses import binary_cross_entropy, dice_loss, weighted_focal_loss
+from samref.training.losses import binary_cross_entropy, dice_loss, normalized_focal_loss
 from samref.training.objectives import Autocast, click_schedule, iou, to_input
 from samref.training.recipes import Recipe
 
@@ -27,19 +26,16 @@ STRIDE = 4
 """Picture pixels per low-res cell of the embedded base."""
 HALF = 2
 """Picture pixels per cell of the label maps that the annotator works on."""
-OUTLINE_WEIGHT = 0.8
-"""Pixels along the outline weigh 1, all others 1 - 0.8."""
 
 
 def refiner_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
-    """BCE for the error head, weighted NFL (along the true outline) and Dice for the corrected mask.
+    """BCE for the error head, NFL and Dice for the corrected mask.
 
-    No Dice for the error head: where errors can hardly be foretold, Dice is best served by marking too much, and a gate
-    that opens on a right pixel does harm. Nor are pixels near errors weighted more: that rewards changing a pixel as
-    soon as it is wrong one time in three. The outline favours neither side.
+    Tried and left: Dice for the error head (where errors can hardly be foretold it is best served by marking too much),
+    and NFL weighted near errors or along the true outline (both reward changing pixels that are more often right).
 
     Every object counts by how good its mask already was (its IoU): where the base has not understood what is meant, a
-    refiner with a hundredth of its training can only guess.
+    refiner with a fraction of its training can only guess.
 
     All at the size of ``gt``; ``before`` are the logits that were to be corrected.
     """
@@ -49,16 +45,11 @@ def refiner_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) ->
     wrong = ((start - gt).abs() * valid).detach()
     met = (start * gt * valid).flatten(1).sum(1)
     share = met / (met + wrong.flatten(1).sum(1)).clamp_min(1)
-    outline = F.max_pool2d(gt, 7, 1, 3) + F.max_pool2d(1 - gt, 7, 1, 3) - 1
-    focal = torch.stack(
-        [
-            weighted_focal_loss(
-                logits[i : i + 1], gt[i : i + 1], valid[i : i + 1], outline[i : i + 1], weight=OUTLINE_WEIGHT
-            )
-            for i in range(len(gt))
-        ]
+    each = (
+        binary_cross_entropy(error, wrong, valid)
+        + normalized_focal_loss(logits, gt, valid)
+        + dice_loss(logits, gt, valid)
     )
-    each = binary_cross_entropy(error, wrong, valid) + focal + dice_loss(logits, gt, valid)
     return (share * each).sum() / share.sum().clamp_min(1)
 
 
