@@ -62,7 +62,7 @@ RECIPES = {
                 BatchShape(pictures=3, side=512, whole=0.9, share=0.5),
             ),
             objects=2,
-            steps=540,
+            steps=480,
             rate=2e-3,
             warmup=40,
             cooldown=0.6,
