@@ -109,6 +109,7 @@ def test_a_click_paints_the_mask_that_the_model_gives_offline(
     assert np.array_equal(page.mask, answer.refined)
     assert_painted(page, answer.refined)
 
+    page.page.get_by_label("Opacity of masks").focus()  # Enter accepts from there, too
     page.press("Enter").settle()
     assert np.array_equal(page.object_masks[0], answer.refined)
     assert_painted_everywhere(page, answer.refined)

@@ -20,21 +20,25 @@ from tests.browser.labelling_page import LabellingPage
 
 pytestmark = pytest.mark.browser
 
-OBJECTS = {  # clicks (x, y, positive) on coffee.jpg
-    "cup": [(300.5, 180.5, True)],
-    "spoon": [(150.5, 320.5, True)],
-    "saucer": [(300.5, 350.5, True)],
+Clicks = dict[str, list[tuple[float, float, bool]]]
+
+COFFEE: Clicks = {"cup": [(300.5, 180.5, True)], "spoon": [(150.5, 320.5, True)], "saucer": [(300.5, 350.5, True)]}
+
+ASTRONAUT: Clicks = {
+    "suit": [(250, 350, True), (100, 350, True), (200, 450, True), (400, 440, False), (230, 130, False)],
+    "head": [(225, 120, True), (215, 50, True), (150, 50, False), (300, 40, False), (230, 250, False)],
+    "helmet": [(390, 430, True), (330, 450, True), (480, 470, True), (250, 400, False)],
 }
 
 
-def label_three_objects(page: LabellingPage) -> None:
-    """Name three classes and mark an object of each."""
+def label_objects(page: LabellingPage, wanted: Clicks) -> None:
+    """Name classes and mark an object of each."""
     name = page.page.get_by_label("Name of a new class")
-    for class_name in OBJECTS:
+    for class_name in wanted:
         name.fill(class_name)
         page.in_one_task(lambda: name.press("Enter"))
     page.in_one_task(page.page.get_by_label("Remove object").click)
-    for number, clicks in enumerate(OBJECTS.values(), start=1):
+    for number, clicks in enumerate(wanted.values(), start=1):
         for x, y, positive in clicks:
             page.click(x, y, button="left" if positive else "right")
             page.settle()
@@ -56,13 +60,13 @@ def read_coco(data: bytes, folder: Path) -> tuple[Any, list[Mask]]:
 
 def test_coco_files_hold_the_pixels_of_the_page_and_bring_objects_back(new_page: NewPage, tmp_path: Path) -> None:
     page = new_page().open_example("coffee")
-    label_three_objects(page)
+    label_objects(page, COFFEE)
     shown = page.object_masks
     assert all(mask.any() for mask in shown)
 
     exact = page.download("COCO, run lengths")
     coco, masks = read_coco(exact, tmp_path)
-    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == list(OBJECTS)
+    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == list(COFFEE)
     assert len(masks) == 3
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(shown, masks, strict=True))
     _, polygons = read_coco(page.download("COCO, polygons"), tmp_path)
@@ -97,11 +101,8 @@ def test_coco_files_hold_the_pixels_of_the_page_and_bring_objects_back(new_page:
     not os.environ.get("SAMREF_SCREENSHOT"), reason="set SAMREF_SCREENSHOT=1 to make the screenshot anew"
 )
 def test_the_screenshot_of_the_readme_shows_the_page_as_it_is(new_page: NewPage, root: Path) -> None:
-    page = new_page(width=1280, height=800, color_scheme="light").open_example("coffee")
-    label_three_objects(page)
-    page.click(515.5, 90.5)
-    page.settle()
-    page.press("Escape").settle()
+    page = new_page(width=1280, height=800, color_scheme="light").open_example("astronaut")
+    label_objects(page, ASTRONAUT)
     page.page.mouse.move(5, 5)
     target = root / "docs" / "screenshot.png"
     page.page.screenshot(path=target)

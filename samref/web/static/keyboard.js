@@ -53,8 +53,9 @@ function isTyping(element) {
   return ["text", "search", "number", "textarea", "select"].includes(type);
 }
 
-/** Enter and Space press a focused button; arrows move a focused slider. */
+/** Enter and Space press a focused button; arrows move a focused slider, to which Enter means nothing. */
 function ownsKey(element, key) {
   if (element?.closest?.("button, a, summary, label, [role=button]")) return key === "Enter" || key === " ";
-  return element?.tagName === "INPUT" && (key.startsWith("Arrow") || key === " " || key === "Enter");
+  if (element?.tagName !== "INPUT") return false;
+  return key.startsWith("Arrow") || key === " " || (key === "Enter" && !["range", "checkbox"].includes(element.type));
 }
