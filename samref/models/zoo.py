@@ -47,7 +47,18 @@ _TINY = ModelSpec(
     image_size=512,
     prompts=ALL_PROMPTS,
     stages=("coarse", "refined"),
-    checkpoints=(Checkpoint("tiny-base.safetensors"), Checkpoint("tiny-refiner.safetensors")),
+    checkpoints=(
+        Checkpoint(
+            "tiny-base.safetensors",
+            sha256="35eebe8a40740ced8681cec7d8a7c736eb2224923d94a6a388149b3eacfe45f5",
+            size_bytes=5_166_258,
+        ),
+        Checkpoint(
+            "tiny-refiner.safetensors",
+            sha256="b5d6b60e39d9b24a44dbdd909bc465f64f81fd541b400f0c768a2e877a309a44",
+            size_bytes=144_160,
+        ),
+    ),
     licence="Apache-2.0",
     source="assets/weights/README.md",
 )
