@@ -125,7 +125,8 @@ def build_model(
         name: see :func:`list_models`.
         device: where it shall run; the CPU unless told.
         dtype: precision of its heavy part.
-        checkpoint: for SAM, the official file when it is not in the cache; for ``tiny``, a folder with its two files.
+        checkpoint: for SAM, the official file when it is not in the cache; for ``tiny``, a folder with
+            two files of your own training, whose digest is not checked.
         seed: of the random weights of the ``*-random`` models.
 
     Raises:
@@ -139,7 +140,7 @@ def build_model(
         folder = checkpoint or weights_folder()
         base, refiner = TinyNet(), SamRef(TINY_REFINER)
         for module, file in zip((base, refiner), spec.checkpoints, strict=True):
-            load_into(module, load_safetensors(folder / file.file_name, file.sha256), name)
+            load_into(module, load_safetensors(folder / file.file_name, None if checkpoint else file.sha256), name)
         model = SamRefModel(TinyModel(base, spec), refiner, spec)
     elif name == "tiny-random":
         base, refiner = TinyNet(_RANDOM_TINY), SamRef(_RANDOM_REFINER)
