@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page
 
 from samref.core.masks import Mask
-from samref.labels.log import Event
+from samref.labels.log import Prompted
 from tests.browser.server import Server
 
 __all__ = ["LabellingPage", "Place"]
@@ -127,12 +127,24 @@ class Place:
 
     def on_dots(self, mask: Mask) -> NDArray[np.bool_]:
         """A mask as the canvas must show it: each dot has the mask's value under its middle."""
-        columns = np.floor((np.arange(self.dotsWide) + 0.5 - self.offsetX) / self.scale).astype(int)
-        rows = np.floor((np.arange(self.dotsHigh) + 0.5 - self.offsetY) / self.scale).astype(int)
+        columns, rows = (np.floor(along).astype(int) for along in self._middles())
         height, width = mask.shape
         inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))[None, :]
         shown: NDArray[np.bool_] = inside & mask[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
         return shown
+
+    @property
+    def decided(self) -> NDArray[np.bool_]:
+        """Dots whose middle does not lie exactly on the border of two pixels, where either is right."""
+        columns, rows = (np.abs(along - np.round(along)) > 1e-3 for along in self._middles())
+        clear: NDArray[np.bool_] = rows[:, None] & columns[None, :]
+        return clear
+
+    def _middles(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+        """Image positions of the middles of the canvas' columns and rows of dots."""
+        columns: NDArray[np.floating[Any]] = (np.arange(self.dotsWide) + 0.5 - self.offsetX) / self.scale
+        rows: NDArray[np.floating[Any]] = (np.arange(self.dotsHigh) + 0.5 - self.offsetY) / self.scale
+        return columns, rows
 
 
 def _bitmap(wire: dict[str, Any] | None, image: dict[str, Any]) -> Mask:
@@ -225,9 +237,10 @@ class LabellingPage:
         return token
 
     @property
-    def events(self) -> tuple[Event, ...]:
-        """The open picture's log as it is on the disk."""
-        return self.server.events(self.token, self.state["image"]["digest"])
+    def bases(self) -> list[int]:
+        """For each prompt ever given on the open picture, by the log on the disk: which one's memory it starts from."""
+        log = self.server.events(self.token, self.state["image"]["digest"])
+        return [event.basis or 0 for event in log if isinstance(event, Prompted)]
 
     @property
     def overlay(self) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ def assert_painted(page: LabellingPage, mask: Mask) -> None:
     place = page.place
     filled = page.overlay[:, :, 3] > 0
     wanted = place.on_dots(mask)
-    seen = ~_near_border(wanted, OUTLINE_DOTS * place.ratio)
+    seen = place.decided & ~_near_border(wanted, OUTLINE_DOTS * place.ratio)
     rim = math.ceil(OUTLINE_DOTS * place.ratio)  # an outline out of sight reaches in
     seen[:rim], seen[-rim:], seen[:, :rim], seen[:, -rim:] = False, False, False, False
     for prompt in page.prompts:
@@ -58,11 +58,12 @@ def assert_painted_everywhere(page: LabellingPage, mask: Mask) -> None:
     place = page.place
     wanted = place.on_dots(mask)
     overlay = page.overlay
-    assert np.array_equal(overlay[:, :, 3] == 255, wanted)
-    assert np.array_equal(overlay[:, :, 3] > 0, wanted)
+    seen = place.decided
+    assert np.array_equal(overlay[:, :, 3][seen] == 255, wanted[seen])
+    assert np.array_equal(overlay[:, :, 3][seen] > 0, wanted[seen])
     colour = overlay[wanted][0, :3]
     on_screen = (page.screen() == colour).all(axis=2)
-    ignored = np.zeros_like(wanted)
+    ignored = ~seen
     for box in page.page.locator(".samref-zoom, .samref-draft, .samref-readout, .samref-toast").all():
         rect = box.bounding_box()
         if rect:

@@ -115,7 +115,7 @@ def test_a_server_killed_while_drawing_comes_back_with_the_draft(
         assert prompts[0] == before["draft"]["prompts"][0]
         assert [prompt["type"] for prompt in prompts] == ["click", "scribble"]
         photo = (examples_dir / "coffee.jpg").read_bytes()
-        assert np.array_equal(page.mask, offline.answer(photo, prompts).refined)
+        assert np.array_equal(page.mask, offline.answer(photo, prompts, page.bases).refined)
         page.press("Control+z").settle()
         assert page.state["draft"]["mask"] == before["draft"]["mask"]
     finally:
