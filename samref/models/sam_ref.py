@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompt_maps import MapFrame, draw_prompt_maps
 from samref.core.prompts import Click, Prompts
-from samref.models import windows
+from samref.models import islands, windows
 from samref.models.interface import (
     DecoderState,
     ImageFeatures,
@@ -53,6 +53,7 @@ class SamRefConfig:
         expand, minimum: growth of the window, and its least side in low-res cells.
         selector_threshold: of the dynamic selector, on the ratio of error counts.
         feedback: which mask the base gets back, its own ("coarse") or the final one.
+        drop_islands: whether parts of the final mask that nobody pointed at are left out (not in the paper).
         use_local, use_selector: switches for ablations.
     """
 
@@ -70,6 +71,7 @@ class SamRefConfig:
     minimum: int = 32
     selector_threshold: float = 1.1
     feedback: Literal["coarse", "final"] = "coarse"
+    drop_islands: bool = False
     use_local: bool = True
     use_selector: bool = True
 
@@ -230,6 +232,15 @@ class SamRefModel:
         if window is not None:
             patch = self._look_closer(features, prompts, global_logits, window)
             final = windows.paste(canvas, window, patch.logits)
+        if config.drop_islands and (points := islands.pointed_at(prompts)):
+            inside = [(x / config.low_res_stride, y / config.low_res_stride) for x, y in points]
+            stray_cells = islands.stray_cells((final[0, 0] > 0).cpu().numpy(), inside)
+            if stray_cells is not None:
+                stray = torch.from_numpy(stray_cells)[None, None].to(final.device)
+                canvas, final = islands.sunk(canvas, stray), islands.sunk(final, stray)
+                if patch is not None and window is not None:
+                    near = windows.sample_window(stray.float(), torch.tensor([window]), config.local_grid, nearest=True)
+                    patch = replace(patch, logits=islands.sunk(patch.logits, near > 0))
         return MaskOutput(
             stage="refined",
             logits=canvas,

@@ -30,8 +30,9 @@ TINY_REFINER = SamRefConfig(
     embedding_channels=128,
     crop=256,
     rule="object",
+    drop_islands=True,
 )
-"""The narrow refiner of the embedded model; why it looks at the whole object stands in docs/adr/0005."""
+"""The narrow refiner of the embedded model; why it looks at the whole object stands in docs/adr/0007."""
 
 _RANDOM_TINY = TinyConfig(
     image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1

@@ -1,0 +1,51 @@
+"""Parts of a mask that nobody pointed at.
+
+Who clicks on an object means the part that was clicked; specks elsewhere are the model's doubts. A part that is meant
+as well needs a click of its own, which is less work than removing every speck.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samref.core.prompts import Box, Point, Polygon
+from samref.models.interface import PromptBatch
+
+__all__ = ["pointed_at", "stray_cells", "sunk"]
+
+
+def pointed_at(prompts: PromptBatch) -> list[Point]:
+    """Model-frame positions said to be inside; empty where a box, outline or mask spoke of the object as a whole."""
+    said = prompts.prompts
+    if prompts.mask is not None or any(isinstance(p, Box | Polygon) for p in said.items):
+        return []
+    strokes = [point for scribble in said.scribbles if scribble.positive for point in scribble.points]
+    return [(click.x, click.y) for click in said.clicks if click.positive] + strokes
+
+
+def stray_cells(mask: NDArray[np.bool_], points_xy: list[Point]) -> NDArray[np.bool_] | None:
+    """Cells of 8-connected parts without any of ``points_xy`` (in cells), and their rim; None when there are none.
+
+    A point also holds the parts that touch its neighbouring cells. Where no part holds a point, all stay.
+    """
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    height, width = mask.shape
+    held: set[int] = set()
+    for x, y in points_xy:
+        column, row = min(max(int(x), 0), width - 1), min(max(int(y), 0), height - 1)
+        held.update(np.unique(labels[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]).tolist())
+    held.discard(0)
+    kept = np.isin(labels, list(held))
+    stray = mask & ~kept
+    if not held or not stray.any():
+        return None
+    rim = cv2.dilate(stray.astype(np.uint8), np.ones((3, 3), dtype=np.uint8)) > 0
+    return np.asarray(rim & ~kept, dtype=np.bool_)
+
+
+def sunk(logits: Tensor, stray: Tensor) -> Tensor:
+    """A copy of ``logits`` that is nowhere above zero where ``stray`` is."""
+    return logits.where(~stray, -logits.abs())
