@@ -18,6 +18,11 @@ pytestmark = pytest.mark.browser
 
 MESSAGES_KB = 20
 
+PHOTO_IS_PAINTED = """() => {
+  const photo = document.querySelector(".samref-photo");
+  return photo.getContext("2d").getImageData(photo.width / 2, photo.height / 2, 1, 1).data[3] > 0;
+}"""
+
 KEEP_MESSAGES = """
   window.messages = [];
   const fetchBefore = window.fetch;
@@ -64,7 +69,7 @@ def test_a_rotated_photo_is_shown_upright_and_clicks_land_on_its_pixels(new_page
     page.give_file("turned.jpg", photo, "image/jpeg", "choose")
     page.wait(f"() => {HOOK}.state().image?.file_name === 'turned.jpg'").settle()
     assert (page.state["image"]["width"], page.state["image"]["height"]) == (360, 480)
-    page.page.wait_for_load_state("networkidle")
+    page.wait(PHOTO_IS_PAINTED)
     place, screen = page.place, page.screen().astype(int)
     for x, y, colour in ((90, 120, (0, 0, 0)), (270, 360, (255, 255, 255)), (260, 100, (255, 255, 0))):
         dot = screen[round(y * place.scale + place.offsetY), round(x * place.scale + place.offsetX)]

@@ -20,14 +20,32 @@ from tests.browser.labelling_page import LabellingPage
 
 pytestmark = pytest.mark.browser
 
+MOST_BYTES = 500_000  # of the screenshot
+
 Clicks = dict[str, list[tuple[float, float, bool]]]
 
 COFFEE: Clicks = {"cup": [(300.5, 180.5, True)], "spoon": [(150.5, 320.5, True)], "saucer": [(300.5, 350.5, True)]}
 
 ASTRONAUT: Clicks = {
-    "suit": [(250, 350, True), (100, 350, True), (200, 450, True), (400, 440, False), (230, 130, False)],
-    "head": [(225, 120, True), (215, 50, True), (150, 50, False), (300, 40, False), (230, 250, False)],
-    "helmet": [(390, 430, True), (330, 450, True), (480, 470, True), (250, 400, False)],
+    "suit": [
+        (250, 350, True),
+        (100, 350, True),
+        (330, 280, True),
+        (200, 450, True),
+        (400, 440, False),
+        (230, 130, False),
+        (60, 440, True),
+    ],
+    "head": [
+        (225, 120, True),
+        (215, 50, True),
+        (150, 50, False),
+        (300, 40, False),
+        (230, 270, False),
+        (150, 190, False),
+        (285, 215, False),
+    ],
+    "helmet": [(390, 430, True), (330, 450, True), (480, 470, True), (250, 400, False), (425, 495, True)],
 }
 
 
@@ -103,9 +121,11 @@ def test_coco_files_hold_the_pixels_of_the_page_and_bring_objects_back(new_page:
 def test_the_screenshot_of_the_readme_shows_the_page_as_it_is(new_page: NewPage, root: Path) -> None:
     page = new_page(width=1280, height=800, color_scheme="light").open_example("astronaut")
     label_objects(page, ASTRONAUT)
+    page.in_one_task(page.objects.locator("li").last.get_by_title("Edit again").click)
     page.page.mouse.move(5, 5)
     target = root / "docs" / "screenshot.png"
-    page.page.screenshot(path=target)
-    smaller = Image.open(target).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
-    smaller.save(target, optimize=True)
-    assert target.stat().st_size < 500_000
+    shot = Image.open(io.BytesIO(page.page.screenshot())).convert("RGB")
+    shot.save(target, optimize=True)
+    if target.stat().st_size >= MOST_BYTES:
+        shot.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
+    assert target.stat().st_size < MOST_BYTES

@@ -106,11 +106,11 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     transport().send("open", {}, { image: digest });
   }
 
-  /** Gradio reloads the page when its server is back: prompts made meanwhile are kept over it. */
+  /** Gradio reloads the page when its server is back, at any moment: prompts without an answer are kept over it. */
   function keepPrompts() {
-    const { offline, image, revision } = store.get();
+    const { image, revision } = store.get();
     const prompts = transport().unansweredPrompts();
-    if (offline && image && prompts.length)
+    if (image && prompts.length)
       remember("unsent", JSON.stringify({ digest: image.digest, revision, prompts }), "session");
   }
 

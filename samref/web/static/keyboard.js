@@ -55,7 +55,7 @@ function isTyping(element) {
 
 /** Enter and Space press a focused button; arrows move a focused slider, to which Enter means nothing. */
 function ownsKey(element, key) {
-  if (element?.closest?.("button, a, summary, label, [role=button]")) return key === "Enter" || key === " ";
+  if (element?.closest?.("button, a, summary, [role=button]")) return key === "Enter" || key === " ";
   if (element?.tagName !== "INPUT") return false;
   return key.startsWith("Arrow") || key === " " || (key === "Enter" && !["range", "checkbox"].includes(element.type));
 }
