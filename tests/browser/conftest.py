@@ -45,9 +45,9 @@ def offline() -> Offline:
     return Offline()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """A Chromium without a window."""
+    """A Chromium without a window; not kept for longer, because Playwright's event loop runs as long as it lives."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield started
