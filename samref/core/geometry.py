@@ -67,6 +67,12 @@ class Frame:
         """Model pixels per image pixel on each axis (they differ by rounding)."""
         return self.resized.width / self.image.width, self.resized.height / self.image.height
 
+    @property
+    def pixel_centre_xy(self) -> tuple[float, float]:
+        """Where the middle of a named image pixel lies relative to its index, in model pixels."""
+        scale_x, scale_y = self.scale_xy
+        return 0.5 * scale_x, 0.5 * scale_y
+
     def to_model(self, x: float, y: float) -> tuple[float, float]:
         """An image position in the model frame, not rounded."""
         scale_x, scale_y = self.scale_xy

@@ -17,6 +17,7 @@ from samref.core.geometry import Frame, ImageSize, Resize
 from samref.core.prompts import Prompts
 
 __all__ = [
+    "Checkpoint",
     "DecoderState",
     "ImageFeatures",
     "ImageInput",

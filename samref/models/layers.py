@@ -23,12 +23,9 @@ def channels_last(module: M, device: torch.device, dtype: torch.dtype | None = N
     return moved
 
 
-def downsample(width_in: int, width_out: int, *, norm: bool = True) -> nn.Sequential:
+def downsample(width_in: int, width_out: int) -> nn.Sequential:
     """3x3 convolution of stride 2, one-group norm, GELU."""
-    layers: list[nn.Module] = [nn.Conv2d(width_in, width_out, 3, 2, 1)]
-    if norm:
-        layers.append(nn.GroupNorm(1, width_out))
-    return nn.Sequential(*layers, nn.GELU())
+    return nn.Sequential(nn.Conv2d(width_in, width_out, 3, 2, 1), nn.GroupNorm(1, width_out), nn.GELU())
 
 
 class ResBlock(nn.Module):

@@ -211,7 +211,9 @@ class SamRefModel:
         image = features.parts["refiner.image"]
         embedding = features.parts.get("refiner.embedding")
         padded = features.frame.padded
-        maps = self._draw(prompts, MapFrame(padded.height, padded.width, pixel_centre_xy=_centre(features.frame)))
+        maps = self._draw(
+            prompts, MapFrame(padded.height, padded.width, pixel_centre_xy=features.frame.pixel_centre_xy)
+        )
         probability = resize(base_logits.sigmoid(), (padded.height, padded.width))
         refined = self.refiner.global_refiner(
             image,
@@ -283,7 +285,7 @@ class SamRefModel:
             config.crop,
             scale_xy=(config.crop / (x1 - x0), config.crop / (y1 - y0)),
             origin_xy=(float(x0), float(y0)),
-            pixel_centre_xy=_centre(features.frame),
+            pixel_centre_xy=features.frame.pixel_centre_xy,
         )
         maps = self._draw(prompts, frame).to(crop.device)
         probability = windows.sample_window(logits.sigmoid(), window_cells, config.crop)
@@ -306,9 +308,3 @@ class SamRefModel:
 def without_areas(prompts: Prompts) -> Prompts:
     """Clicks and strokes only: boxes and outlines reach the refiner through the base's mask."""
     return Prompts((*prompts.clicks, *prompts.scribbles))
-
-
-def _centre(frame: Frame) -> tuple[float, float]:
-    """Where the middle of a named image pixel lies relative to its index, in model pixels."""
-    scale_x, scale_y = frame.scale_xy
-    return 0.5 * scale_x, 0.5 * scale_y

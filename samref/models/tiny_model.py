@@ -74,10 +74,10 @@ class TinyModel:
 
     def _draw(self, batch: PromptBatch) -> Tensor:
         config = self.net.config
-        padded, (scale_x, scale_y) = batch.frame.padded, batch.frame.scale_xy
+        padded = batch.frame.padded
         size = (padded.height // config.map_stride, padded.width // config.map_stride)
         per_cell = 1 / config.map_stride
-        frame = MapFrame(*size, scale_xy=(per_cell, per_cell), pixel_centre_xy=(0.5 * scale_x, 0.5 * scale_y))
+        frame = MapFrame(*size, scale_xy=(per_cell, per_cell), pixel_centre_xy=batch.frame.pixel_centre_xy)
         maps = draw_prompt_maps(batch.prompts, frame, config.click_radius * per_cell)
         drawn = torch.from_numpy(np.stack([maps.positive, maps.negative, maps.box, maps.region]))[None].float()
         rough = torch.zeros(1, 1, *size)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samref.models.layers import resize
+from samref.models.layers import resize, to_unit
 from samref.models.tiny import Embedding, TinyNet
 from samref.training.annotator import BatchAnnotator
 from samref.training.losses import dice_loss, normalized_focal_loss
@@ -62,7 +62,7 @@ def click_schedule(rng: np.random.Generator) -> list[bool]:
 
 def to_input(rgb: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) to the encoder's [-1, 1]."""
-    return (rgb.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return to_unit(rgb).contiguous(memory_format=torch.channels_last)
 
 
 def iou(logits: Tensor, gt: Tensor, valid: Tensor) -> float:
