@@ -83,6 +83,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the resumable state and the log.")],
     backbone: Annotated[Path | None, typer.Option(help="Pretrained MobileNetV2 table (npz) to start from.")] = None,
     base: Annotated[Path | None, typer.Option(help="Finished base (safetensors) under the refiner.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Weights (safetensors) of an earlier round to start from.")] = None,
     steps: Annotated[int | None, typer.Option(help="Other number of steps than the recipe's.")] = None,
     max_minutes: Annotated[float, typer.Option(help="Stop then; the same command goes on later.")] = math.inf,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -102,6 +103,8 @@ def train(
     if plan.part == "base":
         if backbone is not None:
             load_backbone(net, backbone)
+        if start is not None:
+            load_into(net, load_safetensors(start), "tiny")
         objective = BaseObjective(channels_last(net, chosen))
     else:
         if base is None:

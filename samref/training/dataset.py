@@ -7,9 +7,10 @@ a large one does not drown the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,11 +19,26 @@ from torch.utils.data import IterableDataset
 
 from samref.errors import DataError
 
-__all__ = ["IGNORE", "Picture", "Scene", "SceneBatch", "SceneBatches", "find_pictures", "make_scene"]
+__all__ = [
+    "IGNORE",
+    "Framing",
+    "Picture",
+    "Scene",
+    "SceneBatch",
+    "SceneBatches",
+    "find_pictures",
+    "make_scene",
+    "paste_object",
+]
 
+Framing = Literal["whole", "crop", "object"]
 IGNORE = 255
 MIN_OBJECT_SHARE = 0.0006
 """Smallest visible share of a scene that an object must cover to be asked for."""
+LEAST_ZOOMED = 16
+"""Objects shorter than this (in picture pixels) are not magnified further."""
+MAX_ZOOM = 6.0
+"""A detail window is at least this fraction of the picture's longer side."""
 BACKBONE_FRAME = 512
 """Longest side of a picture in the model frame; scales of crops are drawn around it."""
 
@@ -74,41 +90,18 @@ def find_pictures(folder: Path) -> dict[str, list[Picture]]:
 
 
 def make_scene(
-    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], side: int, objects: int, whole: bool, rng: np.random.Generator
+    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], side: int, objects: int, framing: Framing, rng: np.random.Generator
 ) -> Scene | None:
-    """A scene of ``side`` pixels with ``objects`` objects (some may repeat), or None when no object is large enough."""
-    height, width = ids.shape
+    """A scene of ``side`` pixels with ``objects`` objects (some may repeat), or None when no object is large enough.
+
+    ``framing`` "whole" shows the picture, "crop" a part of it at any scale, "object" one object as large as a detail
+    window shows it.
+    """
     present = np.unique(ids[(ids > 0) & (ids != IGNORE)])
     if present.size == 0:
         return None
-    if whole:
-        scale = side / max(height, width) * rng.uniform(0.85, 1.0)
-    else:
-        scale = BACKBONE_FRAME / max(height, width) * float(np.exp(rng.uniform(np.log(0.65), np.log(2.2))))
-    stretch = float(np.exp(rng.normal(0, 0.08)))
-    scale_x, scale_y = scale * stretch, scale / stretch
-    anchor = int(rng.choice(present))
-    rows, columns = np.nonzero(ids == anchor)
-    pick = int(rng.integers(rows.size))
-    # The object's own pixel falls somewhere in the middle part of the scene.
-    target = rng.uniform(0.2, 0.8, size=2) * side
-    offset = np.array([target[0] - columns[pick] * scale_x, target[1] - rows[pick] * scale_y])
-    full = np.array([width * scale_x, height * scale_y])
-    for axis in (0, 1):
-        if full[axis] <= side:
-            offset[axis] = 0.0 if rng.random() < 0.7 else rng.uniform(0, side - full[axis])
-        else:
-            offset[axis] = np.clip(offset[axis], side - full[axis], 0)
-    flip = rng.random() < 0.5
-    matrix = np.array([[scale_x, 0, offset[0]], [0, scale_y, offset[1]]], dtype=np.float64)
-    if flip:
-        matrix[0] = [-scale_x, 0, side - 1 - offset[0]]
-    if not whole and rng.random() < 0.2:
-        matrix = cv2.getRotationMatrix2D((side / 2, side / 2), float(rng.uniform(-25, 25)), 1.0) @ np.vstack(
-            [matrix, [0, 0, 1]]
-        )
-    shrink = min(scale_x, scale_y)
-    if shrink < 0.6:  # avoid aliasing: average first
+    matrix, scale = _place(ids == int(rng.choice(present)), side, framing, rng)
+    if scale < 0.6:  # avoid aliasing: average first
         half = 0.5
         small = np.asarray(cv2.resize(rgb, None, fx=half, fy=half, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         out = _warp(small, matrix @ np.diag([1 / half, 1 / half, 1.0]), side, cv2.INTER_LINEAR)
@@ -134,6 +127,97 @@ def make_scene(
         masks[index][labels == IGNORE] = IGNORE
         masks[index][outside] = 0
     return Scene(_colour(out, rng), masks)
+
+
+def _place(
+    anchor: NDArray[np.bool_], side: int, framing: Framing, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], float]:
+    """Affine picture-to-scene matrix (2, 3) that shows ``anchor``, and its (lesser) scale."""
+    height, width = anchor.shape
+    rows, columns = np.nonzero(anchor)
+    whole = framing == "whole"
+    if whole:
+        scale = side / max(height, width) * rng.uniform(0.85, 1.0)
+    elif framing == "object":
+        length = max(int(np.ptp(rows)), int(np.ptp(columns)), LEAST_ZOOMED) + 1
+        scale = min(side / (length * rng.uniform(1.1, 2.2)), MAX_ZOOM * side / max(height, width))
+    else:
+        scale = BACKBONE_FRAME / max(height, width) * float(np.exp(rng.uniform(np.log(0.65), np.log(2.2))))
+    stretch = float(np.exp(rng.normal(0, 0.08)))
+    scale_x, scale_y = scale * stretch, scale / stretch
+    if framing == "object":
+        # The middle of the object's box falls near the middle of the scene.
+        point_x, point_y = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
+        target = rng.uniform(0.38, 0.62, size=2) * side
+    else:
+        # One of the object's own pixels falls somewhere in the middle part of the scene.
+        pick = int(rng.integers(rows.size))
+        point_x, point_y = columns[pick], rows[pick]
+        target = rng.uniform(0.2, 0.8, size=2) * side
+    offset = np.array([target[0] - point_x * scale_x, target[1] - point_y * scale_y])
+    full = np.array([width * scale_x, height * scale_y])
+    for axis in (0, 1):
+        if full[axis] <= side:
+            offset[axis] = 0.0 if rng.random() < 0.7 else rng.uniform(0, side - full[axis])
+        else:
+            offset[axis] = np.clip(offset[axis], side - full[axis], 0)
+    flip = rng.random() < 0.5
+    matrix = np.array([[scale_x, 0, offset[0]], [0, scale_y, offset[1]]], dtype=np.float64)
+    if flip:
+        matrix[0] = [-scale_x, 0, side - 1 - offset[0]]
+    if not whole and rng.random() < 0.2:
+        matrix = cv2.getRotationMatrix2D((side / 2, side / 2), float(rng.uniform(-25, 25)), 1.0) @ np.vstack(
+            [matrix, [0, 0, 1]]
+        )
+    return matrix, min(scale_x, scale_y)
+
+
+def paste_object(
+    rgb: NDArray[np.uint8],
+    ids: NDArray[np.uint8],
+    other_rgb: NDArray[np.uint8],
+    other_ids: NDArray[np.uint8],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """One object of another picture laid over this one (copy-paste composition); it becomes an object of its own.
+
+    Its border is blended over a pixel or so, and its ids stay below :data:`IGNORE`. Where no id is free or the other
+    picture has no object large enough, the picture is returned as it is.
+    """
+    height, width = ids.shape
+    present, counts = np.unique(other_ids[(other_ids > 0) & (other_ids != IGNORE)], return_counts=True)
+    present = present[counts >= 400]
+    number = int(ids[ids != IGNORE].max(initial=0)) + 1
+    if present.size == 0 or number >= IGNORE:
+        return rgb, ids
+    mask = (other_ids == int(rng.choice(present))).astype(np.uint8)
+    x0, y0, box_width, box_height = cv2.boundingRect(mask)
+    share = float(rng.uniform(0.15, 0.6))
+    scale = share * max(height, width) / max(box_width, box_height)
+    size = (max(4, round(box_width * scale)), max(4, round(box_height * scale)))
+    cut = slice(y0, y0 + box_height), slice(x0, x0 + box_width)
+    alpha = cv2.resize(
+        mask[cut].astype(np.float32), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    alpha = np.asarray(cv2.GaussianBlur(alpha, (3, 3), 0), dtype=np.float32)
+    pixels = cv2.resize(other_rgb[cut], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    if rng.random() < 0.5:
+        alpha, pixels = alpha[:, ::-1], pixels[:, ::-1]
+    left = int(rng.integers(-size[0] // 3, max(1, width - 2 * size[0] // 3)))
+    top = int(rng.integers(-size[1] // 3, max(1, height - 2 * size[1] // 3)))
+    to_rows = slice(max(top, 0), min(top + size[1], height))
+    to_columns = slice(max(left, 0), min(left + size[0], width))
+    if to_rows.start >= to_rows.stop or to_columns.start >= to_columns.stop:
+        return rgb, ids
+    of_rows = slice(to_rows.start - top, to_rows.stop - top)
+    of_columns = slice(to_columns.start - left, to_columns.stop - left)
+    seen = alpha[of_rows, of_columns]
+    mixed, marked = rgb.copy(), ids.copy()
+    under = mixed[to_rows, to_columns].astype(np.float32)
+    over = pixels[of_rows, of_columns].astype(np.float32)
+    mixed[to_rows, to_columns] = np.round(under + seen[..., None] * (over - under)).astype(np.uint8)
+    marked[to_rows, to_columns][seen >= 0.5] = number
+    return mixed, marked
 
 
 def _warp(source: NDArray[np.uint8], matrix: NDArray[np.float64], side: int, flags: int) -> NDArray[np.uint8]:
@@ -165,12 +249,20 @@ def _colour(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 @dataclass(frozen=True, slots=True)
 class BatchShape:
-    """How many pictures of which side; ``whole``: share of scenes that show the whole picture."""
+    """How many pictures of which side, and how often that shape is drawn.
+
+    ``whole`` and ``zoomed`` are the shares of scenes with the framing "whole" and "object"; the rest are crops.
+    """
 
     pictures: int
     side: int
     whole: float
     share: float
+    zoomed: float = 0.0
+
+    def draw_framing(self, rng: np.random.Generator) -> Framing:
+        drawn = rng.random()
+        return "whole" if drawn < self.whole else "object" if drawn < self.whole + self.zoomed else "crop"
 
 
 class SceneBatches(IterableDataset[SceneBatch]):
@@ -183,11 +275,14 @@ class SceneBatches(IterableDataset[SceneBatch]):
         objects: int,
         seed: int,
         start: int = 0,
+        favoured: Mapping[str, float] | None = None,
+        pasted: float = 0.0,
     ) -> None:
         self.names = sorted(pictures)
         self.pictures = pictures
-        sizes = np.sqrt([len(pictures[name]) for name in self.names])
+        sizes = np.array([len(pictures[name]) ** 0.5 * (favoured or {}).get(name, 1.0) for name in self.names])
         self.weights = sizes / sizes.sum()
+        self.pasted = pasted
         self.shapes = shapes
         self.objects = objects
         self.seed = seed
@@ -209,7 +304,12 @@ class SceneBatches(IterableDataset[SceneBatch]):
         while len(scenes) < shape.pictures:
             name = self.names[int(rng.choice(len(self.names), p=self.weights))]
             picture = self.pictures[name][int(rng.integers(len(self.pictures[name])))]
-            scene = make_scene(*self._load(picture), shape.side, self.objects, rng.random() < shape.whole, rng)
+            rgb, ids = self._load(picture)
+            if rng.random() < self.pasted:
+                donor = self.names[int(rng.choice(len(self.names), p=self.weights))]
+                other = self.pictures[donor][int(rng.integers(len(self.pictures[donor])))]
+                rgb, ids = paste_object(rgb, ids, *self._load(other), rng)
+            scene = make_scene(rgb, ids, shape.side, self.objects, shape.draw_framing(rng), rng)
             if scene is not None:
                 scenes.append(scene)
         return SceneBatch(index, np.stack([s.rgb for s in scenes]), np.stack([s.labels for s in scenes]))

@@ -21,6 +21,8 @@ class Recipe:
             ``cooldown`` share of them.
         frozen_stages: leading encoder stages that keep their pretrained weights (the stem is frozen with them).
         encoder_rate: learning rate of the encoder relative to ``rate``.
+        favoured: data sets drawn this many times as often as their size alone would say.
+        pasted: share of scenes into which an object of another picture is pasted.
         ema: decay of the averaged weights that are shipped.
     """
 
@@ -35,9 +37,22 @@ class Recipe:
     weight_decay: float = 0.02
     frozen_stages: int = 2
     encoder_rate: float = 0.1
+    favoured: tuple[tuple[str, float], ...] = ()
+    pasted: float = 0.0
     ema: float = 0.998
     seed: int = 2026
 
+
+NATURAL = (
+    ("coco_subset", 2.5),
+    ("endangered_animals", 1.8),
+    ("human_seg", 1.6),
+    ("coolfish_via", 1.3),
+    ("car_parts", 1.3),
+    ("balloon", 1.5),
+    ("household_via", 1.5),
+)
+"""Photographs of everyday objects, which most people label; drawn more often in the second round."""
 
 RECIPES = {
     recipe.name: recipe
@@ -53,6 +68,22 @@ RECIPES = {
             steps=1700,
             rate=1.5e-3,
             cooldown=0.35,
+        ),
+        Recipe(
+            name="tiny-base-2",
+            part="base",
+            shapes=(
+                BatchShape(pictures=8, side=320, whole=0.35, zoomed=0.35, share=0.6),
+                BatchShape(pictures=4, side=512, whole=0.7, zoomed=0.3, share=0.4),
+            ),
+            objects=2,
+            steps=4500,
+            rate=1e-3,
+            cooldown=0.35,
+            favoured=NATURAL,
+            pasted=0.15,
+            ema=0.999,
+            seed=2027,
         ),
         Recipe(
             name="tiny-refiner",

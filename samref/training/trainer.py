@@ -97,7 +97,13 @@ class Trainer:
 
     def _batches(self) -> Iterator[SceneBatch]:
         scenes = SceneBatches(
-            self.pictures, self.recipe.shapes, self.recipe.objects, seed=self.recipe.seed, start=self.step
+            self.pictures,
+            self.recipe.shapes,
+            self.recipe.objects,
+            seed=self.recipe.seed,
+            start=self.step,
+            favoured=dict(self.recipe.favoured),
+            pasted=self.recipe.pasted,
         )
         loader: DataLoader[SceneBatch] = DataLoader(scenes, batch_size=None, num_workers=1, prefetch_factor=4)
         return iter(loader)
