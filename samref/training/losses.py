@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["binary_cross_entropy", "dice_loss", "normalized_focal_loss", "weighted_focal_loss"]
+__all__ = ["binary_cross_entropy", "click_loss", "dice_loss", "normalized_focal_loss", "weighted_focal_loss"]
 
 EPS_RITM = 1e-12
 EPS_FOCSAM = torch.finfo(torch.float32).eps
@@ -76,3 +76,23 @@ def binary_cross_entropy(logits: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
     """Mean over the valid pixels."""
     loss = F.binary_cross_entropy_with_logits(logits, gt, reduction="none") * valid
     return loss.sum(dim=_PIXELS) / valid.sum(dim=_PIXELS).clamp_min(1)
+
+
+def click_loss(logits: Tensor, points_xy: Tensor, labels: Tensor) -> Tensor:
+    """FocSAM's click loss: mean over all real clicks of the batch of ``(probability - wanted)²``. One value.
+
+    Args:
+        logits: (B, 1, h, w) in the frame that the clicks were given in.
+        points_xy: (B, N, 2) clicked pixels (x, y); the value of the pixel itself is taken, nothing is interpolated.
+        labels: (B, N) 1 inside, 0 outside, -1 where there is no click (padding). Without any click the loss is 0.
+
+    Source: papers.md 0.3. Deviation: the published code indexes with the height as stride, which is right for square
+    frames only; here any frame is.
+    """
+    height, width = logits.shape[-2:]
+    columns = points_xy[..., 0].long().clamp(0, width - 1)
+    rows = points_xy[..., 1].long().clamp(0, height - 1)
+    at_clicks = logits.flatten(1).gather(1, rows * width + columns).sigmoid()
+    real = (labels >= 0).to(logits.dtype)
+    off = (at_clicks - labels.to(logits.dtype)) ** 2 * real
+    return off.sum() / real.sum().clamp_min(1)

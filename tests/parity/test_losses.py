@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samref.training.losses import EPS_FOCSAM, normalized_focal_loss, weighted_focal_loss
+from samref.training.losses import EPS_FOCSAM, click_loss, normalized_focal_loss, weighted_focal_loss
 
 FOLDER = Path(os.environ.get("SAMREF_PARITY", Path(__file__).resolve().parents[3] / "shared" / "parity"))
 
@@ -50,3 +50,21 @@ def test_values_and_gradients_equal_the_published_ones(name: str) -> None:
         reference = case[f"{name}_grad"]
         off = np.abs(logits.grad.numpy() - reference).max()
         assert off <= GRADIENT_LIMIT * reference.std() + GRADIENT_FLOOR, (path.name, off)
+
+
+@pytest.mark.skipif(not recordings(), reason=f"no recorded losses in {FOLDER}")
+def test_the_click_loss_equals_the_published_one() -> None:
+    for path in recordings():
+        case: dict[str, Any] = dict(np.load(path))
+        if "click_value" not in case:
+            continue
+        side = case["click_grad"].shape[-1]
+        logits = torch.from_numpy(case["logits"])[..., :side].clone().requires_grad_()
+        value = click_loss(logits, torch.from_numpy(case["click_xy"]), torch.from_numpy(case["click_label"]))
+        torch.autograd.backward(value)
+        assert logits.grad is not None
+        np.testing.assert_allclose(
+            value.item(), case["click_value"], rtol=VALUE_LIMIT, atol=VALUE_FLOOR, err_msg=path.name
+        )
+        off = np.abs(logits.grad.numpy() - case["click_grad"]).max()
+        assert off <= GRADIENT_LIMIT * case["click_grad"].std() + GRADIENT_FLOOR, (path.name, off)
