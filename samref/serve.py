@@ -24,7 +24,7 @@ from samref.inference.predictor import Predictor
 from samref.inference.scheduler import Scheduler
 from samref.inference.stores import EmbeddingStore, SessionStore
 from samref.labels.store import ProjectStore
-from samref.models.checkpoints import cached_path
+from samref.models.checkpoints import cached_path, how_to_get
 from samref.models.interface import Checkpoint, ModelSpec
 from samref.models.zoo import get_spec, list_models, weights_folder
 from samref.settings import Settings
@@ -88,8 +88,12 @@ class Predictors:
 
 def _entry(spec: ModelSpec) -> ModelEntry:
     missing = [checkpoint for checkpoint in spec.checkpoints if not _path(checkpoint).is_file()]
-    if any(checkpoint.url is None for checkpoint in missing):
+    if any(checkpoint.comes_with_samref for checkpoint in missing):
         return ModelEntry(spec.name, spec.title, ready=False, note="Its weights do not come with this copy of samref.")
+    by_hand = next((checkpoint for checkpoint in missing if checkpoint.url is None), None)
+    if by_hand is not None:
+        note = f"Not on this machine. {how_to_get(by_hand, spec.name)}"
+        return ModelEntry(spec.name, spec.title, ready=False, note=note)
     if missing:
         megabytes = sum(checkpoint.size_bytes or 0 for checkpoint in missing) / 1e6
         note = f"Not on this machine. Fetch it with: python -m samref models fetch {spec.name} ({megabytes:,.0f} MB)"
@@ -98,7 +102,7 @@ def _entry(spec: ModelSpec) -> ModelEntry:
 
 
 def _path(checkpoint: Checkpoint) -> Path:
-    return cached_path(checkpoint) if checkpoint.url is not None else weights_folder() / checkpoint.file_name
+    return weights_folder() / checkpoint.file_name if checkpoint.comes_with_samref else cached_path(checkpoint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ __all__ = [
     "cache_folder",
     "cached_path",
     "fetch",
+    "how_to_get",
     "load_into",
     "load_safetensors",
     "load_torch",
@@ -62,9 +63,19 @@ def locate(checkpoint: Checkpoint, model_name: str, path: Path | None = None) ->
     if not cached.is_file():
         raise CheckpointMissingError(
             f"The weights of {model_name} are not on this machine (looked for {cached}). "
-            f"Fetch them with: python -m samref models fetch {model_name}"
+            f"{how_to_get(checkpoint, model_name)}"
         )
     return cached
+
+
+def how_to_get(checkpoint: Checkpoint, model_name: str) -> str:
+    """One sentence: what a person does to have this file."""
+    if checkpoint.url is None and checkpoint.page is not None:
+        return (
+            f"Download {checkpoint.file_name} from {checkpoint.page} and put it into {cache_folder()}, "
+            "or name the file with --checkpoint."
+        )
+    return f"Fetch them with: python -m samref models fetch {model_name}"
 
 
 def verify(path: Path, checkpoint: Checkpoint) -> None:
@@ -114,7 +125,8 @@ def fetch(checkpoint: Checkpoint, *, progress: Progress | None = None, folder: P
     if _is_good(target, checkpoint):
         return target
     if checkpoint.url is None:
-        raise CheckpointMissingError(f"There is no address to fetch {checkpoint.file_name} from.")
+        by_hand = f" {how_to_get(checkpoint, '')}" if checkpoint.page is not None else ""
+        raise CheckpointMissingError(f"There is no address to fetch {checkpoint.file_name} from.{by_hand}")
     check_address(checkpoint.url)
     part = folder / f"{checkpoint.file_name}.part"
     with open_part(part) as descriptor:

@@ -43,6 +43,13 @@ class Checkpoint:
     sha256: str | None = None
     """Whole SHA-256, or the leading hex digits that are published."""
     size_bytes: int | None = None
+    page: str | None = None
+    """Where a person downloads it by hand; for files without an address whose content is known."""
+
+    @property
+    def comes_with_samref(self) -> bool:
+        """Whether it lies beside the package, so that nobody has to get it."""
+        return self.url is None and self.page is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def verify_command(
     bad = False
     for checkpoint, name in owners.items():
         try:
-            path = locate(checkpoint, name) if checkpoint.url is not None else _path(checkpoint)
+            path = _path(checkpoint) if checkpoint.comes_with_samref else locate(checkpoint, name)
             verify(path, checkpoint)
         except (CheckpointInvalidError, CheckpointMissingError) as error:
             bad = True
@@ -86,18 +86,20 @@ def _fetch_with_bar(checkpoint: Checkpoint) -> Path:
 
 def _fetched(spec: ModelSpec) -> list[Checkpoint]:
     """The checkpoints that do not come with samref."""
-    return [checkpoint for checkpoint in spec.checkpoints if checkpoint.url is not None]
+    return [checkpoint for checkpoint in spec.checkpoints if not checkpoint.comes_with_samref]
 
 
 def _path(checkpoint: Checkpoint) -> Path:
     """Where the file belongs: fetched ones in the cache, ours beside the package."""
-    return cached_path(checkpoint) if checkpoint.url is not None else weights_folder() / checkpoint.file_name
+    return weights_folder() / checkpoint.file_name if checkpoint.comes_with_samref else cached_path(checkpoint)
 
 
 def _state(spec: ModelSpec) -> str:
     missing = [checkpoint for checkpoint in spec.checkpoints if not _path(checkpoint).is_file()]
-    if any(checkpoint.url is None for checkpoint in missing):
+    if any(checkpoint.comes_with_samref for checkpoint in missing):
         return "weights missing"
+    if any(checkpoint.url is None for checkpoint in missing):
+        return "to download by hand"
     if missing:
         return f"not fetched ({sum(checkpoint.size_bytes or 0 for checkpoint in missing) / 1e6:,.0f} MB)"
     return "fetched" if _fetched(spec) else "included"
