@@ -20,7 +20,15 @@ from PIL import Image, UnidentifiedImageError
 from samref.core.geometry import ImageSize
 from samref.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "DecodedImage", "decode_image", "decode_label_image", "encode_jpeg", "encode_png"]
+__all__ = [
+    "MAX_PIXELS",
+    "DecodedImage",
+    "decode_grey_mask",
+    "decode_image",
+    "decode_label_image",
+    "encode_jpeg",
+    "encode_png",
+]
 
 MAX_PIXELS = 100_000_000
 """Pixels a picture may have unless told otherwise: 300 MB once decoded, more than any camera in a pocket makes."""
@@ -126,6 +134,29 @@ def decode_label_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[
                 "Save it as a greyscale or palette PNG."
             )
         return np.asarray(image).astype(np.int32)
+
+
+def decode_grey_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """How bright each pixel (H, W) of a black-and-white mask file is: the largest of its colour channels.
+
+    For masks that are pictures: a palette is looked up, transparency is not looked at, more than 8 bits are scaled to
+    8, a one-bit file gives 0 and 255. Nothing is rotated. For masks that hold numbers see :func:`decode_label_image`.
+
+    Raises:
+        ImageError: as :func:`decode_image`.
+    """
+    with _open(data, max_pixels) as image:
+        try:
+            image.load()
+            if image.mode in _WIDE_GREY:
+                wide = np.asarray(image)
+                return (wide / 257 if wide.max(initial=0) > 255 else wide).clip(0, 255).astype(np.uint8)
+            if image.mode in ("1", "L", "LA"):
+                return np.array(image.convert("L"), dtype=np.uint8)
+            brightest: NDArray[np.uint8] = np.array(image.convert("RGB"), dtype=np.uint8).max(axis=2)
+        except _DAMAGED as error:
+            raise _damaged() from error
+        return brightest
 
 
 def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 90) -> bytes:

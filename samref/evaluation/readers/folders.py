@@ -1,0 +1,73 @@
+"""The project's own form: ``images/`` and ``masks/``.
+
+For the picture ``images/cat.jpg`` the objects are in either
+
+- ``masks/cat.png``: one channel, value = object number, 0 = background, 255 = ignore; or
+- ``masks/cat__1.png``, ``masks/cat__2.png``, ...: one object each, above 128 = object, 128 = ignore, below = background
+  (a file with no value above 1 is read as 0/1).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from samref.errors import DataError
+from samref.evaluation.readers.layout import Layout, Listing, list_files
+from samref.evaluation.readers.mask_files import NumberedMask, SingleMasks
+from samref.evaluation.readers.pictures import MaskSource, Picture, Skipped
+
+__all__ = ["FOLDERS"]
+
+
+def _fits(folder: Path) -> bool:
+    return (folder / "images").is_dir() and (folder / "masks").is_dir()
+
+
+def _list_pictures(folder: Path, _split: str) -> Listing:
+    pictures: dict[str, Path] = {}
+    for path in list_files(folder / "images"):
+        if path.stem in pictures:
+            raise DataError(f"{path} and {pictures[path.stem].name} have the same name. Rename or remove one of them.")
+        pictures[path.stem] = path
+    numbered: dict[str, Path] = {}
+    single: dict[str, list[Path]] = {}
+    orphans = 0
+    for path in list_files(folder / "masks", frozenset({".png"})):
+        stem = path.stem.rpartition("__")[0]
+        if path.stem in pictures:
+            numbered[path.stem] = path
+        elif stem in pictures:
+            single.setdefault(stem, []).append(path)
+        else:
+            orphans += 1
+    found = [
+        Picture(folder.name, stem, path, _masks_of(path, folder / "masks", numbered, single), FOLDERS.name)
+        for stem, path in pictures.items()
+    ]
+    return Listing(tuple(found), Skipped(masks_without_picture=orphans))
+
+
+def _masks_of(image: Path, masks: Path, numbered: dict[str, Path], single: dict[str, list[Path]]) -> MaskSource:
+    stem = image.stem
+    if stem in numbered and stem in single:
+        raise DataError(
+            f"{image} has both {numbered[stem].name} and {single[stem][0].name} in {masks}. "
+            "Keep either the numbered mask or the masks of single objects."
+        )
+    if stem in numbered:
+        return NumberedMask(numbered[stem])
+    if stem in single:
+        return SingleMasks(tuple((path.stem.rpartition("__")[2], path) for path in single[stem]))
+    raise DataError(
+        f"{image} has no mask. Put {stem}.png (one number per object) or "
+        f"{stem}__1.png, {stem}__2.png, ... (one object each) into {masks}."
+    )
+
+
+FOLDERS = Layout(
+    name="folders",
+    expects="images/NAME.jpg with masks/NAME.png (numbers) or masks/NAME__1.png, ... (one object each)",
+    splits=(),
+    fits=_fits,
+    list_pictures=_list_pictures,
+)

@@ -1,0 +1,137 @@
+"""The forms in which data sets store masks, each as a :class:`~samref.evaluation.readers.pictures.MaskSource`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samref.core.images import decode_grey_mask, decode_label_image
+from samref.core.masks import Mask
+from samref.errors import DataError, ImageError
+from samref.evaluation.readers.pictures import IGNORE_ID, ObjectMask, read_bytes
+
+__all__ = ["GreyMasks", "GreyRule", "NumberedMask", "SbdMask", "SingleMasks"]
+
+IGNORE_BINARY = 128
+"""Value of an uncertain pixel in a mask of one object, as in the GrabCut data set; higher is object."""
+
+GreyRule: TypeAlias = Literal["trimap", "bright", "any", "one"]
+"""Which brightness is the object: "trimap" above 128, and 128 is ignored; "bright" 128 and above; "any" above 0;
+"one" exactly 1, and 255 is ignored. In a file without a value above 1, 1 is the object whatever the rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedMask:
+    """One channel, or a palette, whose value is the object's number; 0 is background and 255 ignored."""
+
+    path: Path
+
+    def read(self) -> list[ObjectMask]:
+        return split_numbers(_read_labels(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class SingleMasks:
+    """A file per object, in the project's own folders: above 128 is object, 128 ignored; 0 and 1 are understood."""
+
+    files: tuple[tuple[str, Path], ...]
+
+    @property
+    def path(self) -> Path:
+        return self.files[0][1]
+
+    def read(self) -> list[ObjectMask]:
+        objects = []
+        for key, path in self.files:
+            values = _read_labels(path)
+            threshold = IGNORE_BINARY if values.max() > 1 else 0
+            objects.append(ObjectMask(key, values > threshold, _or_none(values == IGNORE_BINARY)))
+        return objects
+
+
+@dataclass(frozen=True, slots=True)
+class GreyMasks:
+    """A black-and-white picture per object; colours, palettes and 16 bits are understood."""
+
+    files: tuple[tuple[str, Path], ...]
+    rule: GreyRule
+
+    @property
+    def path(self) -> Path:
+        return self.files[0][1]
+
+    def read(self) -> list[ObjectMask]:
+        return [ObjectMask(key, *self._split(_read_grey(path))) for key, path in self.files]
+
+    def _split(self, grey: NDArray[np.uint8]) -> tuple[Mask, Mask | None]:
+        if self.rule == "any" or grey.max(initial=0) <= 1:
+            return grey > 0, None
+        if self.rule == "one":
+            return grey == 1, _or_none(grey == IGNORE_ID)
+        if self.rule == "bright":
+            return grey >= IGNORE_BINARY, None
+        return grey > IGNORE_BINARY, _or_none(grey == IGNORE_BINARY)
+
+
+@dataclass(frozen=True, slots=True)
+class SbdMask:
+    """A MATLAB file of the Semantic Boundaries Dataset: ``GTinst.Segmentation`` holds the number of the object."""
+
+    path: Path
+
+    def read(self) -> list[ObjectMask]:
+        values: Any = _read_matlab(self.path)
+        try:
+            numbers = np.asarray(values["GTinst"]["Segmentation"][0, 0])
+            valid = numbers.ndim == 2 and numbers.size > 0 and np.issubdtype(numbers.dtype, np.integer)
+        except (KeyError, IndexError, ValueError, TypeError):
+            valid = False
+        if not valid:
+            raise DataError(f"{self.path} has no GTinst.Segmentation with a number per pixel. Is it from SBD's inst?")
+        return split_numbers(numbers.astype(np.int32))
+
+
+def split_numbers(values: NDArray[np.int32]) -> list[ObjectMask]:
+    """The objects of a map of numbers (H, W), by number; 0 is background, 255 ignored."""
+    ignore = _or_none(values == IGNORE_ID)
+    numbers = [number for number in np.unique(values).tolist() if number not in (0, IGNORE_ID)]
+    return [ObjectMask(str(number), values == number, ignore) for number in numbers]
+
+
+def _or_none(ignore: Mask) -> Mask | None:
+    return ignore if ignore.any() else None
+
+
+def _read_labels(path: Path) -> NDArray[np.int32]:
+    try:
+        return decode_label_image(read_bytes(path))
+    except ImageError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _read_grey(path: Path) -> NDArray[np.uint8]:
+    try:
+        return decode_grey_mask(read_bytes(path))
+    except ImageError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _read_matlab(path: Path) -> Any:
+    try:
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+    except ModuleNotFoundError as error:
+        raise DataError(
+            "SBD's masks are MATLAB files, which need scipy. Install it with: pip install 'samref[evaluate]'"
+        ) from error
+    data = read_bytes(path)
+    try:
+        import io
+
+        return loadmat(io.BytesIO(data), variable_names=["GTinst"])
+    except (MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError, NotImplementedError) as error:
+        raise DataError(f"{path} is no MATLAB file that can be read, or is damaged. Copy it again.") from error
