@@ -33,6 +33,7 @@ COMMANDS = {
     "models": Command("samref.models.models_command", "app", "List, fetch and verify models."),
     "evaluate": Command("samref.evaluation.command", "evaluate", "Measure clicks needed and speed on a data set."),
     "train": Command("samref.training.command", "train", "Train the embedded model or a refiner."),
+    "refiner": Command("samref.training.refiner_command", "app", "Train and check a refiner that fits any base."),
 }
 
 
