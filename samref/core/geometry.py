@@ -32,11 +32,16 @@ class ImageSize:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How an image lies in the model frame: ``image`` is resized to ``resized`` at the top left of ``padded``."""
+    """How an image lies in the model frame: ``image`` is resized to ``resized`` at the top left of ``padded``.
+
+    Where there is a ``canvas``, the image lies at the top left of that, and the canvas is what was resized (FocSAM's
+    official evaluation pads before it resizes).
+    """
 
     image: ImageSize
     resized: ImageSize
     padded: ImageSize
+    canvas: ImageSize | None = None
 
     @classmethod
     def letterbox(cls, image: ImageSize, side: int, multiple: int | None = None) -> Frame:
@@ -63,9 +68,14 @@ class Frame:
         return cls(image, square, square)
 
     @property
+    def covered(self) -> ImageSize:
+        """What ``resized`` shows, in image pixels: the canvas, or else the image."""
+        return self.canvas or self.image
+
+    @property
     def scale_xy(self) -> tuple[float, float]:
         """Model pixels per image pixel on each axis (they differ by rounding)."""
-        return self.resized.width / self.image.width, self.resized.height / self.image.height
+        return self.resized.width / self.covered.width, self.resized.height / self.covered.height
 
     @property
     def pixel_centre_xy(self) -> tuple[float, float]:

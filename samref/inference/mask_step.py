@@ -1,8 +1,9 @@
 """From logits in the model frame to a mask of the picture, without computing pixels whose sign is known.
 
 What a mask *is*: the logits, resized bilinearly to the padded model frame, cut to the part that the picture covers,
-resized bilinearly to the picture's size, and there above 0. A patch with more detail is resized bilinearly to its own
-rectangle of the picture and replaces what lies under it.
+resized bilinearly to the picture's size, and there above 0 (where the frame has a canvas: to the canvas's size, of
+which the picture is the top left part). A patch with more detail is resized bilinearly to its own rectangle of the
+picture and replaces what lies under it.
 
 How it is computed: a bilinear value lies between the four values around it. Where the four agree in sign, so does
 every pixel between them; only pixels near the outline need arithmetic. For a picture of 12 megapixels these are some
@@ -45,8 +46,8 @@ def mask_from_logits(logits: Tensor, frame: Frame, patch: Patch | None = None) -
     grid = padded[0, 0, : frame.resized.height, : frame.resized.width].numpy()
     canvas = _above_zero(
         grid,
-        _Axis.over(0.0, float(frame.image.height), frame.resized.height, frame.image.height),
-        _Axis.over(0.0, float(frame.image.width), frame.resized.width, frame.image.width),
+        _Axis.over(0.0, float(frame.covered.height), frame.resized.height, frame.image.height),
+        _Axis.over(0.0, float(frame.covered.width), frame.resized.width, frame.image.width),
     )
     if patch is not None:
         canvas = _paste(canvas, _render_patch(patch, frame))

@@ -256,8 +256,9 @@ def _check_finite(output: MaskOutput) -> None:
 def _mask_prompt(mask: Rle, frame: Frame) -> Tensor:
     """A mask of the picture as logits (1, 1, h, w) over the padded model frame; cells on its rim lie in between."""
     resized = (frame.resized.width, frame.resized.height)
-    pixels = mask.to_mask().astype(np.float32)
-    shrinking = frame.resized.pixels < frame.image.pixels
+    pixels: NDArray[np.float32] = np.zeros((frame.covered.height, frame.covered.width), dtype=np.float32)
+    pixels[: frame.image.height, : frame.image.width] = mask.to_mask()
+    shrinking = frame.resized.pixels < frame.covered.pixels
     covered = cv2.resize(pixels, resized, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
     padded: NDArray[np.float32] = np.zeros((frame.padded.height, frame.padded.width), dtype=np.float32)
     padded[: frame.resized.height, : frame.resized.width] = covered
