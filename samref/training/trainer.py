@@ -1,34 +1,67 @@
-"""The training loop: one encoding per picture, several prompts per object, a loss at every one of them."""
+"""The training loop, for every recipe: batches by number, gradients, one optimiser step, an averaged copy, a state.
+
+Batch ``n`` and all that is random in learning from it depend on the recipe's seed and ``n`` alone, so a run that was
+killed and started again ends in the same weights. Step ``s`` of ``P`` processes that accumulate over ``A`` batches
+takes the batches ``s·A·P`` to ``(s+1)·A·P - 1``; process ``r`` every ``P``-th of them, beginning with the ``r``-th.
+"""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
+import os
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
-from samref.errors import TrainingError
-from samref.training.annotator import BatchAnnotator
-from samref.training.dataset import SceneBatch, SceneBatches, find_pictures
-from samref.training.objectives import Objective
+from samref.errors import StorageError, TrainingError
+from samref.training.dataset import find_pictures
+from samref.training.objectives import Autocast, Objective
+from samref.training.paper_recipes import PaperRecipe
+from samref.training.processes import Processes
 from samref.training.recipes import Recipe
+from samref.training.scenes import SceneFeed, half_labels
 
-__all__ = ["Trainer", "rate_factor"]
+__all__ = ["Feed", "Trainee", "Trainer", "half_labels", "rate_factor"]
 
 
-def rate_factor(step: int, recipe: Recipe) -> float:
+class Trainee(Protocol):
+    """Something to train: the module whose weights change, and its parameters as the optimiser wants them."""
+
+    trained: nn.Module
+
+    def parameter_groups(self, recipe: Any) -> list[dict[str, Any]]: ...
+
+
+class Feed(Protocol):
+    """Where batches come from and how they are put before a trainee."""
+
+    def batch(self, number: int) -> Any:
+        """Batch ``number`` of the run; depends on the seed and the number alone."""
+        ...
+
+    def learn(
+        self, objective: Any, batch: Any, step: int, device: torch.device, autocast: Autocast
+    ) -> dict[str, float]:
+        """Add the gradients of the batch's loss to the trainee's, and return numbers for the log."""
+        ...
+
+
+def rate_factor(step: int, recipe: Recipe | PaperRecipe) -> float:
     """Learning rate at ``step`` relative to the recipe's: linear warm-up, constant, linear fall to zero."""
+    if isinstance(recipe, PaperRecipe):
+        return recipe.rate_factor(step)
     rising = min(1.0, (step + 1) / max(1, recipe.warmup))
     falling = (recipe.steps - step) / max(1.0, recipe.cooldown * recipe.steps)
     return max(0.0, min(rising, falling))
@@ -40,27 +73,47 @@ class Trainer:
     Args:
         objective: what is trained and how its loss is computed.
         recipe: every number of the run.
-        data: folder of data sets.
-        out: folder for ``state.pt`` (resume), ``log.jsonl`` and ``weights.safetensors``'s source, the averaged copy.
+        data: a folder of data sets for an objective that learns from scenes, or any other feed.
+        out: folder for ``state.pt`` (resume) and ``log.jsonl``.
         device: where to train; bf16 autocast is used on both CPU and GPU when ``bf16``.
+        accumulate: batches whose gradients are averaged for one step.
+        processes: who trains along; this process alone unless told.
+        workers: processes that prepare batches.
     """
 
     def __init__(
-        self, objective: Objective, recipe: Recipe, data: Path, out: Path, device: torch.device, bf16: bool = True
+        self,
+        objective: Objective | Trainee,
+        recipe: Recipe | PaperRecipe,
+        data: Path | Feed,
+        out: Path,
+        device: torch.device,
+        bf16: bool = True,
+        *,
+        accumulate: int = 1,
+        processes: Processes | None = None,
+        workers: int = 1,
     ) -> None:
         self.objective = objective
         self.recipe = recipe
+        if isinstance(data, Path):
+            assert isinstance(recipe, Recipe), "a stage of a paper brings a feed of its own"
+            data = SceneFeed.of(find_pictures(data), recipe)
+        self.feed: Feed = data
         self.out = out
         self.device = device
         self.bf16 = bf16
-        self.pictures = find_pictures(data)
+        self.accumulate = accumulate
+        self.processes = processes or Processes()
+        self.workers = workers
         self.trained = objective.trained
-        self.averaged = copy.deepcopy(self.trained).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(objective.parameter_groups(recipe), lr=recipe.rate, betas=(0.9, 0.99))
+        self.optimizer = _build_optimizer(objective.parameter_groups(recipe), recipe)
+        # Without averaging there is no copy: the averaged weights are the live ones.
+        self.averaged = copy.deepcopy(self.trained).requires_grad_(False) if recipe.ema > 0 else self.trained
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0
-        out.mkdir(parents=True, exist_ok=True)
+        _make_folder(out)
         if (out / "state.pt").exists():
             self._resume()
 
@@ -75,73 +128,86 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not finite; the last good state is kept.
+            StorageError: the state cannot be written; the last good state is kept.
         """
         started = time.monotonic()
         previous = self.seconds
         seen: dict[str, list[float]] = {}
-        for batch in self._batches():
-            if self.step >= self.recipe.steps or time.monotonic() - started > max_seconds:
+        batches = self._batches()
+        while self.step < self.recipe.steps:
+            if self.processes.any(time.monotonic() - started > max_seconds):
                 break
-            for key, value in self._train_step(batch).items():
+            for key, value in self._train_step(batches).items():
                 seen.setdefault(key, []).append(value)
             self.step += 1
             self.seconds = previous + time.monotonic() - started
             if self.step % log_every == 0:
                 line = self._log({key: round(float(np.mean(values)), 5) for key, values in seen.items()})
-                if report is not None:
+                if report is not None and self.processes.is_first:
                     report(line)
                 seen = {}
             if self.step % save_every == 0:
                 self.save()
         self.save()
 
-    def _batches(self) -> Iterator[SceneBatch]:
-        scenes = SceneBatches(
-            self.pictures,
-            self.recipe.shapes,
-            self.recipe.objects,
-            seed=self.recipe.seed,
-            start=self.step,
-            favoured=dict(self.recipe.favoured),
-            pasted=self.recipe.pasted,
+    def _batches(self) -> Iterator[Any]:
+        joint = self.accumulate * self.processes.count
+        numbers = itertools.count(self.step * joint + self.processes.rank, self.processes.count)
+        loader: DataLoader[Any] = DataLoader(
+            _ByNumber(self.feed),
+            batch_size=None,
+            sampler=numbers,  # type: ignore[arg-type]
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
         )
-        loader: DataLoader[SceneBatch] = DataLoader(scenes, batch_size=None, num_workers=1, prefetch_factor=4)
         return iter(loader)
 
-    def _train_step(self, batch: SceneBatch) -> dict[str, float]:
-        rng = np.random.default_rng([self.recipe.seed, batch.index, 1])
+    def _train_step(self, batches: Iterator[Any]) -> dict[str, float]:
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * rate_factor(self.step, self.recipe)
-        rgb = torch.from_numpy(batch.rgb).permute(0, 3, 1, 2).to(self.device)
-        labels = torch.from_numpy(batch.labels).flatten(0, 1)[:, None]
-        half, numeric = half_labels(labels)
-        annotator = BatchAnnotator(numeric, self.objective.map_radius, rng)
-        annotator.begin()
         self.optimizer.zero_grad(set_to_none=True)
-        values = self.objective.backward(
-            rgb, labels.to(self.device), half.to(self.device), annotator, rng, self._autocast, self.recipe.objects
-        )
-        if not all(math.isfinite(value) for value in values.values()):
+        seen: dict[str, list[float]] = {}
+        for _ in range(self.accumulate):
+            values = self.feed.learn(self.objective, next(batches), self.step, self.device, self._autocast)
+            self._check_finite(values.values(), "loss")
+            for key, value in values.items():
+                seen.setdefault(key, []).append(value)
+        parameters = list(self.trained.parameters())
+        if self.accumulate > 1:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad /= self.accumulate
+        self.processes.average_gradients(parameters)
+        limit = self.recipe.clip if isinstance(self.recipe, PaperRecipe) else 1.0
+        norm = nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
+        self._check_finite([float(norm)], "gradient")
+        self.optimizer.step()
+        if self.averaged is not self.trained:
+            with torch.no_grad():
+                decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+                for mean, live in zip(self.averaged.parameters(), self.trained.parameters(), strict=True):
+                    mean.lerp_(live, 1 - decay)
+        return {key: float(np.mean(values)) for key, values in seen.items()}
+
+    def _check_finite(self, values: Any, what: str) -> None:
+        if self.processes.any(not all(math.isfinite(value) for value in values)):
             raise TrainingError(
-                f"The loss is not finite at step {self.step}. The state of the last save is in {self.out}; "
+                f"The {what} is not finite at step {self.step}. The state of the last save is in {self.out}; "
                 "lower the learning rate and run the same command again."
             )
-        nn.utils.clip_grad_norm_(self.trained.parameters(), 1.0)
-        self.optimizer.step()
-        with torch.no_grad():
-            decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-            for mean, live in zip(self.averaged.parameters(), self.trained.parameters(), strict=True):
-                mean.lerp_(live, 1 - decay)
-        return values
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _log(self, values: dict[str, float]) -> str:
-        line = {"step": self.step, "seconds": round(self.seconds, 1), **values}
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        return json.dumps(line)
+        line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **values})
+        if self.processes.is_first:
+            try:
+                with (self.out / "log.jsonl").open("a") as file:
+                    file.write(line + "\n")
+            except OSError as error:
+                raise StorageError(f"The log in {self.out} cannot be written: {error.strerror or error}.") from error
+        return line
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -149,38 +215,78 @@ class Trainer:
         return asdict(self.recipe)
 
     def save(self) -> None:
-        """Write the resumable state; the old file stays until the new one is complete."""
-        state = {
-            "recipe": json.dumps(self.plan),
-            "step": self.step,
-            "seconds": self.seconds,
-            "trained": self.trained.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        partial = self.out / "state.pt.part"
-        torch.save(state, partial)
-        partial.replace(self.out / "state.pt")
+        """Write the resumable state; the old file stays until the new one is complete.
+
+        Raises:
+            StorageError: it cannot be written; the old one is as it was.
+        """
+        if self.processes.is_first:
+            state = {
+                "recipe": json.dumps(self.plan),
+                "step": self.step,
+                "seconds": self.seconds,
+                "trained": self.trained.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            _write_state(state, self.out / "state.pt")
+        self.processes.wait()
 
     def _resume(self) -> None:
-        state = torch.load(self.out / "state.pt", map_location=self.device, weights_only=True)
-        recipe = json.loads(state["recipe"])
+        path = self.out / "state.pt"
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            recipe = json.loads(state["recipe"])
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
+            raise TrainingError(f"{path} is not a state of a training run. Choose another folder.") from error
         if recipe["name"] != self.recipe.name:
             raise TrainingError(f"{self.out} holds a run of {recipe['name']!r}, not of {self.recipe.name!r}.")
-        self.trained.load_state_dict(state["trained"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.trained.load_state_dict(state["trained"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(f"{self.out} holds a run of {recipe['name']!r} over a model of other sizes.") from error
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
 
 
-def half_labels(labels: Tensor) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]:
-    """uint8 labels (N, 1, S, S) at half resolution.
+class _ByNumber(Dataset[Any]):
+    """A feed as the loader's worker processes want it."""
 
-    Returns:
-        float (N, 2, S/2, S/2): ground truth and valid; and uint8 (N, S/2, S/2) with 0, 1, 255.
-    """
-    gt = F.avg_pool2d((labels == 1).float(), 2)
-    ignored = F.avg_pool2d((labels == 255).float(), 2) >= 0.5
-    inside = gt > 0.49
-    numeric = inside.to(torch.uint8).masked_fill(ignored, 255)
-    return torch.cat([inside.float(), (~ignored).float()], dim=1), numeric[:, 0].numpy()
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+
+    def __getitem__(self, number: int) -> Any:
+        return self.feed.batch(number)
+
+
+def _build_optimizer(groups: list[dict[str, Any]], recipe: Recipe | PaperRecipe) -> torch.optim.Optimizer:
+    if isinstance(recipe, Recipe):
+        return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99))
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.weight_decay)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+
+
+def _write_state(state: dict[str, Any], path: Path) -> None:
+    partial = path.with_suffix(".pt.part")
+    try:
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's own writer reports a full disk as a RuntimeError
+        partial.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error).split("\n")[0]
+        raise StorageError(
+            f"The state of the run cannot be written to {path} ({reason}). The state of the last save is still there; "
+            "free some space and run the same command again."
+        ) from error

@@ -74,12 +74,10 @@ def test_a_resumed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> N
     through = base_trainer(data, tmp_path / "a")
     through.run()
     first = base_trainer(data, tmp_path / "b")
-    first.recipe = replace(first.recipe, steps=6)
-    for batch in first._batches():
-        first._train_step(batch)
+    batches = first._batches()
+    for _ in range(3):
+        first._train_step(batches)
         first.step += 1
-        if first.step == 3:
-            break
     first.save()
     second = base_trainer(data, tmp_path / "b")
     assert second.step == 3
