@@ -28,6 +28,7 @@ __all__ = [
     "decode_label_image",
     "encode_jpeg",
     "encode_png",
+    "upright_size",
 ]
 
 MAX_PIXELS = 100_000_000
@@ -47,6 +48,8 @@ _WANTED = "Use a JPEG, PNG, WebP, TIFF, BMP or GIF file."
 _WIDE_GREY = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
 _ORIENTATION_TAG = 0x0112
+
+_FIRST_TURNED = 5  # orientations 5 to 8 swap height and width
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -111,6 +114,17 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
         except MemoryError as error:
             raise ImageError("There is not enough memory to open this picture. Use a smaller copy of it.") from error
     return DecodedImage(rgb, ImageSize(rgb.shape[0], rgb.shape[1]), hashlib.sha256(data).hexdigest())
+
+
+def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
+    """The size that :func:`decode_image` gives, from the head of the file alone.
+
+    Raises:
+        ImageError: empty, not a picture, too large, or damaged so early that its size cannot be told.
+    """
+    with _open(data, max_pixels) as image:
+        turned = _orientation(image) >= _FIRST_TURNED
+        return ImageSize(image.width, image.height) if turned else ImageSize(image.height, image.width)
 
 
 def decode_label_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32]:

@@ -35,7 +35,7 @@ def find_pictures(data: Path, layout: str = AUTO, split: str | None = None) -> t
     """All pictures under ``data`` that have objects, by data set and name, and what was left out.
 
     Every mask is read once, so that the number of objects is known before the measurement starts; it is kept as run
-    lengths and not read again.
+    lengths and not read again. Of the pictures only the heads are read, so that a size that does not fit is found now.
 
     Args:
         data: one data set, or a folder of data sets.
@@ -104,7 +104,7 @@ def load_objects(picture: Picture, image: DecodedImage) -> list[ObjectMask]:
 
 def _look_at(picture: Picture) -> tuple[Picture, Skipped]:
     """The picture with the objects that can be measured, read once and kept, and the count of the others."""
-    objects = picture.masks.read()
+    objects = picture.look_at()
     empty = [one for one in objects if not one.gt.any()]
     hidden = [one for one in objects if one.gt.any() and one.ignore is not None and not (one.gt & ~one.ignore).any()]
     left_out = {one.key for one in (*empty, *hidden)}

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from samref.errors import DataError
+from samref.evaluation.readers.classic import BERKELEY, DAVIS, GRABCUT
+from samref.evaluation.readers.coco import COCO, LVIS
+from samref.evaluation.readers.fine import COD10K, HQSEG, MVTEC
 from samref.evaluation.readers.folders import FOLDERS
 from samref.evaluation.readers.layout import Layout, Listing
 from samref.evaluation.readers.pictures import Picture
+from samref.evaluation.readers.voc import PASCAL_VOC, SBD
 
 __all__ = ["AUTO", "LAYOUTS", "layout_of", "list_data_sets", "pictures_of"]
 
 AUTO = "auto"
 """Recognise the layout by the names in the folder."""
 
-LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (FOLDERS,)}
+LAYOUTS: Mapping[str, Layout] = {
+    layout.name: layout
+    for layout in (GRABCUT, BERKELEY, DAVIS, SBD, PASCAL_VOC, COD10K, MVTEC, HQSEG, COCO, LVIS, FOLDERS)
+}
 """In the order in which they are tried: the more particular ones first."""
 
 
@@ -51,7 +58,7 @@ def list_data_sets(folder: Path, layout: str = AUTO, split: str | None = None) -
 
 def layout_of(folder: Path) -> Layout | None:
     """The layout that a folder looks like, by the names in it; None where it looks like none."""
-    return _first_fit(folder, LAYOUTS.values())
+    return next((layout for layout in LAYOUTS.values() if layout.recognises(folder)), None)
 
 
 def _locate(folder: Path, name: str) -> list[tuple[Path, Layout]]:
@@ -60,13 +67,15 @@ def _locate(folder: Path, name: str) -> list[tuple[Path, Layout]]:
         raise DataError(f"There is no layout {name!r}. There are: {AUTO}, {', '.join(LAYOUTS)}.")
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
-    tried = tuple(LAYOUTS.values()) if name == AUTO else (LAYOUTS[name],)
     folder = folder.resolve()
     for places in ([folder], [child for child in sorted(folder.iterdir()) if child.is_dir()]):
-        if FOLDERS in tried:
+        if name in (AUTO, FOLDERS.name):
             for place in places:
                 _refuse_half(place)
-        found = [(place, layout) for place in places if (layout := _first_fit(place, tried)) is not None]
+        if name == AUTO:
+            found = [(place, layout) for place in places if (layout := layout_of(place)) is not None]
+        else:
+            found = [(place, LAYOUTS[name]) for place in places if LAYOUTS[name].fits(place)]
         if found:
             return found
     if name != AUTO:
@@ -76,10 +85,6 @@ def _locate(folder: Path, name: str) -> list[tuple[Path, Layout]]:
         f"{folder} holds neither the folders images and masks nor folders that do, nor any other layout that is known "
         f"({', '.join(LAYOUTS)})."
     )
-
-
-def _first_fit(folder: Path, tried: Iterable[Layout]) -> Layout | None:
-    return next((layout for layout in tried if layout.fits(folder)), None)
 
 
 def _refuse_half(folder: Path) -> None:

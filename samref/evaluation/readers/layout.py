@@ -30,8 +30,9 @@ class Layout:
         name: as ``--layout`` takes it.
         expects: the files it looks for, for messages.
         splits: names of its parts, the one to measure first; empty: it has no parts, and any name means all of it.
-        fits: whether a folder looks like it, from names alone.
+        fits: whether a folder has what it needs, from names alone.
         list_pictures: the pictures of a folder and one split, in a fixed order.
+        claims: whether a folder of unknown layout is taken for it; None: whenever it fits.
     """
 
     name: str
@@ -39,6 +40,11 @@ class Layout:
     splits: tuple[str, ...]
     fits: Callable[[Path], bool]
     list_pictures: Callable[[Path, str], Listing]
+    claims: Callable[[Path], bool] | None = None
+
+    def recognises(self, folder: Path) -> bool:
+        """Whether a folder of unknown layout is taken for this one."""
+        return (self.claims or self.fits)(folder)
 
     def choose_split(self, split: str | None) -> str:
         """``split``, or the one to measure where that is None.

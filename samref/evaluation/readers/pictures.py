@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from samref.core.images import DecodedImage, decode_image
+from samref.core.geometry import ImageSize
+from samref.core.images import DecodedImage, decode_image, upright_size
 from samref.core.masks import Mask, Rle
 from samref.errors import DataError, ImageError
 
@@ -173,15 +174,29 @@ class Picture:
             DataError: a mask cannot be read or is not of the picture's size.
         """
         objects = self.masks.read()
-        wanted = objects if self.keys is None else [one for one in objects if one.key in set(self.keys)]
-        size = (image.size.height, image.size.width)
-        for one in wanted:
-            if one.gt.shape != size:
+        self._check_size(objects, image.size)
+        return objects if self.keys is None else [one for one in objects if one.key in set(self.keys)]
+
+    def look_at(self) -> list[ObjectMask]:
+        """All its objects, and the head of its file: the pixels of the picture are not decoded.
+
+        Raises:
+            DataError: as :meth:`read_objects`, or the file is no picture.
+        """
+        objects = self.masks.read()
+        try:
+            self._check_size(objects, upright_size(read_bytes(self.image_path)))
+        except ImageError as error:
+            raise DataError(f"{self.image_path}: {error}") from error
+        return objects
+
+    def _check_size(self, objects: Sequence[ObjectMask], size: ImageSize) -> None:
+        for one in objects:
+            if one.gt.shape != (size.height, size.width):
                 raise DataError(
                     f"{self.masks.path} is {one.gt.shape[1]} x {one.gt.shape[0]} pixels, but {self.image_path.name} "
-                    f"is {size[1]} x {size[0]} (upright). A mask must be of its picture's own size."
+                    f"is {size.width} x {size.height} (upright). A mask must be of its picture's own size."
                 )
-        return wanted
 
     def load(self) -> LabelledPicture:
         """The picture and its objects, decoded; objects without a pixel are left out.
@@ -211,6 +226,7 @@ class Skipped:
         masks_without_picture: mask files that belong to none.
         pictures_not_found: pictures that an annotation file names and that are not on this machine.
         crowd_regions: regions of many objects (COCO's ``iscrowd``), ignored instead of asked for.
+        excluded_pictures: pictures that the field does not measure (not camouflaged, defects that cannot be seen).
     """
 
     empty_objects: int = 0
@@ -219,6 +235,7 @@ class Skipped:
     ignored_objects: int = 0
     pictures_not_found: int = 0
     crowd_regions: int = 0
+    excluded_pictures: int = 0
 
     def __add__(self, other: Skipped) -> Skipped:
         return Skipped(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
@@ -232,6 +249,7 @@ class Skipped:
             "masks_without_picture": "masks without a picture",
             "pictures_not_found": "pictures that are named but not there",
             "crowd_regions": "crowds",
+            "excluded_pictures": "pictures that the field leaves out",
         }
         return [f"{getattr(self, name)} {what}" for name, what in words.items() if getattr(self, name)]
 

@@ -199,7 +199,7 @@ class _Reading:
         if category_id not in categories:
             raise LabelError(f"Its category_id {category_id!r} is not among the categories.")
         segmentation = read_mapping(entry).get("segmentation")
-        mask = read_segmentation(segmentation, record)
+        mask = read_segmentation(segmentation, record.size, record.file_name)
         self.outlines += outline_length(segmentation)
         if self.outlines > MAX_OUTLINES:
             raise LabelError("The outlines in this file are too long altogether. Split it and import the parts.")

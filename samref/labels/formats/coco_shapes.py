@@ -13,7 +13,6 @@ from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.errors import LabelError
 from samref.labels.plain import read_list, read_text
-from samref.labels.project import ImageRecord
 from samref.labels.run_lengths import rle_from_counts, rle_from_runs
 
 __all__ = ["outline_length", "read_segmentation"]
@@ -22,13 +21,12 @@ MAX_NUMBERS = 2_000_000  # coordinates or run lengths of one object
 MAX_OUTLINE = 5_000_000  # pixels along the polygons of one object: rasterising takes memory for each of them
 
 
-def read_segmentation(segmentation: Any, record: ImageRecord) -> Rle | None:
-    """The pixels of one segmentation; None where there is none.
+def read_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> Rle | None:
+    """The pixels of one segmentation of a picture; None where there is none.
 
     Raises:
         LabelError: it is wrong or of another size.
     """
-    size = record.size
     if segmentation is None or segmentation == []:
         return None
     if isinstance(segmentation, Mapping):
@@ -36,7 +34,7 @@ def read_segmentation(segmentation: Any, record: ImageRecord) -> Rle | None:
         if sides != [size.height, size.width]:
             claimed = " x ".join(f"{side!r:.20}" for side in reversed(sides))
             raise LabelError(
-                f"Its mask is {claimed} pixels, the picture {record.file_name!r} {size.width} x {size.height}. "
+                f"Its mask is {claimed} pixels, the picture {file_name!r} {size.width} x {size.height}. "
                 "Masks are never resized."
             )
         if isinstance(segmentation.get("counts"), str):
