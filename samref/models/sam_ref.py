@@ -52,6 +52,8 @@ class SamRefConfig:
         rule: "change" is the paper's window, "object" covers the whole object at every prompt.
         expand, minimum: growth of the window, and its least side in low-res cells.
         selector_threshold: of the dynamic selector, on the ratio of error counts.
+        selector_direction: whether the previous mask is the canvas "above" that ratio or "below" it. The paper does not
+            say; "above" is the one that fits its words.
         feedback: which mask the base gets back, its own ("coarse") or the final one.
         drop_islands: whether parts of the final mask that nobody pointed at are left out (not in the paper).
         use_local, use_selector: switches for ablations.
@@ -70,6 +72,7 @@ class SamRefConfig:
     expand: float = 1.4
     minimum: int = 32
     selector_threshold: float = 1.1
+    selector_direction: Literal["above", "below"] = "above"
     feedback: Literal["coarse", "final"] = "coarse"
     drop_islands: bool = False
     use_local: bool = True
@@ -227,6 +230,8 @@ class SamRefModel:
         usable = previous is not None and previous.shape == global_logits.shape and bool((previous > 0).any())
         canvas = global_logits
         wandered = windows.keeps_previous(error_count, state.error_count, config.selector_threshold)
+        if config.selector_direction == "below":
+            wandered = not wandered
         if config.use_selector and wandered and usable and previous is not None:
             canvas = previous.float()
         window = self._window(global_logits, previous if usable else None, prompts) if config.use_local else None

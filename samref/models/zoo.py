@@ -18,7 +18,7 @@ from samref.models.sam_ref import SamRef, SamRefConfig, SamRefModel
 from samref.models.tiny import TinyConfig, TinyNet
 from samref.models.tiny_model import TinyModel
 
-__all__ = ["TINY_REFINER", "build_model", "get_spec", "list_models", "weights_folder"]
+__all__ = ["AGNOSTIC_REFINER", "TINY_REFINER", "build_model", "get_spec", "list_models", "weights_folder"]
 
 ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
 
@@ -33,6 +33,11 @@ TINY_REFINER = SamRefConfig(
     drop_islands=True,
 )
 """The narrow refiner of the embedded model; why it looks at the whole object stands in docs/adr/0007."""
+
+AGNOSTIC_REFINER = SamRefConfig(
+    width=32, global_blocks=3, local_blocks=3, residual_detail=True, inject_embedding=False, rule="change"
+)
+"""The refiner that fits any base with a frame like SAM's: it sees picture, prompts and mask, never an embedding."""
 
 _RANDOM_TINY = TinyConfig(
     image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1

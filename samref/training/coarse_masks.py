@@ -93,12 +93,12 @@ def perturbed_logits(gt: Map, rgb: NDArray[np.uint8], size: tuple[int, int], rng
         mistaken = cv2.GaussianBlur(mistaken, (0, 0), 1.0)
         logits *= 1 - float(rng.uniform(0.2, 0.8)) * np.clip(mistaken, 0, 1)
     if rng.random() < 0.5:  # doubts that mean nothing
-        logits *= 1 - float(rng.uniform(0.2, 0.7)) * (_clouds(size, rng) > 0.5)
+        logits *= 1 - float(rng.uniform(0.2, 0.7)) * np.clip(_clouds(size, rng), 0, 1)
     return np.asarray(cv2.GaussianBlur(logits, (0, 0), 0.5), dtype=np.float32)
 
 
 def wrong_mask(gt: Map, rgb: NDArray[np.uint8], rng: np.random.Generator) -> Map:
-    """``gt`` with one to three mistakes: outline moved, shift, part lost or added, hole, leak along the picture's edges.
+    """``gt`` with one to three mistakes: outline moved, shift, part lost or added, hole, leak along edges.
 
     Never empty: a mask of nothing tells a refiner nothing.
     """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from samref.errors import DataError
+from samref.errors import DataError, TrainingError
+from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective
 
 if TYPE_CHECKING:
     from samref.models.tiny import TinyNet
@@ -61,6 +65,46 @@ def masks(
         for name, record in zip(names, found, strict=True):
             save_record(record, name)
     typer.echo(f"{scenes} scenes of {base.value} are recorded in {out}.")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of data sets: NAME/images and NAME/masks.")],
+    out: Annotated[Path, typer.Option(help="Folder for the resumable state and the log.")],
+    tiny: Annotated[list[Path] | None, typer.Option(help="Records of the embedded base; may be repeated.")] = None,
+    grabcut: Annotated[list[Path] | None, typer.Option(help="Records of GrabCut; may be repeated.")] = None,
+    recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(AGNOSTIC_RECIPES)}.")] = "agnostic-refiner",
+    steps: Annotated[int | None, typer.Option(help="Other number of steps than the recipe's.")] = None,
+    max_minutes: Annotated[float, typer.Option(help="Stop then; the same command goes on later.")] = math.inf,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fp32: Annotated[bool, typer.Option(help="No mixed precision.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Write the averaged weights here (safetensors, fp16).")] = None,
+) -> None:
+    """Train the refiner on imitated and on recorded masks; a kind without records is held out."""
+    import torch
+
+    from samref.models.layers import channels_last
+    from samref.models.sam_ref import SamRef
+    from samref.models.zoo import AGNOSTIC_REFINER
+    from samref.training.command import export_weights
+    from samref.training.mask_records import load_records
+    from samref.training.trainer import Trainer
+
+    if recipe not in AGNOSTIC_RECIPES:
+        raise TrainingError(f"There is no recipe {recipe[:60]!r}. There are: {', '.join(AGNOSTIC_RECIPES)}.")
+    plan = AGNOSTIC_RECIPES[recipe] if steps is None else replace(AGNOSTIC_RECIPES[recipe], steps=steps)
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    folders = {"tiny": tiny or [], "grabcut": grabcut or []}
+    records = {name: [r for folder in given for r in load_records(folder)] for name, given in folders.items() if given}
+    torch.manual_seed(plan.seed)
+    objective = AgnosticObjective(channels_last(SamRef(AGNOSTIC_REFINER), chosen), records)
+    trainer = Trainer(objective, plan, data, out, chosen, bf16=not fp32)
+    trainer.run(max_seconds=60 * max_minutes, report=typer.echo)
+    if export is not None:
+        kinds = ", ".join(objective.kinds)
+        about = {"recipe": plan.name, "step": str(trainer.step), "masks": kinds, "plan": json.dumps(trainer.plan)}
+        export_weights(trainer.averaged, export, about)
+        typer.echo(f"Wrote {export} ({export.stat().st_size / 1e6:.2f} MB) from step {trainer.step}; masks: {kinds}.")
 
 
 def _tiny(weights: Path) -> TinyNet:
