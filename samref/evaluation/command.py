@@ -46,6 +46,9 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers and curves here.")
     ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots and the worst cases here.")
+    ] = None,
     stage: Annotated[
         StageOption, typer.Option(help="Which mask the simulated annotator looks at.")
     ] = StageOption.REFINED,
@@ -61,24 +64,35 @@ def evaluate(
     checkpoint: Annotated[Path | None, typer.Option(help="Take the weights from this file.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew where an interrupted run left its results beside the report.")
+    ] = False,
 ) -> None:
     """Measure clicks needed and speed on a data set.
 
     A simulated annotator clicks the middle of the largest mistake until it has used up its clicks. For the picture
     images/cat.jpg the objects are in masks/cat.png (one number per object, 255 = ignore) or in masks/cat__1.png,
     masks/cat__2.png, ... (one object each, 128 = ignore).
+
+    An interrupted run with --json or --html goes on where it stopped when it is started again in the same words.
     """
-    from samref.evaluation.report import check_target, report_to_table
+    from samref.evaluation.report_files import check_target
+    from samref.evaluation.report_page import check_page
+    from samref.evaluation.report_table import report_to_table
     from samref.evaluation.run import evaluate as measure
 
-    if json_file is not None:
-        if str(json_file) == "-":
-            raise StorageError("Give --json the name of a file; the table goes to standard output.")
-        check_target(json_file)
+    for option, target in (("--json", json_file), ("--html", html_file)):
+        if target is not None:
+            if str(target) == "-":
+                raise StorageError(f"Give {option} the name of a file; the table goes to standard output.")
+            check_target(target)
+    if html_file is not None:
+        check_page()
     report = measure(
         data,
-        _predictor(model, checkpoint, device, precision),
+        _predictor(model, checkpoint, device, _same_precision(precision, None if restart else json_file or html_file)),
         model=model,
+        weights=_weights(model, checkpoint),
         max_clicks=max_clicks,
         stage=stage.value,
         first_prompt=prompt.value,
@@ -87,6 +101,8 @@ def evaluate(
         seed=seed,
         workers=workers,
         json_path=json_file,
+        html_path=html_file,
+        restart=restart,
         progress=_progress(),
     )
     typer.echo(report_to_table(report), nl=False)
@@ -102,14 +118,55 @@ def _predictor(model: str, checkpoint: Path | None, device: str, precision: str)
     return load_predictor(model, device=device, precision=precision, checkpoint=checkpoint)
 
 
+def _weights(model: str, checkpoint: Path | None) -> dict[str, str]:
+    if model == GRABCUT:
+        return {}
+    from samref.evaluation.provenance import weights_digests
+
+    return weights_digests(model, checkpoint)
+
+
+def _same_precision(precision: str, target: Path | None) -> str:
+    """What an interrupted run chose, where this one may choose: "auto" measures, and can come out differently."""
+    from samref.evaluation.journal import journal_path, read_header
+
+    if precision != "auto" or target is None:
+        return precision
+    header = read_header(journal_path(target))
+    return {"torch.float32": "fp32", "torch.bfloat16": "bf16"}.get(str(header.get("dtype")), precision)
+
+
 def _progress() -> Progress | None:
-    """A line on stderr that says how far it is, for a person who looks; nothing where it would fill a log."""
+    """A bar on stderr that says how far it is, for a person who looks; nothing where it would fill a log."""
     if not sys.stderr.isatty():
         return None
-    start = time.monotonic()
+    try:
+        from tqdm import tqdm
+    except ImportError:  # it comes with other packages, and a plain line does as well
+        return _line()
+    bar: tqdm[None] | None = None
 
     def show(done: int, total: int) -> None:
-        rest = "" if done == 0 else f", about {(time.monotonic() - start) / done * (total - done):.0f} s to go"
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=total, initial=done, unit="object", dynamic_ncols=True, leave=False)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return show
+
+
+def _line() -> Progress:
+    """The same in words."""
+    start = time.monotonic()
+    first: int | None = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal first
+        first = done if first is None else first
+        fresh = done - first
+        rest = "" if fresh == 0 else f", about {(time.monotonic() - start) / fresh * (total - done):.0f} s to go"
         typer.echo(f"\r{done} of {total} objects{rest}\x1b[K", nl=False, err=True)
         if done == total:
             typer.echo("\r\x1b[K", nl=False, err=True)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from samref.errors import DataError
-from samref.evaluation.datasets import Picture, find_pictures, load_objects, read_image, sample_objects
+from samref.evaluation.datasets import ObjectMask, Picture, find_pictures, load_objects, read_image, sample_objects
 from samref.evaluation.first_prompts import FirstPrompt
+from samref.evaluation.journal import Journal, journal_path
 from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Stage, click_curve
-from samref.evaluation.report import Protocol, Report, check_target, write_json
+from samref.evaluation.provenance import data_digest, describe_machine
+from samref.evaluation.report import Protocol, Report, report_to_dict
+from samref.evaluation.report_files import check_target, write_json
+from samref.evaluation.report_page import check_page, write_page
 
 __all__ = ["Progress", "StageChoice", "evaluate"]
 
 StageChoice: TypeAlias = Literal["coarse", "refined", "both"]
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the objects done and the objects in all, from one thread at a time."""
+"""Called with the objects done and the objects in all, from one thread at a time; first before anything is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,20 @@ class _Job:
 
     picture: Picture
     protocol: Protocol
+    journal: Journal | None
+
+    def known(self, stage: Stage, key: str) -> ClickCurve | None:
+        """What an earlier run found out."""
+        return None if self.journal is None else self.journal.curves.get((stage, self.picture.sample_id(key)))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its objects."""
+        return self.picture.keys or ()
+
+    def count_known(self) -> int:
+        """Objects that have nothing left to measure."""
+        return sum(all(self.known(stage, key) is not None for stage in self.protocol.stages) for key in self.keys)
 
 
 def evaluate(
@@ -37,6 +54,7 @@ def evaluate(
     predictor: EvaluatedPredictor,
     *,
     model: str = "",
+    weights: Mapping[str, str] | None = None,
     max_clicks: int = 20,
     stage: StageChoice = "refined",
     first_prompt: FirstPrompt = "click",
@@ -45,17 +63,22 @@ def evaluate(
     seed: int = 0,
     workers: int = 1,
     json_path: Path | None = None,
+    html_path: Path | None = None,
+    restart: bool = False,
+    keep_journal: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Let a simulated annotator label every object under ``data`` and say how many clicks it took.
 
     Each picture is encoded once, for all its objects and both stages. The result depends on ``workers`` in its
-    times only: with more than one they are those of a busy machine.
+    times only: with more than one they are those of a busy machine. Where a file is to be written, a journal lies
+    beside it while the measurement runs: killed and started again with the same arguments, it goes on where it was.
 
     Args:
         data: a data set folder or a folder of those, see :mod:`samref.evaluation.datasets`.
         predictor: the model or baseline.
         model: its name, for the report.
+        weights: SHA-256 of its weights by file name, for the report.
         max_clicks: interactions per object.
         stage: which mask the annotator looks at; "both" measures the two apart.
         first_prompt: kind of the first prompt; all others are clicks.
@@ -64,41 +87,84 @@ def evaluate(
         seed: of that draw.
         workers: pictures measured at the same time, in threads.
         json_path: where to write the report as well.
+        html_path: where to write it as a page with plots and pictures.
+        restart: begin anew although an interrupted run left a journal.
+        keep_journal: leave the journal beside the finished report, so that the next call measures nothing again.
         progress: told how far it is.
 
     Raises:
-        DataError: the folder does not hold what was expected, or a number is out of range.
+        DataError: the folder does not hold what was expected, a number is out of range, or an interrupted run with
+            other arguments left its journal.
         StorageError: the report cannot be written; said before the measurement where it can be known.
     """
     _check_numbers(max_clicks, stop_at, limit, workers)
-    if json_path is not None:
-        check_target(json_path)
+    for target in (json_path, html_path):
+        if target is not None:
+            check_target(target)
+    if html_path is not None:
+        check_page()
     found, skipped = find_pictures(data)
     pictures = sample_objects(found, limit, seed)
     stages: tuple[Stage, ...] = ("coarse", "refined") if stage == "both" else (stage,)
     protocol = Protocol(max_clicks, stages, first_prompt, stop_at, limit, seed, workers)
-    curves = _measure(predictor, [_Job(picture, protocol) for picture in pictures], workers, progress)
-    report = Report(
-        model=model,
-        data=data.resolve().name,
-        protocol=protocol,
-        skipped=skipped,
-        machine=_machine(predictor),
-        curves={one: tuple(curve for job in curves for curve in job[one]) for one in stages},
-    )
-    if json_path is not None:
-        write_json(report, json_path)
+    machine = describe_machine(predictor)
+    digests = dict(weights or {})
+    data_sha256 = data_digest(pictures)
+    header = _header(model, digests, data.resolve().name, data_sha256, protocol, machine)
+    target = json_path or html_path
+    with nullcontext() if target is None else Journal(journal_path(target), header, restart=restart) as journal:
+        jobs = [_Job(picture, protocol, journal) for picture in pictures]
+        known = sum(job.count_known() for job in jobs)
+        curves = _measure(predictor, jobs, workers, progress)
+        report = Report(
+            model=model,
+            data=data.resolve().name,
+            protocol=protocol,
+            skipped=skipped,
+            machine=machine,
+            curves={one: tuple(curve for job in curves for curve in job[one]) for one in stages},
+            weights=digests,
+            data_sha256=data_sha256,
+            measured_before=known,
+        )
+        if json_path is not None:
+            write_json(report_to_dict(report), json_path)
+        if html_path is not None:
+            write_page(report, predictor, pictures, html_path)
+        if journal is not None and not keep_journal:
+            journal.remove()
     return report
+
+
+def _header(
+    model: str,
+    weights: Mapping[str, str],
+    data: str,
+    data_sha256: str,
+    protocol: Protocol,
+    machine: Mapping[str, str | int],
+) -> dict[str, Any]:
+    """Everything that the masks, and so the numbers, depend on; times and the number of workers are not among it."""
+    arguments = {name: value for name, value in asdict(protocol).items() if name != "workers"}
+    software = {name: machine[name] for name in ("samref", "torch", "device", "dtype") if name in machine}
+    return {
+        "model": model,
+        "weights": dict(weights),
+        "data": data,
+        "data_sha256": data_sha256,
+        **arguments,
+        **software,
+    }
 
 
 def _measure(
     predictor: EvaluatedPredictor, jobs: list[_Job], workers: int, progress: Progress | None
 ) -> list[dict[Stage, list[ClickCurve]]]:
     """Curves of every job, in the order of ``jobs``."""
-    total = sum(len(job.picture.keys) for job in jobs)
-    done = 0
+    total = sum(len(job.keys) for job in jobs)
+    done = sum(job.count_known() for job in jobs)
     if progress is not None:
-        progress(0, total)
+        progress(done, total)
     with ThreadPoolExecutor(workers, thread_name_prefix="evaluate") as pool:
         futures: dict[Future[dict[Stage, list[ClickCurve]]], _Job] = {
             pool.submit(_measure_picture, predictor, job): job for job in jobs
@@ -106,7 +172,8 @@ def _measure(
         try:
             for future in as_completed(futures):
                 future.result()
-                done += len(futures[future].picture.keys)
+                job = futures[future]
+                done += len(job.keys) - job.count_known()
                 if progress is not None:
                     progress(done, total)
         except BaseException:
@@ -116,27 +183,39 @@ def _measure(
 
 
 def _measure_picture(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, list[ClickCurve]]:
+    """Curves of one picture's objects; what the journal has is not measured again."""
     picture, protocol = job.picture, job.protocol
+    curves = {stage: {key: job.known(stage, key) for key in job.keys} for stage in protocol.stages}
+    if all(curve is not None for by_key in curves.values() for curve in by_key.values()):
+        return _in_order(curves)
     image = read_image(picture)
     objects = load_objects(picture, image)
     embedding = predictor.embed(image)
-    return {
-        stage: [
-            click_curve(
-                predictor,
-                embedding,
-                target,
-                sample_id=picture.sample_id(target.key),
-                dataset=picture.dataset,
-                stage=stage,
-                max_clicks=protocol.max_clicks,
-                first=protocol.first_prompt,
-                stop_at=protocol.stop_at,
-            )
-            for target in objects
-        ]
-        for stage in protocol.stages
-    }
+
+    def label(target: ObjectMask, stage: Stage) -> ClickCurve:
+        return click_curve(
+            predictor,
+            embedding,
+            target,
+            sample_id=picture.sample_id(target.key),
+            dataset=picture.dataset,
+            stage=stage,
+            max_clicks=protocol.max_clicks,
+            first=protocol.first_prompt,
+            stop_at=protocol.stop_at,
+        )
+
+    for stage, by_key in curves.items():
+        for target in objects:
+            if by_key[target.key] is None:
+                by_key[target.key] = curve = label(target, stage)
+                if job.journal is not None:
+                    job.journal.add(stage, curve)
+    return _in_order(curves)
+
+
+def _in_order(curves: Mapping[Stage, Mapping[str, ClickCurve | None]]) -> dict[Stage, list[ClickCurve]]:
+    return {stage: [curve for curve in by_key.values() if curve is not None] for stage, by_key in curves.items()}
 
 
 def _check_numbers(max_clicks: int, stop_at: float | None, limit: int | None, workers: int) -> None:
@@ -148,17 +227,3 @@ def _check_numbers(max_clicks: int, stop_at: float | None, limit: int | None, wo
         raise DataError(f"At least one object per data set must be measured, not {limit}.")
     if workers < 1:
         raise DataError(f"At least one worker is needed, not {workers}.")
-
-
-def _machine(predictor: EvaluatedPredictor) -> dict[str, str | int]:
-    """What the times depend on; the predictor's own device and precision where it has them."""
-    facts: dict[str, str | int] = {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count() or 0,
-        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-    }
-    for name in ("device", "dtype"):
-        value = getattr(predictor, name, None)
-        if value is not None:
-            facts[name] = str(value)
-    return facts

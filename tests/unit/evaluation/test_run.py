@@ -7,7 +7,8 @@ import pytest
 
 from samref.errors import DataError, StorageError
 from samref.evaluation.grabcut import GrabCutPredictor
-from samref.evaluation.report import report_to_dict, report_to_table
+from samref.evaluation.report import report_to_dict
+from samref.evaluation.report_table import report_to_table
 from samref.evaluation.run import evaluate
 from tests.unit.evaluation.painter import Painter, write_zoo
 

@@ -1,0 +1,111 @@
+"""What the numbers of a measurement rest on: files measured, weights, software, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samref import __version__
+from samref.errors import DataError
+from samref.evaluation.readers.pictures import KeptMasks, Picture
+from samref.models.checkpoints import locate
+from samref.models.interface import Checkpoint
+from samref.models.zoo import get_spec, weights_folder
+
+__all__ = ["cpu_name", "data_digest", "describe_machine", "file_digest", "weights_digests"]
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+_WHOLE_SHA256 = 64
+
+
+def data_digest(pictures: Sequence[Picture]) -> str:
+    """SHA-256 over the pictures and the masks that are measured; the same wherever and however they are stored.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    total = hashlib.sha256()
+    for picture in pictures:
+        masks = picture.masks
+        kept = masks if isinstance(masks, KeptMasks) else KeptMasks.of(masks.path, masks.read())
+        total.update(f"{picture.dataset}/{picture.name} {file_digest(picture.image_path)}\n".encode())
+        for key, gt, ignore in kept.objects:
+            if picture.keys is None or key in picture.keys:
+                total.update(f"{key} {gt.counts} {'' if ignore is None else ignore.counts}\n".encode())
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def weights_digests(model: str, checkpoint: Path | None = None) -> dict[str, str]:
+    """SHA-256 of each file of a model's weights, by file name.
+
+    Weights that samref takes by their whole digest only are not read again.
+
+    Args:
+        model: its name in the zoo.
+        checkpoint: what was given instead: a file, or a folder of files.
+
+    Raises:
+        UnknownModelError: there is no such model.
+        CheckpointMissingError: the weights are not on this machine.
+    """
+    wanted = get_spec(model).checkpoints
+    if checkpoint is not None and not checkpoint.is_dir():
+        return {checkpoint.name: file_digest(locate(Checkpoint(checkpoint.name), model, checkpoint))}
+    digests = {}
+    for file in wanted:
+        if checkpoint is None and file.sha256 is not None and len(file.sha256) == _WHOLE_SHA256:
+            digests[file.file_name] = file.sha256
+            continue
+        own = checkpoint or weights_folder()
+        given = own / file.file_name if checkpoint is not None or file.comes_with_samref else None
+        digests[file.file_name] = file_digest(locate(file, model, given))
+    return digests
+
+
+def describe_machine(predictor: Any = None) -> dict[str, str | int]:
+    """What the times depend on; the predictor's own device and precision where it has them."""
+    facts: dict[str, str | int] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": cpu_name(),
+        "cores": os.cpu_count() or 0,
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+        "torch": torch.__version__,
+        "samref": __version__,
+    }
+    for name in ("device", "dtype"):
+        value = getattr(predictor, name, None)
+        if value is not None:
+            facts[name] = str(value)
+    if str(facts.get("device", "")).startswith("cuda"):
+        facts["gpu"] = torch.cuda.get_device_name(facts["device"])
+    return facts
+
+
+def cpu_name() -> str:
+    """The processor in its maker's words, as far as the system tells."""
+    try:
+        lines = CPU_INFO.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
