@@ -65,14 +65,8 @@ def _spec(name: str, *, has_refiner: bool) -> ModelSpec:
     if has_refiner:
         # The page marks it as a file that a person brings. SAM's, if needed too, is asked for when the model is built.
         return replace(spec, stages=("coarse", "refined"), checkpoints=(replace(FILES[name], page=_PAGE),))
-    return replace(spec, note=f"It has no refiner weights and gives plain SAM's mask. {_how_to_get_refiner(name)}")
-
-
-def _how_to_get_refiner(name: str) -> str:
-    file = FILES[name]
-    if file.page is not None:
-        return f"For FocSAM itself: {how_to_get(file, name)}"
-    return f"None of this size have been published. Your own belong at {cached_path(file)}; or name them with --checkpoint."
+    where = f"FocSAM's own are at {spec.source}" if FILES[name].page else "none of this size have been published"
+    return replace(spec, note=f"It has no refiner weights, so it gives plain SAM's mask; {where}.")
 
 
 def build_refocus_model(
@@ -93,7 +87,7 @@ def build_refocus_model(
     variant: Variant = name[-1]  # type: ignore[assignment]
     path = checkpoint or cached_path(FILES[name])
     if checkpoint is None and not path.is_file():
-        return RefocusModel(_official_sam(name, variant), None, _spec(name, has_refiner=False))
+        return RefocusModel(_plain(name, variant), None, _spec(name, has_refiner=False))
     weights = _read(path, name)
     parts = {key.partition(".")[0] for key in weights}
     sam_config = SAM_CONFIGS[f"sam-vit-{variant}"]
@@ -110,7 +104,7 @@ def build_refocus_model(
         network = network_from(sam_config, network.state_dict(), name)
         base = SamModel(SAM_SPECS[f"sam-vit-{variant}"], sam_config, network)
     else:
-        base = _official_sam(name, variant)
+        base = _base_of_refiner(path, variant)
         if "decode_head" in parts:
             base.network.mask_decoder = network.mask_decoder.requires_grad_(False)
     config = config or (OFFICIAL_INPUT if is_whole else RefocusConfig())
@@ -136,13 +130,24 @@ def official_parts(network: Any, refiner: FocusRefiner, parts: Iterable[str] | N
     return whole
 
 
-def _official_sam(name: str, variant: Variant) -> SamModel:
+def _plain(name: str, variant: Variant) -> SamModel:
+    """SAM alone, where there is no refiner."""
     try:
         return build_sam_model(variant)
     except CheckpointMissingError as error:
+        file = FILES[name]
+        own = f"Put a file of your own training at {cached_path(file)}, or name it with --checkpoint."
         raise CheckpointMissingError(
-            f"{error} That is the SAM which {name} builds on. {_how_to_get_refiner(name)}"
+            f"{name} has no weights on this machine. {own if file.page is None else how_to_get(file, name)} "
+            f"For plain SAM's masks meanwhile: python -m samref models fetch {name}"
         ) from error
+
+
+def _base_of_refiner(path: Path, variant: Variant) -> SamModel:
+    try:
+        return build_sam_model(variant)
+    except CheckpointMissingError as error:
+        raise CheckpointMissingError(f"{path} holds a refiner without the SAM it belongs to. {error}") from error
 
 
 def _read(path: Path, name: str) -> dict[str, Tensor]:
