@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from samref.models.interface import (
     Patch,
     PromptBatch,
 )
-from samref.models.layers import ResBlock, channels_last, fit_frame, resize, soft_iou, to_unit
+from samref.models.layers import ResBlock, channels_last, fit_frame, resize, soft_iou
 
 __all__ = ["FusionRefiner", "Refined", "SamRef", "SamRefConfig", "SamRefModel"]
 
@@ -55,6 +55,8 @@ class SamRefConfig:
         selector_direction: whether the previous mask is the canvas "above" that ratio or "below" it. The paper does not
             say; "above" is the one that fits its words.
         feedback: which mask the base gets back, its own ("coarse") or the final one.
+        closer: side in pixels at which a base that can (:class:`Magnifier`) encodes the detail window anew; its answer
+            there is what the local refiner corrects. 0 is the paper's form, which never runs the encoder again.
         drop_islands: whether parts of the final mask that nobody pointed at are left out (not in the paper).
         use_local, use_selector: switches for ablations.
     """
@@ -74,6 +76,7 @@ class SamRefConfig:
     selector_threshold: float = 1.1
     selector_direction: Literal["above", "below"] = "above"
     feedback: Literal["coarse", "final"] = "coarse"
+    closer: int = 0
     drop_islands: bool = False
     use_local: bool = True
     use_selector: bool = True
@@ -154,6 +157,28 @@ class SamRef(nn.Module):
     def project(self, image_embedding: Tensor, size: tuple[int, int]) -> Tensor | None:
         """The base's embedding in the low-res frame (B, C, h, w), or None where injection is off."""
         return None if self.embedding is None else resize(self.embedding(image_embedding), size)
+
+
+@runtime_checkable
+class Magnifier(Protocol):
+    """A base whose encoder is quick enough to run again on a part of the picture while the user waits."""
+
+    def look_closer(
+        self, features: ImageFeatures, prompts: PromptBatch, logits: Tensor, window: windows.Window, side: int
+    ) -> Tensor:
+        """Encode ``window`` anew at a longest side of ``side`` pixels and answer the same prompts there.
+
+        Args:
+            features: of the whole picture.
+            prompts: all of the object's, model frame.
+            logits: (1, 1, h, w) the mask so far, low-res frame.
+            window: where to look, low-res cells.
+            side: of the new picture of it.
+
+        Returns:
+            (1, 1, h', w') logits that cover exactly the window.
+        """
+        ...
 
 
 class SamRefModel:
@@ -278,22 +303,22 @@ class SamRefModel:
     ) -> Patch:
         """LFR: image, prompts and mask fused again inside ``window``, from the picture's own pixels."""
         config = self.refiner.config
-        stride, resized = config.low_res_stride, features.frame.resized
-        x0, y0, x1, y1 = (cell * stride for cell in window)
+        box = window.in_pixels(config.low_res_stride)
+        x0, y0, x1, y1 = box
         window_cells = torch.tensor([window])
-        scale_x = features.pixels.shape[-1] / resized.width
-        scale_y = features.pixels.shape[-2] / resized.height
-        box = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
-        crop = to_unit(windows.sample_pixels(features.pixels, box, config.crop)).to(self._dtype)
+        crop = windows.crop_picture(features, box, config.crop).to(self._dtype)
         frame = MapFrame(
             config.crop,
             config.crop,
             scale_xy=(config.crop / (x1 - x0), config.crop / (y1 - y0)),
-            origin_xy=(float(x0), float(y0)),
+            origin_xy=(x0, y0),
             pixel_centre_xy=features.frame.pixel_centre_xy,
         )
         maps = self._draw(prompts, frame).to(crop.device)
-        probability = windows.sample_window(logits.sigmoid(), window_cells, config.crop)
+        before = windows.sample_window(logits, window_cells, config.local_grid)
+        if config.closer and isinstance(self.base, Magnifier):
+            before = resize(self.base.look_closer(features, prompts, logits, window, config.closer), before.shape[-2:])
+        probability = resize(before.sigmoid(), (config.crop, config.crop))
         embedding = features.parts.get("refiner.embedding")
         if embedding is not None:
             embedding = windows.sample_window(embedding, window_cells, config.local_grid)
@@ -301,9 +326,9 @@ class SamRefModel:
             self.refiner.local_refiner.image_stem(crop),
             torch.cat([maps, probability], dim=1).to(self._dtype),
             embedding,
-            windows.sample_window(logits, window_cells, config.local_grid).to(self._dtype),
+            before.to(self._dtype),
         )
-        return Patch((float(x0), float(y0), float(x1), float(y1)), refined.logits.float())
+        return Patch(box, refined.logits.float())
 
     def _draw(self, prompts: PromptBatch, frame: MapFrame) -> Tensor:
         maps = draw_prompt_maps(without_areas(prompts.prompts), frame, self.refiner.config.click_radius)

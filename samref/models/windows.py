@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -12,8 +12,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samref.core.masks import mask_box
+from samref.models.interface import ImageFeatures
+from samref.models.layers import to_unit
 
-__all__ = ["Window", "change_window", "keeps_previous", "object_window", "paste", "sample_pixels", "sample_window"]
+__all__ = [
+    "GridSize",
+    "Window",
+    "change_window",
+    "crop_picture",
+    "keeps_previous",
+    "object_window",
+    "paste",
+    "sample_pixels",
+    "sample_window",
+]
+
+
+GridSize: TypeAlias = int | tuple[int, int]
+"""Side of a square grid, or its (rows, columns)."""
 
 
 class Window(NamedTuple):
@@ -23,6 +39,10 @@ class Window(NamedTuple):
     y0: int
     x1: int
     y1: int
+
+    def in_pixels(self, stride: int) -> tuple[float, float, float, float]:
+        """The rectangle in model pixels, x0 y0 x1 y1."""
+        return (float(self.x0 * stride), float(self.y0 * stride), float(self.x1 * stride), float(self.y1 * stride))
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -113,32 +133,36 @@ def keeps_previous(error_count: int, previous_count: int | None, threshold: floa
     return error_count / max(previous_count, 1) > threshold
 
 
-def sample_window(source: Tensor, boxes_xyxy: Tensor, size: int, *, nearest: bool = False) -> Tensor:
-    """Bilinear samples at the centres of a ``size`` x ``size`` grid over each box (RoIAlign with one sample a bin).
+def sample_window(source: Tensor, boxes_xyxy: Tensor, size: GridSize, *, nearest: bool = False) -> Tensor:
+    """Bilinear samples at the centres of a grid over each box (RoIAlign with one sample a bin).
 
     Args:
         source: (B, C, h, w).
         boxes_xyxy: (B, 4) in cells of ``source``.
-        size: of the grid.
+        size: of the grid: one side, or (rows, columns).
         nearest: take the nearest cell instead (labels).
     """
     _, _, height, width = source.shape
-    steps = (torch.arange(size, device=source.device, dtype=torch.float32) + 0.5) / size
+    rows, columns = (size, size) if isinstance(size, int) else size
+    across, down = (
+        (torch.arange(count, device=source.device, dtype=torch.float32) + 0.5) / count for count in (columns, rows)
+    )
     x0, y0, x1, y1 = boxes_xyxy.to(source.device, torch.float32).unbind(1)
-    xs = (x0[:, None] + steps * (x1 - x0)[:, None]) * (2 / width) - 1
-    ys = (y0[:, None] + steps * (y1 - y0)[:, None]) * (2 / height) - 1
-    grid = torch.stack([xs[:, None, :].expand(-1, size, -1), ys[:, :, None].expand(-1, -1, size)], dim=-1)
+    xs = (x0[:, None] + across * (x1 - x0)[:, None]) * (2 / width) - 1
+    ys = (y0[:, None] + down * (y1 - y0)[:, None]) * (2 / height) - 1
+    grid = torch.stack([xs[:, None, :].expand(-1, rows, -1), ys[:, :, None].expand(-1, -1, columns)], dim=-1)
     mode = "nearest" if nearest else "bilinear"
     # In float32 throughout: bfloat16 cannot tell neighbouring cells apart, and torch's CPU kernel overflows in it.
     sampled = F.grid_sample(source.float(), grid, mode=mode, padding_mode="border", align_corners=False)
     return sampled.to(source.dtype)
 
 
-def sample_pixels(pixels: Tensor, box_xyxy: tuple[float, float, float, float], size: int) -> Tensor:
-    """A window of a picture (1, 3, H, W) as float (1, 3, size, size); averaged first when it shrinks."""
+def sample_pixels(pixels: Tensor, box_xyxy: tuple[float, float, float, float], size: GridSize) -> Tensor:
+    """A window of a picture (1, 3, H, W) as float (1, 3, rows, columns); averaged first when it shrinks."""
     x0, y0, x1, y1 = box_xyxy
     height, width = pixels.shape[-2:]
-    factor = max(1, int(min(x1 - x0, y1 - y0) / size))
+    rows, columns = (size, size) if isinstance(size, int) else size
+    factor = max(1, int(min((x1 - x0) / columns, (y1 - y0) / rows)))
     left, top = (max(0, int(v) // factor * factor - factor) for v in (x0, y0))
     right = min(width, int(np.ceil(x1)) + 2 * factor)
     bottom = min(height, int(np.ceil(y1)) + 2 * factor)
@@ -147,6 +171,14 @@ def sample_pixels(pixels: Tensor, box_xyxy: tuple[float, float, float, float], s
         part = F.avg_pool2d(part, factor, ceil_mode=True, count_include_pad=False)
     inside = torch.tensor([[x0 - left, y0 - top, x1 - left, y1 - top]]) / factor
     return sample_window(part, inside, size)
+
+
+def crop_picture(features: ImageFeatures, box_xyxy: tuple[float, float, float, float], size: GridSize) -> Tensor:
+    """What the picture's own pixels show in a rectangle of the model frame: float (1, 3, rows, columns) in [-1, 1]."""
+    scale_x = features.pixels.shape[-1] / features.frame.resized.width
+    scale_y = features.pixels.shape[-2] / features.frame.resized.height
+    x0, y0, x1, y1 = box_xyxy
+    return to_unit(sample_pixels(features.pixels, (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y), size))
 
 
 def paste(canvas: Tensor, window: Window, patch: Tensor) -> Tensor:
