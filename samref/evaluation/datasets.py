@@ -110,5 +110,7 @@ def _look_at(picture: Picture) -> tuple[Picture, Skipped]:
     left_out = {one.key for one in (*empty, *hidden)}
     measured = [one for one in objects if one.key not in left_out]
     counted = Skipped(empty_objects=len(empty), ignored_objects=len(hidden), pictures_without_objects=int(not measured))
-    kept = KeptMasks.of(picture.masks.path, measured)
+    if not measured:
+        return replace(picture, keys=()), counted
+    kept = KeptMasks.of(picture.masks.path_of(measured[0].key), measured)
     return replace(picture, masks=kept, keys=tuple(one.key for one in measured)), counted

@@ -67,6 +67,9 @@ class JsonMasks:
         ignore = self._ignored([mask for _, mask in masks])
         return [ObjectMask(key, mask, ignore) for key, mask in masks]
 
+    def path_of(self, _key: str, /) -> Path:
+        return self.path
+
     def _ignored(self, masks: list[Mask]) -> Mask | None:
         if not self.crowds:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -33,6 +34,9 @@ class NumberedMask:
     def read(self) -> list[ObjectMask]:
         return split_numbers(_read_labels(self.path))
 
+    def path_of(self, _key: str, /) -> Path:
+        return self.path
+
 
 @dataclass(frozen=True, slots=True)
 class SingleMasks:
@@ -40,9 +44,8 @@ class SingleMasks:
 
     files: tuple[tuple[str, Path], ...]
 
-    @property
-    def path(self) -> Path:
-        return self.files[0][1]
+    def path_of(self, key: str, /) -> Path:
+        return dict(self.files)[key]
 
     def read(self) -> list[ObjectMask]:
         objects = []
@@ -60,9 +63,8 @@ class GreyMasks:
     files: tuple[tuple[str, Path], ...]
     rule: GreyRule
 
-    @property
-    def path(self) -> Path:
-        return self.files[0][1]
+    def path_of(self, key: str, /) -> Path:
+        return dict(self.files)[key]
 
     def read(self) -> list[ObjectMask]:
         return [ObjectMask(key, *self._split(_read_grey(path))) for key, path in self.files]
@@ -93,6 +95,9 @@ class SbdMask:
         if not valid:
             raise DataError(f"{self.path} has no GTinst.Segmentation with a number per pixel. Is it from SBD's inst?")
         return split_numbers(numbers.astype(np.int32))
+
+    def path_of(self, _key: str, /) -> Path:
+        return self.path
 
 
 def split_numbers(values: NDArray[np.int32]) -> list[ObjectMask]:
@@ -130,8 +135,6 @@ def _read_matlab(path: Path) -> Any:
         ) from error
     data = read_bytes(path)
     try:
-        import io
-
         return loadmat(io.BytesIO(data), variable_names=["GTinst"])
     except (MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError, NotImplementedError) as error:
         raise DataError(f"{path} is no MATLAB file that can be read, or is damaged. Copy it again.") from error

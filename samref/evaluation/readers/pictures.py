@@ -50,9 +50,8 @@ class ObjectMask:
 class MaskSource(Protocol):
     """Where the masks of one picture come from. A value: it can be sent to another process."""
 
-    @property
-    def path(self) -> Path:
-        """The file to name in a message."""
+    def path_of(self, key: str, /) -> Path:
+        """The file that holds an object, to name it in a message."""
         ...
 
     def read(self) -> list[ObjectMask]:
@@ -96,6 +95,9 @@ class KeptMasks:
             return regions[ignore]
 
         return [ObjectMask(key, gt.to_mask(), decode(ignore)) for key, gt, ignore in self.objects]
+
+    def path_of(self, _key: str, /) -> Path:
+        return self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +195,10 @@ class Picture:
     def _check_size(self, objects: Sequence[ObjectMask], size: ImageSize) -> None:
         for one in objects:
             if one.gt.shape != (size.height, size.width):
+                height, width = one.gt.shape
                 raise DataError(
-                    f"{self.masks.path} is {one.gt.shape[1]} x {one.gt.shape[0]} pixels, but {self.image_path.name} "
-                    f"is {size.width} x {size.height} (upright). A mask must be of its picture's own size."
+                    f"{self.masks.path_of(one.key)} is {width} x {height} pixels, but {self.image_path.name} is "
+                    f"{size.width} x {size.height} (upright). A mask must be of its picture's own size."
                 )
 
     def load(self) -> LabelledPicture:

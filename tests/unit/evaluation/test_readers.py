@@ -1,0 +1,176 @@
+"""Every published layout, on a miniature copy with its real folders and file formats."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samref.errors import DataError
+from samref.evaluation.datasets import find_pictures
+from samref.evaluation.readers import LAYOUTS, LabelledPicture, layout_of, pictures_of
+from tests.unit.evaluation import miniatures
+from tests.unit.evaluation.miniatures import BAR, SQUARE
+from tests.unit.evaluation.painter import write_zoo
+
+Writer = Callable[..., None]
+
+SETS: dict[str, tuple[str, Writer, list[list[int]]]] = {
+    "GrabCut": ("grabcut", miniatures.write_grabcut, [[SQUARE], [SQUARE]]),
+    "Berkeley": ("berkeley", miniatures.write_berkeley, [[SQUARE], [SQUARE, BAR]]),
+    "DAVIS": ("davis", miniatures.write_davis, [[SQUARE + BAR], [SQUARE + BAR]]),
+    "SBD": ("sbd", miniatures.write_sbd, [[SQUARE, BAR], [SQUARE, BAR]]),
+    "VOC": ("pascalvoc", miniatures.write_pascalvoc, [[SQUARE, BAR], [SQUARE, BAR]]),
+    "COD10K-v3": ("cod10k", miniatures.write_cod10k, [[SQUARE]]),
+    "mvtec": ("mvtec", miniatures.write_mvtec, [[BAR], [BAR], [BAR]]),
+    "sam-hq": ("hqseg", miniatures.write_hqseg, [[SQUARE]] * 4),
+    "coco2017": ("coco", miniatures.write_coco, [[SQUARE, BAR], [BAR]]),
+    "lvis": ("lvis", miniatures.write_lvis, [[SQUARE, BAR], [BAR]]),
+    "zoo": ("folders", lambda root: write_zoo(root.parent, (root.name,)), [[400, 180], [400, 180]]),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_layout_is_recognised_and_its_objects_are_all_there(name: str, tmp_path: Path) -> None:
+    layout, write, areas = SETS[name]
+    write(tmp_path / name)
+    recognised = layout_of(tmp_path / name)
+    assert recognised is LAYOUTS[layout]
+    pictures = pictures_of(tmp_path / name)
+    assert {(picture.dataset, picture.layout) for picture in pictures} == {(name, layout)}
+    assert [[int(mask.sum()) for mask in picture.load().masks] for picture in pictures] == areas
+    measured, _ = find_pictures(tmp_path / name)
+    assert [len(picture.keys or ()) for picture in measured] == [len(sizes) for sizes in areas]
+    again = [[int(one.gt.sum()) for one in p.read_objects(p.read_image())] for p in measured]
+    assert again == areas
+    ids = [picture.sample_id(key) for picture in measured for key in picture.keys or ()]
+    assert len(set(ids)) == len(ids) == sum(map(len, areas))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_layout_can_also_be_named_and_travels_to_other_processes(name: str, tmp_path: Path) -> None:
+    layout, write, areas = SETS[name]
+    write(tmp_path / "anything")
+    pictures = pictures_of(tmp_path / "anything", layout)
+    assert len(pictures) == len(areas)
+    sent: list[LabelledPicture] = [pickle.loads(pickle.dumps(picture)).load() for picture in pictures]
+    assert [picture.label_map().max() >= 1 for picture in sent] == [True] * len(areas)
+
+
+def test_a_folder_of_data_sets_may_hold_every_layout_at_once(tmp_path: Path) -> None:
+    for name, (_, write, _) in SETS.items():
+        write(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    pictures, skipped = find_pictures(tmp_path)
+    assert {picture.dataset: picture.layout for picture in pictures} == {n: SETS[n][0] for n in SETS}
+    assert skipped.empty_objects == skipped.masks_without_picture == 0
+
+
+def test_asking_for_one_layout_leaves_the_others_alone(tmp_path: Path) -> None:
+    for name in ("SBD", "VOC", "zoo"):
+        SETS[name][1](tmp_path / name)
+    assert {picture.dataset for picture in pictures_of(tmp_path, "sbd")} == {"SBD"}
+
+
+def test_grabcut_ignores_128_and_calls_all_above_it_object(tmp_path: Path) -> None:
+    miniatures.write_grabcut(tmp_path / "GrabCut")
+    picture = pictures_of(tmp_path / "GrabCut")[0].load()
+    assert picture.ignore is not None
+    assert np.array_equal(picture.ignore, miniatures.numbers() == 255)
+    assert picture.label_map()[0].tolist() == [255] * miniatures.WIDTH
+
+
+@pytest.mark.parametrize(("name", "layout"), [("GrabCut", "grabcut"), ("Berkeley", "berkeley"), ("davis", "davis")])
+def test_focuscuts_releases_of_the_small_sets_are_told_apart_by_their_names(
+    name: str, layout: str, tmp_path: Path
+) -> None:
+    miniatures.write_focuscut(tmp_path / name)
+    pictures = pictures_of(tmp_path / name)
+    assert {picture.layout for picture in pictures} == {layout}
+    labelled = pictures[0].load()
+    assert [int(mask.sum()) for mask in labelled.masks] == [SQUARE]
+    assert labelled.ignore is not None
+    assert int(labelled.ignore.sum()) == miniatures.WIDTH
+
+
+def test_the_border_of_pascalvoc_is_ignored_and_its_numbers_are_palette_indices(tmp_path: Path) -> None:
+    miniatures.write_pascalvoc(tmp_path)
+    labelled = pictures_of(tmp_path)[0].load()
+    assert labelled.ids == ("1", "2")
+    assert np.array_equal(labelled.label_map(), miniatures.numbers())
+
+
+def test_parts_of_a_set_are_kept_apart_and_the_measured_one_is_the_default(tmp_path: Path) -> None:
+    miniatures.write_sbd(tmp_path / "sbd")
+    assert [p.name for p in pictures_of(tmp_path / "sbd")] == ["2008_000002", "2008_000007"]
+    assert [p.name for p in pictures_of(tmp_path / "sbd", split="train")] == ["2008_000099"]
+    miniatures.write_pascalvoc(tmp_path / "voc")
+    assert [p.name for p in pictures_of(tmp_path / "voc", split="train")] == ["2007_000061"]
+    miniatures.write_hqseg(tmp_path / "hq")
+    parts = [p.name.split("/")[0] for p in pictures_of(tmp_path / "hq", split="train")]
+    assert parts == ["DIS-TR", "ThinObject5K-TR", "fss_all", "DUTS-TR", "DUTS-TE", "ecssd", "MSRA_10K"]
+
+
+def test_a_part_that_a_set_does_not_have_is_refused_but_own_folders_are_given_whole(tmp_path: Path) -> None:
+    miniatures.write_grabcut(tmp_path / "GrabCut")
+    with pytest.raises(DataError, match="no part 'train'"):
+        pictures_of(tmp_path / "GrabCut", split="train")
+    write_zoo(tmp_path, ("zoo",))
+    assert len(pictures_of(tmp_path / "zoo", split="train")) == len(pictures_of(tmp_path / "zoo")) == 2
+
+
+@pytest.mark.parametrize("info", [True, False])
+def test_only_camouflaged_pictures_are_measured_and_the_others_are_counted(info: bool, tmp_path: Path) -> None:
+    miniatures.write_cod10k(tmp_path, info=info)
+    pictures, skipped = find_pictures(tmp_path)
+    assert [picture.name for picture in pictures] == ["COD10K-CAM-1-Aquatic-1-BatFish-1"]
+    assert skipped.excluded_pictures == 1
+
+
+def test_mvtec_is_measured_without_good_ones_and_without_the_two_defects_that_cannot_be_seen(tmp_path: Path) -> None:
+    miniatures.write_mvtec(tmp_path)
+    pictures, skipped = find_pictures(tmp_path)
+    names = [picture.name for picture in pictures]
+    assert names == ["bottle/broken_large/000", "bottle/contamination/000", "transistor/bent_lead/000"]
+    assert skipped.excluded_pictures == 2
+    one_category = pictures_of(tmp_path / "bottle")
+    assert [picture.name for picture in one_category] == names[:2]
+
+
+def test_fine_structures_count_soft_pixels_as_object(tmp_path: Path) -> None:
+    miniatures.write_hqseg(tmp_path)
+    assert {int(picture.load().masks[0].sum()) for picture in pictures_of(tmp_path)} == {SQUARE}
+
+
+def test_a_crowd_is_ignored_instead_of_asked_for(tmp_path: Path) -> None:
+    miniatures.write_coco(tmp_path)
+    pictures, skipped = find_pictures(tmp_path)
+    assert [picture.keys for picture in pictures] == [("11", "12"), ("21",)]
+    assert (skipped.crowd_regions, skipped.pictures_without_objects) == (1, 1)
+    labelled = pictures[0].load()
+    assert np.array_equal(labelled.label_map(), miniatures.numbers())
+    assert pictures[1].load().ignore is None
+
+
+def test_a_crowd_never_covers_an_object(tmp_path: Path) -> None:
+    content = miniatures.coco_content()
+    content["annotations"][2]["segmentation"] = [[0, 0, 32, 0, 32, 24, 0, 24]]
+    miniatures.write_coco(tmp_path, annotations=content["annotations"])
+    labelled = pictures_of(tmp_path)[0].load()
+    assert labelled.ignore is not None
+    assert int(labelled.ignore.sum()) == miniatures.HEIGHT * miniatures.WIDTH - SQUARE - BAR
+
+
+def test_lvis_finds_its_pictures_in_both_folders_of_coco(tmp_path: Path) -> None:
+    miniatures.write_lvis(tmp_path)
+    assert [picture.image_path.parent.name for picture in pictures_of(tmp_path)] == ["train2017", "val2017"]
+
+
+def test_coco_pictures_may_lie_in_images(tmp_path: Path) -> None:
+    miniatures.write_coco(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "val2017").rename(tmp_path / "images" / "val2017")
+    assert len(pictures_of(tmp_path)) == 2
