@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,6 +152,6 @@ def test_the_default_comes_first_and_an_unknown_name_lists_the_others() -> None:
         get_spec("nope")
 
 
-def test_missing_weights_are_named(tmp_path: object) -> None:
+def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissingError):
         build_model("tiny", checkpoint=tmp_path)
