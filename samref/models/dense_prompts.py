@@ -21,7 +21,7 @@ from samref.core.geometry import Frame, ImageSize
 from samref.errors import CheckpointInvalidError, PromptError, UnknownModelError
 from samref.models.checkpoints import load_into, load_torch, locate
 from samref.models.dense_prompts_maps import draw_signed_maps, paint_areas
-from samref.models.dense_prompts_network import DensePromptsConfig, DensePromptsNet, stretch
+from samref.models.dense_prompts_network import DensePromptsConfig, DensePromptsNet, seeded_weights, stretch
 from samref.models.interface import (
     Checkpoint,
     DecoderState,
@@ -170,24 +170,28 @@ class DensePromptsModel:
         return DensePromptsModel(self._spec, copy.deepcopy(self.network).to(device, dtype))
 
 
-def build_dense_prompts_model(name: str, *, checkpoint: Path | None = None) -> DensePromptsModel:
-    """A released SegNext with its weights, on the CPU in float32.
+def build_dense_prompts_model(name: str, *, checkpoint: Path | None = None, seed: int = 0) -> DensePromptsModel:
+    """A SegNext with its weights, on the CPU in float32.
 
     Args:
-        name: "segnext-b-sax1" or "segnext-b-sax2".
+        name: "segnext-b-sax1", "segnext-b-sax2", or "segnext-random": a small seeded one for tests.
         checkpoint: the official file, when it is not in the cache folder.
+        seed: of the random weights.
 
     Raises:
         UnknownModelError: no such variant.
         CheckpointMissingError: the weights are not on this machine; the message says which file to download.
         CheckpointInvalidError: the file does not hold this variant's weights, by name and shape.
     """
-    spec = DENSE_PROMPTS_SPECS.get(name)
-    if spec is None or not spec.checkpoints:
-        raise UnknownModelError(f"There are no released weights for {name!r}; use segnext-b-sax1 or segnext-b-sax2.")
-    weights = _load_official(locate(spec.checkpoints[0], name, checkpoint))
+    if name not in DENSE_PROMPTS_SPECS:
+        raise UnknownModelError(f"There is no SegNext {name!r}; use segnext-b-sax1 or segnext-b-sax2.")
+    spec, config = DENSE_PROMPTS_SPECS[name], DENSE_PROMPTS_CONFIGS[name]
+    if spec.checkpoints:
+        weights = _load_official(locate(spec.checkpoints[0], name, checkpoint))
+    else:
+        weights = seeded_weights(config, seed)
     with torch.device("meta"):
-        network = DensePromptsNet(DENSE_PROMPTS_CONFIGS[name])
+        network = DensePromptsNet(config)
     load_into(network, weights, name, assign=True)
     return DensePromptsModel(spec, network)
 
@@ -202,6 +206,6 @@ def _load_official(path: Path) -> dict[str, Tensor]:
         raise CheckpointInvalidError(
             f"{path} was refused: it is damaged, or it holds Python objects besides its weights, and loading those "
             "could run code. If you trust where it comes from, write its weights alone, in the folder of the authors' "
-            "code: python -c \"import torch; "
+            'code: python -c "import torch; '
             "torch.save(torch.load('OLD.pth', weights_only=False)['state_dict'], 'NEW.pth')\""
         ) from error

@@ -18,13 +18,16 @@ from torch import Tensor, nn
 
 from samref.models.layers import resize
 
-__all__ = ["DensePromptsConfig", "DensePromptsNet", "normalize_pixels", "stretch"]
+__all__ = ["DensePromptsConfig", "DensePromptsNet", "normalize_pixels", "seeded_weights", "stretch"]
 
 Levels: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 """Of ImageNet's RGB on 0..1."""
+
+PROMPT_GAIN = 10.0
+"""Of random weights: a disk covers few pixels of a patch, and shall be seen all the same."""
 
 ENCODER_EPS, FUSION_EPS = 1e-6, 1e-5
 """Of the layer norms: the encoder's follow MAE, those of the fusion are torch's default."""
@@ -306,6 +309,27 @@ class DensePromptsNet(nn.Module):
     def forward(self, prepared: Tensor, maps: Tensor) -> Tensor:
         """Logits (B, 1, S, S) of prepared pictures and prompt maps (training needs no more)."""
         return self.to_model_frame(self.decode(self.embed(prepared), maps))
+
+
+def seeded_weights(config: DensePromptsConfig, seed: int) -> dict[str, Tensor]:
+    """Random weights whose answers depend visibly on picture and prompts, and are neither all object nor all rest."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    with torch.device("meta"):
+        shapes = DensePromptsNet(config).state_dict()
+    for key, value in shapes.items():
+        noise = torch.randn(value.shape, generator=generator)
+        if key.endswith("weight") and noise.dim() == 1:  # scale of a norm
+            weights[key] = 1 + 0.1 * noise
+        else:
+            weights[key] = noise * (0.1 if noise.dim() < 2 else float(noise[0].numel()) ** -0.5)
+    weights["visual_prompts_encoder.proj.weight"] *= PROMPT_GAIN
+    network = DensePromptsNet(config).eval()
+    network.load_state_dict(weights)
+    nothing = torch.zeros(1, 3, config.image_size, config.image_size)
+    with torch.no_grad():
+        weights["head.seg_conv.bias"] -= network(nothing, nothing).mean()
+    return weights
 
 
 def normalize_pixels(image: Tensor) -> Tensor:
