@@ -11,6 +11,7 @@ from torch import nn
 
 from samref.errors import UnknownModelError
 from samref.models.checkpoints import load_into, load_safetensors
+from samref.models.dense_prompts import DENSE_PROMPTS_SPECS, build_dense_prompts_model
 from samref.models.encoder_tiny import EncoderConfig
 from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec, PromptKind
 from samref.models.sam import SAM_SPECS, SamModel, build_sam_model
@@ -90,7 +91,8 @@ def _over_sam(spec: ModelSpec) -> ModelSpec:
 def _specs() -> dict[str, ModelSpec]:
     sam = [SAM_SPECS[name] for name in SAM_SPECS]
     refined = [_over_sam(spec) for spec in sam if spec.checkpoints]
-    return {spec.name: spec for spec in (_TINY, *sam, *refined, _TINY_RANDOM)}
+    dense = DENSE_PROMPTS_SPECS.values()
+    return {spec.name: spec for spec in (_TINY, *sam, *refined, *dense, _TINY_RANDOM)}
 
 
 def list_models() -> tuple[ModelSpec, ...]:
@@ -153,6 +155,8 @@ def build_model(
         randomize(base, seed)
         randomize(refiner, seed + 1)
         model = SamRefModel(TinyModel(base, spec), refiner, spec)
+    elif name in DENSE_PROMPTS_SPECS:
+        model = build_dense_prompts_model(name, checkpoint=checkpoint, seed=seed)
     else:
         variant = name.rsplit("-", 1)[-1]
         assert variant in ("b", "l", "h", "random")
