@@ -21,6 +21,7 @@ from samref.models.deform_conv import DeformableConv
 __all__ = [
     "FocusBlock",
     "FocusRefiner",
+    "NullKeyAttention",
     "PDyReLU",
     "PixelUpdate",
     "RefinerConfig",
