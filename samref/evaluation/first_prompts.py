@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from samref.core.masks import Mask, mask_box
-from samref.core.oracle import Annotator
+from samref.core.oracle import Clicker
 from samref.core.prompts import SCRIBBLE_WIDTH, Box, Prompt, Scribble
 
 __all__ = ["FirstPrompt", "first_prompt", "tight_box", "widest_stroke"]
@@ -20,13 +20,21 @@ STROKE_DIRECTIONS = 36
 """Directions tried for a stroke, every 5 degrees of a half turn."""
 
 
-def first_prompt(kind: FirstPrompt, annotator: Annotator) -> Prompt:
-    """The first prompt for the annotator's object; it counts as one interaction, like a click."""
+def first_prompt(kind: FirstPrompt, gt: Mask, annotator: Clicker) -> Prompt:
+    """The first prompt for an object that is not empty; it counts as one interaction, like a click.
+
+    Args:
+        kind: what it is.
+        gt: bool (H, W), the object.
+        annotator: clicks, where it is a click.
+    """
     if kind == "box":
-        return tight_box(annotator.gt)
+        return tight_box(gt)
     if kind == "scribble":
-        return widest_stroke(annotator.gt)
-    return annotator.click(np.zeros_like(annotator.gt))
+        return widest_stroke(gt)
+    click = annotator.click(np.zeros_like(gt))
+    assert click is not None, "of an object that is not empty something is missing"
+    return click
 
 
 def tight_box(gt: Mask) -> Box:

@@ -34,7 +34,7 @@ def data_digest(pictures: Sequence[Picture]) -> str:
     total = hashlib.sha256()
     for picture in pictures:
         masks = picture.masks
-        kept = masks if isinstance(masks, KeptMasks) else KeptMasks.of(masks.path, masks.read())
+        kept = masks if isinstance(masks, KeptMasks) else KeptMasks.of(picture.image_path, masks.read())
         total.update(f"{picture.dataset}/{picture.name} {file_digest(picture.image_path)}\n".encode())
         for key, gt, ignore in kept.objects:
             if picture.keys is None or key in picture.keys:

@@ -171,7 +171,7 @@ def test_a_sample_is_the_same_every_time_and_independent_of_other_data_sets(tmp_
 
     def ids(limit: int | None, seed: int, of: str = "") -> list[str]:
         chosen = [picture for picture in pictures if of in picture.dataset]
-        return [p.sample_id(key) for p in sample_objects(chosen, limit, seed) for key in p.keys]
+        return [p.sample_id(key) for p in sample_objects(chosen, limit, seed) for key in p.keys or ()]
 
     assert ids(3, 5) == ids(3, 5)
     assert len(ids(3, 5)) == 6

@@ -40,7 +40,7 @@ def test_an_object_of_one_pixel_has_all_prompts(place: tuple[int, int]) -> None:
     mask[place] = True
     kinds = {"click": Click, "box": Box, "scribble": Scribble}
     for kind, expected in kinds.items():
-        prompt = first_prompt(kind, Annotator(mask))  # type: ignore[arg-type]
+        prompt = first_prompt(kind, mask, Annotator(mask))  # type: ignore[arg-type]
         assert isinstance(prompt, expected)
         check_prompts(Prompts((prompt,)), ImageSize(40, 60))
 
