@@ -14,6 +14,9 @@ from samref.models.checkpoints import load_into, load_safetensors
 from samref.models.dense_prompts import DENSE_PROMPTS_SPECS, build_dense_prompts_model
 from samref.models.encoder_tiny import EncoderConfig
 from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec, PromptKind
+from samref.models.refocus import FocusRefiner, RefinerConfig
+from samref.models.refocus_checkpoint import build_refocus_model, focsam_specs
+from samref.models.refocus_model import RefocusModel
 from samref.models.sam import SAM_SPECS, SamModel, build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig, SamRefModel
 from samref.models.tiny import TinyConfig, TinyNet
@@ -78,6 +81,14 @@ _TINY_RANDOM = replace(
     source="",
     note="Random weights: for tests only.",
 )
+_RANDOM_FOCUS = RefinerConfig(width=32, depth=3, heads=4, mlp_ratio=2.0, window=8)
+_FOCSAM_RANDOM = replace(
+    SAM_SPECS["sam-random"],
+    name="focsam-random",
+    title="FocSAM over Segment Anything, random weights",
+    stages=("coarse", "refined"),
+    source="",
+)
 _UNTRAINED = "No refiner weights have been trained for this base yet: it gives the base's own (coarse) mask."
 
 
@@ -92,7 +103,7 @@ def _specs() -> dict[str, ModelSpec]:
     sam = [SAM_SPECS[name] for name in SAM_SPECS]
     refined = [_over_sam(spec) for spec in sam if spec.checkpoints]
     dense = DENSE_PROMPTS_SPECS.values()
-    return {spec.name: spec for spec in (_TINY, *sam, *refined, *dense, _TINY_RANDOM)}
+    return {spec.name: spec for spec in (_TINY, *sam, *refined, *dense, *focsam_specs(), _TINY_RANDOM, _FOCSAM_RANDOM)}
 
 
 def list_models() -> tuple[ModelSpec, ...]:
@@ -133,8 +144,8 @@ def build_model(
         name: see :func:`list_models`.
         device: where it shall run; the CPU unless told.
         dtype: precision of its heavy part.
-        checkpoint: for SAM, the official file when it is not in the cache; for ``tiny``, a folder with
-            two files of your own training, whose digest is not checked.
+        checkpoint: for SAM, SegNext and FocSAM, the official file when it is not in the cache; for ``tiny``, a folder
+            with two files of your own training, whose digest is not checked.
         seed: of the random weights of the ``*-random`` models.
 
     Raises:
@@ -157,6 +168,12 @@ def build_model(
         model = SamRefModel(TinyModel(base, spec), refiner, spec)
     elif name in DENSE_PROMPTS_SPECS:
         model = build_dense_prompts_model(name, checkpoint=checkpoint, seed=seed)
+    elif name == "focsam-random":
+        focus = FocusRefiner(_RANDOM_FOCUS)
+        randomize(focus, seed + 1)
+        model = RefocusModel(build_sam_model("random", seed=seed), focus, spec)
+    elif name.startswith("focsam-"):
+        model = build_refocus_model(name, checkpoint=checkpoint)
     else:
         variant = name.rsplit("-", 1)[-1]
         assert variant in ("b", "l", "h", "random")
