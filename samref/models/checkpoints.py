@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.interface import Checkpoint
+from samref.models.recognise import owner_of_size, recognised
 from samref.models.transfer import Progress, check_address, disk_errors, open_part, transfer
 
 __all__ = [
@@ -34,6 +36,21 @@ __all__ = [
 
 CACHE_VARIABLE = "SAMREF_CACHE"
 KEYS_SHOWN = 4
+
+UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    OSError,
+    AssertionError,
+    struct.error,
+)
+"""What torch's readers throw at files that are damaged or of another kind; tests damage files at random."""
 
 
 def cache_folder() -> Path:
@@ -57,7 +74,7 @@ def locate(checkpoint: Checkpoint, model_name: str, path: Path | None = None) ->
     """
     if path is not None:
         if not path.is_file():
-            raise CheckpointMissingError(f"There is no checkpoint file at {path}. Check the path.")
+            raise CheckpointMissingError(f"{_no_file(path)} Check the path.")
         return path
     cached = cached_path(checkpoint)
     if not cached.is_file():
@@ -87,12 +104,16 @@ def verify(path: Path, checkpoint: Checkpoint) -> None:
         StorageError: it cannot be read.
     """
     if not path.is_file():
-        raise CheckpointMissingError(f"There is no checkpoint file at {path}.")
+        raise CheckpointMissingError(_no_file(path))
     size_bytes = path.stat().st_size
+    if size_bytes == 0:
+        raise CheckpointInvalidError(f"{path} is empty. Delete it and fetch it again.")
     if checkpoint.size_bytes is not None and size_bytes != checkpoint.size_bytes:
+        owner = owner_of_size(size_bytes)
+        which = "is incomplete or another one; fetch it again" if owner is None else f"looks like {owner}"
         raise CheckpointInvalidError(
             f"{path} has {size_bytes:,} bytes, but {checkpoint.file_name} has {checkpoint.size_bytes:,}. "
-            "The file is incomplete or another one; fetch it again."
+            f"The file {which}."
         )
     if checkpoint.sha256 is not None:
         with disk_errors(path), path.open("rb") as file:
@@ -165,14 +186,20 @@ def load_torch(path: Path, checkpoint: Checkpoint | None = None) -> dict[str, Te
         raise CheckpointInvalidError(
             f"{path} was refused: it is not a plain file of weights (it is damaged, or contains code to run)."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointInvalidError(f"{path} is not a readable PyTorch checkpoint.") from error
+    except UNREADABLE as error:
+        raise CheckpointInvalidError(f"{path} is not a readable PyTorch checkpoint; it may be cut short.") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise CheckpointInvalidError(f"{path} does not hold weights by name.")
+    if not isinstance(content, dict):
+        raise CheckpointInvalidError(f"{path} does not hold weights by name, but a {type(content).__name__}.")
+    others = [
+        f"{key!r} is a {type(value).__name__}"
+        for key, value in content.items()
+        if not (isinstance(key, str) and isinstance(value, Tensor))
+    ]
+    if others or not content:
+        found = _shortened(others) if others else "it holds nothing"
+        raise CheckpointInvalidError(f"{path} does not hold weights by name and nothing else: {found}.")
     return dict(content)
 
 
@@ -187,7 +214,7 @@ def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointInvalidError(f"{path} is not a readable safetensors file.") from error
+        raise CheckpointInvalidError(f"{path} is not a readable safetensors file; it may be cut short.") from error
 
 
 def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *, assign: bool = False) -> None:
@@ -200,7 +227,8 @@ def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *,
         assign: take the tensors themselves instead of copying them (a module on the meta device needs that).
 
     Raises:
-        CheckpointInvalidError: names the keys that are missing, too many, or of another shape.
+        CheckpointInvalidError: names the keys that are missing, too many, of another shape, or hold no usable numbers;
+            and the model whose weights they are instead, where that is known.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in state_dict]
@@ -216,8 +244,31 @@ def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *,
         if keys
     ]
     if faults:
-        raise CheckpointInvalidError(f"These are not the weights of {name}. " + "; ".join(faults) + ".")
+        owner = recognised(state_dict)
+        instead = "" if owner is None else f", but those of {owner}"
+        raise CheckpointInvalidError(f"These are not the weights of {name}{instead}. " + "; ".join(faults) + ".")
+    unusable = [f"{key} {fault}" for key, value in own.items() if (fault := _number_fault(state_dict[key], value))]
+    if unusable:
+        raise CheckpointInvalidError(
+            f"The weights of {name} hold what no model can compute with: {_shortened(unusable)}. "
+            "The file is damaged, or its training went wrong."
+        )
     module.load_state_dict(dict(state_dict), strict=True, assign=assign)
+
+
+def _number_fault(given: Tensor, wanted: Tensor) -> str | None:
+    """What is wrong with the numbers of a weight that has the right name and shape; None when nothing is."""
+    if given.layout != torch.strided or given.is_quantized:
+        return "is not a plain tensor"
+    if given.is_floating_point() != wanted.is_floating_point() or given.is_complex():
+        return f"is {given.dtype} instead of {wanted.dtype}".replace("torch.", "")
+    if given.is_floating_point() and not bool(torch.isfinite(given).all()):
+        return "is not finite (NaN or infinity)"
+    return None
+
+
+def _no_file(path: Path) -> str:
+    return f"{path} is a folder, not a checkpoint file." if path.is_dir() else f"There is no checkpoint file at {path}."
 
 
 def _shortened(keys: list[str]) -> str:

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from samref.errors import CheckpointInvalidError, CheckpointMissingError
+from samref.errors import CheckpointInvalidError, CheckpointMissingError, StorageError
 from samref.models.checkpoints import cache_folder, cached_path, fetch, locate, verify
 from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.zoo import get_spec, list_models, weights_folder
+from samref.models.zoo import build_model, get_spec, list_models, weights_folder
 
 __all__ = ["app"]
 
@@ -51,7 +51,7 @@ def verify_command(
         list[str] | None, typer.Argument(metavar="[NAME]", help="Models; without names, all whose weights are here.")
     ] = None,
 ) -> None:
-    """Compare size and SHA-256 of weights with what they should be, as far as these are known."""
+    """Compare size and SHA-256 of weights with what they should be; files without a published one are loaded."""
     specs = [get_spec(name) for name in names] if names else list_models()
     owners: dict[Checkpoint, str] = {}  # models share files, and each is read once
     for spec in specs:
@@ -63,11 +63,16 @@ def verify_command(
         try:
             path = _path(checkpoint) if checkpoint.comes_with_samref else locate(checkpoint, name)
             verify(path, checkpoint)
-        except (CheckpointInvalidError, CheckpointMissingError) as error:
+            if checkpoint.sha256 is None and not checkpoint.comes_with_samref:
+                build_model(name)
+                found = f"holds weights of {name}, by every name and shape. (No SHA-256 of it is published.)"
+            else:
+                found = "is complete and right."
+        except (CheckpointInvalidError, CheckpointMissingError, StorageError) as error:
             bad = True
             typer.echo(str(error), err=True)
         else:
-            typer.echo(f"{path} is complete and right.")
+            typer.echo(f"{path} {found}")
     if not owners:
         typer.echo("Nothing to check: there are no weights on this machine.")
     if bad:
