@@ -1,4 +1,4 @@
-"""``python -m samref``: segment, models, evaluate, train, serve.
+"""``python -m samref``: segment, models, evaluate, compare, train, serve.
 
 Each command is imported when it is asked for, so that ``--help`` is quick and a package that only one command needs
 is missed by that command alone.
@@ -32,8 +32,16 @@ COMMANDS = {
     "segment": Command("samref.inference.segment_command", "segment", "Segment one object of one picture."),
     "models": Command("samref.models.models_command", "app", "List, fetch and verify models."),
     "evaluate": Command("samref.evaluation.command", "evaluate", "Measure clicks needed and speed on a data set."),
-    "train": Command("samref.training.command", "train", "Train the embedded model or a refiner."),
-    "refiner": Command("samref.training.refiner_command", "app", "Train and check a refiner that fits any base."),
+    "compare": Command(
+        "samref.evaluation.comparison_command", "compare", "Measure every model on this machine in one run."
+    ),
+    "train": Command("samref.training.command", "train", "Train the embedded model, a refiner, or a paper's stage."),
+    "precompute": Command(
+        "samref.training.precompute_command", "precompute_embeddings", "Store SAM's image embeddings for training."
+    ),
+    "refiner": Command(
+        "samref.training.refiner_command", "app", "Train, check and ablate a refiner that fits any base."
+    ),
 }
 
 

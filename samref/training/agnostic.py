@@ -141,7 +141,8 @@ class AgnosticObjective:
         pixels = torch.from_numpy(np.stack([e.rgb for e in examples])).permute(0, 3, 1, 2).to(device)
         marked = torch.from_numpy(np.stack([e.labels for e in examples]))[:, None]
         coarse = torch.from_numpy(np.stack([e.logits for e in examples]))[:, None].to(device)
-        gt, valid = half_labels(marked)[0].to(device).split(1, dim=1)
+        halved = half_labels(marked)[0].to(device)
+        gt, valid = halved[:, :1], halved[:, 1:]
         side = pixels.shape[-1]
         frame = MapFrame(side, side, scale_xy=(HALF, HALF))
         maps = torch.stack([self._drawn(e.prompts, frame) for e in examples]).to(device)
@@ -155,7 +156,7 @@ class AgnosticObjective:
         boxes = [self._window(mask, e.prompts, limit, rng) for mask, e in zip(inside, examples, strict=True)]
         local, before, near, seen = self._look_closer(pixels, marked.to(device), corrected, boxes, examples, autocast)
         loss = refiner_loss(whole, coarse, gt, valid) + refiner_loss(local, before, near, seen)
-        loss.backward()
+        torch.autograd.backward(loss)
         gains = {
             "global": _gains(corrected, coarse, gt, valid),
             "local": _gains(local.logits, before, near, seen),
@@ -278,6 +279,6 @@ def _mirrored(example: _Example) -> _Example:
         points = tuple((width - 1 - x, y) for x, y in prompt.points)
         return Scribble(points, prompt.positive, prompt.width)
 
-    arrays = (np.ascontiguousarray(a[:, ::-1]) for a in (example.rgb, example.labels, example.logits))
-    rgb, labels, logits = arrays
+    rgb, labels = np.ascontiguousarray(example.rgb[:, ::-1]), np.ascontiguousarray(example.labels[:, ::-1])
+    logits = np.ascontiguousarray(example.logits[:, ::-1])
     return _Example(rgb, labels, logits, tuple(turned(prompt) for prompt in example.prompts), example.kind)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from samref.training import simulate
 
-__all__ = ["LogitLook", "draw_look", "good_logits", "perturbed_logits", "smooth_logits", "wrong_mask"]
+__all__ = [
+    "LogitLook",
+    "doubtful_logits",
+    "draw_look",
+    "good_logits",
+    "perturbed_logits",
+    "smooth_logits",
+    "wrong_mask",
+]
 
 Map = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -78,7 +86,7 @@ def good_logits(gt: Map, size: tuple[int, int], rng: np.random.Generator) -> Log
 
 
 def perturbed_logits(gt: Map, rgb: NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator) -> Logits:
-    """Logits of a mask that is wrong (:func:`wrong_mask`), less sure here and there, often where it is wrong.
+    """Logits of a mask that is wrong (:func:`wrong_mask`), said as :func:`doubtful_logits` says it.
 
     Args:
         gt: uint8 (H, W), 1 inside.
@@ -86,7 +94,11 @@ def perturbed_logits(gt: Map, rgb: NDArray[np.uint8], size: tuple[int, int], rng
         size: of the low-res frame (rows, columns).
         rng: for all that is random.
     """
-    wrong = wrong_mask(gt, rgb, rng)
+    return doubtful_logits(wrong_mask(gt, rgb, rng), gt, size, rng)
+
+
+def doubtful_logits(wrong: Map, gt: Map, size: tuple[int, int], rng: np.random.Generator) -> Logits:
+    """Logits of the mask ``wrong``, less sure here and there, often where it differs from ``gt``."""
     logits = smooth_logits(wrong, size, draw_look(rng))
     if rng.random() < 0.6:
         mistaken = cv2.resize((wrong != gt).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
@@ -149,7 +161,7 @@ def _moved_outline(mask: Map, side: float, rng: np.random.Generator) -> Map:
 
 def _near_outline(mask: Map, rng: np.random.Generator) -> tuple[int, int]:
     """(x, y) of a pixel on the inner rim."""
-    rim = mask & (1 - cv2.erode(mask, np.ones((3, 3), np.uint8)))
+    rim = np.asarray(mask - cv2.erode(mask, np.ones((3, 3), np.uint8)), dtype=np.uint8)
     return _drawn_pixel(rim if rim.any() else mask, rng)
 
 
@@ -157,7 +169,7 @@ def _inside(mask: Map, rng: np.random.Generator) -> tuple[int, int]:
     return _drawn_pixel(mask, rng)
 
 
-def _drawn_pixel(region: Map | NDArray[np.int_], rng: np.random.Generator) -> tuple[int, int]:
+def _drawn_pixel(region: Map, rng: np.random.Generator) -> tuple[int, int]:
     rows, columns = np.nonzero(region)
     index = int(rng.integers(rows.size))
     return int(columns[index]), int(rows[index])
@@ -172,7 +184,7 @@ def _with_blob(mask: Map, centre: tuple[int, int], radius: float, value: int, rn
 
 def _leaked(mask: Map, rgb: NDArray[np.uint8], value: int, side: float, rng: np.random.Generator) -> Map:
     """An area of even colour that begins beside the outline is taken in (1) or lost (0); it ends at half the size."""
-    ring = cv2.dilate(mask, np.ones((5, 5), np.uint8)) - mask if value else mask
+    ring = np.asarray(cv2.dilate(mask, np.ones((5, 5), np.uint8)) - mask, dtype=np.uint8) if value else mask
     if not ring.any():
         return mask
     seed = _drawn_pixel(ring, rng)

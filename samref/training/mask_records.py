@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,12 +112,12 @@ def _plain(prompt: Prompt) -> list[object]:
     return ["scribble", prompt.points, prompt.positive, prompt.width]
 
 
-def _prompt(plain: Sequence[object]) -> Prompt:
+def _prompt(plain: Sequence[Any]) -> Prompt:
     match plain:
         case ["click", x, y, positive]:
-            return Click(float(x), float(y), bool(positive))  # type: ignore[arg-type]
-        case ["scribble", [*points], positive, width]:
-            return Scribble(tuple((float(x), float(y)) for x, y in points), bool(positive), float(width))  # type: ignore[arg-type]
+            return Click(float(x), float(y), bool(positive))
+        case ["scribble", points, positive, width]:
+            return Scribble(tuple((float(x), float(y)) for x, y in points), bool(positive), float(width))
         case _:
             raise ValueError(f"no prompt: {plain!r}")
 
@@ -183,8 +184,7 @@ def _recorded(
         logits = answer(annotator)
         if step in KEPT_STEPS:
             kept.append(logits)
-            drawn = [tuple(p for p in said if isinstance(p, Click | Scribble)) for said in annotator.prompts]
-            known.append(drawn)
+            known.append([_drawn_kinds(said) for said in annotator.prompts])
         annotator.correct(resize(torch.from_numpy(logits)[:, None], numeric.shape[-2:]))
     for index in range(len(numeric)):
         yield MaskRecord(
@@ -193,6 +193,11 @@ def _recorded(
             np.stack([step[index] for step in kept]).astype(np.float16),
             tuple(step[index] for step in known),
         )
+
+
+def _drawn_kinds(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """What a refiner is shown: boxes and outlines reach it through the mask only."""
+    return tuple(prompt for prompt in prompts if isinstance(prompt, Click | Scribble))
 
 
 def _decoded(rgb: NDArray[np.uint8]) -> DecodedImage:

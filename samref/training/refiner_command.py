@@ -6,17 +6,21 @@ import json
 import math
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
-from samref.errors import DataError, TrainingError
+from samref.errors import DataError, StorageError, TrainingError
+from samref.training.ablation import VARIANTS, measure, to_table, train_size
 from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective
+from samref.training.refine_check import KINDS, changes, judge, to_json, to_markdown
 
 if TYPE_CHECKING:
     from samref.models.tiny import TinyNet
+    from samref.training.mask_records import MaskRecord
 
 __all__ = ["app"]
 
@@ -87,17 +91,14 @@ def train(
     from samref.models.sam_ref import SamRef
     from samref.models.zoo import AGNOSTIC_REFINER
     from samref.training.command import export_weights
-    from samref.training.mask_records import load_records
     from samref.training.trainer import Trainer
 
     if recipe not in AGNOSTIC_RECIPES:
         raise TrainingError(f"There is no recipe {recipe[:60]!r}. There are: {', '.join(AGNOSTIC_RECIPES)}.")
     plan = AGNOSTIC_RECIPES[recipe] if steps is None else replace(AGNOSTIC_RECIPES[recipe], steps=steps)
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    folders = {"tiny": tiny or [], "grabcut": grabcut or []}
-    records = {name: [r for folder in given for r in load_records(folder)] for name, given in folders.items() if given}
     torch.manual_seed(plan.seed)
-    objective = AgnosticObjective(channels_last(SamRef(AGNOSTIC_REFINER), chosen), records)
+    objective = AgnosticObjective(channels_last(SamRef(AGNOSTIC_REFINER), chosen), _records(tiny, grabcut))
     trainer = Trainer(objective, plan, data, out, chosen, bf16=not fp32)
     trainer.run(max_seconds=60 * max_minutes, report=typer.echo)
     if export is not None:
@@ -105,6 +106,91 @@ def train(
         about = {"recipe": plan.name, "step": str(trainer.step), "masks": kinds, "plan": json.dumps(trainer.plan)}
         export_weights(trainer.averaged, export, about)
         typer.echo(f"Wrote {export} ({export.stat().st_size / 1e6:.2f} MB) from step {trainer.step}; masks: {kinds}.")
+
+
+@app.command()
+def check(
+    weights: Annotated[Path, typer.Argument(help="The refiner (safetensors).")],
+    data: Annotated[Path, typer.Option(help="Folder of data sets: NAME/images and NAME/masks.")],
+    cache: Annotated[Path, typer.Option(help="Folder for the bases' answers, which are made once.")],
+    kind: Annotated[
+        list[str] | None, typer.Option(help=f"Whose masks, may be repeated: {', '.join(KINDS)}; all unless told.")
+    ] = None,
+    side: Annotated[int, typer.Option(min=128, help="Of the model frame; the detail crop has half of it.")] = 512,
+    steps: Annotated[int, typer.Option(min=1, help="Clicks per object.")] = 3,
+    limit_per_dataset: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Check N objects of each data set, always the same ones.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers here.")] = None,
+) -> None:
+    """Check that a refiner improves the masks of several bases and leaves good masks alone."""
+    from samref import load_predictor
+    from samref.models.checkpoints import load_into, load_safetensors
+    from samref.models.sam_ref import SamRef
+    from samref.models.zoo import AGNOSTIC_REFINER
+
+    wanted = tuple(known for known in KINDS if kind is None or known in kind)
+    if kind is not None and len(wanted) < len(set(kind)):
+        raise DataError(f"There are these kinds of masks: {', '.join(KINDS)}.")
+    refiner = SamRef(replace(AGNOSTIC_REFINER, crop=side // 2))
+    load_into(refiner, load_safetensors(weights), "agnostic-refiner")
+    tiny = load_predictor("tiny") if "tiny" in wanted else None
+    found = list(
+        changes(refiner, data, cache, kinds=wanted, side=side, steps=steps, limit=limit_per_dataset, tiny=tiny)
+    )
+    verdicts = judge(found)
+    typer.echo(to_markdown(verdicts), nl=False)
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(to_json(verdicts, found), indent=1))
+        except OSError as error:
+            raise StorageError(f"The numbers cannot be written to {json_file}: {error.strerror or error}.") from error
+
+
+@app.command()
+def ablate(
+    data: Annotated[Path, typer.Option(help="Folder of data sets to train on.")],
+    dev: Annotated[Path, typer.Option(help="Folder of data sets to measure on.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights and results; the same command goes on there.")],
+    tiny: Annotated[list[Path] | None, typer.Option(help="Records of the embedded base; may be repeated.")] = None,
+    grabcut: Annotated[list[Path] | None, typer.Option(help="Records of GrabCut; may be repeated.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of every size.")] = 900,
+    clicks: Annotated[int, typer.Option(min=1, help="Per object.")] = 20,
+    limit_per_dataset: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Measure N objects of each data set, always the same ones.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help=f"May be repeated: {'; '.join(VARIANTS)}; all unless told.")
+    ] = None,
+) -> None:
+    """Train and measure SAM-REF's ablations over the embedded base, and print their table."""
+    import torch
+
+    from samref.models.sam_ref import SamRefModel
+    from samref.models.zoo import build_model
+
+    unknown = [name for name in variant or [] if name not in VARIANTS]
+    if unknown:
+        raise TrainingError(f"There is no variant {unknown[0][:60]!r}. There are: {'; '.join(VARIANTS)}.")
+    records, device = _records(tiny, grabcut), torch.device("cpu")
+    model = build_model("tiny")
+    assert isinstance(model, SamRefModel)
+    measured = partial(measure, base=model.base, data=dev, out=out, clicks=clicks, limit=limit_per_dataset)
+    rows = [measured("base alone", None, None, steps=0)]
+    for name, config in VARIANTS.items():
+        if variant and name not in variant:
+            continue
+        weights = train_size(config, records, data, out, steps, device, report=typer.echo)
+        rows.append(measured(name, config, weights, steps=steps))
+    typer.echo(to_table(rows), nl=False)
+
+
+def _records(tiny: list[Path] | None, grabcut: list[Path] | None) -> dict[str, list[MaskRecord]]:
+    """Recorded masks by whose they are; a kind without a folder is left out."""
+    from samref.training.mask_records import load_records
+
+    folders = {"tiny": tiny or [], "grabcut": grabcut or []}
+    return {name: [r for folder in given for r in load_records(folder)] for name, given in folders.items() if given}
 
 
 def _tiny(weights: Path) -> TinyNet:

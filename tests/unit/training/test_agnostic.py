@@ -1,0 +1,211 @@
+"""The refiner that fits any base: what it learns from, that all of it learns, that it starts from changing nothing."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from samref.__main__ import build_app
+from samref.core.prompts import Box, Click, Scribble
+from samref.errors import DataError, TrainingError
+from samref.models.checkpoints import load_safetensors
+from samref.models.encoder_tiny import EncoderConfig
+from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.tiny import TinyConfig, TinyNet
+from samref.models.zoo import AGNOSTIC_REFINER, randomize
+from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective, MaskShares
+from samref.training.annotator import BatchAnnotator
+from samref.training.dataset import BatchShape, SceneBatch, SceneBatches, find_pictures
+from samref.training.mask_records import MaskRecord, load_records, record_grabcut, record_tiny, save_record
+from samref.training.trainer import Trainer, half_labels
+
+SMALL = TinyConfig(image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1)
+NARROW = SamRefConfig(
+    width=8, global_blocks=1, local_blocks=1, residual_detail=True, inject_embedding=False, crop=64, minimum=32
+)
+CPU = torch.device("cpu")
+SIDE = 128
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "disks"
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for index in range(3):
+        image = rng.integers(0, 80, (96, 128, 3), dtype=np.uint8)
+        mask = np.zeros((96, 128), dtype=np.uint8)
+        for number, x in enumerate((36, 90), start=1):
+            cv2.circle(mask, (x, 48), 22, number, -1)
+        image[mask > 0] += 150
+        cv2.imwrite(str(folder / "images" / f"{index}.png"), image)
+        cv2.imwrite(str(folder / "masks" / f"{index}.png"), mask)
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def scenes(data: Path) -> SceneBatch:
+    return SceneBatches(find_pictures(data), (BatchShape(2, SIDE, whole=1.0, share=1.0),), 1, seed=3).batch(0)
+
+
+def a_record(prompts: tuple[Click | Scribble, ...] = (Click(20.0, 30.0),)) -> MaskRecord:
+    labels = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    cv2.circle(labels, (50, 60), 25, 1, -1)
+    logits = np.full((1, SIDE // 4, SIDE // 4), -4, dtype=np.float16)
+    logits[0, 10:20, 8:18] = 4
+    return MaskRecord(np.full((SIDE, SIDE, 3), 90, dtype=np.uint8), labels, logits, (prompts,))
+
+
+def learn(objective: AgnosticObjective, scenes: SceneBatch, seed: int = 0) -> dict[str, float]:
+    rgb = torch.from_numpy(scenes.rgb).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(scenes.labels).flatten(0, 1)[:, None]
+    half, numeric = half_labels(labels)
+    rng = np.random.default_rng(seed)
+    return objective.backward(rgb, labels, half, BatchAnnotator(numeric, 2.5, rng), rng, nullcontext, 1)
+
+
+def test_gradients_reach_every_weight_of_both_refiners(scenes: SceneBatch) -> None:
+    refiner = SamRef(NARROW)
+    randomize(refiner, 0)
+    values = learn(AgnosticObjective(refiner, {}, crop=64), scenes)
+    assert values["loss"] > 0
+    for name, parameter in refiner.named_parameters():
+        assert parameter.grad is not None, name
+        assert float(parameter.grad.abs().sum()) > 0, name
+
+
+def test_before_training_every_mask_is_left_bit_for_bit() -> None:
+    torch.manual_seed(0)
+    refiner = SamRef(AGNOSTIC_REFINER).eval()
+    mask = torch.randn(1, 1, 16, 16) * 8
+    image, maps = torch.randn(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        part = refiner.global_refiner
+        refined = part(part.image_stem(image), maps, None, mask)
+        assert torch.allclose(refined.logits, mask, atol=1e-5, rtol=0)
+        assert torch.equal(refined.logits > 0, mask > 0)
+        local = refiner.local_refiner
+        crop = torch.nn.functional.interpolate(image, (32, 32))
+        refined = local(local.image_stem(crop), maps[..., :32, :32], None, mask)
+        assert torch.allclose(refined.logits, mask, atol=1e-5, rtol=0)
+        assert torch.equal(refined.logits > 0, mask > 0)
+
+
+def test_a_refiner_that_takes_an_embedding_is_no_refiner_for_any_base() -> None:
+    with pytest.raises(AssertionError):
+        AgnosticObjective(SamRef(replace(NARROW, inject_embedding=True)), {})
+
+
+def test_the_share_of_a_kind_held_out_goes_to_the_others(scenes: SceneBatch) -> None:
+    shares = MaskShares(good=0.25, wrong=0.25, recorded=(("tiny", 0.3), ("grabcut", 0.2)))
+    objective = AgnosticObjective(SamRef(NARROW), {"grabcut": [a_record()]}, shares, crop=64)
+    assert objective.kinds == ["good", "wrong", "grabcut"]
+    assert objective.weights.sum() == pytest.approx(1)
+    assert objective.weights[0] / objective.weights[2] == pytest.approx(0.25 / 0.2)
+    rng = np.random.default_rng(0)
+    drawn = [objective.draw(scenes.rgb[0], scenes.labels[0, 0], rng).kind for _ in range(60)]
+    assert set(drawn) == {"good", "wrong", "grabcut"}
+
+
+def test_a_mirrored_record_keeps_prompts_on_the_same_pixels() -> None:
+    record = a_record((Click(20.0, 30.0), Scribble(((20.0, 30.0), (25.0, 31.0)), True, 3.0)))
+    objective = AgnosticObjective(SamRef(NARROW), {"tiny": [record]}, MaskShares(0.0, 0.0), crop=64)
+    seen = set()
+    for seed in range(12):
+        example = objective.draw(record.rgb, record.labels, np.random.default_rng(seed))
+        click, stroke = example.prompts
+        assert isinstance(click, Click)
+        assert isinstance(stroke, Scribble)
+        column, row = int(2 * click.x), int(2 * click.y)
+        assert example.labels[row, column] == 1  # the click was inside and is still
+        assert example.logits[row // 4, column // 4] == record.logits[0][15, 10]
+        assert stroke.points[0] == (click.x, click.y)
+        seen.add(click.x)
+    assert seen == {20.0, SIDE / 2 - 1 - 20.0}
+
+
+def test_records_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
+    record = a_record((Click(20.0, 30.5, False), Scribble(((1.0, 2.0), (3.0, 4.5)), True, 3.0)))
+    save_record(record, tmp_path / "00000-0.npz")
+    (back,) = load_records(tmp_path)
+    assert np.array_equal(back.rgb, record.rgb)
+    assert np.array_equal(back.labels, record.labels)
+    assert np.array_equal(back.logits, record.logits)
+    assert back.prompts == record.prompts
+
+
+def test_a_damaged_record_and_an_empty_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no recorded masks"):
+        load_records(tmp_path)
+    (tmp_path / "00000-0.npz").write_bytes(b"PK\x03\x04 not a table")
+    with pytest.raises(DataError, match=r"00000-0\.npz"):
+        load_records(tmp_path)
+
+
+def test_a_record_whose_parts_do_not_fit_is_refused(tmp_path: Path) -> None:
+    save_record(replace(a_record(), rgb=np.zeros((64, 64, 3), dtype=np.uint8)), tmp_path / "a.npz")
+    with pytest.raises(DataError, match="do not fit"):
+        load_records(tmp_path)
+
+
+def test_bases_are_recorded_after_several_prompts_with_clicks_and_strokes_only(data: Path) -> None:
+    shape = BatchShape(1, SIDE, whole=1.0, share=1.0)
+    batch = SceneBatches(find_pictures(data), (shape,), 2, seed=4).batch(0)
+    net = TinyNet(SMALL).eval()
+    randomize(net, 0)
+    for found in (record_tiny(net, batch, np.random.default_rng(0)), record_grabcut(batch, np.random.default_rng(0))):
+        records = list(found)
+        assert len(records) == 2
+        for record in records:
+            assert record.logits.shape == (4, SIDE // 4, SIDE // 4)
+            assert len(record.prompts) == 4
+            assert not any(isinstance(prompt, Box) for step in record.prompts for prompt in step)
+            counts = [len(step) for step in record.prompts]
+            assert counts == sorted(counts)  # prompts are never taken back
+
+
+def test_training_that_was_stopped_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
+    recipe = AGNOSTIC_RECIPES["smoke-agnostic"]
+
+    def trainer(out: Path) -> Trainer:
+        torch.manual_seed(0)
+        objective = AgnosticObjective(SamRef(NARROW), {"tiny": [a_record()]}, crop=64)
+        return Trainer(objective, recipe, data, out, CPU, bf16=False)
+
+    whole = trainer(tmp_path / "whole")
+    whole.run()
+    started = trainer(tmp_path / "halves")
+    batches = started._batches()
+    for _ in range(2):
+        started._train_step(batches)
+        started.step += 1
+    started.save()
+    resumed = trainer(tmp_path / "halves")
+    assert resumed.step == 2
+    resumed.run()
+    for one, two in zip(whole.trained.parameters(), resumed.trained.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_the_command_line_trains_exports_and_names_a_wrong_recipe(data: Path, tmp_path: Path) -> None:
+    save_record(a_record(), tmp_path / "records" / "00000-0.npz")
+    app, run = build_app("refiner"), CliRunner()
+    export = tmp_path / "refiner.safetensors"
+    given = ["refiner", "train", "--data", str(data), "--out", str(tmp_path / "out")]
+    told = [*given, "--recipe", "smoke-agnostic", "--steps", "1", "--device", "cpu", "--fp32", "--export", str(export)]
+    result = run.invoke(app, [*told, "--tiny", str(tmp_path / "records")])
+    assert result.exit_code == 0, result.output
+    assert "masks: good, wrong, tiny" in result.output
+    refiner = SamRef(AGNOSTIC_REFINER)
+    refiner.load_state_dict(load_safetensors(export))
+    assert export.stat().st_size < 1_000_000
+    wrong = run.invoke(app, [*given, "--recipe", "no-such"])
+    assert isinstance(wrong.exception, TrainingError)
