@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from samref.errors import StorageError
+from samref.errors import ModelError, StorageError
 
 if TYPE_CHECKING:
     from samref.evaluation.noc import EvaluatedPredictor
-    from samref.evaluation.run import Progress
+    from samref.models.sam import MultimaskMode
 
-__all__ = ["PromptOption", "StageOption", "evaluate"]
+__all__ = ["PromptOption", "ProtocolOption", "SamMasksOption", "StageOption", "evaluate"]
 
 GRABCUT = "grabcut"
 
@@ -37,10 +35,30 @@ class PromptOption(StrEnum):
     SCRIBBLE = "scribble"
 
 
+class SamMasksOption(StrEnum):
+    """Values of ``--sam-masks``."""
+
+    SINGLE = "single"
+    FIRST = "first"
+    BEST = "best"
+
+
+class ProtocolOption(StrEnum):
+    """Values of ``--protocol``."""
+
+    RITM = "ritm"
+    FOCSAM = "focsam"
+
+
+_MULTIMASK: dict[SamMasksOption, MultimaskMode] = {
+    SamMasksOption.SINGLE: "single",
+    SamMasksOption.FIRST: "first-click",
+    SamMasksOption.BEST: "always",
+}
+
+
 def evaluate(
-    data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder with images/ and masks/, or a folder of such folders.")
-    ],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of a data set, or a folder of such folders.")],
     model: Annotated[str, typer.Option(help="Name of the model, or grabcut for OpenCV's GrabCut.")] = "tiny",
     max_clicks: Annotated[int, typer.Option(min=1, max=200, help="Interactions per object.")] = 20,
     json_file: Annotated[
@@ -53,6 +71,26 @@ def evaluate(
         StageOption, typer.Option(help="Which mask the simulated annotator looks at.")
     ] = StageOption.REFINED,
     prompt: Annotated[PromptOption, typer.Option(help="The first prompt; all others are clicks.")] = PromptOption.CLICK,
+    protocol: Annotated[
+        ProtocolOption, typer.Option(help="ritm: ignored pixels count nowhere; focsam: as background, ties are drawn.")
+    ] = ProtocolOption.RITM,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="How the data lie in the folder: auto, folders, grabcut, berkeley, davis, sbd, pascalvoc, cod10k, "
+            "mvtec, hqseg, coco or lvis."
+        ),
+    ] = "auto",
+    split: Annotated[
+        str | None, typer.Option(help="Part of the data: val, train, test, ...; the one the field measures by default.")
+    ] = None,
+    sam_masks: Annotated[
+        SamMasksOption | None,
+        typer.Option(
+            help="For Segment Anything: a single mask always, the best of three at a lone first click (its default), "
+            "or the best of three at every click."
+        ),
+    ] = None,
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Measure N objects of each data set, always the same ones.")
     ] = None,
@@ -70,12 +108,13 @@ def evaluate(
 ) -> None:
     """Measure clicks needed and speed on a data set.
 
-    A simulated annotator clicks the middle of the largest mistake until it has used up its clicks. For the picture
-    images/cat.jpg the objects are in masks/cat.png (one number per object, 255 = ignore) or in masks/cat__1.png,
-    masks/cat__2.png, ... (one object each, 128 = ignore).
+    A simulated annotator clicks the middle of the largest mistake until it has used up its clicks. The data may be any
+    published click benchmark as it comes, or your own: for the picture images/cat.jpg the objects are in masks/cat.png
+    (one number per object, 255 = ignore) or in masks/cat__1.png, masks/cat__2.png, ... (one object each, 128 = ignore).
 
     An interrupted run with --json or --html goes on where it stopped when it is started again in the same words.
     """
+    from samref.evaluation.progress import show_progress
     from samref.evaluation.report_files import check_target
     from samref.evaluation.report_page import check_page
     from samref.evaluation.report_table import report_to_table
@@ -90,32 +129,47 @@ def evaluate(
         check_page()
     report = measure(
         data,
-        _predictor(model, checkpoint, device, _same_precision(precision, None if restart else json_file or html_file)),
+        _predictor(
+            model,
+            checkpoint,
+            device,
+            _same_precision(precision, None if restart else json_file or html_file),
+            sam_masks,
+        ),
         model=model,
         weights=_weights(model, checkpoint),
         max_clicks=max_clicks,
         stage=stage.value,
         first_prompt=prompt.value,
         stop_at=stop_at,
+        rule=protocol.value,
+        layout=layout,
+        split=split,
+        sam_masks=None if sam_masks is None else sam_masks.value,
         limit=limit_per_dataset,
         seed=seed,
         workers=workers,
         json_path=json_file,
         html_path=html_file,
         restart=restart,
-        progress=_progress(),
+        progress=show_progress(),
     )
     typer.echo(report_to_table(report), nl=False)
 
 
-def _predictor(model: str, checkpoint: Path | None, device: str, precision: str) -> EvaluatedPredictor:
+def _predictor(
+    model: str, checkpoint: Path | None, device: str, precision: str, sam_masks: SamMasksOption | None
+) -> EvaluatedPredictor:
     if model == GRABCUT:
         from samref.evaluation.grabcut import GrabCutPredictor
 
+        if sam_masks is not None:
+            raise ModelError("--sam-masks is for Segment Anything; grabcut has no such choice. Leave it out.")
         return GrabCutPredictor()
     from samref import load_predictor
 
-    return load_predictor(model, device=device, precision=precision, checkpoint=checkpoint)
+    mode = None if sam_masks is None else _MULTIMASK[sam_masks]
+    return load_predictor(model, device=device, precision=precision, checkpoint=checkpoint, multimask=mode)
 
 
 def _weights(model: str, checkpoint: Path | None) -> dict[str, str]:
@@ -134,41 +188,3 @@ def _same_precision(precision: str, target: Path | None) -> str:
         return precision
     header = read_header(journal_path(target))
     return {"torch.float32": "fp32", "torch.bfloat16": "bf16"}.get(str(header.get("dtype")), precision)
-
-
-def _progress() -> Progress | None:
-    """A bar on stderr that says how far it is, for a person who looks; nothing where it would fill a log."""
-    if not sys.stderr.isatty():
-        return None
-    try:
-        from tqdm import tqdm
-    except ImportError:  # it comes with other packages, and a plain line does as well
-        return _line()
-    bar: tqdm[None] | None = None
-
-    def show(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = tqdm(total=total, initial=done, unit="object", dynamic_ncols=True, leave=False)
-        bar.update(done - bar.n)
-        if done == total:
-            bar.close()
-
-    return show
-
-
-def _line() -> Progress:
-    """The same in words."""
-    start = time.monotonic()
-    first: int | None = None
-
-    def show(done: int, total: int) -> None:
-        nonlocal first
-        first = done if first is None else first
-        fresh = done - first
-        rest = "" if fresh == 0 else f", about {(time.monotonic() - start) / fresh * (total - done):.0f} s to go"
-        typer.echo(f"\r{done} of {total} objects{rest}\x1b[K", nl=False, err=True)
-        if done == total:
-            typer.echo("\r\x1b[K", nl=False, err=True)
-
-    return show

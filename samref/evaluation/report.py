@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from samref.core.oracle import ClickRule
+from samref.evaluation.bootstrap import Difference, stage_differences
 from samref.evaluation.datasets import Skipped
 from samref.evaluation.first_prompts import FirstPrompt
 from samref.evaluation.noc import (
@@ -20,14 +22,19 @@ from samref.evaluation.noc import (
     score_curves,
 )
 
-__all__ = ["FORMAT_VERSION", "Protocol", "Report", "report_to_dict"]
+__all__ = ["FORMAT_VERSION", "Protocol", "Report", "report_to_dict", "scores_to_dict"]
 
 FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How it was measured; see :func:`samref.evaluation.run.evaluate`."""
+    """How it was measured; see :func:`samref.evaluation.run.evaluate`.
+
+    Attributes:
+        layouts: names of the layouts that the data sets were found to have.
+        sam_masks: when SAM computed three masks; None: as the model does by itself.
+    """
 
     max_clicks: int
     stages: tuple[Stage, ...]
@@ -36,6 +43,10 @@ class Protocol:
     limit_per_dataset: int | None
     seed: int
     workers: int
+    rule: ClickRule = "ritm"
+    layouts: tuple[str, ...] = ()
+    split: str | None = None
+    sam_masks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,11 @@ class Report:
         """Mean over data sets, each with the same weight."""
         return {stage: average_scores(list(scores.values())) for stage, scores in self.datasets.items()}
 
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """What the refiner changes, with intervals; empty where only one stage was measured."""
+        return stage_differences(self.curves, self.protocol.max_clicks)
+
 
 def report_to_dict(report: Report) -> dict[str, Any]:
     """The report as plain JSON values: numbers per stage, their mean over data sets, and every object's curve."""
@@ -87,10 +103,11 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "skipped": asdict(report.skipped),
         "machine": dict(report.machine),
         "measured_before": report.measured_before,
+        "refined_minus_coarse": [asdict(one) for one in report.differences],
         "stages": {
             stage: {
-                "macro": _scores_to_dict(report.macro[stage]),
-                "datasets": {name: _scores_to_dict(scores) for name, scores in report.datasets[stage].items()},
+                "macro": scores_to_dict(report.macro[stage]),
+                "datasets": {name: scores_to_dict(scores) for name, scores in report.datasets[stage].items()},
                 "objects": [_curve_to_dict(curve) for curve in report.curves[stage]],
             }
             for stage in report.curves
@@ -103,7 +120,8 @@ def _by_dataset(curves: Sequence[ClickCurve], max_clicks: int) -> dict[str, Scor
     return {name: score_curves([c for c in curves if c.dataset == name], max_clicks) for name in names}
 
 
-def _scores_to_dict(scores: Scores) -> dict[str, Any]:
+def scores_to_dict(scores: Scores) -> dict[str, Any]:
+    """The numbers of one data set, or of their mean, as plain JSON values; null where there is none."""
     return {
         "objects": scores.objects,
         "noc": {_percent(target): _rounded(value, 4) for target, value in scores.noc.items()},
@@ -116,6 +134,8 @@ def _scores_to_dict(scores: Scores) -> dict[str, Any]:
         "click_s": _seconds(scores.click_s),
         "click_s_mean": _seconds(scores.click_s_mean),
         "click_s_p95": _seconds(scores.click_s_p95),
+        "amortised_s": _seconds(scores.amortised_s),
+        "harmful_rate": _rounded(scores.harmful_rate, 4),
     }
 
 

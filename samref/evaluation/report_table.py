@@ -21,6 +21,8 @@ def report_to_table(report: Report) -> str:
     protocol = report.protocol
     for stage, datasets in report.datasets.items():
         title = f"{report.model or 'model'}, {stage} masks, first prompt: {protocol.first_prompt}, data: {report.data}"
+        title += "" if protocol.rule == "ritm" else f", protocol: {protocol.rule}"
+        title += "" if protocol.sam_masks is None else f", SAM's masks: {protocol.sam_masks}"
         head = ["data set", "objects"]
         head += [f"NoC@{target * 100:.0f}" for target in IOU_TARGETS]
         head += [f"NoF@{target * 100:.0f}" for target in IOU_TARGETS]
@@ -28,7 +30,7 @@ def report_to_table(report: Report) -> str:
         boundary = [k for k in TABLE_BOUNDARY_CLICKS if k <= protocol.max_clicks]
         head += [f"IoU@{k}" for k in clicks] + [f"BIoU@{k}" for k in boundary] + ["encode s", "s/click"]
         rows = [_row(name, scores, clicks, boundary) for name, scores in datasets.items()]
-        rows.append(_row("mean over data sets", report.macro[stage], clicks, boundary))
+        rows.append(_row("mean of data sets", report.macro[stage], clicks, boundary))
         parts.append("\n".join([title, "", *align([head, *rows])]))
     parts.append("\n".join(report_notes(report)))
     return "\n\n".join(parts) + "\n"
@@ -58,7 +60,9 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 def report_notes(report: Report) -> list[str]:
     """What a reader has to know about the numbers, a sentence each."""
     protocol, skipped = report.protocol, report.skipped
+    layouts = f"Layout of the data: {', '.join(protocol.layouts) or 'not told'}"
     lines = [
+        f"{layouts}{'' if protocol.split is None else f', part {protocol.split}'}. Protocol: {protocol.rule}.",
         f"NoC: mean clicks to that IoU, a failure counts as {protocol.max_clicks}. NoF: objects that never got there.",
         "Times are medians; s/click leaves the encoder out.",
         "The mean gives every data set the same weight; objects and NoF are sums.",
@@ -66,6 +70,9 @@ def report_notes(report: Report) -> list[str]:
     for stage, scores in report.macro.items():
         counts = ", ".join(f"@{target * 100:.0f}: {count}" for target, count in scores.at_max.items())
         lines.append(f"{stage}: objects whose clicks equal {protocol.max_clicks} (the published count): {counts}.")
+        harm = f"{100 * scores.harmful_rate:.1f} % of the clicks after the first lowered IoU by more than a point"
+        lines.append(f"{stage}: {harm}; {scores.amortised_s:.3f} s per click with a twentieth of the encoder.")
+    lines += [f"{one.to_sentence('refined', 'coarse')}." for one in report.differences]
     if protocol.stop_at is not None:
         lines.append(f"The annotator stopped at IoU {protocol.stop_at:g}: IoU@k keeps the last mask from there on.")
     if report.measured_before:

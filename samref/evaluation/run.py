@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from samref.core.oracle import ClickRule
 from samref.errors import DataError
 from samref.evaluation.datasets import ObjectMask, Picture, find_pictures, load_objects, read_image, sample_objects
 from samref.evaluation.first_prompts import FirstPrompt
 from samref.evaluation.journal import Journal, journal_path
 from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Stage, click_curve
+from samref.evaluation.progress import Progress
 from samref.evaluation.provenance import data_digest, describe_machine
+from samref.evaluation.readers.catalogue import AUTO
 from samref.evaluation.report import Protocol, Report, report_to_dict
 from samref.evaluation.report_files import check_target, write_json
 from samref.evaluation.report_page import check_page, write_page
 
-__all__ = ["Progress", "StageChoice", "evaluate"]
+__all__ = ["StageChoice", "evaluate"]
 
 StageChoice: TypeAlias = Literal["coarse", "refined", "both"]
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the objects done and the objects in all, from one thread at a time; first before anything is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,10 @@ def evaluate(
     stage: StageChoice = "refined",
     first_prompt: FirstPrompt = "click",
     stop_at: float | None = None,
+    rule: ClickRule = "ritm",
+    layout: str = AUTO,
+    split: str | None = None,
+    sam_masks: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -83,6 +87,10 @@ def evaluate(
         stage: which mask the annotator looks at; "both" measures the two apart.
         first_prompt: kind of the first prompt; all others are clicks.
         stop_at: stop an object at this IoU. None clicks on to the end, which IoU after k clicks needs.
+        rule: whose annotator and whose ignored pixels, see :func:`samref.evaluation.noc.click_curve`.
+        layout: how the data lie in their folder, see :func:`samref.evaluation.readers.pictures_of`.
+        split: which part of them; None: the one the field measures.
+        sam_masks: for the report, what the predictor was told about SAM's three masks.
         limit: objects per data set, drawn at random but always alike.
         seed: of that draw.
         workers: pictures measured at the same time, in threads.
@@ -103,10 +111,13 @@ def evaluate(
             check_target(target)
     if html_path is not None:
         check_page()
-    found, skipped = find_pictures(data)
+    found, skipped = find_pictures(data, layout, split)
     pictures = sample_objects(found, limit, seed)
     stages: tuple[Stage, ...] = ("coarse", "refined") if stage == "both" else (stage,)
-    protocol = Protocol(max_clicks, stages, first_prompt, stop_at, limit, seed, workers)
+    layouts = tuple(dict.fromkeys(picture.layout for picture in pictures))
+    protocol = Protocol(
+        max_clicks, stages, first_prompt, stop_at, limit, seed, workers, rule, layouts, split, sam_masks
+    )
     machine = describe_machine(predictor)
     digests = dict(weights or {})
     data_sha256 = data_digest(pictures)
@@ -203,6 +214,7 @@ def _measure_picture(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, li
             max_clicks=protocol.max_clicks,
             first=protocol.first_prompt,
             stop_at=protocol.stop_at,
+            rule=protocol.rule,
         )
 
     for stage, by_key in curves.items():

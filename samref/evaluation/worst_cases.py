@@ -127,6 +127,7 @@ def _draw(report: Report, predictor: EvaluatedPredictor, picture: Picture, key: 
         max_clicks=clicks,
         first=protocol.first_prompt,
         stop_at=protocol.stop_at,
+        rule=protocol.rule,
     )
     assert recorder.mask is not None
     pred = recorder.mask.to_mask()

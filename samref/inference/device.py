@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from samref.errors import ModelError
 from samref.inference.predictor import Predictor
+
+if TYPE_CHECKING:
+    from samref.models.sam import MultimaskMode
 
 __all__ = ["PRECISION_VARIABLE", "Precision", "choose_device", "choose_precision", "load_predictor"]
 
@@ -37,6 +40,7 @@ def load_predictor(
     device: str = "auto",
     precision: str = "auto",
     checkpoint: str | Path | None = None,
+    multimask: MultimaskMode | None = None,
 ) -> Predictor:
     """A model, ready to be asked.
 
@@ -46,16 +50,21 @@ def load_predictor(
         precision: ``fp32``, ``bf16``, or ``auto``: what the environment variable SAMREF_PRECISION says, else bf16 on
             a CPU that has it and on which a short measurement shows it to be faster, else fp32.
         checkpoint: take the weights from this file.
+        multimask: for Segment Anything, when it computes three masks and takes the best; None: at a lone first click.
 
     Raises:
         ModelError: no such model, device or precision; weights missing or damaged.
     """
+    from samref.models.sam import with_multimask
     from samref.models.zoo import build_model
 
     chosen = choose_device(device)
     dtype = choose_precision(precision, chosen)
     path = None if checkpoint is None else Path(checkpoint)
-    return Predictor(build_model(name, device=chosen, dtype=dtype, checkpoint=path), chosen, dtype)
+    model = build_model(name, device=chosen, dtype=dtype, checkpoint=path)
+    if multimask is not None:
+        model = with_multimask(model, multimask)
+    return Predictor(model, chosen, dtype)
 
 
 def choose_device(device: str = "auto") -> torch.device:

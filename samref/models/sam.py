@@ -24,6 +24,7 @@ from samref.models.interface import (
     DecoderState,
     ImageFeatures,
     ImageInput,
+    InteractiveModel,
     MaskOutput,
     ModelSpec,
     PromptBatch,
@@ -38,6 +39,7 @@ __all__ = [
     "MultimaskMode",
     "SamModel",
     "build_sam_model",
+    "with_multimask",
 ]
 
 MultimaskMode: TypeAlias = Literal["single", "first-click", "always"]
@@ -216,6 +218,20 @@ class SamModel:
             for key, value in self.network.state_dict().items()
         }
         return SamModel(self.spec, self.config, network_from(self.config, weights, self.spec.name), self.multimask)
+
+
+def with_multimask(model: InteractiveModel, mode: MultimaskMode) -> InteractiveModel:
+    """The same model with another habit; the weights are shared.
+
+    Raises:
+        ModelError: the model does not choose among SAM's three masks, or there is no such mode.
+    """
+    if not isinstance(model, SamModel):
+        raise ModelError(
+            f"The model {model.spec.name} does not choose among Segment Anything's three masks; only plain Segment "
+            "Anything (sam-vit-b, sam-vit-l, sam-vit-h) does. Leave that choice out."
+        )
+    return SamModel(model.spec, model.config, model.network, mode)
 
 
 def build_sam_model(
