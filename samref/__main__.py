@@ -31,6 +31,9 @@ COMMANDS = {
     "serve": Command("samref.serve", "serve", "Open the labelling page on this machine."),
     "segment": Command("samref.inference.segment_command", "segment", "Segment one object of one picture."),
     "models": Command("samref.models.models_command", "app", "List, fetch and verify models."),
+    "export": Command(
+        "samref.models.export_command", "export", "Write a model as ONNX graphs for browsers and other runtimes."
+    ),
     "evaluate": Command("samref.evaluation.command", "evaluate", "Measure clicks needed and speed on a data set."),
     "compare": Command(
         "samref.evaluation.comparison_command", "compare", "Measure every model on this machine in one run."
