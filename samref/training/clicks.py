@@ -1,5 +1,7 @@
 """Clicks as the papers train with them: FocSAM's cut-off sessions, RITM's sampled points, SegNext's corrections.
 
+The clicks of a session are :class:`samref.core.oracle.FocsamAnnotator`'s.
+
 Labels are uint8 (h, w) with 0, 1 and 255 (ignore), in the frame that the clicks shall be in. Every draw comes from the
 generator that is handed in.
 """
@@ -17,7 +19,14 @@ from samref.core.masks import mask_box
 from samref.core.prompts import Click
 from samref.training.paper_recipes import CornerClicks, SessionClicks
 
-__all__ = ["Points", "SessionPlan", "correct_points", "geometric", "plan_session", "sample_points", "session_click"]
+__all__ = [
+    "Points",
+    "SessionPlan",
+    "correct_points",
+    "geometric",
+    "plan_session",
+    "sample_points",
+]
 
 Map = NDArray[np.uint8]
 _THREE = np.ones((3, 3), np.uint8)
@@ -46,36 +55,6 @@ def plan_session(clicks: SessionClicks, data_set: str, rng: np.random.Generator)
     """How many clicks come before the one that is learnt from, and at which of them FocSAM refocuses."""
     earlier = geometric(clicks.most + 1, clicks.decay_of(data_set), rng)
     return SessionPlan(earlier, geometric(earlier + 1, clicks.refine_decay_of(data_set), rng))
-
-
-def session_click(
-    pred: NDArray[np.bool_], labels: Map, clicked: NDArray[np.bool_], spread: float, rng: np.random.Generator
-) -> Click | None:
-    """A click on the deeper kind of mistake, anywhere deeper than the greatest depth over ``spread``.
-
-    Clicked pixels count as right *before* depths are measured, so a clicked pixel pushes the next click away. Ignored
-    pixels count as background.
-
-    Args:
-        pred: bool (h, w), the mask so far.
-        labels: uint8 (h, w).
-        clicked: bool (h, w), pixels clicked before.
-        spread: 1 for the deepest pixels only (ties at random), 1.7 for later clicks of a training session.
-        rng: chooses among them.
-
-    Returns:
-        None when nothing is wrong.
-    """
-    gt = labels == 1
-    missing, surplus = gt & ~pred & ~clicked, ~gt & pred & ~clicked
-    depth_missing, depth_surplus = _depth(missing, cv2.DIST_MASK_PRECISE), _depth(surplus, cv2.DIST_MASK_PRECISE)
-    deepest_missing, deepest_surplus = float(depth_missing.max()), float(depth_surplus.max())
-    if max(deepest_missing, deepest_surplus) <= 0:
-        return None
-    positive = deepest_missing > deepest_surplus
-    depth = depth_missing if positive else depth_surplus
-    limit = depth.max() / np.float32(spread + float(np.finfo(np.float32).eps))
-    return _anywhere(depth > limit, positive, rng)
 
 
 # ---- RITM's points and SegNext's corrections (papers.md 4.6 and 2.3)

@@ -21,12 +21,20 @@ from samref.models.layers import channels_last
 from samref.models.sam_ref import SamRef
 from samref.models.tiny import TinyNet
 from samref.models.zoo import TINY_REFINER
+from samref.training.embedding_store import EmbeddingStore
 from samref.training.objectives import BaseObjective, Objective
-from samref.training.recipes import RECIPES
+from samref.training.paper_recipes import PAPER_RECIPES, PaperRecipe
+from samref.training.pictures import find_training_pictures, scene_feed
+from samref.training.processes import Processes
+from samref.training.recipes import RECIPES, Recipe
 from samref.training.refine import RefinerObjective
-from samref.training.trainer import Trainer
+from samref.training.samples import SampleFeed
+from samref.training.stages import StageFiles, build_stage
+from samref.training.trainer import Feed, Trainee, Trainer
 
 __all__ = ["export_weights", "load_backbone", "train"]
+
+ALL_RECIPES: dict[str, Recipe | PaperRecipe] = {**RECIPES, **PAPER_RECIPES}
 
 
 def load_backbone(net: TinyNet, path: Path) -> None:
@@ -60,13 +68,13 @@ def load_backbone(net: TinyNet, path: Path) -> None:
         raise CheckpointInvalidError(f"{path} is not a table of backbone layers.") from error
 
 
-def export_weights(module: nn.Module, path: Path, about: dict[str, str]) -> None:
-    """Write ``module``'s weights in half precision; the old file stays until the new one is complete.
+def export_weights(module: nn.Module, path: Path, about: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
+    """Write ``module``'s weights, in half precision unless told; the old file stays until the new one is complete.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    weights = {key: value.detach().to("cpu", torch.float16).contiguous() for key, value in module.state_dict().items()}
+    weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in module.state_dict().items()}
     partial = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,42 +86,98 @@ def export_weights(module: nn.Module, path: Path, about: dict[str, str]) -> None
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")],
-    data: Annotated[Path, typer.Option(help="Folder of data sets: NAME/images and NAME/masks.")],
+    recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(ALL_RECIPES)}.")],
+    data: Annotated[Path, typer.Option(help="A data set, a folder of data sets, or a samref project's data folder.")],
     out: Annotated[Path, typer.Option(help="Folder for the resumable state and the log.")],
-    backbone: Annotated[Path | None, typer.Option(help="Pretrained MobileNetV2 table (npz) to start from.")] = None,
-    base: Annotated[Path | None, typer.Option(help="Finished base (safetensors) under the refiner.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Weights (safetensors) of an earlier round to start from.")] = None,
+    layout: Annotated[str, typer.Option(help="How --data lies on the disk; auto recognises it.")] = "auto",
+    split: Annotated[str | None, typer.Option(help="Part of the data set; its train part unless told.")] = None,
+    backbone: Annotated[
+        Path | None, typer.Option(help="Pretrained encoder: MobileNetV2 table (npz); for segnext MAE ViT-B (pth).")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Below a refiner: finished base of tiny, or stage 1's decoder (safetensors).")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="Weights of an earlier round to start from.")] = None,
+    model: Annotated[str | None, typer.Option(help="Paper recipes: over another network, e.g. sam-vit-l.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="SAM's official file, when it is not in the cache.")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="Folder that samref precompute filled.")] = None,
     steps: Annotated[int | None, typer.Option(help="Other number of steps than the recipe's.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Paper recipes: objects per process and step.")] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches whose gradients make one step.")] = 1,
     max_minutes: Annotated[float, typer.Option(help="Stop then; the same command goes on later.")] = math.inf,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between two saves.")] = 100,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     fp32: Annotated[bool, typer.Option(help="No mixed precision.")] = False,
-    export: Annotated[Path | None, typer.Option(help="Write the averaged weights here (safetensors, fp16).")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the trained weights here (safetensors).")] = None,
 ) -> None:
-    """Train the embedded model's base or its SAM-REF refiner; run the same command again to go on."""
-    if recipe not in RECIPES:
-        raise TrainingError(f"There is no recipe {recipe[:60]!r}. There are: {', '.join(RECIPES)}.")
-    plan = RECIPES[recipe]
+    """Train one recipe; run the same command again to go on. Several GPUs: accelerate launch -m samref train ..."""
+    if recipe not in ALL_RECIPES:
+        raise TrainingError(f"There is no recipe {recipe[:60]!r}. There are: {', '.join(ALL_RECIPES)}.")
+    plan = ALL_RECIPES[recipe]
     if steps is not None:
         plan = replace(plan, steps=steps)
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    processes = Processes.join(cpu=device == "cpu")
+    chosen = processes.device or torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    )
+    objective: Objective | Trainee
+    feed: Feed
+    if isinstance(plan, Recipe):
+        if model is not None or checkpoint is not None or embeddings is not None or batch is not None:
+            raise TrainingError(f"{recipe} trains the embedded model: it takes no model, checkpoint or embeddings.")
+        objective = _build_embedded(plan, backbone, base, start, chosen)
+        feed, about_data = scene_feed(data, plan, layout, split)
+    else:
+        plan = replace(plan, batch=batch or plan.batch)
+        found = find_training_pictures(data, layout, split)
+        about_data = found.summary
+        files = StageFiles(checkpoint, base, backbone, start)
+        stage = build_stage(plan, files, chosen, model=model)
+        store = None
+        if embeddings is not None:
+            if stage.sam is None:
+                raise TrainingError(f"{recipe} trains its encoder, so there are no embeddings to store.")
+            store = EmbeddingStore.of(embeddings, stage.sam)
+            store.require()
+            plan = replace(plan, augmentation="none")
+        objective = stage.objective
+        feed = SampleFeed(found.pictures, plan, stage.side, store, with_pixels=stage.with_pixels)
+    if processes.is_first:
+        typer.echo(about_data)
+    trainer = Trainer(
+        objective,
+        plan,
+        feed,
+        out,
+        chosen,
+        bf16=not fp32,
+        accumulate=accumulate,
+        processes=processes,
+        workers=workers,
+    )
+    trainer.run(max_seconds=60 * max_minutes, save_every=save_every, report=typer.echo)
+    if export is not None and processes.is_first:
+        about = {"recipe": plan.name, "step": str(trainer.step), "plan": json.dumps(trainer.plan)}
+        dtype = torch.float16 if isinstance(plan, Recipe) else torch.float32
+        export_weights(trainer.averaged, export, about, dtype)
+        typer.echo(f"Wrote {export} ({export.stat().st_size / 1e6:.1f} MB) from step {trainer.step}.")
+    processes.close()
+
+
+def _build_embedded(
+    plan: Recipe, backbone: Path | None, base: Path | None, start: Path | None, device: torch.device
+) -> Objective:
+    """The embedded model's base, or its refiner over a finished base."""
     torch.manual_seed(plan.seed)
     net = TinyNet()
-    objective: Objective
     if plan.part == "base":
         if backbone is not None:
             load_backbone(net, backbone)
         if start is not None:
             load_into(net, load_safetensors(start), "tiny")
-        objective = BaseObjective(channels_last(net, chosen))
-    else:
-        if base is None:
-            raise TrainingError("A refiner is trained over a finished base: name it with --base FILE.safetensors.")
-        load_into(net, load_safetensors(base), "tiny")
-        objective = RefinerObjective(channels_last(net, chosen), channels_last(SamRef(TINY_REFINER), chosen))
-    trainer = Trainer(objective, plan, data, out, chosen, bf16=not fp32)
-    trainer.run(max_seconds=60 * max_minutes, report=typer.echo)
-    if export is not None:
-        about = {"recipe": plan.name, "step": str(trainer.step), "plan": json.dumps(trainer.plan)}
-        export_weights(trainer.averaged, export, about)
-        typer.echo(f"Wrote {export} ({export.stat().st_size / 1e6:.1f} MB) from step {trainer.step}.")
+        return BaseObjective(channels_last(net, device))
+    if base is None:
+        raise TrainingError("A refiner is trained over a finished base: name it with --base FILE.safetensors.")
+    load_into(net, load_safetensors(base), "tiny")
+    return RefinerObjective(channels_last(net, device), channels_last(SamRef(TINY_REFINER), device))

@@ -37,6 +37,8 @@ MIN_OBJECT_SHARE = 0.0006
 """Smallest visible share of a scene that an object must cover to be asked for."""
 LEAST_ZOOMED = 16
 """Objects shorter than this (in picture pixels) are not magnified further."""
+MOST_MISSES = 500
+"""Scenes of one batch without an object before the data is given up."""
 MAX_ZOOM = 6.0
 """A detail window is at least this fraction of the picture's longer side."""
 BACKBONE_FRAME = 512
@@ -301,6 +303,7 @@ class SceneBatches(IterableDataset[SceneBatch]):
         shares = np.array([shape.share for shape in self.shapes])
         shape = self.shapes[int(rng.choice(len(self.shapes), p=shares / shares.sum()))]
         scenes: list[Scene] = []
+        misses = 0
         while len(scenes) < shape.pictures:
             name = self.names[int(rng.choice(len(self.names), p=self.weights))]
             picture = self.pictures[name][int(rng.integers(len(self.pictures[name])))]
@@ -312,6 +315,11 @@ class SceneBatches(IterableDataset[SceneBatch]):
             scene = make_scene(rgb, ids, shape.side, self.objects, shape.draw_framing(rng), rng)
             if scene is not None:
                 scenes.append(scene)
+            elif (misses := misses + 1) >= MOST_MISSES:
+                raise DataError(
+                    f"{misses} pictures of {', '.join(self.names)} in a row have no object large enough to learn from. "
+                    "Look at their masks."
+                )
         return SceneBatch(index, np.stack([s.rgb for s in scenes]), np.stack([s.labels for s in scenes]))
 
     def _load(self, picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

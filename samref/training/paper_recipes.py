@@ -236,8 +236,7 @@ PAPER_RECIPES = {
         PaperRecipe(
             name="focsam-refiner",
             part="focsam",
-            source=_FOCSAM_SOURCE
-            + " Stage 2: refiner alone, 160 k steps, NFL + click loss through the frozen decoder.",
+            source=_FOCSAM_SOURCE + " Stage 2: refiner alone, 160 k steps, NFL + click loss.",
             model="sam-vit-h",
             data="COCO+LVIS",
             steps=160_000,

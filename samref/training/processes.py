@@ -36,7 +36,7 @@ class Processes:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         try:
-            from accelerate import Accelerator
+            from accelerate import Accelerator  # type: ignore[import-untyped]
         except ModuleNotFoundError as error:
             raise TrainingError("Several processes need the package accelerate: pip install 'samref[train]'") from error
         return cls(Accelerator(cpu=cpu))

@@ -25,9 +25,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from samref.errors import StorageError, TrainingError
+from samref.errors import SamrefError, StorageError, TrainingError
 from samref.training.dataset import find_pictures
-from samref.training.objectives import Autocast, Objective
+from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PaperRecipe
 from samref.training.processes import Processes
 from samref.training.recipes import Recipe
@@ -83,7 +83,7 @@ class Trainer:
 
     def __init__(
         self,
-        objective: Objective | Trainee,
+        objective: Trainee,
         recipe: Recipe | PaperRecipe,
         data: Path | Feed,
         out: Path,
@@ -156,7 +156,7 @@ class Trainer:
         loader: DataLoader[Any] = DataLoader(
             _ByNumber(self.feed),
             batch_size=None,
-            sampler=numbers,  # type: ignore[arg-type]
+            sampler=numbers,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
         )
@@ -168,7 +168,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         seen: dict[str, list[float]] = {}
         for _ in range(self.accumulate):
-            values = self.feed.learn(self.objective, next(batches), self.step, self.device, self._autocast)
+            batch = next(batches)
+            if isinstance(batch, SamrefError):
+                raise batch
+            values = self.feed.learn(self.objective, batch, self.step, self.device, self._autocast)
             self._check_finite(values.values(), "loss")
             for key, value in values.items():
                 seen.setdefault(key, []).append(value)
@@ -251,13 +254,19 @@ class Trainer:
 
 
 class _ByNumber(Dataset[Any]):
-    """A feed as the loader's worker processes want it."""
+    """A feed as the loader's worker processes want it.
+
+    What is wrong with the data comes back as a value: the loader would bury its sentence in a worker's traceback.
+    """
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
 
     def __getitem__(self, number: int) -> Any:
-        return self.feed.batch(number)
+        try:
+            return self.feed.batch(number)
+        except SamrefError as error:
+            return error
 
 
 def _build_optimizer(groups: list[dict[str, Any]], recipe: Recipe | PaperRecipe) -> torch.optim.Optimizer:

@@ -1,0 +1,226 @@
+"""Samples for the papers' stages: one object of one picture each, in the model frame.
+
+Sample ``n`` depends on the recipe's seed and ``n`` alone, and batch ``m`` holds the samples ``m·b`` to ``(m+1)·b - 1``:
+so accumulated batches, or those of several processes, hold together what one big batch would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from samref.core.geometry import Frame, ImageSize
+from samref.core.images import DecodedImage
+from samref.errors import DataError
+from samref.evaluation.readers.pictures import ObjectMask, Picture
+from samref.training.augment import COLOURS, fit_mask, vary_shape
+from samref.training.embedding_store import EmbeddingStore
+from samref.training.objectives import Autocast
+from samref.training.paper_recipes import CornerClicks, PaperRecipe
+
+__all__ = ["Draws", "Sample", "SampleBatch", "SampleFeed", "SampleObjective"]
+
+IGNORE = 255
+MOST_TRIES = 200
+"""Pictures in a row without a usable object before training gives up."""
+LARGER_PIXELS = 2
+"""Pixels for a local refiner: at most this many times the model frame, as when the model is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One object to learn.
+
+    Attributes:
+        number: of the sample in the run.
+        data_set: name of its data set, which decides the click statistics.
+        digest: SHA-256 of the picture's file.
+        framed: uint8 (h, w, 3), the picture in the model frame, without padding.
+        labels: uint8 (S, S), padded: 1 object, 0 background and padding, 255 ignored.
+        parts: uint8 (S, S) of 0 and 1 each, the objects asked for (several where merged, none in an empty sample).
+        others: bool (S, S), the picture's other objects.
+        pixels: uint8 (H', W', 3), the picture larger than the model frame where it is; only for a local refiner.
+        pixel_labels: uint8 (H', W'), the labels of those.
+        embedding: float16 (C, h, w) from the store, where there is one.
+    """
+
+    number: int
+    data_set: str
+    digest: str
+    framed: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    parts: tuple[NDArray[np.uint8], ...] = ()
+    others: NDArray[np.bool_] | None = None
+    pixels: NDArray[np.uint8] | None = None
+    pixel_labels: NDArray[np.uint8] | None = None
+    embedding: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBatch:
+    """``skipped``: pictures drawn for this batch that held no usable object."""
+
+    number: int
+    samples: tuple[Sample, ...]
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Random numbers for learning: for the whole step alike in every process and part, and for each sample its own."""
+
+    seed: int
+    step: int
+
+    def of_step(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.step, 2])
+
+    def of(self, sample: Sample) -> np.random.Generator:
+        return np.random.default_rng([self.seed, sample.number, 3])
+
+
+class SampleObjective(Protocol):
+    """What learns from samples."""
+
+    def backward(self, batch: SampleBatch, draws: Draws, device: torch.device, autocast: Autocast) -> dict[str, float]:
+        """Add gradients to ``trained`` and return numbers for the log."""
+        ...
+
+
+class SampleFeed:
+    """Samples of pictures for one recipe.
+
+    Args:
+        pictures: what to draw from, each as often as any other.
+        recipe: numbers of the run.
+        side: S of the model frame.
+        store: stored image embeddings; every picture's must be there.
+        with_pixels: whether samples carry pixels for a local refiner.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        recipe: PaperRecipe,
+        side: int,
+        store: EmbeddingStore | None = None,
+        *,
+        with_pixels: bool = False,
+    ) -> None:
+        self.pictures = pictures
+        self.recipe = recipe
+        self.side = side
+        self.store = store
+        self.with_pixels = with_pixels
+
+    def batch(self, number: int) -> SampleBatch:
+        """Batch ``number``.
+
+        Raises:
+            DataError: hardly any picture has a usable object, or a file does not hold what it should.
+        """
+        count = self.recipe.batch
+        drawn = [self.sample(number * count + index) for index in range(count)]
+        return SampleBatch(number, tuple(sample for sample, _ in drawn), sum(skipped for _, skipped in drawn))
+
+    def learn(
+        self, objective: SampleObjective, batch: SampleBatch, step: int, device: torch.device, autocast: Autocast
+    ) -> dict[str, float]:
+        torch.manual_seed(self.recipe.seed * 1_000_003 + batch.number)  # dropout: the same after a restart
+        values = objective.backward(batch, Draws(self.recipe.seed, step), device, autocast)
+        return {**values, "skipped": float(batch.skipped)}
+
+    def sample(self, number: int) -> tuple[Sample, int]:
+        """Sample ``number`` and how many pictures were skipped to find it."""
+        rng = np.random.default_rng([self.recipe.seed, number])
+        for skipped in range(MOST_TRIES):
+            picture = self.pictures[int(rng.integers(len(self.pictures)))]
+            image = picture.read_image()
+            objects = [one for one in picture.read_objects(image) if _is_usable(one)]
+            sample = self._cut(number, picture, image, objects, rng) if objects else None
+            if sample is not None:
+                return sample, skipped
+        raise DataError(
+            f"{MOST_TRIES} pictures in a row have no object to learn from (empty, ignored altogether, or smaller than "
+            f"{self.recipe.minimum_area} pixels of the model frame). Look at the masks of {picture.dataset}."
+        )
+
+    def _cut(
+        self, number: int, picture: Picture, image: DecodedImage, objects: list[ObjectMask], rng: np.random.Generator
+    ) -> Sample | None:
+        rgb, planes = image.rgb, [one.gt.astype(np.uint8) for one in objects]
+        ignored = [one.ignore for one in objects if one.ignore is not None]
+        if ignored:
+            planes.append(np.any(ignored, axis=0).astype(np.uint8))
+        if self.recipe.augmentation == "full":
+            rgb, planes = vary_shape(rgb, planes, rng)
+        frame = Frame.letterbox(ImageSize(rgb.shape[0], rgb.shape[1]), self.side)
+        height, width = frame.resized.height, frame.resized.width
+        framed = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
+        framed = COLOURS[self.recipe.augmentation](framed, rng)
+        masks = [self._padded(fit_mask(plane, height, width)) for plane in planes]
+        ignore = masks.pop() if ignored else None
+        chosen = self._choose(masks, rng)
+        if chosen is None:
+            return None
+        labels = self._labels([masks[index] for index in chosen], ignore, (self.side, self.side))
+        others = [mask > 0 for index, mask in enumerate(masks) if index not in chosen]
+        extra: dict[str, Any] = {}
+        if self.with_pixels:
+            larger = Frame.letterbox(frame.image, min(frame.image.longest, LARGER_PIXELS * self.side)).resized
+            size = (larger.height, larger.width)
+            extra["pixels"] = np.array(Image.fromarray(rgb).resize(size[::-1], Image.Resampling.BILINEAR))
+            parts = [fit_mask(planes[index], *size) for index in chosen]
+            extra["pixel_labels"] = self._labels(parts, fit_mask(planes[-1], *size) if ignored else None, size)
+        if self.store is not None:
+            extra["embedding"] = self.store.read(image.digest)
+        return Sample(
+            number,
+            picture.dataset,
+            image.digest,
+            framed,
+            labels,
+            tuple(masks[index] for index in chosen),
+            np.any(others, axis=0) if others else np.zeros(labels.shape, dtype=np.bool_),
+            **extra,
+        )
+
+    def _choose(self, masks: list[NDArray[np.uint8]], rng: np.random.Generator) -> list[int] | None:
+        """Which objects are asked for: mostly one; None where all are too small."""
+        if rng.random() < self.recipe.background:
+            return []
+        large = [index for index, mask in enumerate(masks) if int(mask.sum()) >= max(1, self.recipe.minimum_area)]
+        if not large:
+            return None
+        merged = isinstance(self.recipe.clicks, CornerClicks) and rng.random() < self.recipe.clicks.merged
+        count = min(len(large), 2 if merged else 1)
+        return [int(index) for index in rng.choice(large, size=count, replace=False)]
+
+    def _padded(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        canvas = np.zeros((self.side, self.side), dtype=np.uint8)
+        canvas[: mask.shape[0], : mask.shape[1]] = mask
+        return canvas
+
+    @staticmethod
+    def _labels(
+        parts: list[NDArray[np.uint8]], ignore: NDArray[np.uint8] | None, size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        labels = np.zeros(size, dtype=np.uint8)
+        if ignore is not None:
+            labels[ignore > 0] = IGNORE
+        for part in parts:
+            labels[part > 0] = 1
+        return labels
+
+
+def _is_usable(one: ObjectMask) -> bool:
+    """Whether an object has a pixel that is not ignored."""
+    seen = one.gt if one.ignore is None else one.gt & ~one.ignore
+    return bool(seen.any())

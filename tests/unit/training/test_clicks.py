@@ -1,0 +1,123 @@
+"""RITM's points and SegNext's corrections: where they may fall, how many there are, and what they overwrite."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from samref.training.clicks import Points, correct_points, geometric, plan_session, sample_points
+from samref.training.paper_recipes import CornerClicks, SessionClicks
+
+RULES = CornerClicks()
+
+
+def disk(x: int, y: int, radius: int = 14, side: int = 96) -> NDArray[np.uint8]:
+    mask = np.zeros((side, side), dtype=np.uint8)
+    cv2.circle(mask, (x, y), radius, 1, -1)
+    return mask
+
+
+def inside(points: NDArray[np.float32], mask: NDArray[np.uint8]) -> list[bool]:
+    return [bool(mask[int(y), int(x)]) for x, y in points if not np.isnan(x)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_positives_fall_inside_and_negatives_outside_the_object(seed: int) -> None:
+    mask, other = disk(30, 40), disk(70, 60) > 0
+    points = sample_points([mask], other, RULES, np.random.default_rng(seed))
+    positives, negatives = inside(points.positive, mask), inside(points.negative, mask)
+    assert len(points.positive) == len(points.negative) == 24
+    assert positives
+    assert all(positives)
+    assert not any(negatives)
+
+
+def test_numbers_of_points_fall_off_as_published() -> None:
+    rng = np.random.default_rng(0)
+    mask, other = disk(30, 40), disk(70, 60) > 0
+    drawn = [sample_points([mask], other, RULES, rng) for _ in range(1500)]
+    positives = np.array([len(inside(p.positive, mask)) for p in drawn])
+    negatives = np.array([len(inside(p.negative, mask)) for p in drawn])
+    shares = 0.8 ** np.arange(24) / (0.8 ** np.arange(24)).sum()
+    assert positives.min() == 1
+    assert positives.mean() == pytest.approx(1 + (np.arange(24) * shares).sum(), abs=0.35)
+    assert (negatives == 0).mean() == pytest.approx(0.2, abs=0.04)
+
+
+def test_positives_mostly_keep_away_from_the_edge() -> None:
+    rng = np.random.default_rng(0)
+    mask = disk(48, 48, radius=20)
+    core = np.asarray(cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=3), dtype=np.uint8)
+    drawn = [sample_points([mask], mask < 0, RULES, rng) for _ in range(300)]
+    at_edge = np.mean([not all(inside(p.positive, core)) for p in drawn])
+    assert 0.02 < at_edge < 0.15
+
+
+def test_negatives_are_near_on_others_and_anywhere_in_the_published_shares() -> None:
+    rng = np.random.default_rng(1)
+    mask, other = disk(30, 30), disk(78, 78, radius=12) > 0
+    steps = int(np.ceil(0.1 * np.sqrt(mask.sum())))
+    band = (cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=steps) > 0) & (mask == 0)
+    negatives = [point for _ in range(500) for point in sample_points([mask], other, RULES, rng).negative]
+    rows = [(int(y), int(x)) for x, y in negatives if not np.isnan(x)]
+    anywhere = np.mean(mask == 0)
+    near, on_other = np.mean([band[r] for r in rows]), np.mean([other[r] for r in rows])
+    assert near == pytest.approx(0.5 + 0.1 * band.mean() / anywhere, abs=0.04)
+    assert on_other == pytest.approx(0.4 + 0.1 * other.mean() / anywhere, abs=0.04)
+
+
+def test_merged_objects_get_a_point_each_and_an_empty_sample_none() -> None:
+    left, right = disk(24, 48), disk(72, 48)
+    for seed in range(10):
+        points = sample_points([left, right], left < 0, RULES, np.random.default_rng(seed))
+        assert any(inside(points.positive, left))
+        assert any(inside(points.positive, right))
+    empty = sample_points([], left > 0, RULES, np.random.default_rng(0))
+    assert np.isnan(empty.positive).all()
+
+
+def test_a_correction_goes_to_the_deeper_mistake_and_into_the_slot_from_the_end() -> None:
+    rng = np.random.default_rng(0)
+    mask = disk(48, 48, radius=20)
+    slots = np.full((24, 2), np.nan, dtype=np.float32)
+    slots[-1] = (1, 1)
+    points = Points(slots, slots.copy())
+    nothing = np.zeros(mask.shape, dtype=np.float32)
+    corrected = correct_points(points, nothing, mask, 1, 0.49, rng)
+    x, y = corrected.positive[23]
+    assert np.hypot(x - 48, y - 48) < 11  # deeper than half of the deepest
+    assert np.array_equal(corrected.negative, points.negative, equal_nan=True)
+    assert points.positive[23].tolist() == [1, 1]
+    flooded = correct_points(corrected, np.ones(mask.shape, dtype=np.float32), mask, 2, 0.49, rng)
+    assert np.array_equal(flooded.positive, corrected.positive, equal_nan=True)
+    column, row = (int(v) for v in flooded.negative[22])
+    assert mask[row, column] == 0
+    assert correct_points(points, mask.astype(np.float32), mask, 1, 0.49, rng) is points
+
+
+def test_ignored_pixels_count_as_background_in_a_correction() -> None:
+    mask = np.full((40, 40), 255, dtype=np.uint8)
+    mask[:4, :4] = 1
+    slots = np.full((24, 2), np.nan, dtype=np.float32)
+    everything = np.ones(mask.shape, dtype=np.float32)
+    corrected = correct_points(Points(slots, slots.copy()), everything, mask, 1, 0.49, np.random.default_rng(0))
+    assert not np.isnan(corrected.negative[23]).any()
+
+
+def test_sessions_are_as_long_as_their_data_set_says() -> None:
+    rng = np.random.default_rng(0)
+    clicks = SessionClicks()
+    coco = [plan_session(clicks, "COCO", rng) for _ in range(2000)]
+    lvis = [plan_session(clicks, "lvis_train", rng) for _ in range(2000)]
+    assert all(0 <= plan.refine <= plan.earlier <= 20 for plan in coco + lvis)
+    assert np.mean([plan.earlier == 0 for plan in coco]) == pytest.approx(0.4, abs=0.04)
+    expected = 0.1 / (1 - 0.9**21)
+    assert np.mean([plan.earlier == 0 for plan in lvis]) == pytest.approx(expected, abs=0.03)
+    long = [plan.refine for plan in lvis if plan.earlier >= 6]
+    assert np.mean([r == 0 for r in long]) == pytest.approx(0.65, abs=0.05)
+
+
+def test_geometric_draws_reach_both_ends() -> None:
+    assert {geometric(3, 0.9, np.random.default_rng(seed)) for seed in range(200)} == {0, 1, 2}

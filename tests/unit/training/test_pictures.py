@@ -1,0 +1,165 @@
+"""Data for training: recognised by itself, from the team's own labels too, and what is wrong with it said plainly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from samref.core.geometry import ImageSize
+from samref.core.images import encode_png
+from samref.core.masks import Rle
+from samref.core.prompts import Prompts
+from samref.errors import DataError, LabelError
+from samref.labels.log import AnnotationsImported
+from samref.labels.project import Annotation
+from samref.labels.store import ProjectStore
+from samref.training.paper_recipes import PAPER_RECIPES, PaperRecipe
+from samref.training.pictures import find_training_pictures, scene_feed
+from samref.training.recipes import RECIPES
+from samref.training.samples import SampleFeed
+from samref.training.stages import StageFiles, build_stage
+from samref.training.trainer import Trainer
+
+RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], batch=2, steps=1)
+CPU = torch.device("cpu")
+
+
+def noisy_disk(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    rgb = np.random.default_rng(seed).integers(0, 80, (60, 90, 3), dtype=np.uint8)
+    mask = np.zeros((60, 90), dtype=np.uint8)
+    cv2.circle(mask, (30, 30), 20, 1, -1)
+    rgb[mask > 0] += 120
+    return rgb, mask
+
+
+def folder_of(place: Path, masks: list[NDArray[np.uint8]]) -> Path:
+    (place / "images").mkdir(parents=True)
+    (place / "masks").mkdir()
+    for index, mask in enumerate(masks):
+        cv2.imwrite(str(place / "images" / f"{index}.png"), noisy_disk(index)[0])
+        cv2.imwrite(str(place / "masks" / f"{index}.png"), mask)
+    return place
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Path:
+    """What ``samref serve`` leaves: two workspaces; accepted objects, empty ones, and a picture without any."""
+    store = ProjectStore(tmp_path / "team" / "samref.sqlite")
+    moment = datetime(2026, 11, 21, tzinfo=UTC)
+    for workspace, seeds in ((store.create_workspace().id, (0, 1)), (store.create_workspace().id, (2,))):
+        for seed in seeds:
+            rgb, mask = noisy_disk(seed)
+            digest = store.add_image(workspace, encode_png(rgb), f"{seed}.png", ImageSize(60, 90))
+            if seed == 1:
+                continue
+            whole = Annotation("a", 1, Rle.from_mask(mask > 0), Prompts(), "tiny", 0.9, moment, "Ada", 2.0, 1)
+            empty = replace(whole, id="b", mask=Rle.empty(60, 90))
+            store.append(workspace, digest, AnnotationsImported((whole, empty)))
+    store.close()
+    return tmp_path / "team"
+
+
+def test_accepted_annotations_are_found_by_themselves(team: Path) -> None:
+    found = find_training_pictures(team)
+    assert [picture.dataset for picture in found.pictures] == ["project", "project"]
+    labelled = found.pictures[0].load()
+    rgb, mask = noisy_disk(0)
+    assert np.array_equal(labelled.rgb, rgb)
+    assert np.array_equal(labelled.label_map(), mask)
+    assert "2 objects without a pixel" in found.summary
+    assert "1 pictures without an object" in found.summary
+
+
+def test_the_embedded_and_the_papers_recipes_learn_from_a_project(team: Path, tmp_path: Path) -> None:
+    feed, about = scene_feed(team, RECIPES["smoke-base"])
+    assert feed.batch(0).labels.any()
+    assert about.startswith("2 pictures of project")
+    found = find_training_pictures(team)
+    stage = build_stage(RECIPE, StageFiles(), CPU, model="sam-random")
+    samples = SampleFeed(found.pictures, RECIPE, stage.side)
+    Trainer(stage.objective, RECIPE, samples, tmp_path / "out", CPU, workers=0).run(log_every=1)
+    assert json.loads((tmp_path / "out" / "log.jsonl").read_text())["loss"] > 0
+
+
+def test_folders_without_labels_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"no samref.sqlite"):
+        find_training_pictures(tmp_path, "project")
+    ProjectStore(tmp_path / "samref.sqlite").close()
+    with pytest.raises(DataError, match="no accepted annotation"):
+        find_training_pictures(tmp_path)
+    with pytest.raises(DataError, match="There is no layout 'nonsense'"):
+        find_training_pictures(tmp_path, "nonsense")
+
+
+def test_an_annotated_picture_whose_file_is_lost_is_counted(team: Path) -> None:
+    find_training_pictures(team).pictures[0].image_path.unlink()
+    assert "1 pictures that are named but not there" in find_training_pictures(team).summary
+
+
+def feed_of(place: Path, recipe: PaperRecipe = RECIPE) -> SampleFeed:
+    return SampleFeed(find_training_pictures(place).pictures, recipe, 64)
+
+
+def test_pictures_without_a_usable_object_are_skipped_and_counted(tmp_path: Path) -> None:
+    empty, ignored = np.zeros((60, 90), dtype=np.uint8), np.full((60, 90), 255, dtype=np.uint8)
+    feed = feed_of(folder_of(tmp_path / "mixed", [empty, ignored, noisy_disk(2)[1], empty]))
+    batches = [feed.batch(number) for number in range(6)]
+    assert sum(batch.skipped for batch in batches) > 0
+    assert all((sample.labels == 1).any() for batch in batches for sample in batch.samples)
+
+
+def test_data_without_any_usable_object_is_given_up(tmp_path: Path) -> None:
+    ignored = np.full((60, 90), 255, dtype=np.uint8)
+    place = folder_of(tmp_path / "all" / "ignored", [ignored, ignored])
+    with pytest.raises(DataError, match="in a row have no object to learn from"):
+        feed_of(place).batch(0)
+    with pytest.raises(DataError, match="in a row have no object large enough"):
+        scene_feed(tmp_path / "all", RECIPES["smoke-base"])[0].batch(0)
+
+
+def test_a_mask_of_another_size_stops_training_with_its_own_sentence(tmp_path: Path) -> None:
+    """The loader runs in a process of its own; its traceback is nothing for the person who started the training."""
+    place = folder_of(tmp_path / "sizes", [np.ones((30, 30), dtype=np.uint8)])
+    stage = build_stage(RECIPE, StageFiles(), CPU, model="sam-random")
+    feed = SampleFeed(find_training_pictures(place).pictures, RECIPE, stage.side)
+    trainer = Trainer(stage.objective, RECIPE, feed, tmp_path / "out", CPU, workers=1)
+    with pytest.raises(DataError, match=r"^\S+0\.png is 30 x 30 pixels, but 0\.png is 90 x 60") as raised:
+        trainer.run()
+    assert "Traceback" not in str(raised.value)
+
+
+def test_a_picture_without_its_mask_is_refused(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "bare", [noisy_disk(0)[1]])
+    (place / "masks" / "0.png").unlink()
+    with pytest.raises(DataError, match="has no mask"):
+        find_training_pictures(place)
+
+
+def test_a_sample_depends_on_its_number_alone(shapes: Path) -> None:
+    small, large = feed_of(shapes), feed_of(shapes, replace(RECIPE, batch=4))
+    two = [*small.batch(2).samples, *small.batch(3).samples]
+    for one, other in zip(two, large.batch(1).samples, strict=True):
+        assert one.number == other.number
+        assert np.array_equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "colour", "full"])
+def test_labels_stay_on_their_objects_whatever_is_changed(shapes: Path, augmentation: str) -> None:
+    recipe = replace(RECIPE, augmentation=augmentation, batch=8, minimum_area=30)  # type: ignore[arg-type]
+    for sample in feed_of(shapes, recipe).batch(0).samples:
+        height, width = sample.framed.shape[:2]
+        shown = sample.labels[:height, :width] == 1
+        assert sample.others is not None
+        around = ~shown & ~sample.others[:height, :width]
+        bright = sample.framed.astype(float).mean(axis=2)
+        assert bright[shown].mean() > bright[around].mean() + 20
+        assert not sample.labels[height:].any()
+        assert not sample.labels[:, width:].any()

@@ -1,0 +1,187 @@
+"""Every stage of the three papers, run at sizes that take seconds: what learns, what stays, and that it learns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
+from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
+from samref.models.dense_prompts_network import DensePromptsNet
+from samref.training.objectives import Autocast
+from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
+from samref.training.pictures import find_training_pictures
+from samref.training.samples import SampleBatch, SampleFeed, SampleObjective
+from samref.training.segnext_stage import load_mae
+from samref.training.stages import Stage, StageFiles, build_stage
+from samref.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+PARTS: dict[str, str] = {recipe.part: recipe.name for recipe in reversed(PAPER_RECIPES.values())}
+"""One recipe of each part."""
+
+
+def small(name: str, **changes: Any) -> PaperRecipe:
+    """The recipe with short sessions and small batches; nothing else is changed unless told."""
+    recipe = PAPER_RECIPES[name]
+    clicks: SessionClicks | CornerClicks = CornerClicks(corrections=2)
+    if isinstance(recipe.clicks, SessionClicks):
+        clicks = replace(recipe.clicks, most=3)
+    return replace(recipe, clicks=clicks, batch=2, minimum_area=min(recipe.minimum_area, 20), **changes)
+
+
+def build(recipe: PaperRecipe, data: Path) -> tuple[Stage, SampleFeed]:
+    model = "segnext-random" if recipe.part == "segnext" else "sam-random"
+    stage = build_stage(recipe, StageFiles(), CPU, model=model)
+    pictures = find_training_pictures(data).pictures
+    return stage, SampleFeed(pictures, recipe, stage.side, with_pixels=stage.with_pixels)
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", PAPER_RECIPES)
+def test_every_recipe_runs_and_only_its_part_changes(name: str, shapes: Path, tmp_path: Path) -> None:
+    recipe = small(name, steps=3, warmup=0)
+    stage, feed = build(recipe, shapes)
+    frozen = {} if stage.sam is None else weights_of(stage.sam.network)
+    trained = weights_of(stage.objective.trained)
+    Trainer(stage.objective, recipe, feed, tmp_path, CPU, bf16=False, workers=0).run(log_every=1)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert all(0 < line["loss"] < 100 and line["skipped"] == 0 for line in lines)
+    now = stage.objective.trained.state_dict()
+    assert sum(not torch.equal(trained[key], value) for key, value in now.items()) > len(trained) / 3
+    if stage.sam is not None:
+        for key, value in stage.sam.network.state_dict().items():
+            if recipe.part != "sam-decoder" or not key.startswith("mask_decoder."):
+                assert torch.equal(frozen[key], value), key
+
+
+class SameBatch(SampleFeed):
+    """The first batch and the first step's draws, again and again."""
+
+    def batch(self, number: int) -> SampleBatch:
+        return super().batch(0)
+
+    def learn(
+        self, objective: SampleObjective, batch: SampleBatch, step: int, device: torch.device, autocast: Autocast
+    ) -> dict[str, float]:
+        return super().learn(objective, batch, 0, device, autocast)
+
+
+FALLS = {"sam-decoder": (3e-4, 0.97), "sam-ref": (1e-2, 0.6), "segnext": (5e-4, 0.8), "focsam": (3e-3, 0.85)}
+"""Rate, and the share of the first loss that is left after 16 steps (a random encoder tells a decoder little)."""
+
+
+@pytest.mark.parametrize("part", FALLS)
+def test_the_loss_falls_on_a_batch_seen_again_and_again(part: str, shapes: Path, tmp_path: Path) -> None:
+    rate, left = FALLS[part]
+    recipe = small(PARTS[part], steps=16, warmup=0, rate=rate, schedule="drops", drops=(), background=0.0)
+    short = SessionClicks(most=0) if isinstance(recipe.clicks, SessionClicks) else CornerClicks(corrections=0)
+    recipe = replace(recipe, clicks=short)
+    stage, feed = build(recipe, shapes)
+    same = SameBatch(feed.pictures, recipe, stage.side, with_pixels=stage.with_pixels)
+    Trainer(stage.objective, recipe, same, tmp_path, CPU, bf16=False, workers=0).run(log_every=1)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert min(losses) < left * losses[0], losses
+
+
+def test_accumulated_samples_equal_one_big_batch_of_them(shapes: Path, tmp_path: Path) -> None:
+    """Sessions, groups of clicks and losses per object: nothing depends on who else is in the batch."""
+    found = {}
+    for batch, accumulate in ((4, 1), (2, 2)):
+        recipe = replace(small("sam-ref-decoder", steps=1, warmup=0), batch=batch)
+        stage, feed = build(recipe, shapes)
+        out = tmp_path / str(batch)
+        trainer = Trainer(stage.objective, recipe, feed, out, CPU, False, accumulate=accumulate, workers=0)
+        values = trainer._train_step(trainer._batches())
+        found[batch] = {name: p.grad for name, p in stage.objective.trained.named_parameters()}, values["loss"]
+    (big, loss), (parts, loss_of_parts) = found[4], found[2]
+    assert loss_of_parts == pytest.approx(loss, rel=1e-4)
+    scale = max(float(g.abs().max()) for g in big.values() if g is not None)
+    for name, gradient in big.items():
+        other = parts[name]
+        assert (gradient is None) == (other is None)
+        if gradient is not None and other is not None:
+            assert float((gradient - other).abs().max()) < 1e-4 * scale, name
+
+
+def test_a_stage_resumed_ends_in_the_same_weights(shapes: Path, tmp_path: Path) -> None:
+    """SegNext has dropout, so torch's own random numbers must come back as well."""
+
+    def trainer(out: Path, steps: int) -> Trainer:
+        recipe = small("segnext-sax1", steps=steps)
+        stage, feed = build(recipe, shapes)
+        return Trainer(stage.objective, recipe, feed, out, CPU, bf16=False, workers=0)
+
+    through = trainer(tmp_path / "a", 3)
+    through.run()
+    trainer(tmp_path / "b", 2).run()
+    torch.rand(5)
+    again = trainer(tmp_path / "b", 3)
+    assert again.step == 2
+    again.run()
+    for name, value in through.trained.state_dict().items():
+        assert torch.equal(again.trained.state_dict()[name], value), name
+
+
+def test_mae_weights_start_the_encoder_and_others_are_refused(tmp_path: Path) -> None:
+    config = DENSE_PROMPTS_CONFIGS["segnext-random"]
+    net, other = DensePromptsNet(config), DensePromptsNet(config)
+    positions = other.backbone.pos_embed.detach()
+    weights = {key: value for key, value in other.backbone.state_dict().items() if not key.startswith("fc_norm")}
+    weights |= {"cls_token": torch.zeros(1, 1, config.width), "norm.weight": torch.ones(config.width)}
+    torch.save({"model": weights}, tmp_path / "mae.pth")
+    load_mae(net, tmp_path / "mae.pth")
+    name = "blocks.1.attn.qkv.weight"
+    assert torch.equal(net.backbone.state_dict()[name], weights[name])
+    assert torch.equal(net.backbone.pos_embed, positions)
+    coarse = torch.nn.functional.avg_pool2d(positions[:, 1:].transpose(1, 2).reshape(1, -1, 8, 8), 2)
+    weights["pos_embed"] = torch.cat([positions[:, :1], coarse.flatten(2).transpose(1, 2)], dim=1)
+    torch.save({"model": weights}, tmp_path / "coarse.pth")
+    load_mae(net, tmp_path / "coarse.pth")
+    assert net.backbone.pos_embed.shape == positions.shape
+    with pytest.raises(CheckpointMissingError):
+        load_mae(net, tmp_path / "none.pth")
+    (tmp_path / "text.pth").write_text("nothing")
+    with pytest.raises(CheckpointInvalidError, match="MAE"):
+        load_mae(net, tmp_path / "text.pth")
+    del weights[name]
+    torch.save({"model": weights}, tmp_path / "part.pth")
+    with pytest.raises(CheckpointInvalidError, match=r"blocks.1.attn.qkv.weight"):
+        load_mae(net, tmp_path / "part.pth")
+
+
+def test_a_recipe_over_a_model_of_another_kind_is_refused() -> None:
+    with pytest.raises(TrainingError, match="not a Segment Anything model"):
+        build_stage(PAPER_RECIPES["sam-ref-64"], StageFiles(), CPU, model="segnext-random")
+    with pytest.raises(TrainingError, match="not a SegNext model"):
+        build_stage(PAPER_RECIPES["segnext-sax1"], StageFiles(), CPU, model="sam-random")
+
+
+def test_the_numbers_of_the_papers_are_as_published() -> None:
+    """A second writing-down, from papers.md 1.4, 2.3 and 3.5."""
+    decoder, refiner = PAPER_RECIPES["focsam-decoder"], PAPER_RECIPES["focsam-refiner"]
+    assert (decoder.steps, refiner.steps, decoder.batch * decoder.processes) == (320_000, 160_000, 16)
+    assert (decoder.losses, refiner.losses) == (("nfl",), ("nfl", "click"))
+    for recipe in (decoder, refiner, PAPER_RECIPES["sam-ref-decoder"], PAPER_RECIPES["sam-ref-64"]):
+        assert (recipe.optimizer, recipe.rate, recipe.weight_decay, recipe.betas) == ("adamw", 1e-4, 0.05, (0.9, 0.999))
+        assert (recipe.warmup, recipe.warmup_from, recipe.schedule) == (1500, 1e-6, "poly")
+        assert isinstance(recipe.clicks, SessionClicks)
+        assert [recipe.clicks.decay_of(n) for n in ("COCO2017", "lvis_v1", "mine")] == [0.6, 0.9, 0.6]
+        assert [recipe.clicks.refine_decay_of(n) for n in ("coco", "LVIS")] == [0.6, 0.35]
+    assert PAPER_RECIPES["sam-ref-64"].steps == PAPER_RECIPES["sam-ref-32"].steps == 80_000
+    for recipe in (PAPER_RECIPES["segnext-sax1"], PAPER_RECIPES["segnext-sax2"]):
+        assert recipe.steps * recipe.batch * recipe.processes == 100 * 30_000
+        assert (recipe.optimizer, recipe.rate) == ("adam", 5e-5)
+        assert [recipe.rate_factor(s) for s in (0, 124_999, 125_000, 225_000)] == pytest.approx([1, 1, 0.1, 0.01])
+        assert (recipe.minimum_area, recipe.background) == (1000, 0.05)
+    assert all(recipe.source for recipe in PAPER_RECIPES.values())
