@@ -40,7 +40,7 @@ AGNOSTIC_RECIPES = {
             part="refiner",
             shapes=(BatchShape(pictures=8, side=384, whole=0.3, zoomed=0.35, share=1.0),),
             objects=1,
-            steps=900,
+            steps=600,
             rate=2e-3,
             warmup=30,
             cooldown=0.6,

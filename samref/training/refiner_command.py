@@ -134,7 +134,7 @@ def check(
         raise DataError(f"There are these kinds of masks: {', '.join(KINDS)}.")
     refiner = SamRef(replace(AGNOSTIC_REFINER, crop=side // 2))
     load_into(refiner, load_safetensors(weights), "agnostic-refiner")
-    tiny = load_predictor("tiny") if "tiny" in wanted else None
+    tiny = load_predictor("tiny", device="cpu", precision="fp32") if "tiny" in wanted else None
     found = list(
         changes(refiner, data, cache, kinds=wanted, side=side, steps=steps, limit=limit_per_dataset, tiny=tiny)
     )
@@ -154,7 +154,7 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Folder for weights and results; the same command goes on there.")],
     tiny: Annotated[list[Path] | None, typer.Option(help="Records of the embedded base; may be repeated.")] = None,
     grabcut: Annotated[list[Path] | None, typer.Option(help="Records of GrabCut; may be repeated.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of every size.")] = 900,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of every size.")] = 600,
     clicks: Annotated[int, typer.Option(min=1, help="Per object.")] = 20,
     limit_per_dataset: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Measure N objects of each data set, always the same ones.")
