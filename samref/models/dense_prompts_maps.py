@@ -3,7 +3,7 @@
 The published code knows clicks and the previous mask; the paper has boxes, polygons and scribbles too, without saying
 how they are drawn. Here:
 
-* a click is a disk in the map of its sign, a scribble a line as wide as the disk (the released weights have seen
+* a click is a disk in the map of its sign, a scribble that disk drawn along its line (the released weights have seen
   nothing else in these maps, so the width of the brush is lost);
 * a box or a positive polygon is a rough mask: while it is new it is filled with 1 in the map of the mask so far;
   afterwards the network's own answer, which has seen it, stands there;
@@ -14,15 +14,15 @@ Source: arXiv 2404.00741 and its code (clicks, mask); papers.md section 2.1 (the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompt_maps import MapFrame, draw_disk, draw_prompt, empty_maps
-from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
+from samref.core.prompts import Box, Click, Point, Polygon, Prompts, Scribble
 
 __all__ = ["draw_points", "draw_signed_maps", "list_points", "paint_areas", "scale_points"]
 
@@ -87,11 +87,19 @@ def draw_signed_maps(prompts: Prompts, frame: Frame, radius: float) -> NDArray[n
     maps = empty_maps(cells)
     for prompt in prompts.items:
         match prompt:
-            case Scribble():
-                draw_prompt(maps, replace(prompt, width=2 * radius + 1), cells, radius)
+            case Scribble(points, positive):
+                _draw_stroke(maps.positive if positive else maps.negative, points, radius)
             case Polygon(positive=False):
                 draw_prompt(maps, prompt, cells, radius)
     return np.maximum(drawn, np.stack([maps.positive, maps.negative]))
+
+
+def _draw_stroke(target: NDArray[np.uint8], points: Sequence[Point], radius: float) -> None:
+    pixels = np.floor(np.array([*points, points[-1]], dtype=np.float64) + 0.5).astype(np.int32)  # a lone point, too
+    line = cv2.polylines(np.zeros_like(target), [pixels], False, 1)
+    reach = np.arange(-int(radius), int(radius) + 1)
+    disk = (reach[:, None] ** 2 + reach**2 <= radius**2).astype(np.uint8)
+    np.maximum(target, cv2.dilate(line, disk), out=target)
 
 
 def paint_areas(mask: NDArray[np.float32], prompts: Prompts, seen: int) -> NDArray[np.float32]:

@@ -1,0 +1,318 @@
+"""SegNext behind the common interface, with random weights of a small size."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from samref.core.geometry import ImageSize
+from samref.core.images import DecodedImage
+from samref.core.masks import Rle
+from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
+from samref.errors import PromptError
+from samref.inference.predictor import Predictor
+from samref.inference.session import Session
+from samref.inference.stores import EmbeddingStore
+from samref.labels.log import Event
+from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS, LOGIT_SHIFT, DensePromptsModel, build_dense_prompts_model
+from samref.models.dense_prompts_network import DensePromptsConfig, DensePromptsNet
+from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, MaskOutput, PromptBatch
+from samref.models.zoo import build_model
+from tests.unit.inference.desk import visible
+from tests.unit.inference.exact_model import make_picture
+
+SIZE = ImageSize(60, 100)
+EVERY_PROMPT: list[Prompt] = [
+    Click(50, 30),
+    Click(50, 30, positive=False),
+    Box(20, 10, 70, 50),
+    Scribble(((10, 10), (50, 30), (60, 30))),
+    Scribble(((10, 10), (50, 30)), positive=False),
+    Polygon(((10, 10), (50, 12), (30, 50))),
+    Polygon(((10, 10), (50, 12), (30, 50)), positive=False),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> DensePromptsModel:
+    return build_dense_prompts_model("segnext-random")
+
+
+def picture(size: ImageSize = SIZE) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(5).integers(0, 256, (size.height, size.width, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def features(model: DensePromptsModel) -> ImageFeatures:
+    return model.encode(ImageInput(picture(), model.frame(SIZE)))
+
+
+def batch(model: DensePromptsModel, *items: Prompt, mask: torch.Tensor | None = None) -> PromptBatch:
+    frame = model.frame(SIZE)
+    return PromptBatch(Prompts(items).mapped(frame.to_model, 1.0), frame, mask)
+
+
+def decode(
+    model: DensePromptsModel, features: ImageFeatures, *items: Prompt, state: DecoderState | None = None
+) -> MaskOutput:
+    (output,) = model.decode(features, batch(model, *items), state or DecoderState())
+    return output
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("segnext-b-sax1", 106_701_761), ("segnext-b-sax2", 113_789_633)])
+def test_the_released_variants_have_the_published_number_of_parameters(name: str, parameters: int) -> None:
+    with torch.device("meta"):
+        network = DensePromptsNet(DENSE_PROMPTS_CONFIGS[name])
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def test_it_is_an_interactive_model_of_one_stage_that_takes_every_prompt(model: DensePromptsModel) -> None:
+    assert isinstance(model, InteractiveModel)
+    assert model.spec.stages == ("coarse",)
+    assert model.spec.prompts == {"click", "box", "scribble", "polygon", "mask"}
+    assert model.frame(ImageSize(300, 451)).resized == ImageSize(128, 128), "stretched, aspect lost"
+
+
+@pytest.mark.parametrize("prompt", EVERY_PROMPT)
+def test_every_prompt_has_an_answer_of_its_own(
+    model: DensePromptsModel, features: ImageFeatures, prompt: Prompt
+) -> None:
+    output = decode(model, features, prompt)
+    assert output.stage == "coarse"
+    assert output.logits.shape == (1, 1, 128, 128)
+    assert output.logits.isfinite().all()
+    assert 0 <= output.iou_prediction <= 1
+    assert output.state.step == 1
+    others = [decode(model, features, other).logits for other in EVERY_PROMPT if other != prompt]
+    assert not any(torch.equal(other, output.logits) for other in others)
+
+
+def test_a_rough_mask_alone_has_an_answer(model: DensePromptsModel, features: ImageFeatures) -> None:
+    mask = torch.full((1, 1, 32, 32), -8.0)
+    empty, half = (
+        next(model.decode(features, batch(model, mask=given), DecoderState()))
+        for given in (mask, mask.clone().index_fill_(3, torch.arange(16), 8.0))
+    )
+    assert not torch.equal(empty.logits, half.logits)
+
+
+def test_nothing_said_is_refused(model: DensePromptsModel, features: ImageFeatures) -> None:
+    with pytest.raises(PromptError, match="Click"):
+        decode(model, features)
+
+
+def test_logit_zero_is_the_published_threshold(model: DensePromptsModel, features: ImageFeatures) -> None:
+    output = decode(model, features, Click(50, 30))
+    low_res_logits = output.state.low_res_logits
+    assert low_res_logits is not None
+    probability = model.network.to_model_frame(low_res_logits).sigmoid()
+    clear = (probability - 0.49).abs() > 1e-6
+    assert torch.equal((output.logits > 0)[clear], (probability > 0.49)[clear])
+    assert 0 < (probability > 0.49).float().mean() < 1
+    assert output.state.final_logits is not None
+    assert torch.equal(output.state.final_logits, low_res_logits + LOGIT_SHIFT)
+
+
+def test_the_previous_mask_goes_through_the_image_frame(model: DensePromptsModel, features: ImageFeatures) -> None:
+    state = decode(model, features, Click(50, 30)).state
+    assert state.low_res_logits is not None
+    model_frame = F.interpolate(state.low_res_logits, (128, 128), mode="bilinear", align_corners=True)
+    image_frame = F.interpolate(model_frame, (60, 100), mode="bilinear", align_corners=False).sigmoid()
+    wanted = F.interpolate(image_frame, (128, 128), mode="bilinear", align_corners=False)
+    maps = model.draw_maps(batch(model, Click(50, 30), Click(20, 20, positive=False)), state)
+    assert torch.allclose(maps[:, :1], wanted, atol=1e-6)
+    forgotten = decode(model, features, Click(50, 30), Click(20, 20, positive=False))
+    remembered = decode(model, features, Click(50, 30), Click(20, 20, positive=False), state=state)
+    assert not torch.equal(forgotten.logits, remembered.logits)
+
+
+def test_one_more_click_does_not_run_the_encoder_again() -> None:
+    model = build_dense_prompts_model("segnext-random")
+    encoded: list[int] = []
+    model.network.backbone.register_forward_hook(lambda *_: encoded.append(1))
+    predictor, store = Predictor(model), EmbeddingStore()
+    image = make_picture()
+    prompts, state = Prompts(), None
+    for click in (Click(5, 6), Click(20, 10, positive=False), Click(9, 15)):
+        prompts = prompts.add(click)
+        embedding = store.get_or_encode(predictor, image.digest, lambda: image)
+        (answer,) = predictor.predict(embedding, prompts, state)
+        state = answer.state
+    assert len(encoded) == 1
+
+
+def test_decoding_changes_neither_its_arguments_nor_the_model(
+    model: DensePromptsModel, features: ImageFeatures
+) -> None:
+    state = decode(model, features, Click(50, 30)).state
+    assert state.low_res_logits is not None
+    before = state.low_res_logits.clone(), features.image_embedding.clone()
+    weights = {key: value.clone() for key, value in model.network.state_dict().items()}
+    items = (Click(50, 30), Click(20, 20, positive=False), Box(20, 10, 70, 50))
+    first, again = (decode(model, features, *items, state=state) for _ in range(2))
+    assert torch.equal(first.logits, again.logits)
+    assert torch.equal(state.low_res_logits, before[0])
+    assert torch.equal(features.image_embedding, before[1])
+    assert all(torch.equal(value, weights[key]) for key, value in model.network.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [ImageSize(1, 1), ImageSize(1, 500), ImageSize(700, 2)])
+def test_the_thinnest_pictures_have_an_answer(model: DensePromptsModel, size: ImageSize) -> None:
+    rgb = picture(size).numpy()
+    predictor = Predictor(model)
+    embedding = predictor.embed(DecodedImage(rgb, size, "thin"))
+    state, prompts = None, Prompts()
+    for _ in range(2):
+        prompts = prompts.add(Click(0, 0))
+        (answer,) = predictor.predict(embedding, prompts, state)
+        state = answer.state
+        assert (answer.mask.height, answer.mask.width) == (size.height, size.width)
+
+
+def test_another_precision_is_another_model_close_to_this_one(
+    model: DensePromptsModel, features: ImageFeatures
+) -> None:
+    low = model.to(torch.device("cpu"), torch.bfloat16)
+    assert (model.dtype, low.dtype) == (torch.float32, torch.bfloat16)
+    low_features = low.encode(ImageInput(picture(), features.frame))
+    assert low_features.image_embedding.dtype == torch.bfloat16
+    output, wanted = (decode(one, seen, Click(50, 30)) for one, seen in ((low, low_features), (model, features)))
+    assert output.logits.dtype == torch.float32
+    assert (output.logits - wanted.logits).abs().mean() < 0.1 * wanted.logits.std()
+    assert model.to(torch.device("cpu"), torch.float32) is model
+
+
+def test_the_seed_names_the_random_weights() -> None:
+    one, same, other = (build_model("segnext-random", seed=seed) for seed in (1, 1, 2))
+    seen = [next(iter(m.encode(ImageInput(picture(), m.frame(SIZE))).image_embedding)) for m in (one, same, other)]
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+
+
+class TestNetwork:
+    config = replace(DENSE_PROMPTS_CONFIGS["segnext-random"], fusion_blocks=2)
+
+    def test_a_gradient_reaches_every_weight_that_has_a_part_in_the_answer(self) -> None:
+        torch.manual_seed(0)
+        network = DensePromptsNet(self.config)
+        maps = torch.rand(2, 3, 128, 128, requires_grad=True)
+        network(torch.randn(2, 3, 128, 128), maps).square().mean().backward()
+        silent = {key for key, value in network.named_parameters() if value.grad is None or not value.grad.any()}
+        assert silent == {"backbone.fc_norm.weight", "backbone.fc_norm.bias"}, "in the files, but not used"
+        assert all(value.grad.isfinite().all() for value in network.parameters() if value.grad is not None)
+        position = network.backbone.pos_embed.grad
+        assert position is not None
+        assert not position[:, 0].any(), "no token for a class"
+        assert position[:, 1:].any(dim=-1).all()
+        assert maps.grad is not None
+        assert maps.grad.any(dim=(0, 2, 3)).all()
+
+    def test_a_windowed_block_sees_its_window_only_and_a_global_one_everything(self) -> None:
+        torch.manual_seed(0)
+        network = DensePromptsNet(replace(self.config, depth=3)).eval()
+        tokens: list[torch.Tensor] = []
+        for block in network.backbone.blocks:
+            block.register_forward_hook(lambda _module, _inputs, out: tokens.append(out.clone()))
+        image = torch.randn(1, 3, 128, 128)
+        changed = image.clone()
+        changed[..., :16, :16] += 1  # one patch in the first of 2 x 2 windows
+        with torch.no_grad():
+            for one in (image, changed):
+                network.embed(one)
+        differs = [(before != after).any(dim=-1) for before, after in zip(tokens[:3], tokens[3:], strict=True)]
+        for windowed in differs[:2]:  # rows of the batch are windows of 4 x 4 tokens
+            assert windowed.any(dim=1).tolist() == [True, False, False, False]
+            assert windowed[0].all()
+        assert differs[2].shape == (1, 64)
+        assert differs[2].all()
+
+    def test_the_head_is_the_published_one_computed_in_another_order(self) -> None:
+        torch.manual_seed(0)
+        head = DensePromptsNet(self.config).eval().head
+        levels = tuple(
+            torch.randn(2, width, side, side)
+            for width, side in zip(self.config.neck_widths, (32, 16, 8, 4), strict=True)
+        )
+        wide = [
+            F.interpolate(conv(level), (32, 32), mode="bilinear", align_corners=False)
+            for conv, level in zip(head.convs, levels, strict=True)
+        ]
+        wanted = head.seg_conv(head.fusion_conv(torch.cat(wide, dim=1)))
+        assert torch.allclose(head(levels), wanted, atol=1e-5)
+
+    @pytest.mark.parametrize("change", [{"image_size": 120}, {"heads": 5}, {"window": 3, "image_size": 160}])
+    def test_sizes_that_do_not_divide_are_refused(self, change: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="divide"):
+            replace(self.config, **change)
+
+    def test_every_third_block_and_the_last_are_global(self) -> None:
+        config = replace(DensePromptsConfig(), depth=5)
+        assert [config.is_global(block) for block in range(5)] == [False, False, True, False, True]
+        assert (DensePromptsConfig().windows, DensePromptsConfig().grid) == (4, 64)
+
+
+class TestSession:
+    @pytest.fixture
+    def events(self) -> list[Event]:
+        return []
+
+    @pytest.fixture
+    def session(self, model: DensePromptsModel, events: list[Event]) -> Session:
+        return self.sit_down(model, events)
+
+    def sit_down(self, model: DensePromptsModel, events: list[Event]) -> Session:
+        predictor = Predictor(model)
+        return Session(
+            "s",
+            lambda _: predictor,
+            EmbeddingStore(),
+            lambda *new: events.extend(new),
+            model="segnext-random",
+            clock=lambda: 1e9,
+        )
+
+    def test_undo_and_redo_come_back_to_the_same_masks(self, session: Session) -> None:
+        session.open_image(make_picture(), "cat.png")
+        list(session.catch_up())
+        seen = []
+        for prompt in (Click(9, 8), Click(20, 10, positive=False), Box(2, 2, 20, 18)):
+            *_, view = session.prompt(prompt)
+            seen.append(mask_of(view))
+        assert len({mask.counts for mask in seen}) == 3
+        session.undo()
+        assert mask_of(session.view) == seen[1]
+        session.undo()
+        assert mask_of(session.view) == seen[0]
+        session.redo()
+        session.redo()
+        list(session.catch_up())
+        assert mask_of(session.view) == seen[2]
+
+    def test_a_replay_is_the_session(self, session: Session, model: DensePromptsModel, events: list[Event]) -> None:
+        session.open_image(make_picture(), "cat.png")
+        list(session.catch_up())
+        for click in (Click(5, 6), Click(20, 10, positive=False)):
+            list(session.prompt(click))
+        session.undo()
+        list(session.prompt(Scribble(((4, 4), (15, 12)))))
+        again = self.sit_down(model, [])
+        again.replay(events, make_picture())
+        list(again.catch_up())
+        assert visible(again.view) == visible(session.view)
+
+
+def mask_of(view: Any) -> Rle:
+    mask = view.draft.mask
+    assert isinstance(mask, Rle)
+    return mask
+
+
+def test_a_state_holds_nothing_but_what_the_next_click_needs(model: DensePromptsModel, features: ImageFeatures) -> None:
+    state = decode(model, features, Click(50, 30)).state
+    held = {one.name for one in fields(state) if isinstance(getattr(state, one.name), torch.Tensor)}
+    assert held == {"low_res_logits", "final_logits"}
