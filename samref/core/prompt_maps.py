@@ -1,4 +1,4 @@
-"""Prompts drawn as dense maps (SegNext, section 3; papers' three-channel map generalised to every prompt kind).
+"""Prompts drawn as dense maps (SegNext, papers.md §2; its three-channel map generalised to every prompt kind).
 
 A map pixel ``(row, column)`` is hit by a disk when its *index* lies within the radius of the disk's centre, which is
 how SegNext and RITM draw clicks.

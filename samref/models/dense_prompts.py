@@ -193,7 +193,17 @@ def build_dense_prompts_model(name: str, *, checkpoint: Path | None = None, seed
     with torch.device("meta"):
         network = DensePromptsNet(config)
     load_into(network, weights, name, assign=True)
+    if not spec.checkpoints:
+        _balance(network)
     return DensePromptsModel(spec, network)
+
+
+def _balance(network: DensePromptsNet) -> None:
+    """Move the logits of random weights so that masks are neither all object nor all rest."""
+    side = network.config.image_size
+    nothing = torch.zeros(1, 3, side, side)
+    with torch.no_grad():
+        network.head.seg_conv.bias -= network.eval()(nothing, nothing).mean()
 
 
 def _load_official(path: Path) -> dict[str, Tensor]:

@@ -312,7 +312,7 @@ class DensePromptsNet(nn.Module):
 
 
 def seeded_weights(config: DensePromptsConfig, seed: int) -> dict[str, Tensor]:
-    """Random weights whose answers depend visibly on picture and prompts, and are neither all object nor all rest."""
+    """Random weights whose answers depend visibly on picture and prompts."""
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     with torch.device("meta"):
@@ -324,11 +324,6 @@ def seeded_weights(config: DensePromptsConfig, seed: int) -> dict[str, Tensor]:
         else:
             weights[key] = noise * (0.1 if noise.dim() < 2 else float(noise[0].numel()) ** -0.5)
     weights["visual_prompts_encoder.proj.weight"] *= PROMPT_GAIN
-    network = DensePromptsNet(config).eval()
-    network.load_state_dict(weights)
-    nothing = torch.zeros(1, 3, config.image_size, config.image_size)
-    with torch.no_grad():
-        weights["head.seg_conv.bias"] -= network(nothing, nothing).mean()
     return weights
 
 
