@@ -49,6 +49,7 @@ def report_to_page(report: Report, worst: Sequence[WorstCase] = ()) -> str:
     title = f"{report.model or 'model'} on {report.data}"
     sections = (
         _summary(report),
+        _section("What the refiner changes", _differences(report)),
         _section("Quality against clicks", _curves(report)),
         _section("Clicks needed", _histograms(report)),
         _section("Data sets", "".join(_table(report, stage) for stage in report.protocol.stages)),
@@ -87,6 +88,25 @@ def _tiles(stage: str, scores: Scores) -> str:
     values += [("encode", _duration(scores.encode_s)), ("per click", _duration(scores.click_s))]
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in values)
     return f'<h3 class="stage">{stage}</h3><dl class="tiles">{items}</dl>'
+
+
+def _differences(report: Report) -> str:
+    """Refined minus coarse with intervals, where both were measured."""
+    if not report.differences:
+        return ""
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("refined minus coarse", "mean", "from", "to", "sure"))
+    rows = "".join(
+        f'<tr><th scope="row">{escape(one.measure)}</th><td>{one.mean:+.4f}</td><td>{one.low:+.4f}</td>'
+        f"<td>{one.high:+.4f}</td><td>{'yes' if one.excludes_zero else 'no'}</td></tr>"
+        for one in report.differences
+    )
+    confidence = report.differences[0].confidence * 100
+    return (
+        f"<p>Each object compared with itself; the interval holds {confidence:g} % of the means when objects are drawn "
+        "again with replacement. Sure: the interval excludes zero.</p>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Differences"><table>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
 
 
 def _curves(report: Report) -> str:
@@ -147,7 +167,7 @@ def _table(report: Report, stage: Stage) -> str:
     return (
         f'<h3 class="stage">{stage}</h3><div class="scroll" tabindex="0" role="region" '
         f'aria-label="Numbers per data set, {stage}"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
-        f"<tfoot>{row('mean over data sets', macro)}</tfoot></table></div>"
+        f"<tfoot>{row('mean of data sets', macro)}</tfoot></table></div>"
     )
 
 

@@ -25,7 +25,7 @@ def test_the_table_is_printed_and_the_json_written(tmp_path: Path, capsys: pytes
     options = ["--data", str(tmp_path / "data"), "--model", "grabcut", "--max-clicks", "3", "--json", str(target)]
     code, out, err = run(capsys, *options, "--limit-per-dataset", "1", "--prompt", "box", "--stop-at", "0.9")
     assert (code, err) == (0, "")
-    assert "mean over data sets" in out
+    assert "mean of data sets" in out
     assert "first prompt: box" in out
     written = json.loads(target.read_text("utf-8"))
     assert written["protocol"]["first_prompt"] == "box"

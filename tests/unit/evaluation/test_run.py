@@ -70,7 +70,7 @@ def test_the_table_has_a_line_per_data_set_and_the_mean(zoo: Path) -> None:
     table = report_to_table(evaluate(zoo, Painter(), model="painter", max_clicks=10, stage="both", limit=2))
     lines = table.splitlines()
     assert sum(line.startswith("air ") for line in lines) == 2
-    assert sum(line.startswith("mean over data sets ") for line in lines) == 2
+    assert sum(line.startswith("mean of data sets ") for line in lines) == 2
     assert "NoC@85" in table
     assert "BIoU@5" in table
     assert "At most 2 objects per data set" in table
