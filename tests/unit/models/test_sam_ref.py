@@ -137,6 +137,9 @@ def test_the_selector_puts_the_window_on_the_previous_mask_when_the_base_wandere
     assert torch.equal(answers(steady, features, *prompts, state=alarmed)[1].logits, previous)
     ablated = with_refiner(steady, use_selector=False)
     assert not torch.equal(answers(ablated, features, *prompts, state=alarmed)[1].logits, previous)
+    turned = with_refiner(steady, selector_direction="below")
+    assert torch.equal(answers(turned, features, *prompts, state=calm)[1].logits, previous)
+    assert not torch.equal(answers(turned, features, *prompts, state=alarmed)[1].logits, previous)
 
 
 def test_feedback_decides_which_mask_the_base_sees_again(model: SamRefModel, features: ImageFeatures) -> None:
