@@ -1,4 +1,4 @@
-"""``python -m samref``: segment, models, evaluate, compare, train, serve.
+"""``python -m samref``: segment, models, export, evaluate, compare, latency, train, serve.
 
 Each command is imported when it is asked for, so that ``--help`` is quick and a package that only one command needs
 is missed by that command alone.
@@ -38,6 +38,7 @@ COMMANDS = {
     "compare": Command(
         "samref.evaluation.comparison_command", "compare", "Measure every model on this machine in one run."
     ),
+    "latency": Command("samref.evaluation.latency_command", "latency", "Measure seconds for whole pictures."),
     "train": Command("samref.training.command", "train", "Train the embedded model, a refiner, or a paper's stage."),
     "precompute": Command(
         "samref.training.precompute_command", "precompute_embeddings", "Store SAM's image embeddings for training."

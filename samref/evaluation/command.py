@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from samref.evaluation.noc import EvaluatedPredictor
     from samref.models.sam import MultimaskMode
 
-__all__ = ["PromptOption", "ProtocolOption", "SamMasksOption", "StageOption", "evaluate"]
+__all__ = ["PromptOption", "ProtocolOption", "SamMasksOption", "StageOption", "build_measured", "evaluate"]
 
 GRABCUT = "grabcut"
 
@@ -129,7 +129,7 @@ def evaluate(
         check_page()
     report = measure(
         data,
-        _predictor(
+        build_measured(
             model,
             checkpoint,
             device,
@@ -157,9 +157,15 @@ def evaluate(
     typer.echo(report_to_table(report), nl=False)
 
 
-def _predictor(
-    model: str, checkpoint: Path | None, device: str, precision: str, sam_masks: SamMasksOption | None
+def build_measured(
+    model: str, checkpoint: Path | None, device: str, precision: str, sam_masks: SamMasksOption | None = None
 ) -> EvaluatedPredictor:
+    """The model or baseline of that name.
+
+    Raises:
+        ModelError: there is no such model, device or precision, its weights are missing or damaged, or it has no
+            choice of masks.
+    """
     if model == GRABCUT:
         from samref.evaluation.grabcut import GrabCutPredictor
 
