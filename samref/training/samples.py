@@ -40,7 +40,7 @@ class Sample:
 
     Attributes:
         number: of the sample in the run.
-        data_set: name of its data set, which decides the click statistics.
+        data_set: names of its data set and layout, which decide the click statistics.
         digest: SHA-256 of the picture's file.
         framed: uint8 (h, w, 3), the picture in the model frame, without padding.
         labels: uint8 (S, S), padded: 1 object, 0 background and padding, 255 ignored.
@@ -183,7 +183,7 @@ class SampleFeed:
             extra["embedding"] = self.store.read(image.digest)
         return Sample(
             number,
-            picture.dataset,
+            f"{picture.dataset} ({picture.layout})",
             image.digest,
             framed,
             labels,

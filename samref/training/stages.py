@@ -26,7 +26,7 @@ __all__ = ["Stage", "StageFiles", "build_stage", "load_frozen_sam"]
 
 PaperObjective: TypeAlias = SamDecoderObjective | SamRefObjective | SegNextObjective | FocusObjective
 
-SMALL_FOCUS = RefinerConfig(width=32, depth=2, heads=4, window=8)
+SMALL_FOCUS = RefinerConfig(width=32, depth=3, heads=4, mlp_ratio=2.0, window=8)
 """Over ``sam-random``: to try a recipe in seconds."""
 
 

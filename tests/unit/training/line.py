@@ -71,7 +71,8 @@ def main() -> None:
     trainer = Trainer(fit, LINE, LineFeed(LINE), out, torch.device("cpu"), bf16=False, processes=processes, workers=0)
     trainer.run(save_every=1)
     flat = torch.cat([p.detach().flatten() for p in fit.trained.parameters()])
-    torch.save({"weights": flat}, f"{out}-{processes.rank}.pt")
+    gradients = torch.cat([p.grad.flatten() for p in fit.trained.parameters() if p.grad is not None])
+    torch.save({"weights": flat, "gradients": gradients}, f"{out}-{processes.rank}.pt")
     processes.close()
 
 

@@ -148,7 +148,7 @@ def test_a_scene_shows_objects_where_its_picture_has_them(data: Path) -> None:
     rgb = np.asarray(Image.open(data / "one/images/0.png"))
     ids = np.asarray(Image.open(data / "one/masks/0.png"))
     for seed in range(6):
-        scene = make_scene(rgb, ids, 96, 2, "whole" if seed % 2 else "crop", np.random.default_rng(seed))
+        scene = make_scene(rgb, ids, 96, 2, "whole" if seed % 2 else "object", np.random.default_rng(seed))
         assert scene is not None
         for label in scene.labels:
             assert scene.rgb[label == 1].mean() > scene.rgb[label == 0].mean() + 30
