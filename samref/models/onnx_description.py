@@ -178,9 +178,18 @@ def _refiner(model: SamRefModel) -> dict[str, Any]:
             "click_radius_cells": config.click_radius,
             "drawn": "clicks and scribbles only",
         },
-        "window": "In low-res cells: box of refiner_global's mask and of the positive clicks, grown about its centre "
-        "by `expand` to at least `minimum` cells, moved into the picture, its ends rounded outwards.",
+        "selector": "With use_selector: when error_logits is above 0 in more than `selector_threshold` times as many "
+        "cells as at the object's last prompt (`selector_direction` above), the window is pasted on the last final "
+        "mask and not on the new one.",
+        "window": "In low-res cells. Rule `object`: box of refiner_global's mask and of the positive clicks, grown "
+        "about its centre by `expand` to at least `minimum` cells, moved into the picture, its ends rounded outwards. "
+        "Rule `change`: box of the changed part that holds the newest click, likewise grown.",
+        "closer": "Where `closer` is not 0: encoder and decoder answer for the window at a longest side of that many "
+        "pixels (both sides multiples of 16, mask_input the corrected logits sampled there), and refiner_local "
+        "corrects that answer.",
         "sampling": "Bilinear at the centres of a grid over the window, rim repeated; the picture is averaged first "
         "where it shrinks by a whole factor.",
         "paste": "The local logits cover the window exactly; resized bilinearly to it they replace what lies under.",
+        "islands": "With drop_islands, where only clicks and scribbles were given: 8-connected parts of the final "
+        "low-res mask that no positive point touches (its own cell or one of the eight around it) are left out.",
     }

@@ -1,0 +1,144 @@
+"""Models whose networks are the exported graphs in onnxruntime; everything around them is samref's own code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samref.inference.predictor import Predictor
+from samref.models.dense_prompts import DensePromptsModel
+from samref.models.interface import ImageFeatures
+from samref.models.sam import SamModel
+from samref.models.sam_prompts import SamPrompt
+from samref.models.sam_ref import Refined, SamRefModel
+from samref.models.tiny import Embedding
+from samref.models.tiny_model import TinyModel
+
+__all__ = ["Graphs", "predictor_over"]
+
+
+class Graphs:
+    """The sessions of an exported folder, opened by what its ``model.json`` says and by nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+
+        self.description: dict[str, Any] = json.loads((folder / "model.json").read_text("utf-8"))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.sessions = {
+            entry["name"]: onnxruntime.InferenceSession(
+                str(folder / entry["files"][0]["file"]), options, providers=["CPUExecutionProvider"]
+            )
+            for entry in self.description["graphs"]
+        }
+        self.calls: list[str] = []
+
+    def run(self, name: str, **inputs: Tensor) -> dict[str, Tensor]:
+        self.calls.append(name)
+        session = self.sessions[name]
+        names = [port.name for port in session.get_outputs()]
+        outputs = session.run(names, {key: value.detach().float().numpy() for key, value in inputs.items()})
+        return {key: torch.from_numpy(value) for key, value in zip(names, outputs, strict=True)}
+
+
+def predictor_over(model: SamRefModel | SamModel | DensePromptsModel, graphs: Graphs) -> Predictor:
+    """A predictor of ``model``'s kind that computes with ``graphs``; the model's own networks are cut out."""
+    predictor = Predictor(model)
+    inner: Any = predictor._model
+    match inner:
+        case SamRefModel(base=TinyModel()):
+            _cut_tiny(inner, graphs)
+        case SamModel():
+            _cut_sam(inner, graphs)
+        case DensePromptsModel():
+            _cut_dense_prompts(inner, graphs)
+        case _:
+            raise TypeError(type(inner))
+    return predictor
+
+
+def _cut_tiny(model: SamRefModel, graphs: Graphs) -> None:
+    base: Any = model.base
+    net, refiner = base.net, model.refiner
+    kept: dict[str, Tensor] = {}  # between two calls of one encode
+
+    def embed(image: Tensor) -> Embedding:
+        levels = Embedding(**graphs.run("encoder", image=image))
+        kept["level16"] = levels.level16
+        return levels
+
+    def decode(levels: Embedding, maps: Tensor, mask_input: Tensor, has_mask: Tensor) -> Tensor:
+        given = {"maps": maps, "mask_input": mask_input, "has_mask": has_mask}
+        return graphs.run("decoder", **levels._asdict(), **given)["logits"]
+
+    def stem(image: Tensor) -> Tensor:
+        kept.update(graphs.run("refiner_image", image=image, level16=kept["level16"]))
+        return kept["refiner_image"]
+
+    def correct_globally(image: Tensor, maps: Tensor, embedding: Tensor, mask: Tensor) -> Refined:
+        out = graphs.run(
+            "refiner_global", refiner_image=image, maps=maps[:, :2], coarse_logits=mask, refiner_embedding=embedding
+        )
+        return Refined(out["error_logits"], out["logits"])
+
+    def correct_locally(crop: Tensor, maps: Tensor, embedding: Tensor, mask: Tensor) -> Refined:
+        out = graphs.run("refiner_local", image=crop, maps=maps[:, :2], coarse_logits=mask, embedding=embedding)
+        return Refined(out["error_logits"], out["logits"])
+
+    replaced: dict[Any, dict[str, Any]] = {
+        net: {"embed": embed},
+        net.decoder: {"forward": decode},
+        refiner: {"project": lambda *_: kept["refiner_embedding"]},
+        refiner.global_refiner: {"forward": correct_globally},
+        refiner.global_refiner.image_stem: {"forward": stem},
+        refiner.local_refiner: {"forward": correct_locally},
+        refiner.local_refiner.image_stem: {"forward": lambda crop: crop},
+    }
+    _replace(replaced)
+
+
+def _cut_sam(model: SamModel, graphs: Graphs) -> None:
+    def predict_masks(features: ImageFeatures, prompt: SamPrompt, *, multimask: bool) -> tuple[Tensor, Tensor]:
+        points, labels = [*prompt.points_xy], [*prompt.labels]
+        if prompt.box_xyxy is not None:
+            points += [prompt.box_xyxy[:2], prompt.box_xyxy[2:]]
+            labels += [2, 3]
+        else:
+            points, labels = [*points, (0.0, 0.0)], [*labels, -1]
+        mask = prompt.mask_input
+        out = graphs.run(
+            "decoder",
+            image_embedding=features.image_embedding,
+            point_coords=torch.tensor([points]),
+            point_labels=torch.tensor([labels]),
+            mask_input=torch.zeros(1, 1, model.low_res.height, model.low_res.width) if mask is None else mask,
+            has_mask=torch.full((1, 1, 1, 1), float(mask is not None)),
+        )
+        taken = slice(1, None) if multimask else slice(0, 1)
+        return out["logits"][:, taken], out["iou_predictions"][:, taken]
+
+    encoder = model.network.image_encoder
+    _replace({encoder: {"forward": lambda image: graphs.run("encoder", image=image)["image_embedding"]}})
+    model.predict_masks = predict_masks  # type: ignore[method-assign]
+
+
+def _cut_dense_prompts(model: DensePromptsModel, graphs: Graphs) -> None:
+    def embed(image: Tensor) -> Tensor:
+        return graphs.run("encoder", image=image)["image_embedding"]
+
+    def decode(image_embedding: Tensor, maps: Tensor) -> Tensor:
+        return graphs.run("decoder", image_embedding=image_embedding, maps=maps)["logits"]
+
+    _replace({model.network: {"embed": embed, "decode": decode}})
+
+
+def _replace(replaced: dict[Any, dict[str, Any]]) -> None:
+    for module, methods in replaced.items():
+        for name, function in methods.items():
+            assert callable(getattr(module, name)), "only what the model really calls can be replaced"
+            object.__setattr__(module, name, function)
