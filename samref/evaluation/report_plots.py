@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ _COLOURS = ("#d97706", "#3a86e0", "#1a9d68", "#b5529c", "#8a8f98")
 
 _STYLES = (("--", "o"), ("-", "s"), ("-.", "^"), (":", "D"), ("-", "v"))
 _SIZE_INCHES = (4.4, 3.1)
+
+_NAMES = re.compile(r"""( id="|url\(#|href="#)""")
+"""Where an SVG names its parts and where it asks for them; the page has several SVGs and each name once."""
 
 
 def check_plots() -> None:
@@ -129,12 +133,12 @@ def _drawing(title: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, io.
             axes.legend(frameon=False, loc="best")
         raw = io.StringIO()
         figure.savefig(raw, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text.write(_for_page(raw.getvalue()))
+    text.write(_for_page(raw.getvalue(), re.sub(r"\W+", "-", title)))
 
 
-def _for_page(svg: str) -> str:
-    """The ``<svg>`` element alone, in the page's colour and as wide as its column."""
-    element = svg[svg.index("<svg") :]
+def _for_page(svg: str, name: str) -> str:
+    """The ``<svg>`` element alone: in the page's colour, as wide as its column, with names of its own."""
+    element = _NAMES.sub(rf"\g<1>{name}-", svg[svg.index("<svg") :])
     head, tag, rest = element.partition(">")
     head = _without(_without(head, "width"), "height")
     return head + ' aria-hidden="true" focusable="false"' + tag + rest.replace(_INK, "currentColor")

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samref.core.prompts import Prompts
+from samref.errors import DataError, ModelError
+from samref.evaluation.grabcut import GrabCutPredictor
+from samref.evaluation.journal import journal_path
+from samref.evaluation.report import Report, report_to_dict
+from samref.evaluation.run import evaluate
+from tests.unit.evaluation.painter import Canvas, Painter, Painting, write_zoo
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    write_zoo(folder, ("air", "zoo"))
+    return folder
+
+
+class Tired(Painter):
+    """Fails at its n-th click, as a killed process does."""
+
+    def __init__(self, clicks: int) -> None:
+        super().__init__()
+        self.left = clicks
+
+    def predict(self, embedding: Canvas, prompts: Prompts, state: Any) -> Iterator[Painting]:
+        self.left -= 1
+        if self.left < 0:
+            raise ModelError("The model's answer is not a number.")
+        return super().predict(embedding, prompts, state)
+
+
+def numbers(report: Report | dict[str, Any]) -> Any:
+    """A report's numbers without its times."""
+    plain = report if isinstance(report, dict) else report_to_dict(report)
+    timed = ("encode_s", "click_s", "click_s_mean", "click_s_p95", "amortised_s", "machine", "workers")
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: strip(one) for key, one in value.items() if key not in timed and key != "measured_before"}
+        return [strip(one) for one in value] if isinstance(value, list) else value
+
+    return strip(json.loads(json.dumps(plain)))
+
+
+@pytest.mark.parametrize("clicks", [0, 1, 7, 14, 30])
+def test_an_interrupted_run_goes_on_to_the_same_numbers(zoo: Path, tmp_path: Path, clicks: int) -> None:
+    target = tmp_path / "numbers.json"
+    whole = evaluate(zoo, Painter(), max_clicks=3, stage="both")
+    with pytest.raises(ModelError):
+        evaluate(zoo, Tired(clicks), max_clicks=3, stage="both", json_path=target)
+    assert journal_path(target).exists()
+    assert not target.exists()
+    painter = Painter()
+    resumed = evaluate(zoo, painter, max_clicks=3, stage="both", json_path=target)
+    assert numbers(resumed) == numbers(whole) == numbers(json.loads(target.read_text("utf-8")))
+    assert len(painter.states) == 8 * 2 * 3 - clicks // 3 * 3
+    assert not journal_path(target).exists()
+
+
+def test_objects_measured_before_are_counted_and_nothing_is_embedded_for_them(zoo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "numbers.json"
+    first = Painter()
+    evaluate(zoo, first, max_clicks=2, json_path=target, keep_journal=True)
+    second = Painter()
+    heard: list[tuple[int, int]] = []
+    report = evaluate(
+        zoo, second, max_clicks=2, json_path=target, progress=lambda done, total: heard.append((done, total))
+    )
+    assert second.embedded == 0
+    assert report.measured_before == 8
+    assert heard[0] == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"max_clicks": 3}, "max_clicks"),
+        ({"stage": "coarse"}, "stages"),
+        ({"first_prompt": "box"}, "first_prompt"),
+        ({"seed": 1, "limit": 1}, "seed"),
+        ({"weights": {"a": "1"}}, "weights"),
+        ({"model": "other"}, "model"),
+    ],
+)
+def test_other_arguments_do_not_go_on_with_it(zoo: Path, tmp_path: Path, changed: dict[str, Any], word: str) -> None:
+    target = tmp_path / "numbers.json"
+    evaluate(zoo, Painter(), max_clicks=2, json_path=target, keep_journal=True)
+    painter = Painter()
+    with pytest.raises(DataError, match=f"{word} was.*--restart"):
+        evaluate(zoo, painter, **{"max_clicks": 2, "json_path": target, **changed})
+    assert painter.embedded == 0
+    evaluate(zoo, painter, **{"max_clicks": 2, "json_path": target, "restart": True, **changed})
+    assert painter.embedded > 0
+
+
+def test_other_pictures_or_masks_do_not_go_on_with_it(zoo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "numbers.json"
+    evaluate(zoo, Painter(), max_clicks=2, json_path=target, keep_journal=True)
+    other = zoo / "air" / "images" / "0.png"
+    other.write_bytes((zoo / "air" / "images" / "1.png").read_bytes())
+    with pytest.raises(DataError, match="data_sha256 was"):
+        evaluate(zoo, Painter(), max_clicks=2, json_path=target)
+
+
+def test_workers_may_differ_between_the_two_halves_and_change_no_number(zoo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "numbers.json"
+    with pytest.raises(ModelError):
+        evaluate(zoo, Tired(7), max_clicks=3, workers=3, json_path=target)
+    resumed = evaluate(zoo, Painter(), max_clicks=3, workers=2, json_path=target)
+    assert numbers(resumed) == numbers(evaluate(zoo, Painter(), max_clicks=3))
+
+
+def test_grabcut_gives_the_same_numbers_with_several_workers(zoo: Path) -> None:
+    one = evaluate(zoo, GrabCutPredictor(), max_clicks=3)
+    three = evaluate(zoo, GrabCutPredictor(), max_clicks=3, workers=3)
+    assert numbers(one) == numbers(three)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is not there")
+def test_a_run_killed_with_signal_nine_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
+    write_zoo(tmp_path / "data", ("air", "zoo"), pictures=4)
+    target = tmp_path / "numbers.json"
+    command = [sys.executable, "-m", "samref", "evaluate", "--data", str(tmp_path / "data"), "--model", "grabcut"]
+    command += ["--max-clicks", "6", "--json", str(target)]
+    journal = journal_path(target)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 200
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 4:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not target.exists()
+    kept = journal.read_bytes().count(b"\n") - 1
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    written = json.loads(target.read_text("utf-8"))
+    assert 3 <= kept <= written["measured_before"] + 1
+    whole = evaluate(tmp_path / "data", GrabCutPredictor(), model="grabcut", max_clicks=6)
+    assert numbers(written) == numbers(whole)
