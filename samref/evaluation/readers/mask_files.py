@@ -20,6 +20,9 @@ __all__ = ["GreyMasks", "GreyRule", "NumberedMask", "SbdMask", "SingleMasks"]
 IGNORE_BINARY = 128
 """Value of an uncertain pixel in a mask of one object, as in the GrabCut data set; higher is object."""
 
+_COUNTED = 65_535
+"""Largest number for which counting is quicker than sorting."""
+
 GreyRule: TypeAlias = Literal["trimap", "bright", "any", "one"]
 """Which brightness is the object: "trimap" above 128, and 128 is ignored; "bright" 128 and above; "any" above 0;
 "one" exactly 1, and 255 is ignored. In a file without a value above 1, 1 is the object whatever the rule."""
@@ -103,7 +106,9 @@ class SbdMask:
 def split_numbers(values: NDArray[np.int32]) -> list[ObjectMask]:
     """The objects of a map of numbers (H, W), by number; 0 is background, 255 ignored."""
     ignore = _or_none(values == IGNORE_ID)
-    numbers = [number for number in np.unique(values).tolist() if number not in (0, IGNORE_ID)]
+    small = values.size > 0 and 0 <= values.min() and values.max() <= _COUNTED
+    present = np.flatnonzero(np.bincount(values.ravel())) if small else np.unique(values)
+    numbers = [number for number in present.tolist() if number not in (0, IGNORE_ID)]
     return [ObjectMask(str(number), values == number, ignore) for number in numbers]
 
 
