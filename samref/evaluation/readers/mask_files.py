@@ -106,7 +106,7 @@ class SbdMask:
 def split_numbers(values: NDArray[np.int32]) -> list[ObjectMask]:
     """The objects of a map of numbers (H, W), by number; 0 is background, 255 ignored."""
     ignore = _or_none(values == IGNORE_ID)
-    small = values.size > 0 and 0 <= values.min() and values.max() <= _COUNTED
+    small = values.size > 0 and values.min() >= 0 and values.max() <= _COUNTED
     present = np.flatnonzero(np.bincount(values.ravel())) if small else np.unique(values)
     numbers = [number for number in present.tolist() if number not in (0, IGNORE_ID)]
     return [ObjectMask(str(number), values == number, ignore) for number in numbers]
