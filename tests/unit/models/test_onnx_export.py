@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -284,7 +285,7 @@ class TestWriting:
         if place == "save":
             monkeypatch.setattr(torch.onnx.ONNXProgram, "save", full)
         else:
-            monkeypatch.setattr(onnx_export.os, "fsync", full)
+            monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="No space left"):
             export_model(small, folder)
         if exists:
@@ -331,10 +332,8 @@ class TestRefusals:
     def test_a_missing_package_is_named_with_the_way_to_get_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        find = onnx_export.importlib.util.find_spec
-        monkeypatch.setattr(
-            onnx_export.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name)
-        )
+        find = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
         with pytest.raises(SystemExit) as stopped:
             main(["export", "tiny-random", "--out", str(tmp_path / "out")])
         assert stopped.value.code == 1
