@@ -235,8 +235,9 @@ class RefocusModel:
             if not self._refocuses(prompts, prompt):
                 return
             refocused = self.refocus(embedding, coarse)
+            state = replace(state, refocused=refocused.detach())  # from here on one tensor for all steps
         refined = self.predict_mask(refocused.to(self.base.device), prompt)
-        yield _answer("refined", refined.logits, prompts, replace(state, refocused=refocused.detach()))
+        yield _answer("refined", refined.logits, prompts, state)
 
     def predict_mask(self, image_embedding: Tensor, prompt: SamPrompt) -> SingleMask:
         """SAM's answer from one embedding or the other, in float32."""
