@@ -155,48 +155,46 @@ class SampleFeed:
     def _cut(
         self, number: int, picture: Picture, image: DecodedImage, objects: list[ObjectMask], rng: np.random.Generator
     ) -> Sample | None:
-        rgb, planes = image.rgb, [one.gt.astype(np.uint8) for one in objects]
+        chosen = self._choose(objects, self.side / image.size.longest, rng)
+        if chosen is None:
+            return None
         ignored = [one.ignore for one in objects if one.ignore is not None]
-        if ignored:
-            planes.append(np.any(ignored, axis=0).astype(np.uint8))
+        others = [one.gt for index, one in enumerate(objects) if index not in chosen]
+        # Asked for, the others in one, what is ignored: only these are resized, however many objects there are.
+        planes = [objects[index].gt.astype(np.uint8) for index in chosen]
+        planes += [_union(regions, (image.size.height, image.size.width)) for regions in (others, ignored)]
+        rgb = image.rgb
         if self.recipe.augmentation == "full":
             rgb, planes = vary_shape(rgb, planes, rng)
         frame = Frame.letterbox(ImageSize(rgb.shape[0], rgb.shape[1]), self.side)
         height, width = frame.resized.height, frame.resized.width
         framed = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
         framed = COLOURS[self.recipe.augmentation](framed, rng)
-        masks = [self._padded(fit_mask(plane, height, width)) for plane in planes]
-        ignore = masks.pop() if ignored else None
-        chosen = self._choose(masks, rng)
-        if chosen is None:
+        *parts, rest, ignore = (self._padded(fit_mask(plane, height, width)) for plane in planes)
+        if not all(part.any() for part in parts):  # so small, or moved out of the frame
             return None
-        labels = self._labels([masks[index] for index in chosen], ignore, (self.side, self.side))
-        others = [mask > 0 for index, mask in enumerate(masks) if index not in chosen]
         extra: dict[str, Any] = {}
         if self.with_pixels:
             larger = Frame.letterbox(frame.image, min(frame.image.longest, LARGER_PIXELS * self.side)).resized
-            size = (larger.height, larger.width)
-            extra["pixels"] = np.array(Image.fromarray(rgb).resize(size[::-1], Image.Resampling.BILINEAR))
-            parts = [fit_mask(planes[index], *size) for index in chosen]
-            extra["pixel_labels"] = self._labels(parts, fit_mask(planes[-1], *size) if ignored else None, size)
+            size = (larger.width, larger.height)
+            extra["pixels"] = np.array(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
+            *shown, _, hidden = (fit_mask(plane, larger.height, larger.width) for plane in planes)
+            extra["pixel_labels"] = _labels(shown, hidden)
         if self.store is not None:
             extra["embedding"] = self.store.read(image.digest)
-        return Sample(
-            number,
-            f"{picture.dataset} ({picture.layout})",
-            image.digest,
-            framed,
-            labels,
-            tuple(masks[index] for index in chosen),
-            np.any(others, axis=0) if others else np.zeros(labels.shape, dtype=np.bool_),
-            **extra,
-        )
+        about = f"{picture.dataset} ({picture.layout})"
+        labels = _labels(parts, ignore)
+        return Sample(number, about, image.digest, framed, labels, tuple(parts), rest > 0, **extra)
 
-    def _choose(self, masks: list[NDArray[np.uint8]], rng: np.random.Generator) -> list[int] | None:
-        """Which objects are asked for: mostly one; None where all are too small."""
+    def _choose(self, objects: list[ObjectMask], scale: float, rng: np.random.Generator) -> list[int] | None:
+        """Which objects are asked for: mostly one; None where all are too small.
+
+        ``scale``: model pixels per picture pixel.
+        """
         if rng.random() < self.recipe.background:
             return []
-        large = [index for index, mask in enumerate(masks) if int(mask.sum()) >= max(1, self.recipe.minimum_area)]
+        least = self.recipe.minimum_area / scale**2
+        large = [index for index, one in enumerate(objects) if np.count_nonzero(one.gt) >= least]
         if not large:
             return None
         merged = isinstance(self.recipe.clicks, CornerClicks) and rng.random() < self.recipe.clicks.merged
@@ -208,16 +206,19 @@ class SampleFeed:
         canvas[: mask.shape[0], : mask.shape[1]] = mask
         return canvas
 
-    @staticmethod
-    def _labels(
-        parts: list[NDArray[np.uint8]], ignore: NDArray[np.uint8] | None, size: tuple[int, int]
-    ) -> NDArray[np.uint8]:
-        labels = np.zeros(size, dtype=np.uint8)
-        if ignore is not None:
-            labels[ignore > 0] = IGNORE
-        for part in parts:
-            labels[part > 0] = 1
-        return labels
+
+def _labels(parts: list[NDArray[np.uint8]], ignore: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    labels = np.where(ignore > 0, np.uint8(IGNORE), np.uint8(0))
+    for part in parts:
+        labels[part > 0] = 1
+    return labels
+
+
+def _union(regions: Sequence[NDArray[np.bool_]], size: tuple[int, int]) -> NDArray[np.uint8]:
+    union = np.zeros(size, dtype=np.uint8)
+    for region in regions:
+        union |= region
+    return union
 
 
 def _is_usable(one: ObjectMask) -> bool:

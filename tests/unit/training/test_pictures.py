@@ -163,3 +163,27 @@ def test_labels_stay_on_their_objects_whatever_is_changed(shapes: Path, augmenta
         assert bright[shown].mean() > bright[around].mean() + 20
         assert not sample.labels[height:].any()
         assert not sample.labels[:, width:].any()
+
+
+def test_coco_files_are_recognised_and_their_train_part_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "COCO" / "annotations").mkdir(parents=True)
+    (tmp_path / "COCO" / "train2017").mkdir()
+    cv2.imwrite(str(tmp_path / "COCO" / "train2017" / "000000000001.png"), noisy_disk(0)[0])
+    square, crowd = [[12.0, 12.0, 40.0, 12.0, 40.0, 40.0, 12.0, 40.0]], Rle.from_mask(noisy_disk(0)[1][:, ::-1] > 0)
+    common = {"image_id": 1, "category_id": 1, "area": 784, "bbox": [12, 12, 28, 28]}
+    annotations = [
+        {"id": 1, "iscrowd": 0, "segmentation": square, **common},
+        {"id": 2, "iscrowd": 1, "segmentation": crowd.to_coco(), **common},
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": "000000000001.png", "height": 60, "width": 90}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (tmp_path / "COCO" / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
+    found = find_training_pictures(tmp_path / "COCO")
+    assert [(picture.dataset, picture.layout) for picture in found.pictures] == [("COCO", "coco")]
+    sample, _ = SampleFeed(found.pictures, RECIPE, 90).sample(0)
+    assert sample.data_set == "COCO (coco)"
+    assert (sample.labels[:60] == 1).sum() == 784
+    assert (sample.labels[:60] == 255).any()
