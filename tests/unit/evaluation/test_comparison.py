@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from samref.__main__ import main
+from samref.core.masks import Rle
+from samref.errors import CheckpointMissingError, SamrefError, StorageError, UnknownModelError
+from samref.evaluation import comparison, cost
+from samref.evaluation.comparison import CONTENDERS, Comparison, Row, Settings, compare, comparison_to_dict
+from samref.evaluation.comparison_table import (
+    BEGIN,
+    END,
+    NOT_LOADED,
+    check_marks,
+    comparison_to_markdown,
+    put_between_marks,
+)
+from samref.evaluation.cost import Cost, CostJob, Sample, build_predictor, count_parameters, measure_cost
+from samref.evaluation.datasets import find_pictures, load_objects, read_image
+from samref.models import untrained
+from samref.models.zoo import build_model, list_models
+from tests.unit.evaluation.painter import write_zoo
+
+COST = Cost(
+    loaded=True,
+    parameters=2_640_000,
+    encode_s=0.5,
+    coarse_s=0.02,
+    click_s=0.08,
+    amortised_s=0.105,
+    sat_s=12.25,
+    memory_bytes=400 * 2**20,
+    gpu_bytes=0,
+    device="cpu",
+)
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    write_zoo(folder, ("air", "zoo"), pictures=1)
+    return folder
+
+
+@pytest.fixture
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[CostJob]:
+    """Costs are told instead of measured; the jobs are kept."""
+    jobs: list[CostJob] = []
+
+    def told(job: CostJob) -> Cost:
+        jobs.append(job)
+        if job.untrained.startswith("segnext"):
+            raise SamrefError("It was killed while it was measured; most likely there is not enough memory for it.")
+        random = {**{name: getattr(COST, name) for name in COST.__slots__}, "loaded": False}
+        return COST if job.model == "grabcut" else Cost(**random)
+
+    monkeypatch.setattr(comparison, "measure_cost", told)
+    return jobs
+
+
+def job(zoo: Path, **changed: Any) -> CostJob:
+    (picture, *_), _ = find_pictures(zoo)
+    gt = Rle.from_mask(load_objects(picture, read_image(picture))[0].gt)
+    sample = Sample(str(picture.image_path), (gt.height, gt.width, gt.counts))
+    values = {"model": "grabcut", "untrained": "", "stage": "refined", "refines": False, "clicks": 2, "sat_grid": 1}
+    return CostJob(**{**values, "samples": (sample,), **changed})
+
+
+def test_a_fresh_process_measures_times_and_its_own_memory_only(zoo: Path) -> None:
+    measured = measure_cost(job(zoo, model="tiny-random"))
+    assert measured.loaded
+    assert measured.parameters == count_parameters(build_model("tiny-random"))
+    assert 0 < measured.coarse_s < measured.click_s
+    assert measured.amortised_s == pytest.approx(measured.encode_s / 20 + measured.click_s)
+    assert measured.sat_s is not None
+    assert measured.sat_s > measured.click_s
+    ballast = np.ones(600_000_000, dtype=np.uint8)  # held by this process, not by the one that measures
+    assert 50e6 < measure_cost(job(zoo, sat_grid=0)).memory_bytes < ballast.nbytes
+
+
+def test_the_coarse_stage_alone_is_timed_without_the_refiner(zoo: Path) -> None:
+    measured = measure_cost(job(zoo, model="tiny-random", stage="coarse", sat_grid=0))
+    assert measured.coarse_s == measured.click_s
+    assert measured.refiner_ratio == 0
+    assert measured.sat_s is None
+
+
+def test_what_goes_wrong_in_the_process_is_told_in_its_own_words(zoo: Path) -> None:
+    missing = job(zoo, samples=(Sample(str(zoo / "nowhere.png"), (1, 1, "1")),), model="no-such-model")
+    with pytest.raises(SamrefError, match="There is no model 'no-such-model'"):
+        measure_cost(missing)
+
+
+def test_every_number_of_a_model_is_counted_once_whoever_holds_it() -> None:
+    shared = nn.Linear(3, 4)
+
+    class Holder:
+        def __init__(self) -> None:
+            self.network = nn.Sequential(shared, shared)
+            self.again = shared
+            self.base = self
+
+    Holder.__module__ = "samref.models.test"
+    assert count_parameters(Holder()) == 16
+
+
+def test_missing_weights_give_the_untrained_architecture_and_say_so(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = build_model("tiny-random")
+    monkeypatch.setattr(cost, "build_untrained", lambda name: {"sam-vit-b": small}[name])
+    _, _, loaded = build_predictor(job(zoo, model="sam-vit-b", untrained="sam-vit-b"))
+    assert not loaded
+    with pytest.raises(CheckpointMissingError):
+        build_predictor(job(zoo, model="sam-vit-b", untrained=""))
+
+
+def test_a_model_that_lacks_its_refiner_counts_as_not_loaded(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, whole = build_model("sam-random"), build_model("tiny-random")
+    monkeypatch.setattr(cost, "build_untrained", lambda name: whole)
+    monkeypatch.setattr(cost, "build_model", lambda name: plain)
+    assert build_predictor(job(zoo, model="x", untrained="x", refines=True))[2] is False
+    assert build_predictor(job(zoo, model="x", untrained="x", refines=False))[2] is True
+
+
+def test_every_untrained_architecture_has_the_sizes_of_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {spec.name for spec in list_models()}
+    assert {one.untrained for one in CONTENDERS} - {""} <= set(untrained.UNTRAINED)
+    assert {one.model for one in CONTENDERS} - {"", "grabcut"} <= names
+    with pytest.raises(UnknownModelError, match="sam-ref-vit-b-c32"):
+        untrained.build_untrained("resnet")
+
+
+@pytest.mark.slow
+def test_segment_anything_without_weights_is_as_large_as_published() -> None:
+    model = untrained.build_untrained("sam-ref-vit-b-c32")
+    assert model.spec.stages == ("coarse", "refined")
+    assert "andom" in model.spec.title
+    sam = count_parameters(untrained.build_untrained("sam-vit-b"))
+    assert sam == 93_735_472
+    assert 0.1e6 < count_parameters(model) - sam < 0.5e6
+
+
+def test_costs_come_first_then_quality_where_weights_are(
+    zoo: Path, tmp_path: Path, no_processes: list[CostJob]
+) -> None:
+    words: list[str] = []
+    chosen = comparison.find_contenders(["grabcut", "sam-vit-b", "segnext-b-sax1"])
+    target = tmp_path / "all.json"
+    found = compare(zoo, chosen, Settings(max_clicks=2), json_path=target, told=words.append)
+    assert words == [*(f"{one.name}: times and memory" for one in chosen), "grabcut: quality"]
+    assert [one.clicks for one in no_processes] == [2, 2, 2]
+    assert [one.report is not None for one in found.rows] == [True, False, False]
+    plain = json.loads(json.dumps(comparison_to_dict(found), allow_nan=False))
+    assert plain["models"]["grabcut"]["quality"]["objects"] == 4
+    assert plain["models"]["sam-vit-b"]["quality"] is None
+    assert sorted(path.name for path in tmp_path.glob("all*")) == ["all.grabcut.json"]
+
+
+def test_the_table_says_what_was_not_loaded_and_what_could_not_be_measured(
+    zoo: Path, no_processes: list[CostJob]
+) -> None:
+    names = ["grabcut", "sam-vit-b", "sam-ref-vit-b-c32", "segnext-b-sax1"]
+    found = compare(zoo, comparison.find_contenders(names), Settings(max_clicks=5, sat_grid=0))
+    table = comparison_to_markdown(found, "python -m samref compare")
+    lines = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines() if line.startswith("|")}
+    widths = {
+        len(cells) for name, cells in lines.items() if name in ("model", *(row.contender.title for row in found.rows))
+    }
+    assert NOT_LOADED in table
+    assert table.count(NOT_LOADED) == 3
+    assert "not enough memory" in table
+    assert "| SAM-REF over ViT-B, C=32 | 20 ms | 60 ms | 3.00 |" in table
+    assert widths == {11, 3}
+    assert "nan" not in table.lower()
+
+
+def test_a_zoo_model_that_is_not_listed_can_be_compared_too() -> None:
+    (one,) = comparison.find_contenders(["sam-vit-h"])
+    assert (one.model, one.untrained) == ("sam-vit-h", "sam-vit-h")
+    with pytest.raises(UnknownModelError, match="tiny-coarse"):
+        comparison.find_contenders(["tiny", "nonsense"])
+    assert comparison.find_contenders([]) == list(CONTENDERS)
+
+
+def test_the_table_stands_between_its_marks_and_nothing_else_changes(tmp_path: Path) -> None:
+    document = tmp_path / "README.md"
+    document.write_text(f"# A\n\n{BEGIN}\nold | table\n{END}\n\nend ü\n", "utf-8")
+    for text in ("| a |\n", "| a |\n"):
+        put_between_marks(document, text)
+        assert document.read_text("utf-8") == f"# A\n\n{BEGIN}\n| a |\n{END}\n\nend ü\n"
+
+
+@pytest.mark.parametrize("text", ["no marks", BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
+def test_a_document_without_a_place_for_it_is_refused_before_the_run(
+    zoo: Path, tmp_path: Path, no_processes: list[CostJob], capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    document = tmp_path / "README.md"
+    document.write_text(text)
+    with pytest.raises(StorageError, match="no place for the table"):
+        check_marks(document)
+    with pytest.raises(SystemExit):
+        main(["compare", "--data", str(zoo), "--readme", str(document)])
+    assert no_processes == []
+    assert capsys.readouterr().err.count("\n") == 1
+    assert document.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "{data}/nowhere"], "There is no folder"),
+        (["--data", "{data}", "--readme", "{data}/README.md"], "cannot be read"),
+        (["--data", "{data}", "--json", "{data}"], "cannot be written"),
+        (["--data", "{data}", "--models", "nonsense"], "There is no model"),
+    ],
+)
+def test_what_a_person_can_repair_is_one_sentence(
+    zoo: Path, no_processes: list[CostJob], capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", *(argument.format(data=zoo) for argument in arguments)])
+    assert stop.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("samref: ")
+    assert sentence in captured.err
+    assert no_processes == []
+
+
+def test_the_command_writes_table_and_json(
+    zoo: Path, tmp_path: Path, no_processes: list[CostJob], capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tmp_path / "README.md"
+    document.write_text(f"{BEGIN}\n{END}\n")
+    target = tmp_path / "all.json"
+    main_arguments = ["--data", str(zoo), "--models", "grabcut", "--max-clicks", "2", "--sat-grid", "0"]
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", *main_arguments, "--readme", str(document), "--json", str(target)])
+    assert stop.value.code == 0
+    table = capsys.readouterr().out
+    assert table.strip() in document.read_text()
+    assert "python -m samref compare --data data --models grabcut --max-clicks 2" in table
+    assert json.loads(target.read_text())["settings"]["max_clicks"] == 2
+
+
+def test_a_comparison_without_any_cost_still_makes_a_table() -> None:
+    rows = tuple(Row(one, None, None, "broken") for one in CONTENDERS)
+    table = comparison_to_markdown(Comparison("d", "0", Settings(), {}, rows), "x")
+    assert table.count("not measured") == len(CONTENDERS)
