@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
+from samref import serve
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click, Prompts
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, UnknownModelError
@@ -143,6 +144,12 @@ def test_the_command_line_says_where_a_person_gets_the_file() -> None:
     result = CliRunner().invoke(models_command.app, ["fetch", "segnext-b-sax1"])
     assert isinstance(result.exception, CheckpointMissingError)
     assert "Download vitb_sa1_cocolvis_epoch_90.pth from https://github.com/uncbiag/SegNext" in str(result.exception)
+
+
+def test_the_model_picker_says_it_too_and_does_not_offer_the_model() -> None:
+    entry = serve._entry(get_spec("segnext-b-sax1"))
+    assert not entry.ready
+    assert "https://github.com/uncbiag/SegNext" in entry.note
 
 
 def test_an_unknown_variant_is_refused() -> None:
