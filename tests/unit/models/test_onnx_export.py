@@ -31,6 +31,7 @@ from samref.models import onnx_export
 from samref.models.interface import DecoderState, MaskOutput
 from samref.models.onnx_export import DESCRIPTION, OPSET, deviation, export_model
 from samref.models.onnx_graphs import Axis, Graph, Length, Port, graphs_of
+from samref.models.sam_ref import SamRef, SamRefModel
 from samref.models.zoo import build_model
 from tests.unit.models.graph_runner import Graphs, predictor_over
 
@@ -179,6 +180,18 @@ class TestExportedModels:
         for height, width in ((90, 120), (120, 51)):
             assert check_same_masks(Predictor(model), theirs, photo(height, width)) > 0
         assert set(graphs.calls) == set(graphs.sessions), "every graph has been used"
+
+
+@pytest.mark.slow
+@exports_a_model
+def test_the_same_graphs_serve_a_refiner_that_encodes_its_window_anew(exported: Callable[[str], Path]) -> None:
+    built: Any = build_model("tiny-random")
+    refiner = SamRef(replace(built.refiner.config, closer=96))
+    refiner.load_state_dict(built.refiner.state_dict())
+    model = SamRefModel(built.base, refiner, built.spec)
+    graphs = Graphs(exported("tiny-random"))
+    assert check_same_masks(Predictor(model), predictor_over(model, graphs), photo()) > 0
+    assert graphs.calls.count("encoder") > 1, "the window has been encoded too"
 
 
 @pytest.mark.slow
