@@ -159,7 +159,6 @@ def compare(
 
     Raises:
         DataError: the folder does not hold what was expected.
-        CheckpointInvalidError: weights are on this machine, but damaged.
         StorageError: a report cannot be written.
     """
     found, _ = find_pictures(data)

@@ -11,7 +11,7 @@ from typing import Any
 from samref.errors import StorageError
 from samref.labels.files import disk_errors, write_atomically
 
-__all__ = ["check_target", "write_json", "write_text"]
+__all__ = ["check_target", "is_device", "write_json", "write_text"]
 
 
 def check_target(path: Path) -> None:
@@ -24,7 +24,7 @@ def check_target(path: Path) -> None:
         raise StorageError(f"The report cannot be written: {path} is a folder.")
     if not path.parent.is_dir():
         raise StorageError(f"The report cannot be written: there is no folder {path.parent}.")
-    if not os.access(path if _is_device(path) else path.parent, os.W_OK):
+    if not os.access(path if is_device(path) else path.parent, os.W_OK):
         raise StorageError(f"The report cannot be written: this program may not write in {path.parent}.")
 
 
@@ -43,12 +43,13 @@ def write_text(text: str, path: Path) -> None:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    if _is_device(path):  # a device or a pipe cannot be replaced
+    if is_device(path):  # a device or a pipe cannot be replaced
         with disk_errors(f"{path} was not written"):
             path.write_text(text, encoding="utf-8")
     else:
         write_atomically(path, text.encode("utf-8"))
 
 
-def _is_device(path: Path) -> bool:
+def is_device(path: Path) -> bool:
+    """Whether it is a device or a pipe: written into, never replaced, and nothing is laid beside it."""
     return path.exists() and not path.is_file()

@@ -19,7 +19,7 @@ from samref.evaluation.progress import Progress
 from samref.evaluation.provenance import data_digest, describe_machine
 from samref.evaluation.readers.catalogue import AUTO
 from samref.evaluation.report import Protocol, Report, report_to_dict
-from samref.evaluation.report_files import check_target, write_json
+from samref.evaluation.report_files import check_target, is_device, write_json
 from samref.evaluation.report_page import check_page, write_page
 
 __all__ = ["StageChoice", "evaluate"]
@@ -122,7 +122,7 @@ def evaluate(
     digests = dict(weights or {})
     data_sha256 = data_digest(pictures)
     header = _header(model, digests, data.resolve().name, data_sha256, protocol, machine)
-    target = json_path or html_path
+    target = next((path for path in (json_path, html_path) if path is not None and not is_device(path)), None)
     with nullcontext() if target is None else Journal(journal_path(target), header, restart=restart) as journal:
         jobs = [_Job(picture, protocol, journal) for picture in pictures]
         known = sum(job.count_known() for job in jobs)

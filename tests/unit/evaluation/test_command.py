@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from samref.__main__ import main
+from samref.evaluation.journal import journal_path
 from tests.unit.evaluation.painter import write_zoo
 
 
@@ -39,6 +40,9 @@ def test_the_table_is_printed_and_the_json_written(tmp_path: Path, capsys: pytes
         (["--data", "{data}/zoo/images"], "neither the folders images and masks"),
         (["--data", "{data}", "--json", "{data}"], "cannot be written"),
         (["--data", "{data}", "--json", "{data}/no/such/folder.json"], "cannot be written"),
+        (["--data", "{data}", "--html", "{data}"], "cannot be written"),
+        (["--data", "{data}", "--html", "{data}/no/such/folder.html"], "cannot be written"),
+        (["--data", "{data}", "--html", "-"], "the name of a file"),
         (["--data", "{data}", "--stop-at", "7"], "between 0 and 1"),
     ],
 )
@@ -53,3 +57,31 @@ def test_what_a_person_can_repair_is_one_sentence_and_exit_code_1(
     assert err.startswith("samref: ")
     assert sentence in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_said_and_nothing_is_laid_beside_a_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_zoo(tmp_path / "data", ("zoo",), pictures=1)
+    options = ["--data", str(tmp_path / "data"), "--model", "grabcut", "--max-clicks", "1"]
+    code, _, err = run(capsys, *options, "--json", "/dev/full")
+    assert code == 1
+    assert "disk is full" in err
+    assert list(Path("/dev").glob("full.*")) == []
+
+
+def test_a_run_with_other_arguments_is_told_how_to_begin_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_zoo(tmp_path / "data", ("zoo",), pictures=1)
+    target = tmp_path / "numbers.json"
+    journal_path(target).write_text('{"model": "tiny", "max_clicks": 9}\n')
+    options = ["--data", str(tmp_path / "data"), "--model", "grabcut", "--max-clicks", "1", "--json", str(target)]
+    code, out, err = run(capsys, *options)
+    assert (code, out) == (1, "")
+    assert "max_clicks was 9 and is 1" in err
+    assert "--restart" in err
+    code, _, err = run(capsys, *options, "--restart")
+    assert (code, err) == (0, "")
+    assert not journal_path(target).exists()

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from samref.core.prompts import Prompts
-from samref.errors import DataError, ModelError
+from samref.errors import DataError, ModelError, StorageError
+from samref.evaluation import run
 from samref.evaluation.grabcut import GrabCutPredictor
 from samref.evaluation.journal import journal_path
 from samref.evaluation.report import Report, report_to_dict
@@ -113,6 +114,23 @@ def test_other_pictures_or_masks_do_not_go_on_with_it(zoo: Path, tmp_path: Path)
     other.write_bytes((zoo / "air" / "images" / "1.png").read_bytes())
     with pytest.raises(DataError, match="data_sha256 was"):
         evaluate(zoo, Painter(), max_clicks=2, json_path=target)
+
+
+def test_a_report_that_cannot_be_written_costs_no_measurement(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("The disk is full.")
+
+    target = tmp_path / "numbers.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_json", full)
+        with pytest.raises(StorageError):
+            evaluate(zoo, Painter(), max_clicks=2, json_path=target)
+    painter = Painter()
+    evaluate(zoo, painter, max_clicks=2, json_path=target)
+    assert painter.embedded == 0
+    assert target.exists()
 
 
 def test_workers_may_differ_between_the_two_halves_and_change_no_number(zoo: Path, tmp_path: Path) -> None:
