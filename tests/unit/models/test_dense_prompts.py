@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,7 @@ from samref.inference.predictor import Predictor
 from samref.inference.session import Session
 from samref.inference.stores import EmbeddingStore
 from samref.labels.log import Event
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS, LOGIT_SHIFT, DensePromptsModel, build_dense_prompts_model
-from samref.models.dense_prompts_network import DensePromptsConfig, DensePromptsNet
+from samref.models.dense_prompts import LOGIT_SHIFT, DensePromptsModel, build_dense_prompts_model
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, MaskOutput, PromptBatch
 from samref.models.zoo import build_model
 from tests.unit.inference.desk import visible
@@ -62,13 +61,6 @@ def decode(
 ) -> MaskOutput:
     (output,) = model.decode(features, batch(model, *items), state or DecoderState())
     return output
-
-
-@pytest.mark.parametrize(("name", "parameters"), [("segnext-b-sax1", 106_701_761), ("segnext-b-sax2", 113_789_633)])
-def test_the_released_variants_have_the_published_number_of_parameters(name: str, parameters: int) -> None:
-    with torch.device("meta"):
-        network = DensePromptsNet(DENSE_PROMPTS_CONFIGS[name])
-    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
 def test_it_is_an_interactive_model_of_one_stage_that_takes_every_prompt(model: DensePromptsModel) -> None:
@@ -192,68 +184,6 @@ def test_the_seed_names_the_random_weights() -> None:
     seen = [next(iter(m.encode(ImageInput(picture(), m.frame(SIZE))).image_embedding)) for m in (one, same, other)]
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
-
-
-class TestNetwork:
-    config = replace(DENSE_PROMPTS_CONFIGS["segnext-random"], fusion_blocks=2)
-
-    def test_a_gradient_reaches_every_weight_that_has_a_part_in_the_answer(self) -> None:
-        torch.manual_seed(0)
-        network = DensePromptsNet(self.config)
-        maps = torch.rand(2, 3, 128, 128, requires_grad=True)
-        network(torch.randn(2, 3, 128, 128), maps).square().mean().backward()
-        silent = {key for key, value in network.named_parameters() if value.grad is None or not value.grad.any()}
-        assert silent == {"backbone.fc_norm.weight", "backbone.fc_norm.bias"}, "in the files, but not used"
-        assert all(value.grad.isfinite().all() for value in network.parameters() if value.grad is not None)
-        position = network.backbone.pos_embed.grad
-        assert position is not None
-        assert not position[:, 0].any(), "no token for a class"
-        assert position[:, 1:].any(dim=-1).all()
-        assert maps.grad is not None
-        assert maps.grad.any(dim=(0, 2, 3)).all()
-
-    def test_a_windowed_block_sees_its_window_only_and_a_global_one_everything(self) -> None:
-        torch.manual_seed(0)
-        network = DensePromptsNet(replace(self.config, depth=3)).eval()
-        tokens: list[torch.Tensor] = []
-        for block in network.backbone.blocks:
-            block.register_forward_hook(lambda _module, _inputs, out: tokens.append(out.clone()))
-        image = torch.randn(1, 3, 128, 128)
-        changed = image.clone()
-        changed[..., :16, :16] += 1  # one patch in the first of 2 x 2 windows
-        with torch.no_grad():
-            for one in (image, changed):
-                network.embed(one)
-        differs = [(before != after).any(dim=-1) for before, after in zip(tokens[:3], tokens[3:], strict=True)]
-        for windowed in differs[:2]:  # rows of the batch are windows of 4 x 4 tokens
-            assert windowed.any(dim=1).tolist() == [True, False, False, False]
-            assert windowed[0].all()
-        assert differs[2].shape == (1, 64)
-        assert differs[2].all()
-
-    def test_the_head_is_the_published_one_computed_in_another_order(self) -> None:
-        torch.manual_seed(0)
-        head = DensePromptsNet(self.config).eval().head
-        levels = tuple(
-            torch.randn(2, width, side, side)
-            for width, side in zip(self.config.neck_widths, (32, 16, 8, 4), strict=True)
-        )
-        wide = [
-            F.interpolate(conv(level), (32, 32), mode="bilinear", align_corners=False)
-            for conv, level in zip(head.convs, levels, strict=True)
-        ]
-        wanted = head.seg_conv(head.fusion_conv(torch.cat(wide, dim=1)))
-        assert torch.allclose(head(levels), wanted, atol=1e-5)
-
-    @pytest.mark.parametrize("change", [{"image_size": 120}, {"heads": 5}, {"window": 3, "image_size": 160}])
-    def test_sizes_that_do_not_divide_are_refused(self, change: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match="divide"):
-            replace(self.config, **change)
-
-    def test_every_third_block_and_the_last_are_global(self) -> None:
-        config = replace(DensePromptsConfig(), depth=5)
-        assert [config.is_global(block) for block in range(5)] == [False, False, True, False, True]
-        assert (DensePromptsConfig().windows, DensePromptsConfig().grid) == (4, 64)
 
 
 class TestSession:
