@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -29,7 +30,7 @@ from samref.training.processes import Processes
 from samref.training.recipes import RECIPES, Recipe
 from samref.training.refine import RefinerObjective
 from samref.training.samples import SampleFeed
-from samref.training.stages import StageFiles, build_stage
+from samref.training.stages import Stage, StageFiles, build_stage
 from samref.training.trainer import Feed, Trainee, Trainer
 
 __all__ = ["export_weights", "load_backbone", "train"]
@@ -71,6 +72,8 @@ def load_backbone(net: TinyNet, path: Path) -> None:
 def export_weights(module: nn.Module, path: Path, about: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
     """Write ``module``'s weights, in half precision unless told; the old file stays until the new one is complete.
 
+    A name that ends in ``.pth`` gives a PyTorch file of the weights alone (without ``about``), any other safetensors.
+
     Raises:
         StorageError: the file cannot be written.
     """
@@ -78,11 +81,16 @@ def export_weights(module: nn.Module, path: Path, about: dict[str, str], dtype: 
     partial = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, partial, metadata=about)
+        if path.suffix == ".pth":
+            with partial.open("wb") as file:
+                torch.save(weights, file)
+        else:
+            save_file(weights, partial, metadata=about)
         partial.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise StorageError(f"The weights cannot be written to {path}: {error.strerror or error}.") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StorageError(f"The weights cannot be written to {path}: {reason}.") from error
 
 
 def train(
@@ -109,7 +117,7 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     fp32: Annotated[bool, typer.Option(help="No mixed precision.")] = False,
-    export: Annotated[Path | None, typer.Option(help="Write the trained weights here (safetensors).")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the trained weights here (.safetensors, or .pth).")] = None,
 ) -> None:
     """Train one recipe; run the same command again to go on. Several GPUs: accelerate launch -m samref train ..."""
     if recipe not in ALL_RECIPES:
@@ -121,8 +129,9 @@ def train(
     chosen = processes.device or torch.device(
         ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     )
-    objective: Objective | Trainee
+    objective: Trainee
     feed: Feed
+    stage: Stage | None = None
     if isinstance(plan, Recipe):
         if model is not None or checkpoint is not None or embeddings is not None or batch is not None:
             raise TrainingError(f"{recipe} trains the embedded model: it takes no model, checkpoint or embeddings.")
@@ -159,8 +168,10 @@ def train(
     trainer.run(max_seconds=60 * max_minutes, save_every=save_every, report=typer.echo)
     if export is not None and processes.is_first:
         about = {"recipe": plan.name, "step": str(trainer.step), "plan": json.dumps(trainer.plan)}
-        dtype = torch.float16 if isinstance(plan, Recipe) else torch.float32
-        export_weights(trainer.averaged, export, about, dtype)
+        if stage is None:
+            export_weights(trainer.averaged, export, about)
+        else:
+            export_weights(stage.to_export(), export, about, torch.float32)
         typer.echo(f"Wrote {export} ({export.stat().st_size / 1e6:.1f} MB) from step {trainer.step}.")
     processes.close()
 

@@ -14,6 +14,7 @@ from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
 from samref.models.dense_prompts_network import DensePromptsNet
 from samref.models.refocus import FocusRefiner, RefinerConfig
+from samref.models.refocus_checkpoint import official_parts
 from samref.models.sam import SAM_CONFIGS, SamModel, build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig
 from samref.training.focsam_stage import FocusObjective
@@ -62,6 +63,16 @@ class Stage:
     side: int
     sam: SamModel | None
     with_pixels: bool
+
+    def to_export(self) -> nn.Module:
+        """The trained part under the names that whoever loads it expects.
+
+        FocSAM's refiner takes the decoder it was trained through with it, in the authors' names: such a file is what
+        ``focsam-vit-*`` loads with ``--checkpoint``. All others go out as they are.
+        """
+        if isinstance(self.objective, FocusObjective) and self.sam is not None:
+            return official_parts(self.sam.network, self.objective.refiner, ("refine_head", "decode_head"))
+        return self.objective.trained
 
 
 def build_stage(
@@ -136,8 +147,13 @@ def _sam_ref_config(sam: SamModel, width: int, *, small: bool) -> SamRefConfig:
 
 
 def _start(module: nn.Module, files: StageFiles, name: str) -> None:
-    if files.start is not None:
-        load_into(module, _load(files.start), f"the part that {name} trains")
+    if files.start is None:
+        return
+    weights = _load(files.start)
+    if isinstance(module, FocusRefiner) and any(key.startswith("refine_head.") for key in weights):
+        own = {key: value for key, value in weights.items() if key.startswith("refine_head.")}
+        weights = {key.removeprefix("refine_head."): value for key, value in own.items()}
+    load_into(module, weights, f"the part that {name} trains")
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:

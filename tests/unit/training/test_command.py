@@ -11,7 +11,9 @@ from typer.testing import CliRunner, Result
 
 from samref.__main__ import build_app
 from samref.errors import CheckpointInvalidError, DataError, TrainingError
-from samref.models.checkpoints import load_safetensors
+from samref.models.checkpoints import load_into, load_safetensors, load_torch
+from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
+from samref.models.dense_prompts_network import DensePromptsNet
 
 
 def samref(*arguments: object) -> Result:
@@ -43,6 +45,22 @@ def test_both_stages_of_sam_ref_over_stored_embeddings(shapes: Path, tmp_path: P
     other = samref("train", "sam-ref-32", *common, "--base", refiner, "--out", tmp_path / "3")
     assert isinstance(other.exception, CheckpointInvalidError)
     assert "mask decoder of sam-random" in str(other.exception)
+
+
+def test_focsam_and_segnext_go_out_under_their_official_names(shapes: Path, tmp_path: Path) -> None:
+    common = ("--data", shapes, "--device", "cpu", "--workers", 0, "--batch", 1, "--steps", 1)
+    focus, net = tmp_path / "focus.safetensors", tmp_path / "net.pth"
+    small = (*common, "--model", "sam-random")
+    ran = samref("train", "focsam-refiner", *small, "--out", tmp_path / "1", "--export", focus)
+    assert ran.exit_code == 0, ran.output
+    assert {key.split(".")[0] for key in load_safetensors(focus)} == {"refine_head", "decode_head"}
+    again = samref("train", "focsam-refiner", *small, "--out", tmp_path / "2", "--start", focus)
+    assert again.exit_code == 0, again.output
+    ran = samref(
+        "train", "segnext-sax1", *common, "--model", "segnext-random", "--out", tmp_path / "3", "--export", net
+    )
+    assert ran.exit_code == 0, ran.output
+    load_into(DensePromptsNet(DENSE_PROMPTS_CONFIGS["segnext-random"]), load_torch(net), "segnext")
 
 
 def test_what_does_not_go_together_is_refused(shapes: Path, tmp_path: Path) -> None:

@@ -118,6 +118,25 @@ def test_the_refiner_trains_over_a_frozen_base(data: Path, tmp_path: Path) -> No
     assert {"coarse1", "global1", "final1", "loss1"} <= names
 
 
+@pytest.mark.parametrize("name", ["tiny-base", "tiny-base-2", "tiny-refiner"])
+def test_the_embedded_recipes_run(name: str, data: Path, tmp_path: Path) -> None:
+    """With all their numbers but the sizes: every framing, pasted objects, favoured data sets."""
+    torch.manual_seed(0)
+    full = RECIPES[name]
+    shapes = tuple(replace(shape, pictures=2, side=128) for shape in full.shapes)
+    recipe = replace(full, shapes=shapes, steps=5, warmup=1, pasted=max(full.pasted, 0.5))
+    base = TinyNet(SMALL)
+    objective = BaseObjective(base) if full.part == "base" else RefinerObjective(base, SamRef(SMALL_REFINER))
+    before = {key: value.clone() for key, value in base.state_dict().items()}
+    Trainer(objective, recipe, data, tmp_path, CPU, bf16=False).run(log_every=5)
+    values = json.loads((tmp_path / "log.jsonl").read_text())
+    assert values["step"] == 5
+    assert all(np.isfinite(value) for value in values.values())
+    assert any(key.startswith("loss") for key in values)
+    kept = [key for key, value in base.state_dict().items() if torch.equal(value, before[key])]
+    assert (set(kept) == set(before)) == (full.part == "refiner")
+
+
 def test_frozen_stages_stay_as_they_were(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = TinyNet(SMALL)
