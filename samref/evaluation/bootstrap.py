@@ -2,14 +2,17 @@
 
 Both have labelled the same objects, so each object gives one difference. Objects are drawn with replacement within each
 data set, the mean difference of each data set is taken, and data sets count with equal weight, as in the report. The
-interval holds the middle of these means (percentile method). Deterministic: the draw depends on ``seed`` only.
+interval holds the middle of these means (percentile method, widened by n / (n - 1) in variance, which matters where
+data sets are small). A data set with a single object tells nothing of how objects differ: where there is one, objects
+are drawn from all data sets together, which keeps their weights and also counts how much data sets differ.
+Deterministic: the draw depends on ``seed`` only.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -30,6 +33,9 @@ Unit: TypeAlias = Literal["object", "picture"]
 REPORTED = ("NoC@85", "NoC@90", "IoU@1", "IoU@5", "BIoU@1", "BIoU@5")
 
 RESAMPLES = 10_000
+_LEAST = 2
+"""Objects that an interval needs."""
+
 _DRAWN_AT_ONCE = 2_000_000
 """Numbers drawn at once: bounds the memory of a large data set."""
 
@@ -108,7 +114,7 @@ def paired_difference(
         unit: draw objects, or whole pictures.
 
     Raises:
-        DataError: no object is in both, or a number is out of range.
+        DataError: fewer than two objects are in both (there is no interval of one), or a number is out of range.
     """
     if not 0 < confidence < 1 or resamples < 1:
         raise DataError("The confidence of an interval lies between 0 and 1, and it needs at least one draw.")
@@ -124,18 +130,18 @@ def paired_difference(
             objects += 1
             group = curve.sample_id if unit == "object" else curve.sample_id.rpartition("#")[0]
             by_dataset.setdefault(curve.dataset, {}).setdefault(group, []).append(difference)
-    if not by_dataset:
-        raise DataError("There is no object that both have labelled, so they cannot be compared.")
+    samples = [_Sample.of(by_dataset[name].values()) for name in sorted(by_dataset)]
+    if sum(sample.sums.size for sample in samples) < _LEAST:
+        raise DataError(f"Fewer than two {unit}s were labelled by both, so there is no interval to give.")
+    mean = float(np.mean([sample.mean for sample in samples]))
     rng = np.random.default_rng(seed)
-    total, drawn = 0.0, np.zeros(resamples)
-    for name in sorted(by_dataset):
-        sums = np.array([sum(values) for values in by_dataset[name].values()])
-        counts = np.array([len(values) for values in by_dataset[name].values()])
-        total += float(sums.sum() / counts.sum())
-        drawn += _resampled_means(sums, counts, resamples, rng)
+    if min(sample.sums.size for sample in samples) < _LEAST:
+        drawn = _resampled([_together(samples)], resamples, rng)
+    else:
+        drawn = _resampled(samples, resamples, rng)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn / len(by_dataset), [tail, 1 - tail])
-    return Difference(measure, total / len(by_dataset), float(low), float(high), confidence, objects, unit)
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Difference(measure, mean, float(low), float(high), confidence, objects, unit)
 
 
 def stage_differences(
@@ -144,18 +150,47 @@ def stage_differences(
     """What the refiner changes: refined minus coarse, where both were measured; else nothing."""
     if "coarse" not in curves or "refined" not in curves:
         return []
+    if len({curve.sample_id for curve in curves["coarse"]}) < _LEAST:
+        return []
     possible = [name for name in measures if name.startswith("NoC") or int(name.partition("@")[2]) <= max_clicks]
     return [paired_difference(curves["coarse"], curves["refined"], name, max_clicks=max_clicks) for name in possible]
 
 
-def _resampled_means(
-    sums: NDArray[np.float64], counts: NDArray[np.int64], resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Means of ``resamples`` draws of as many groups as there are."""
-    means = np.empty(resamples)
-    at_once = max(1, _DRAWN_AT_ONCE // sums.size)
-    for start in range(0, resamples, at_once):
-        part = slice(start, min(start + at_once, resamples))
-        chosen = rng.integers(sums.size, size=(part.stop - part.start, sums.size))
-        means[part] = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
-    return means
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Groups (objects or pictures) to draw from: the sum of each one's differences, and its weight."""
+
+    sums: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, groups: Iterable[Sequence[float]]) -> _Sample:
+        kept = list(groups)
+        return cls(np.array([sum(group) for group in kept]), np.array([float(len(group)) for group in kept]))
+
+    @property
+    def mean(self) -> float:
+        return float(self.sums.sum() / self.weights.sum())
+
+
+def _together(samples: Sequence[_Sample]) -> _Sample:
+    """All groups in one sample in which each data set has the same weight."""
+    totals = [sample.weights.sum() for sample in samples]
+    return _Sample(
+        np.concatenate([sample.sums / total for sample, total in zip(samples, totals, strict=True)]),
+        np.concatenate([sample.weights / total for sample, total in zip(samples, totals, strict=True)]),
+    )
+
+
+def _resampled(samples: Sequence[_Sample], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Means over ``samples`` of the weighted mean of as many groups as each has, drawn anew each time."""
+    total = np.zeros(resamples)
+    for sample in samples:
+        count = sample.sums.size
+        at_once = max(1, _DRAWN_AT_ONCE // count)
+        for start in range(0, resamples, at_once):
+            part = slice(start, min(start + at_once, resamples))
+            chosen = rng.integers(count, size=(part.stop - part.start, count))
+            means = sample.sums[chosen].sum(axis=1) / sample.weights[chosen].sum(axis=1)
+            total[part] += sample.mean + (means - sample.mean) * (count / (count - 1)) ** 0.5
+    return total / len(samples)

@@ -65,16 +65,50 @@ def test_data_sets_count_with_equal_weight() -> None:
     first = [curve(f"{n}#1", 0.5, dataset="large") for n in range(99)] + [curve("0#1", 0.5, dataset="small")]
     second = [curve(f"{n}#1", 0.5, dataset="large") for n in range(99)] + [curve("0#1", 0.7, dataset="small")]
     assert paired_difference(first, second, "IoU@1", max_clicks=20).mean == pytest.approx(0.1)
+    more = [curve("1#1", 0.5, dataset="small")], [curve("1#1", 0.6, dataset="small")]
+    assert paired_difference(first + more[0], second + more[1], "IoU@1", max_clicks=20).mean == pytest.approx(0.075)
 
 
 def test_only_objects_that_both_have_labelled_and_that_have_a_number_are_compared() -> None:
-    first = [curve("a#1", 0.5), curve("b#1", 0.5), curve("c#1", math.nan)]
-    second = [curve("c#1", 0.9), curve("a#1", 0.6), curve("d#1", 0.9)]
+    first = [curve("a#1", 0.5), curve("b#1", 0.5), curve("c#1", math.nan), curve("e#1", 0.5)]
+    second = [curve("e#1", 0.6), curve("c#1", 0.9), curve("a#1", 0.6), curve("d#1", 0.9)]
     difference = paired_difference(first, second, "IoU@1", max_clicks=20)
-    assert difference.objects == 1
+    assert difference.objects == 2
     assert difference.mean == difference.low == difference.high == pytest.approx(0.1)
-    with pytest.raises(DataError, match="no object that both"):
-        paired_difference(first[1:2], second, "IoU@1", max_clicks=20)
+
+
+def test_one_object_has_no_interval() -> None:
+    first, second = [curve("a#1", 0.5)], [curve("a#1", 0.9)]
+    with pytest.raises(DataError, match="Fewer than two objects"):
+        paired_difference(first, second, "IoU@1", max_clicks=20)
+    with pytest.raises(DataError, match="Fewer than two objects"):
+        paired_difference(first, [], "IoU@1", max_clicks=20)
+    assert stage_differences({"coarse": first, "refined": second}, 20) == []
+
+
+def test_data_sets_of_one_object_each_do_not_make_a_chance_result_sure() -> None:
+    rng = np.random.default_rng(5)
+    gains = rng.normal(0.0, 0.1, 28)
+    first = [curve("0#1", 0.5, dataset=f"set{n}") for n in range(28)]
+    second = [curve("0#1", 0.5 + float(gain), dataset=f"set{n}") for n, gain in enumerate(gains)]
+    interval = paired_difference(first, second, "IoU@1", max_clicks=20)
+    assert not interval.excludes_zero
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * np.std(gains, ddof=1) / math.sqrt(28), rel=0.1)
+
+
+@pytest.mark.parametrize("objects", [2, 3, 8])
+def test_small_data_sets_do_not_make_the_interval_too_narrow(objects: int) -> None:
+    """With the truth known to be zero, about one interval in ten may miss it at 90 %."""
+    rng = np.random.default_rng(objects)
+    missed = 0
+    for _ in range(200):
+        gains = rng.normal(0.0, 0.1, (20, objects))
+        first = [curve(f"{k}#1", 0.5, dataset=f"set{n}") for n in range(20) for k in range(objects)]
+        second = [
+            curve(f"{k}#1", 0.5 + float(gains[n, k]), dataset=f"set{n}") for n in range(20) for k in range(objects)
+        ]
+        missed += paired_difference(first, second, "IoU@1", max_clicks=20, confidence=0.9, resamples=300).excludes_zero
+    assert 8 <= missed <= 35
 
 
 def test_objects_of_one_picture_that_are_all_alike_are_worth_one_when_pictures_are_drawn() -> None:
@@ -98,7 +132,7 @@ def test_the_refiner_is_compared_only_where_both_stages_were_measured() -> None:
     assert set(found) == {"NoC@85", "NoC@90", "IoU@1", "BIoU@1"}
     assert found["NoC@90"].mean == pytest.approx(-0.5)
     sentence = found["IoU@1"].to_sentence("refined", "coarse")
-    assert sentence == "refined minus coarse, IoU@1: +0.2000 (95 % interval +0.1000 to +0.3000)"
+    assert sentence == "refined minus coarse, IoU@1: +0.2000 (95 % interval +0.0586 to +0.3414)"
 
 
 @pytest.mark.parametrize("options", [{"confidence": 1.0}, {"resamples": 0}])
