@@ -138,11 +138,11 @@ def train(
         objective = _build_embedded(plan, backbone, base, start, chosen)
         feed, about_data = scene_feed(data, plan, layout, split)
     else:
-        plan = replace(plan, batch=batch or plan.batch)
+        plan = replace(plan, batch=batch or plan.batch, model=model or plan.model)
         found = find_training_pictures(data, layout, split)
         about_data = found.summary
         files = StageFiles(checkpoint, base, backbone, start)
-        stage = build_stage(plan, files, chosen, model=model)
+        stage = build_stage(plan, files, chosen)
         store = None
         if embeddings is not None:
             if stage.sam is None:

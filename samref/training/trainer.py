@@ -11,8 +11,6 @@ import copy
 import itertools
 import json
 import math
-import os
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -31,6 +29,7 @@ from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PaperRecipe
 from samref.training.processes import Processes
 from samref.training.recipes import Recipe
+from samref.training.run_state import make_folder, read_state, write_state
 from samref.training.scenes import SceneFeed, half_labels
 
 __all__ = ["Feed", "Trainee", "Trainer", "half_labels", "rate_factor"]
@@ -113,7 +112,7 @@ class Trainer:
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0
-        _make_folder(out)
+        make_folder(out)
         if (out / "state.pt").exists():
             self._resume()
 
@@ -232,18 +231,15 @@ class Trainer:
                 "averaged": self.averaged.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
-            _write_state(state, self.out / "state.pt")
+            write_state(state, self.out / "state.pt")
         self.processes.wait()
 
     def _resume(self) -> None:
-        path = self.out / "state.pt"
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            recipe = json.loads(state["recipe"])
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
-            raise TrainingError(f"{path} is not a state of a training run. Choose another folder.") from error
+        state, recipe = read_state(self.out / "state.pt", self.device)
         if recipe["name"] != self.recipe.name:
             raise TrainingError(f"{self.out} holds a run of {recipe['name']!r}, not of {self.recipe.name!r}.")
+        if isinstance(self.recipe, PaperRecipe) and recipe.get("model", self.recipe.model) != self.recipe.model:
+            raise TrainingError(f"{self.out} holds a run over {recipe['model']}, not over {self.recipe.model}.")
         try:
             self.trained.load_state_dict(state["trained"])
             self.averaged.load_state_dict(state["averaged"])
@@ -274,28 +270,3 @@ def _build_optimizer(groups: list[dict[str, Any]], recipe: Recipe | PaperRecipe)
         return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99))
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.weight_decay)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
-
-
-def _write_state(state: dict[str, Any], path: Path) -> None:
-    partial = path.with_suffix(".pt.part")
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
-        cause = error if isinstance(error, OSError) else error.__context__
-        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error).split("\n")[0]
-        raise StorageError(
-            f"The state of the run cannot be written to {path} ({reason}). The state of the last save is still there; "
-            "free some space and run the same command again."
-        ) from error

@@ -141,6 +141,9 @@ def test_states_of_other_runs_are_refused(tmp_path: Path) -> None:
     other = replace(LINE, name="other")
     with pytest.raises(TrainingError, match="'line', not of 'other'"):
         Trainer(LineFit(), other, LineFeed(other), tmp_path, CPU)
+    over_another = replace(LINE, model="sam-vit-h")
+    with pytest.raises(TrainingError, match="over tiny-line, not over sam-vit-h"):
+        Trainer(LineFit(), over_another, LineFeed(over_another), tmp_path, CPU)
     with pytest.raises(TrainingError, match="other sizes"):
         Trainer(LineFit(width=3), LINE, LineFeed(LINE), tmp_path, CPU)
     (tmp_path / "state.pt").write_bytes(b"half a fi")
