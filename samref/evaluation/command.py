@@ -127,6 +127,7 @@ def evaluate(
             check_target(target)
     if html_file is not None:
         check_page()
+    masks = sam_masks or _sam_masks_of(model)
     report = measure(
         data,
         build_measured(
@@ -145,7 +146,7 @@ def evaluate(
         rule=protocol.value,
         layout=layout,
         split=split,
-        sam_masks=None if sam_masks is None else sam_masks.value,
+        sam_masks=None if masks is None else masks.value,
         limit=limit_per_dataset,
         seed=seed,
         workers=workers,
@@ -176,6 +177,15 @@ def build_measured(
 
     mode = None if sam_masks is None else _MULTIMASK[sam_masks]
     return load_predictor(model, device=device, precision=precision, checkpoint=checkpoint, multimask=mode)
+
+
+def _sam_masks_of(model: str) -> SamMasksOption | None:
+    """What Segment Anything does when it is not told, so that a report always names it; None for other models."""
+    if model == GRABCUT:
+        return None
+    from samref.models.sam import SAM_SPECS
+
+    return SamMasksOption.FIRST if model in SAM_SPECS else None
 
 
 def _weights(model: str, checkpoint: Path | None) -> dict[str, str]:

@@ -193,6 +193,17 @@ def test_auto_says_which_layout_it_recognised(tmp_path: Path, capsys: pytest.Cap
     assert "Layout of the data: davis, folders. Protocol: ritm." in capsys.readouterr().out
 
 
+def test_segment_anythings_mode_is_named_although_nobody_chose_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_zoo(tmp_path, ("zoo",), pictures=1)
+    common = ["--data", str(tmp_path), "--max-clicks", "1", "--limit-per-dataset", "1"]
+    assert run(*common, "--model", "sam-random") == 0
+    assert "SAM's masks: first" in capsys.readouterr().out
+    assert run(*common, "--model", "tiny-random") == 0
+    assert "SAM's masks" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
