@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from samref.core.masks import Rle
-from samref.errors import DataError, SamrefError, UnknownModelError
+from samref.errors import SamrefError, UnknownModelError
 from samref.evaluation.cost import Cost, CostJob, Device, PrecisionName, Sample, build_predictor, measure_cost
 from samref.evaluation.datasets import Picture, find_pictures, load_objects, read_image, sample_objects
 from samref.evaluation.journal import journal_path
@@ -237,8 +237,6 @@ def _measured(one: Contender, job: CostJob, told: Told | None) -> tuple[Cost | N
         told(f"{one.name}: times and memory")
     try:
         return measure_cost(job), ""
-    except DataError:
-        raise
     except SamrefError as error:  # one model that does not fit the machine must not cost the others
         return None, str(error)
 

@@ -56,7 +56,8 @@ def comparison_to_markdown(comparison: Comparison, command: str) -> str:
     )
     good = (
         f"NoC, IoU and BIoU: {objects} objects of `{comparison.data}`, {settings.max_clicks} clicks, every data set "
-        f'weighs the same. "{NOT_LOADED}": timed with random weights of the same sizes.'
+        f'weighs the same. "{NOT_LOADED}": timed with random weights of the same sizes on whatever '
+        "masks come out, which FocSAM's time depends on."
     )
     notes = [f"Measured by `{command}` in one run: {where}.", spent, good]
     parts = [_main_table(comparison), _ratio_table(comparison), "\n".join(f"- {note}" for note in notes)]

@@ -94,7 +94,7 @@ def _differences(report: Report) -> str:
     """Refined minus coarse with intervals, where both were measured."""
     if not report.differences:
         return ""
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("refined minus coarse", "mean", "from", "to", "sure"))
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("change", "mean", "from", "to", "sure"))
     rows = "".join(
         f'<tr><th scope="row">{escape(one.measure)}</th><td>{one.mean:+.4f}</td><td>{one.low:+.4f}</td>'
         f"<td>{one.high:+.4f}</td><td>{'yes' if one.excludes_zero else 'no'}</td></tr>"
@@ -102,8 +102,8 @@ def _differences(report: Report) -> str:
     )
     confidence = report.differences[0].confidence * 100
     return (
-        f"<p>Each object compared with itself; the interval holds {confidence:g} % of the means when objects are drawn "
-        "again with replacement. Sure: the interval excludes zero.</p>"
+        f"<p>Refined minus coarse, each object compared with itself. The interval holds {confidence:g} % of the means "
+        "when objects are drawn again with replacement. Sure: the interval excludes zero.</p>"
         '<div class="scroll" tabindex="0" role="region" aria-label="Differences"><table>'
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )

@@ -83,7 +83,7 @@ def test_the_page_says_what_was_measured_how_and_on_what(report: Report) -> None
         assert expected in page
     assert f"{report.macro['refined'].noc[0.90]:.2f}" in page
     assert f"{report.macro['coarse'].miou[5]:.3f}" in page
-    assert "refined minus coarse" in page
+    assert "Refined minus coarse" in page
 
 
 def test_an_object_without_a_number_leaves_a_gap_and_no_nan_on_the_page(report: Report) -> None:

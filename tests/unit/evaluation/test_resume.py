@@ -19,6 +19,8 @@ from samref.evaluation.grabcut import GrabCutPredictor
 from samref.evaluation.journal import journal_path
 from samref.evaluation.report import Report, report_to_dict
 from samref.evaluation.run import evaluate
+from samref.inference.predictor import Predictor
+from samref.models.zoo import build_model
 from tests.unit.evaluation.painter import Canvas, Painter, Painting, write_zoo
 
 
@@ -145,6 +147,19 @@ def test_grabcut_gives_the_same_numbers_with_several_workers(zoo: Path) -> None:
     one = evaluate(zoo, GrabCutPredictor(), max_clicks=3)
     three = evaluate(zoo, GrabCutPredictor(), max_clicks=3, workers=3)
     assert numbers(one) == numbers(three)
+
+
+def test_a_network_gives_the_same_numbers_with_several_workers_and_after_an_interruption(
+    zoo: Path, tmp_path: Path
+) -> None:
+    predictor = Predictor(build_model("tiny-random"))
+    target = tmp_path / "numbers.json"
+    one = evaluate(zoo, predictor, max_clicks=3, stage="both", json_path=target, keep_journal=True)
+    journal = journal_path(target)
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:6])[:-3])
+    three = evaluate(zoo, predictor, max_clicks=3, stage="both", workers=3, json_path=target)
+    assert numbers(one) == numbers(three)
+    assert 0 < three.measured_before < 8
 
 
 @pytest.mark.slow
