@@ -23,21 +23,32 @@ from samref.models.refocus_window import active_cells, object_boxes
 from samref.models.sam import SamModel
 from samref.models.sam_network import SamConfig, build_sam_network, network_from
 from samref.models.sam_prompts import to_sam_prompt
-from tests.parity.focsam_files import LIMIT, array, cases, load
+from tests.parity.focsam_files import LIMIT, Arrays, array, cases, load
 from tests.parity.weights import assert_close, official_value
 
 MASK_LIMIT = 1e-4
 
 
 class GivenEmbedding:
-    """An encoder that always makes the reference's embedding."""
+    """An encoder that always makes the reference's embedding, in the frame that its clicks were moved to.
 
-    def __init__(self, embedding: Tensor, side: int) -> None:
+    An embedding has no picture, so the file does not say whether the picture was padded to multiples of 32 before it
+    was resized; its coordinates do.
+    """
+
+    def __init__(self, embedding: Tensor, side: int, reference: Arrays) -> None:
         self.embedding = embedding
         self.side = side
+        self.reference = reference
 
     def frame(self, size: ImageSize) -> Frame:
-        return Frame.letterbox(size, self.side)
+        canvas = ImageSize(-(-size.height // 32) * 32, -(-size.width // 32) * 32)
+        padded_first = replace(Frame.letterbox(canvas, self.side), image=size, canvas=canvas)
+        return min(Frame.letterbox(size, self.side), padded_first, key=self._distance)
+
+    def _distance(self, frame: Frame) -> float:
+        moved = np.array([frame.to_model(x, y) for y, x, _ in self.reference["clicks"].tolist()])
+        return float(np.abs(moved - self.reference["model_coords_xy"]).max())
 
     def encode(self, image: ImageInput) -> ImageFeatures:
         return ImageFeatures(self.embedding, torch.zeros(1, 3, 1, 1, dtype=torch.uint8), image.frame)
@@ -63,7 +74,7 @@ class Flow:
         load_into(whole, weights, name)
         spec = ModelSpec(name, name, "letterbox", config.image_size, frozenset(), ("coarse", "refined"))
         base = SamModel(replace(spec, stages=("coarse",)), config, network_from(config, network.state_dict(), name))
-        encoder = GivenEmbedding(self._embedding(config), config.image_size)
+        encoder = GivenEmbedding(self._embedding(config), config.image_size, reference)
         self.model = RefocusModel(base, refiner, spec, encoder=encoder)
         frame = self.model.frame(self.size)
         picture = torch.zeros(self.size.height, self.size.width, 3, dtype=torch.uint8)
@@ -114,8 +125,9 @@ def test_every_click_gives_the_logits_and_masks_of_the_reference(flow: Flow) -> 
         assert_close(array(logits)[0, 0, ::2, ::2], reference["low_logits_s2"][index], LIMIT, f"click {index + 1}")
         padded = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
         inner = padded[..., : frame.resized.height, : frame.resized.width]
-        size = (flow.size.height, flow.size.width)
-        full = array(F.interpolate(inner, size, mode="bilinear", align_corners=False))[0, 0]
+        covered = (frame.covered.height, frame.covered.width)
+        full = array(F.interpolate(inner, covered, mode="bilinear", align_corners=False))[0, 0]
+        full = full[: flow.size.height, : flow.size.width]
         open_pixels = np.abs(full) <= MASK_LIMIT * full.std()
         assert not (((full > 0) != expected[index]) & ~open_pixels).any()
         assert not ((mask_from_logits(logits, frame).to_mask() != expected[index]) & ~open_pixels).any()
