@@ -94,6 +94,20 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(part: str, shapes: Path,
     assert min(losses) < left * losses[0], losses
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_mixed_precision_starts_with_nearly_the_same_loss(part: str, shapes: Path, tmp_path: Path) -> None:
+    losses = {}
+    for bf16 in (False, True):
+        recipe = small(PARTS[part], steps=1, warmup=0, background=0.0)
+        recipe = replace(recipe, clicks=SessionClicks(most=0) if part != "segnext" else CornerClicks(corrections=0))
+        stage, feed = build(recipe, shapes)
+        trainer = Trainer(stage.objective, recipe, feed, tmp_path / str(bf16), CPU, bf16, workers=0)
+        losses[bf16] = trainer._train_step(trainer._batches())["loss"]
+        assert all(p.dtype == torch.float32 for p in trainer.trained.parameters())
+    assert losses[True] == pytest.approx(losses[False], rel=0.05)
+    assert losses[True] != losses[False]
+
+
 def test_accumulated_samples_equal_one_big_batch_of_them(shapes: Path, tmp_path: Path) -> None:
     """Sessions, groups of clicks and losses per object: nothing depends on who else is in the batch."""
     found = {}
