@@ -12,7 +12,7 @@ import torch
 
 from samref.errors import StorageError, TrainingError
 
-__all__ = ["make_folder", "read_state", "write_state"]
+__all__ = ["cut_log", "make_folder", "read_state", "write_state"]
 
 
 def make_folder(folder: Path) -> None:
@@ -62,3 +62,31 @@ def read_state(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[s
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
         raise TrainingError(f"{path} is not a state of a training run. Choose another folder.") from error
     return dict(state), dict(recipe)
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Leave out what a log says about steps after ``step``: they are done again. A half-written last line goes, too.
+
+    Raises:
+        StorageError: the shorter log cannot be written; the old one is as it was.
+    """
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if _step_of(line) <= step]
+    if len(kept) == len(lines):
+        return
+    partial = path.with_suffix(".part")
+    try:
+        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"The log {path} cannot be written: {error.strerror or error}.") from error
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -29,7 +29,7 @@ from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PaperRecipe
 from samref.training.processes import Processes
 from samref.training.recipes import Recipe
-from samref.training.run_state import make_folder, read_state, write_state
+from samref.training.run_state import cut_log, make_folder, read_state, write_state
 from samref.training.scenes import SceneFeed, half_labels
 
 __all__ = ["Feed", "Trainee", "Trainer", "half_labels", "rate_factor"]
@@ -247,6 +247,8 @@ class Trainer:
         except (RuntimeError, ValueError) as error:
             raise TrainingError(f"{self.out} holds a run of {recipe['name']!r} over a model of other sizes.") from error
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        if self.processes.is_first:
+            cut_log(self.out / "log.jsonl", self.step)
 
 
 class _ByNumber(Dataset[Any]):

@@ -99,6 +99,16 @@ def test_a_killed_run_started_again_ends_in_the_same_weights(tmp_path: Path) -> 
     assert torch.equal(weights(again), weights(through))
 
 
+def test_the_log_of_steps_that_are_done_again_is_cut(tmp_path: Path) -> None:
+    """A kill between two saves leaves lines about steps that the state knows nothing of, and half a line."""
+    line_trainer(tmp_path, steps=3).run(log_every=1)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 4, "loss": 9}\n{"step": 5, "lo')
+    line_trainer(tmp_path, steps=5).run(log_every=1)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5]
+
+
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
     """As on a full disk: the kernel refuses to let any file grow beyond ``size``."""
