@@ -37,69 +37,77 @@ class Graphs:
             for entry in self.description["graphs"]
         }
         self.calls: list[str] = []
+        self.latest: dict[str, dict[str, Tensor]] = {}
+        """What each graph gave last."""
 
     def run(self, name: str, **inputs: Tensor) -> dict[str, Tensor]:
         self.calls.append(name)
         session = self.sessions[name]
         names = [port.name for port in session.get_outputs()]
         outputs = session.run(names, {key: value.detach().float().numpy() for key, value in inputs.items()})
-        return {key: torch.from_numpy(value) for key, value in zip(names, outputs, strict=True)}
+        self.latest[name] = {key: torch.from_numpy(value) for key, value in zip(names, outputs, strict=True)}
+        return self.latest[name]
 
 
 def predictor_over(model: SamRefModel | SamModel | DensePromptsModel, graphs: Graphs) -> Predictor:
     """A predictor of ``model``'s kind that computes with ``graphs``; the model's own networks are cut out."""
     predictor = Predictor(model)
-    inner: Any = predictor._model
-    match inner:
-        case SamRefModel(base=TinyModel()):
-            _cut_tiny(inner, graphs)
-        case SamModel():
-            _cut_sam(inner, graphs)
-        case DensePromptsModel():
-            _cut_dense_prompts(inner, graphs)
-        case _:
-            raise TypeError(type(inner))
+    _cut(predictor._model, graphs)
     return predictor
 
 
-def _cut_tiny(model: SamRefModel, graphs: Graphs) -> None:
-    base: Any = model.base
-    net, refiner = base.net, model.refiner
-    kept: dict[str, Tensor] = {}  # between two calls of one encode
+def _cut(model: Any, graphs: Graphs) -> None:
+    match model:
+        case SamRefModel():
+            _cut(model.base, graphs)
+            _cut_refiner(model, graphs)
+        case TinyModel():
+            _cut_tiny(model, graphs)
+        case SamModel():
+            _cut_sam(model, graphs)
+        case DensePromptsModel():
+            _cut_dense_prompts(model, graphs)
+        case _:
+            raise TypeError(type(model))
 
-    def embed(image: Tensor) -> Embedding:
-        levels = Embedding(**graphs.run("encoder", image=image))
-        kept["level16"] = levels.level16
-        return levels
 
+def _cut_tiny(model: TinyModel, graphs: Graphs) -> None:
     def decode(levels: Embedding, maps: Tensor, mask_input: Tensor, has_mask: Tensor) -> Tensor:
         given = {"maps": maps, "mask_input": mask_input, "has_mask": has_mask}
         return graphs.run("decoder", **levels._asdict(), **given)["logits"]
 
-    def stem(image: Tensor) -> Tensor:
-        kept.update(graphs.run("refiner_image", image=image, level16=kept["level16"]))
-        return kept["refiner_image"]
+    net = model.net
+    _replace({net: {"embed": lambda image: Embedding(**graphs.run("encoder", image=image))}})
+    _replace({net.decoder: {"forward": decode}})
 
-    def correct_globally(image: Tensor, maps: Tensor, embedding: Tensor, mask: Tensor) -> Refined:
-        out = graphs.run(
-            "refiner_global", refiner_image=image, maps=maps[:, :2], coarse_logits=mask, refiner_embedding=embedding
-        )
+
+def _cut_refiner(model: SamRefModel, graphs: Graphs) -> None:
+    refiner = model.refiner
+    ports = [port.name for port in graphs.sessions["refiner_image"].get_inputs()]
+
+    def stem(image: Tensor) -> Tensor:  # called right after the base has encoded the picture
+        given = {port: graphs.latest["encoder"][port] for port in ports if port != "image"}
+        return graphs.run("refiner_image", image=image, **given)["refiner_image"]
+
+    def correct_globally(image: Tensor, maps: Tensor, embedding: Tensor | None, mask: Tensor) -> Refined:
+        injected = {} if embedding is None else {"refiner_embedding": embedding}
+        out = graphs.run("refiner_global", refiner_image=image, maps=maps[:, :2], coarse_logits=mask, **injected)
         return Refined(out["error_logits"], out["logits"])
 
-    def correct_locally(crop: Tensor, maps: Tensor, embedding: Tensor, mask: Tensor) -> Refined:
-        out = graphs.run("refiner_local", image=crop, maps=maps[:, :2], coarse_logits=mask, embedding=embedding)
+    def correct_locally(crop: Tensor, maps: Tensor, embedding: Tensor | None, mask: Tensor) -> Refined:
+        injected = {} if embedding is None else {"embedding": embedding}
+        out = graphs.run("refiner_local", image=crop, maps=maps[:, :2], coarse_logits=mask, **injected)
         return Refined(out["error_logits"], out["logits"])
 
-    replaced: dict[Any, dict[str, Any]] = {
-        net: {"embed": embed},
-        net.decoder: {"forward": decode},
-        refiner: {"project": lambda *_: kept["refiner_embedding"]},
-        refiner.global_refiner: {"forward": correct_globally},
-        refiner.global_refiner.image_stem: {"forward": stem},
-        refiner.local_refiner: {"forward": correct_locally},
-        refiner.local_refiner.image_stem: {"forward": lambda crop: crop},
-    }
-    _replace(replaced)
+    _replace(
+        {
+            refiner: {"project": lambda *_: graphs.latest["refiner_image"].get("refiner_embedding")},
+            refiner.global_refiner: {"forward": correct_globally},
+            refiner.global_refiner.image_stem: {"forward": stem},
+            refiner.local_refiner: {"forward": correct_locally},
+            refiner.local_refiner.image_stem: {"forward": lambda crop: crop},
+        }
+    )
 
 
 def _cut_sam(model: SamModel, graphs: Graphs) -> None:

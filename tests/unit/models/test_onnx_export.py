@@ -31,8 +31,8 @@ from samref.models import onnx_export
 from samref.models.interface import DecoderState, MaskOutput
 from samref.models.onnx_export import DESCRIPTION, OPSET, deviation, export_model
 from samref.models.onnx_graphs import Axis, Graph, Length, Port, graphs_of
-from samref.models.sam_ref import SamRef, SamRefModel
-from samref.models.zoo import build_model
+from samref.models.sam_ref import SamRef, SamRefConfig, SamRefModel
+from samref.models.zoo import build_model, randomize
 from tests.unit.models.graph_runner import Graphs, predictor_over
 
 EQUAL = 1e-4
@@ -196,6 +196,21 @@ def test_the_same_graphs_serve_a_refiner_that_encodes_its_window_anew(exported: 
 
 @pytest.mark.slow
 @exports_a_model
+@pytest.mark.parametrize("inject", [True, False])
+def test_a_refiner_over_segment_anything_is_exported_with_it(tmp_path: Path, inject: bool) -> None:
+    base = build_model("sam-random")
+    config = SamRefConfig(width=8, global_blocks=1, local_blocks=1, embedding_channels=32, crop=32, minimum=8)
+    refiner = SamRef(replace(config, inject_embedding=inject))
+    randomize(refiner, 1)
+    model = SamRefModel(base, refiner, base.spec)
+    assert all(graph.deviation < EQUAL for graph in export_model(model, tmp_path))
+    graphs = Graphs(tmp_path)
+    assert check_same_masks(Predictor(model), predictor_over(model, graphs), photo()) > 0
+    assert set(graphs.calls) == set(graphs.sessions)
+
+
+@pytest.mark.slow
+@exports_a_model
 class TestEmbeddedModel:
     """The weights that ship."""
 
@@ -273,6 +288,20 @@ class TestWriting:
         assert names(tmp_path / "deep" / "new") == ["first.onnx", DESCRIPTION, "second.onnx"]
         assert all(graph.size_bytes == sum(file.stat().st_size for file in graph.files) for graph in graphs)
         assert all(graph.deviation == 0 for graph in graphs)
+
+    @pytest.mark.usefixtures("small")
+    def test_the_command_prints_each_file_its_size_and_its_difference(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            main(["export", "tiny-random", "--out", str(tmp_path)])
+        assert stopped.value.code == 0
+        first, second, last = capsys.readouterr().out.splitlines()
+        size = (tmp_path / "first.onnx").stat().st_size
+        assert first.split()[:3] == ["first.onnx", f"{size / 1e6:.2f}", "MB"]
+        assert "differs by 0e+00" in second
+        assert "2 graphs" in last
+        assert str(tmp_path / DESCRIPTION) in last
 
     def test_an_earlier_export_is_replaced_and_other_files_stay(self, small: Any, tmp_path: Path) -> None:
         for name in ("first.onnx", DESCRIPTION, "mine.txt"):
