@@ -13,7 +13,7 @@ from samref.models.onnx_graphs import Graph, Length, Port
 from samref.models.sam import SamModel
 from samref.models.sam_network import PIXEL_MEAN as SAM_MEAN
 from samref.models.sam_network import PIXEL_STD as SAM_STD
-from samref.models.sam_ref import SamRefModel
+from samref.models.sam_ref_model import SamRefModel
 from samref.models.tiny_model import FRAME_MULTIPLE, TinyModel
 
 __all__ = ["FORMAT", "describe", "describe_graph"]

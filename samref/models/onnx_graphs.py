@@ -20,7 +20,8 @@ from samref.models.dense_prompts import DensePromptsModel
 from samref.models.interface import InteractiveModel
 from samref.models.layers import resize
 from samref.models.sam import SamModel
-from samref.models.sam_ref import FusionRefiner, SamRef, SamRefModel
+from samref.models.sam_ref import FusionRefiner, SamRef
+from samref.models.sam_ref_model import SamRefModel
 from samref.models.tiny import MAP_CHANNELS, Embedding, TinyNet
 from samref.models.tiny_model import FRAME_MULTIPLE, TinyModel
 

@@ -18,7 +18,8 @@ from samref.models.refocus import FocusRefiner
 from samref.models.refocus_model import RefocusModel
 from samref.models.sam import SAM_CONFIGS, SAM_SPECS, SamModel
 from samref.models.sam_network import network_from, seeded_weights
-from samref.models.sam_ref import SamRef, SamRefConfig, SamRefModel
+from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_model import SamRefModel
 from samref.models.zoo import AGNOSTIC_REFINER, randomize
 
 __all__ = ["UNTRAINED", "build_untrained"]

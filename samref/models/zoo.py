@@ -18,7 +18,8 @@ from samref.models.refocus import FocusRefiner, RefinerConfig
 from samref.models.refocus_checkpoint import build_refocus_model, focsam_specs
 from samref.models.refocus_model import RefocusModel
 from samref.models.sam import SAM_SPECS, SamModel, build_sam_model
-from samref.models.sam_ref import SamRef, SamRefConfig, SamRefModel
+from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_model import SamRefModel
 from samref.models.tiny import TinyConfig, TinyNet
 from samref.models.tiny_model import TinyModel
 

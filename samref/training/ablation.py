@@ -22,7 +22,8 @@ from samref.inference.predictor import Predictor
 from samref.models.checkpoints import load_into, load_safetensors
 from samref.models.interface import InteractiveModel
 from samref.models.layers import channels_last
-from samref.models.sam_ref import SamRef, SamRefConfig, SamRefModel
+from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_model import SamRefModel
 from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective
 from samref.training.command import export_weights
 from samref.training.mask_records import MaskRecord

@@ -22,7 +22,8 @@ from samref.errors import DataError
 from samref.evaluation.datasets import ObjectMask, find_pictures, load_objects, read_image, sample_objects
 from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState, ModelSpec
-from samref.models.sam_ref import SamRef, SamRefModel
+from samref.models.sam_ref import SamRef
+from samref.models.sam_ref_model import SamRefModel
 from samref.training import base_answers
 
 __all__ = [

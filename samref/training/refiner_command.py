@@ -166,7 +166,7 @@ def ablate(
     """Train and measure SAM-REF's ablations over the embedded base, and print their table."""
     import torch
 
-    from samref.models.sam_ref import SamRefModel
+    from samref.models.sam_ref_model import SamRefModel
     from samref.models.zoo import build_model
 
     unknown = [name for name in variant or [] if name not in VARIANTS]

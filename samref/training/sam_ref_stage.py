@@ -23,7 +23,8 @@ from samref.models import windows
 from samref.models.interface import DecoderState, ImageFeatures, PromptBatch
 from samref.models.layers import fit_frame, resize
 from samref.models.sam import SamModel
-from samref.models.sam_ref import Refined, SamRef, SamRefModel
+from samref.models.sam_ref import Refined, SamRef
+from samref.models.sam_ref_model import SamRefModel
 from samref.training.losses import binary_cross_entropy, dice_loss, weighted_focal_loss
 from samref.training.objectives import Autocast, iou
 from samref.training.paper_recipes import PaperRecipe, SessionClicks

@@ -20,7 +20,8 @@ from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState
 from samref.models.sam import SAM_CONFIGS, SAM_SPECS, SamModel
 from samref.models.sam_network import network_from, seeded_weights
-from samref.models.sam_ref import SamRef, SamRefConfig, SamRefModel
+from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_model import SamRefModel
 from samref.models.zoo import AGNOSTIC_REFINER, randomize
 
 Record = Callable[[str, float, str], None]

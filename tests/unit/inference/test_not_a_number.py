@@ -9,7 +9,7 @@ from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
 from samref.errors import ModelError
 from samref.inference.predictor import Predictor
-from samref.models.sam_ref import SamRefModel
+from samref.models.sam_ref_model import SamRefModel
 from samref.models.zoo import build_model
 
 

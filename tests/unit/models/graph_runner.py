@@ -14,7 +14,8 @@ from samref.models.dense_prompts import DensePromptsModel
 from samref.models.interface import ImageFeatures
 from samref.models.sam import SamModel
 from samref.models.sam_prompts import SamPrompt
-from samref.models.sam_ref import Refined, SamRefModel
+from samref.models.sam_ref import Refined
+from samref.models.sam_ref_model import SamRefModel
 from samref.models.tiny import Embedding
 from samref.models.tiny_model import TinyModel
 

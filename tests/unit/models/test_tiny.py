@@ -12,7 +12,8 @@ from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
 from samref.errors import CheckpointMissingError, UnknownModelError
 from samref.models.encoder_tiny import MobileNetV2, SameConv
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, PromptBatch
-from samref.models.sam_ref import SamRef, SamRefModel
+from samref.models.sam_ref import SamRef
+from samref.models.sam_ref_model import SamRefModel
 from samref.models.tiny_model import TinyModel
 from samref.models.windows import Window
 from samref.models.zoo import build_model, get_spec, list_models
