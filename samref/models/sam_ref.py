@@ -38,7 +38,7 @@ class SamRefConfig:
         selector_direction: whether the previous mask is the canvas "above" that ratio or "below" it. The paper does not
             say; "above" is the one that fits its words.
         feedback: which mask the base gets back, its own ("coarse") or the final one.
-        closer: side in pixels at which a base that can (a ``Magnifier``) encodes the detail window anew; its answer there
+        closer: side in pixels at which a base that can (``Magnifier``) encodes the detail window anew; its answer there
             is what the local refiner corrects. 0 is the paper's form, which never runs the encoder again.
         drop_islands: whether parts of the final mask that nobody pointed at are left out (not in the paper).
         use_local, use_selector: switches for ablations.
