@@ -90,7 +90,10 @@ _FOCSAM_RANDOM = replace(
     stages=("coarse", "refined"),
     source="",
 )
-_UNTRAINED = "No refiner weights have been trained for this base yet: it gives the base's own (coarse) mask."
+_UNTRAINED = (
+    "No refiner is used over this base yet (the one for any base has not passed its check): "
+    "it gives the base's own (coarse) mask."
+)
 
 
 def _over_sam(spec: ModelSpec) -> ModelSpec:

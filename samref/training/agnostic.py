@@ -8,29 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samref.core.prompt_maps import MapFrame, PromptMaps, draw_prompt
-from samref.core.prompts import Click, Prompt, Scribble
+from samref.core.prompts import Click, Prompt
 from samref.models import windows
 from samref.models.layers import resize, to_unit
 from samref.models.sam_ref import Refined, SamRef
-from samref.training import coarse_masks, simulate
+from samref.training import coarse_masks
 from samref.training.annotator import BatchAnnotator
 from samref.training.dataset import IGNORE, BatchShape
+from samref.training.mask_examples import MaskExample, imagined_prompts, mirrored, with_margin
 from samref.training.mask_records import MaskRecord
 from samref.training.objectives import Autocast, iou
 from samref.training.recipes import Recipe
 from samref.training.refine import HALF, STRIDE, refiner_loss
 from samref.training.trainer import half_labels
 
-__all__ = ["AGNOSTIC_RECIPES", "AgnosticObjective", "MaskShares"]
+__all__ = ["AGNOSTIC_RECIPES", "AgnosticObjective", "MaskShares", "harm"]
 
 AGNOSTIC_RECIPES = {
     recipe.name: recipe
@@ -62,6 +62,9 @@ AGNOSTIC_RECIPES = {
 }
 """Records must have the side of the recipe's scenes."""
 
+STAY = 2.0
+"""Weight of :func:`harm` beside the refiner's losses."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaskShares:
@@ -73,19 +76,9 @@ class MaskShares:
         recorded: by the name of the records.
     """
 
-    good: float = 0.2
-    wrong: float = 0.3
-    recorded: tuple[tuple[str, float], ...] = (("tiny", 0.35), ("grabcut", 0.15))
-
-
-class _Example(NamedTuple):
-    """One object: rgb uint8 (S, S, 3), labels uint8 (S, S), logits (S/4, S/4), prompts in cells of S/2."""
-
-    rgb: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    logits: NDArray[np.float32]
-    prompts: tuple[Prompt, ...]
-    kind: str
+    good: float = 0.4
+    wrong: float = 0.2
+    recorded: tuple[tuple[str, float], ...] = (("tiny", 0.3), ("grabcut", 0.1))
 
 
 class AgnosticObjective:
@@ -156,6 +149,7 @@ class AgnosticObjective:
         boxes = [self._window(mask, e.prompts, limit, rng) for mask, e in zip(inside, examples, strict=True)]
         local, before, near, seen = self._look_closer(pixels, marked.to(device), corrected, boxes, examples, autocast)
         loss = refiner_loss(whole, coarse, gt, valid) + refiner_loss(local, before, near, seen)
+        loss = loss + STAY * (harm(whole.logits, coarse, gt, valid) + harm(local.logits, before, near, seen))
         torch.autograd.backward(loss)
         gains = {
             "global": _gains(corrected, coarse, gt, valid),
@@ -167,8 +161,14 @@ class AgnosticObjective:
             values |= {f"{stage}_{kind}": float(np.mean([gain[n] for n in chosen])) for stage, gain in gains.items()}
         return values
 
-    def draw(self, rgb: NDArray[np.uint8], labels: NDArray[np.uint8], rng: np.random.Generator) -> _Example:
+    def draw(self, rgb: NDArray[np.uint8], labels: NDArray[np.uint8], rng: np.random.Generator) -> MaskExample:
         """An example of a kind drawn by its share: this scene with an imitated mask, or a recorded one."""
+        example = self._drawn_example(rgb, labels, rng)
+        return with_margin(example, rng) if rng.random() < 0.6 else example
+
+    def _drawn_example(
+        self, rgb: NDArray[np.uint8], labels: NDArray[np.uint8], rng: np.random.Generator
+    ) -> MaskExample:
         kind = self.kinds[int(rng.choice(len(self.kinds), p=self.weights))]
         if kind in self.records:
             return self._recorded(kind, labels.shape[0], rng)
@@ -178,15 +178,15 @@ class AgnosticObjective:
             logits = coarse_masks.good_logits(gt, low_res, rng)
         else:
             logits = coarse_masks.perturbed_logits(gt, rgb, low_res, rng)
-        return _Example(rgb, labels, logits, _prompts(labels, logits, rng), kind)
+        return MaskExample(rgb, labels, logits, imagined_prompts(labels, logits, rng), kind)
 
-    def _recorded(self, kind: str, side: int, rng: np.random.Generator) -> _Example:
+    def _recorded(self, kind: str, side: int, rng: np.random.Generator) -> MaskExample:
         record = self.records[kind][int(rng.integers(len(self.records[kind])))]
         assert record.labels.shape[0] == side, "records have the side of the recipe's scenes"
         step = int(rng.integers(len(record.logits)))
         logits = record.logits[step].astype(np.float32)
-        example = _Example(record.rgb, record.labels, logits, record.prompts[step], kind)
-        return _mirrored(example) if rng.random() < 0.5 else example
+        example = MaskExample(record.rgb, record.labels, logits, record.prompts[step], kind)
+        return mirrored(example) if rng.random() < 0.5 else example
 
     def _drawn(self, prompts: Sequence[Prompt], frame: MapFrame) -> Tensor:
         drawn = np.zeros((2, frame.height, frame.width), dtype=np.uint8)
@@ -220,7 +220,7 @@ class AgnosticObjective:
         labels: Tensor,
         logits: Tensor,
         boxes: Sequence[windows.Window],
-        examples: Sequence[_Example],
+        examples: Sequence[MaskExample],
         autocast: Autocast,
     ) -> tuple[Refined, Tensor, Tensor, Tensor]:
         """Local refiner on every window; the logits it started from, the truth there and what of it counts."""
@@ -242,43 +242,23 @@ class AgnosticObjective:
         return refined, before.detach(), (truth == 1).float(), (truth != IGNORE).float()
 
 
+def harm(after: Tensor, before: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
+    """How far pixels that were right are pushed towards wrong, as a share of the object: hinge of margin one.
+
+    The other losses weigh a corrected pixel like a spoilt one; a person does not.
+    """
+    size = (gt.shape[-2], gt.shape[-1])
+    new, old = resize(after.float(), size), resize(before.float(), size)
+    sign = 2 * gt - 1
+    right = ((old * sign > 0) & (valid > 0)).float()
+    least = (old * sign).clamp(0, 1).detach()  # never asked to be surer than before
+    spoilt = (right * (least - new * sign).clamp_min(0)).flatten(1).sum(1)
+    return (spoilt / gt.flatten(1).sum(1).clamp_min(64)).clamp_max(4).mean()
+
+
 def _gains(after: Tensor, before: Tensor, gt: Tensor, valid: Tensor) -> list[float]:
     """IoU of every object after less before, at the size of ``gt``."""
     size = (gt.shape[-2], gt.shape[-1])
     new, old = (resize(logits.detach().float(), size) for logits in (after, before))
     ends = [slice(n, n + 1) for n in range(len(gt))]
     return [iou(new[n], gt[n], valid[n]) - iou(old[n], gt[n], valid[n]) for n in ends]
-
-
-def _prompts(labels: NDArray[np.uint8], logits: NDArray[np.float32], rng: np.random.Generator) -> tuple[Prompt, ...]:
-    """A first click, then up to five more: confirming, excluding, or on what is wrong (the base may ignore a click)."""
-    size = (labels.shape[1] // HALF, labels.shape[0] // HALF)
-    gt, ignore = (cv2.resize((labels == v).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for v in (1, 255))
-    pred = (cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR) > 0).astype(np.uint8)
-    reach = 2 * max(2, int(np.sqrt(gt.sum()) * 0.15)) + 1
-    beside = cv2.dilate(gt, np.ones((reach, reach), np.uint8)) * (1 - gt) * (1 - ignore)
-    found: list[Prompt | None] = [simulate.click_in(np.asarray(gt, np.uint8), True, rng)]
-    for _ in range(int(rng.choice(6, p=(0.35, 0.2, 0.15, 0.1, 0.1, 0.1)))):
-        drawn = rng.random()
-        if drawn < 0.3:
-            found.append(simulate.click_in(np.asarray(gt & pred, np.uint8), True, rng))
-        elif drawn < 0.6:
-            found.append(simulate.click_in(np.asarray(beside * (1 - pred), np.uint8), False, rng))
-        else:
-            found.append(simulate.correction(pred, np.asarray(gt, np.uint8), np.asarray(ignore, np.uint8), rng))
-    return tuple(prompt for prompt in found if prompt is not None)
-
-
-def _mirrored(example: _Example) -> _Example:
-    width = example.labels.shape[1] / HALF
-
-    def turned(prompt: Prompt) -> Prompt:
-        if isinstance(prompt, Click):
-            return Click(width - 1 - prompt.x, prompt.y, prompt.positive)
-        assert isinstance(prompt, Scribble)
-        points = tuple((width - 1 - x, y) for x, y in prompt.points)
-        return Scribble(points, prompt.positive, prompt.width)
-
-    rgb, labels = np.ascontiguousarray(example.rgb[:, ::-1]), np.ascontiguousarray(example.labels[:, ::-1])
-    logits = np.ascontiguousarray(example.logits[:, ::-1])
-    return _Example(rgb, labels, logits, tuple(turned(prompt) for prompt in example.prompts), example.kind)

@@ -77,6 +77,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the resumable state and the log.")],
     tiny: Annotated[list[Path] | None, typer.Option(help="Records of the embedded base; may be repeated.")] = None,
     grabcut: Annotated[list[Path] | None, typer.Option(help="Records of GrabCut; may be repeated.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Weights (safetensors) to start from.")] = None,
     recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(AGNOSTIC_RECIPES)}.")] = "agnostic-refiner",
     steps: Annotated[int | None, typer.Option(help="Other number of steps than the recipe's.")] = None,
     max_minutes: Annotated[float, typer.Option(help="Stop then; the same command goes on later.")] = math.inf,
@@ -87,6 +88,7 @@ def train(
     """Train the refiner on imitated and on recorded masks; a kind without records is held out."""
     import torch
 
+    from samref.models.checkpoints import load_into, load_safetensors
     from samref.models.layers import channels_last
     from samref.models.sam_ref import SamRef
     from samref.models.zoo import AGNOSTIC_REFINER
@@ -98,7 +100,10 @@ def train(
     plan = AGNOSTIC_RECIPES[recipe] if steps is None else replace(AGNOSTIC_RECIPES[recipe], steps=steps)
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     torch.manual_seed(plan.seed)
-    objective = AgnosticObjective(channels_last(SamRef(AGNOSTIC_REFINER), chosen), _records(tiny, grabcut))
+    refiner = SamRef(AGNOSTIC_REFINER)
+    if start is not None:
+        load_into(refiner, load_safetensors(start), "agnostic-refiner")
+    objective = AgnosticObjective(channels_last(refiner, chosen), _records(tiny, grabcut))
     trainer = Trainer(objective, plan, data, out, chosen, bf16=not fp32)
     trainer.run(max_seconds=60 * max_minutes, report=typer.echo)
     if export is not None:

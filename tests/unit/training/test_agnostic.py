@@ -20,9 +20,10 @@ from samref.models.encoder_tiny import EncoderConfig
 from samref.models.sam_ref import SamRef, SamRefConfig
 from samref.models.tiny import TinyConfig, TinyNet
 from samref.models.zoo import AGNOSTIC_REFINER, randomize
-from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective, MaskShares
+from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective, MaskShares, harm
 from samref.training.annotator import BatchAnnotator
 from samref.training.dataset import BatchShape, SceneBatch, SceneBatches, find_pictures
+from samref.training.mask_examples import MaskExample, with_margin
 from samref.training.mask_records import MaskRecord, load_records, record_grabcut, record_tiny, save_record
 from samref.training.trainer import Trainer, half_labels
 
@@ -120,7 +121,7 @@ def test_a_mirrored_record_keeps_prompts_on_the_same_pixels() -> None:
     objective = AgnosticObjective(SamRef(NARROW), {"tiny": [record]}, MaskShares(0.0, 0.0), crop=64)
     seen = set()
     for seed in range(12):
-        example = objective.draw(record.rgb, record.labels, np.random.default_rng(seed))
+        example = objective._drawn_example(record.rgb, record.labels, np.random.default_rng(seed))
         click, stroke = example.prompts
         assert isinstance(click, Click)
         assert isinstance(stroke, Scribble)
@@ -130,6 +131,35 @@ def test_a_mirrored_record_keeps_prompts_on_the_same_pixels() -> None:
         assert stroke.points[0] == (click.x, click.y)
         seen.add(click.x)
     assert seen == {20.0, SIDE / 2 - 1 - 20.0}
+
+
+def test_only_right_pixels_that_become_less_right_cost_extra() -> None:
+    gt, valid = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
+    gt[..., 4:12, 4:12] = 1
+    right = 6 * (2 * gt - 1)
+    assert float(harm(right, right, gt, valid)) == 0
+    assert float(harm(2 * right, right, gt, valid)) == 0
+    spoilt = right.clone()
+    spoilt[..., 5, 5] = -1
+    assert float(harm(spoilt, right, gt, valid)) == pytest.approx(2 / 64)
+    assert float(harm(right, spoilt, gt, valid)) == 0  # a corrected pixel costs nothing
+    valid[..., 5, 5] = 0
+    assert float(harm(spoilt, right, gt, valid)) == 0
+
+
+def test_a_margin_is_padding_that_does_not_count_and_hides_little_of_the_object() -> None:
+    record = a_record()
+    example = MaskExample(record.rgb, record.labels, record.logits[0].astype(np.float32), record.prompts[0], "good")
+    seen = 0
+    for seed in range(20):
+        changed = with_margin(example, np.random.default_rng(seed))
+        padded = changed.labels == 255
+        seen += bool(padded.any())
+        assert (changed.rgb[padded] == 127).all()
+        assert ((changed.labels == 1) == ((example.labels == 1) & ~padded)).all()
+        assert (changed.labels == 1).sum() >= 0.9 * (example.labels == 1).sum()
+        assert (changed.logits[padded[::4, ::4]] < 0).all()
+    assert seen > 5
 
 
 def test_records_come_back_from_disk_as_they_were(tmp_path: Path) -> None:

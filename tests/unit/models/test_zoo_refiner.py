@@ -1,0 +1,73 @@
+"""SAM-REF over an official SAM: what the zoo says about its refiner is true."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samref.core.geometry import ImageSize
+from samref.core.images import DecodedImage
+from samref.core.prompts import Click, Prompts
+from samref.errors import CheckpointMissingError
+from samref.inference.predictor import Predictor
+from samref.models.interface import ModelSpec
+from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_model import SamRefModel
+from samref.models.zoo import AGNOSTIC_REFINER, build_model, get_spec, list_models
+
+OVER_SAM = [spec for spec in list_models() if spec.name.startswith("sam-ref-")]
+
+
+def test_there_is_one_over_every_official_sam() -> None:
+    assert [spec.name for spec in OVER_SAM] == ["sam-ref-vit-b", "sam-ref-vit-l", "sam-ref-vit-h"]
+
+
+@pytest.mark.parametrize("spec", OVER_SAM, ids=lambda spec: str(spec.name))
+def test_a_refiner_that_has_not_passed_its_check_is_not_used_and_the_note_says_so(spec: ModelSpec) -> None:
+    assert spec.stages == ("coarse",)
+    assert not any(checkpoint.comes_with_samref for checkpoint in spec.checkpoints)
+    assert "has not passed its check" in spec.note
+    assert "coarse" in spec.note
+    assert spec.checkpoints == get_spec(spec.name.replace("sam-ref-", "sam-")).checkpoints
+
+
+def test_without_sams_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointMissingError, match="sam-vit-b"):
+        build_model("sam-ref-vit-b")
+
+
+def test_the_refiner_for_any_base_runs_over_a_sam() -> None:
+    base = build_model("sam-random")
+    torch.manual_seed(0)
+    model = SamRefModel(base, SamRef(AGNOSTIC_REFINER), replace(base.spec, stages=("coarse", "refined")))
+    predictor = Predictor(model)
+    rgb = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    embedding = predictor.embed(DecodedImage(rgb, ImageSize(90, 120), "0"))
+    state = None
+    for clicks in ((Click(60, 40),), (Click(60, 40), Click(20, 20, positive=False))):
+        stages = list(predictor.predict(embedding, Prompts(clicks), state))
+        assert [answer.stage for answer in stages] == ["coarse", "refined"]
+        state = stages[-1].state
+        assert state.final_logits is not None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AGNOSTIC_REFINER,
+        replace(AGNOSTIC_REFINER, selector_direction="below", feedback="final", use_local=False),
+        SamRefConfig(width=64, global_blocks=8),
+    ],
+)
+def test_a_config_builds_the_same_network_again_from_its_own_values(config: SamRefConfig) -> None:
+    again = SamRefConfig(**asdict(config))
+    assert again == config
+    torch.manual_seed(0)
+    one, two = SamRef(config), SamRef(again)
+    two.load_state_dict(one.state_dict())
+    assert [p.shape for p in one.parameters()] == [p.shape for p in two.parameters()]
