@@ -27,22 +27,13 @@ __all__ = ["AGNOSTIC_REFINER", "TINY_REFINER", "build_model", "get_spec", "list_
 
 ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
 
-TINY_REFINER = SamRefConfig(
-    width=24,
-    global_blocks=2,
-    local_blocks=3,
-    residual_detail=True,
-    embedding_channels=128,
-    crop=256,
-    rule="object",
-    drop_islands=True,
-)
-"""The narrow refiner of the embedded model; why it looks at the whole object stands in docs/adr/0007."""
-
 AGNOSTIC_REFINER = SamRefConfig(
     width=32, global_blocks=3, local_blocks=3, residual_detail=True, inject_embedding=False, rule="change"
 )
 """The refiner that fits any base with a frame like SAM's: it sees picture, prompts and mask, never an embedding."""
+
+TINY_REFINER = replace(AGNOSTIC_REFINER, crop=256, rule="object", closer=384, drop_islands=True)
+"""The embedded model's: equal networks. Why it looks at the whole object, and closer: docs/adr/0007 and 0009."""
 
 _RANDOM_TINY = TinyConfig(
     image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1
@@ -61,13 +52,13 @@ _TINY = ModelSpec(
     checkpoints=(
         Checkpoint(
             "tiny-base.safetensors",
-            sha256="35eebe8a40740ced8681cec7d8a7c736eb2224923d94a6a388149b3eacfe45f5",
-            size_bytes=5_166_258,
+            sha256="3121097d4d05976ed79e5ac7420c7efab5dfb873c740448469e471b60817bb06",
+            size_bytes=5_166_498,
         ),
         Checkpoint(
             "tiny-refiner.safetensors",
-            sha256="b5d6b60e39d9b24a44dbdd909bc465f64f81fd541b400f0c768a2e877a309a44",
-            size_bytes=144_160,
+            sha256="75f3c6de55b0c93d924bf3f7ffb30a4e3acd72c53f55e85fd4fd80ce492671d5",
+            size_bytes=273_992,
         ),
     ),
     licence="Apache-2.0",
