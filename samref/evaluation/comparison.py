@@ -31,8 +31,8 @@ __all__ = [
     "find_contenders",
 ]
 
-COST_PICTURES = 3
-"""Pictures that are clicked on for the times, spread over the data sets."""
+COST_PICTURES = 1
+"""Pictures that are clicked on for the times, spread over the data sets (SegNext takes minutes for each on a CPU)."""
 
 Told: TypeAlias = Callable[[str], None]
 """Told in words what is measured now."""
