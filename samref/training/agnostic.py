@@ -25,7 +25,7 @@ from samref.training.annotator import BatchAnnotator
 from samref.training.dataset import IGNORE, BatchShape
 from samref.training.mask_examples import MaskExample, imagined_prompts, mirrored, with_margin
 from samref.training.mask_records import MaskRecord
-from samref.training.objectives import Autocast, iou
+from samref.training.objectives import Autocast, decayed_groups, iou
 from samref.training.recipes import Recipe
 from samref.training.refine import HALF, STRIDE, refiner_loss
 from samref.training.trainer import half_labels
@@ -111,11 +111,7 @@ class AgnosticObjective:
         self.weights = np.array(list(weights.values())) / sum(weights.values())
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        parameters = list(self.refiner.parameters())
-        return [
-            {"params": [p for p in parameters if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "lr": recipe.rate, "weight_decay": 0.0},
-        ]
+        return decayed_groups(self.refiner.parameters(), recipe)
 
     def backward(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from samref.training.annotator import BatchAnnotator
 from samref.training.losses import dice_loss, normalized_focal_loss
 from samref.training.recipes import Recipe
 
-__all__ = ["BaseObjective", "Objective", "click_schedule"]
+__all__ = ["BaseObjective", "Objective", "click_schedule", "decayed_groups"]
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -60,6 +60,15 @@ def click_schedule(rng: np.random.Generator) -> list[bool]:
     return [True] + [False] * int(rng.integers(1, 8)) + [True, True]
 
 
+def decayed_groups(parameters: Iterable[nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
+    """Two groups for the optimiser: weights, which decay, and norms and biases, which do not."""
+    listed = list(parameters)
+    return [
+        {"params": [p for p in listed if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.weight_decay},
+        {"params": [p for p in listed if p.ndim <= 1], "lr": recipe.rate, "weight_decay": 0.0},
+    ]
+
+
 def to_input(rgb: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) to the encoder's [-1, 1]."""
     return to_unit(rgb).contiguous(memory_format=torch.channels_last)
@@ -92,8 +101,7 @@ class BaseObjective:
         known = {id(p) for p in encoder.parameters()} | {id(p) for p in pretrained}
         fresh = [p for p in self.net.parameters() if id(p) not in known]
         return [
-            {"params": [p for p in fresh if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.weight_decay},
-            {"params": [p for p in fresh if p.ndim <= 1], "lr": recipe.rate, "weight_decay": 0.0},
+            *decayed_groups(fresh, recipe),
             {"params": pretrained, "lr": recipe.rate * recipe.encoder_rate, "weight_decay": 0.0},
         ]
 

@@ -17,7 +17,7 @@ from samref.models.sam_ref import Refined, SamRef
 from samref.models.tiny import Embedding, TinyNet
 from samref.training.annotator import BatchAnnotator
 from samref.training.losses import binary_cross_entropy, dice_loss, normalized_focal_loss
-from samref.training.objectives import Autocast, click_schedule, iou, to_input
+from samref.training.objectives import Autocast, click_schedule, decayed_groups, iou, to_input
 from samref.training.recipes import Recipe
 
 __all__ = ["RefinerObjective", "refiner_loss"]
@@ -73,11 +73,7 @@ class RefinerObjective:
         self.map_radius = base.config.click_radius / base.config.map_stride
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        parameters = list(self.refiner.parameters())
-        return [
-            {"params": [p for p in parameters if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "lr": recipe.rate, "weight_decay": 0.0},
-        ]
+        return decayed_groups(self.refiner.parameters(), recipe)
 
     def backward(
         self,
