@@ -178,20 +178,14 @@ class SamRefModel:
         """LFR: image, prompts and mask fused again inside ``window``, from the picture's own pixels."""
         config = self.refiner.config
         box = window.in_pixels(config.low_res_stride)
-        x0, y0, x1, y1 = box
         window_cells = torch.tensor([window])
         crop = windows.crop_picture(features, box, config.crop).to(self._dtype)
-        frame = MapFrame(
-            config.crop,
-            config.crop,
-            scale_xy=(config.crop / (x1 - x0), config.crop / (y1 - y0)),
-            origin_xy=(x0, y0),
-            pixel_centre_xy=features.frame.pixel_centre_xy,
-        )
-        maps = self._draw(prompts, frame).to(crop.device)
-        before = windows.sample_window(logits, window_cells, config.local_grid)
+        maps = self._draw(prompts, windows.map_frame_over(box, config.crop, features.frame)).to(crop.device)
         if config.closer and isinstance(self.base, Magnifier):
-            before = resize(self.base.look_closer(features, prompts, logits, window, config.closer), before.shape[-2:])
+            closer = self.base.look_closer(features, prompts, logits, window, config.closer)
+            before = resize(closer, (config.local_grid, config.local_grid))
+        else:
+            before = windows.sample_window(logits, window_cells, config.local_grid)
         probability = resize(before.sigmoid(), (config.crop, config.crop))
         embedding = features.parts.get("refiner.embedding")
         if embedding is not None:

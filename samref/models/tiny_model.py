@@ -87,16 +87,10 @@ class TinyModel:
         size = _grid(box, side)
         crop = windows.crop_picture(features, box, size).to(self._parameter.dtype)
         embedding = self.net.embed(crop.contiguous(memory_format=torch.channels_last))
-        rows, columns = (length // config.map_stride for length in size)
-        frame = MapFrame(
-            rows,
-            columns,
-            scale_xy=(columns / (box[2] - box[0]), rows / (box[3] - box[1])),
-            origin_xy=box[:2],
-            pixel_centre_xy=prompts.frame.pixel_centre_xy,
-        )
+        drawn = (size[0] // config.map_stride, size[1] // config.map_stride)
+        frame = windows.map_frame_over(box, drawn, prompts.frame)
         cells = torch.tensor([window])
-        rough = None if prompts.mask is None else windows.sample_window(prompts.mask.float(), cells, (rows, columns))
+        rough = None if prompts.mask is None else windows.sample_window(prompts.mask.float(), cells, drawn)
         before = windows.sample_window(logits.float(), cells, (size[0] // LOW_RES_STRIDE, size[1] // LOW_RES_STRIDE))
         return self._answer(embedding, self._draw(prompts, frame, rough), before)
 

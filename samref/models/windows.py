@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samref.core.geometry import Frame
 from samref.core.masks import mask_box
+from samref.core.prompt_maps import MapFrame
 from samref.models.interface import ImageFeatures
 from samref.models.layers import to_unit
 
@@ -21,6 +23,7 @@ __all__ = [
     "change_window",
     "crop_picture",
     "keeps_previous",
+    "map_frame_over",
     "object_window",
     "paste",
     "sample_pixels",
@@ -179,6 +182,19 @@ def crop_picture(features: ImageFeatures, box_xyxy: tuple[float, float, float, f
     scale_y = features.pixels.shape[-2] / features.frame.resized.height
     x0, y0, x1, y1 = box_xyxy
     return to_unit(sample_pixels(features.pixels, (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y), size))
+
+
+def map_frame_over(box_xyxy: tuple[float, float, float, float], size: GridSize, frame: Frame) -> MapFrame:
+    """Where prompts lie on a grid that covers ``box_xyxy`` of the model frame ``frame``."""
+    rows, columns = (size, size) if isinstance(size, int) else size
+    x0, y0, x1, y1 = box_xyxy
+    return MapFrame(
+        rows,
+        columns,
+        scale_xy=(columns / (x1 - x0), rows / (y1 - y0)),
+        origin_xy=(x0, y0),
+        pixel_centre_xy=frame.pixel_centre_xy,
+    )
 
 
 def paste(canvas: Tensor, window: Window, patch: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ LEAST_ZOOMED = 16
 MOST_MISSES = 500
 """Scenes of one batch without an object before the data is given up."""
 MAX_ZOOM = 6.0
-"""A detail window is at least this fraction of the picture's longer side."""
+"""A scene magnifies no further than this beyond the whole picture."""
 BACKBONE_FRAME = 512
 """Longest side of a picture in the model frame; scales of crops are drawn around it."""
 
@@ -198,11 +198,10 @@ def paste_object(
     scale = share * max(height, width) / max(box_width, box_height)
     size = (max(4, round(box_width * scale)), max(4, round(box_height * scale)))
     cut = slice(y0, y0 + box_height), slice(x0, x0 + box_width)
-    alpha = cv2.resize(
-        mask[cut].astype(np.float32), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    alpha = cv2.resize(mask[cut].astype(np.float32), size, interpolation=how)
     alpha = np.asarray(cv2.GaussianBlur(alpha, (3, 3), 0), dtype=np.float32)
-    pixels = cv2.resize(other_rgb[cut], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    pixels = cv2.resize(other_rgb[cut], size, interpolation=how)
     if rng.random() < 0.5:
         alpha, pixels = alpha[:, ::-1], pixels[:, ::-1]
     left = int(rng.integers(-size[0] // 3, max(1, width - 2 * size[0] // 3)))
