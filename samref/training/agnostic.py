@@ -28,7 +28,7 @@ from samref.training.mask_records import MaskRecord
 from samref.training.objectives import Autocast, decayed_groups, iou
 from samref.training.recipes import Recipe
 from samref.training.refine import HALF, STRIDE, refiner_loss
-from samref.training.trainer import half_labels
+from samref.training.scenes import half_labels
 
 __all__ = ["AGNOSTIC_RECIPES", "AgnosticObjective", "MaskShares", "harm"]
 

@@ -30,7 +30,7 @@ from samref.training.annotator import BatchAnnotator
 from samref.training.coarse_masks import STRIDE, Logits, Map, draw_look, smooth_logits
 from samref.training.dataset import SceneBatch
 from samref.training.objectives import to_input
-from samref.training.trainer import half_labels
+from samref.training.scenes import half_labels
 
 __all__ = ["MaskRecord", "load_records", "record_grabcut", "record_tiny", "save_record"]
 

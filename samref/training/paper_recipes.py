@@ -169,6 +169,19 @@ _REFINER_SOURCE = (
     "NFL. Ours: their assignment, optimiser, rate and click simulation (FocSAM's), window jitter (FocalClick's)."
 )
 
+_SAM_REF = PaperRecipe(
+    name="sam-ref-64",
+    part="sam-ref",
+    source=_REFINER_SOURCE,
+    model="sam-vit-b",
+    data="COCO+LVIS, or HQSeg-44K",
+    steps=80_000,
+    clicks=SessionClicks(),
+    losses=("sam-ref",),
+    augmentation="none",
+    width=64,
+)
+
 PAPER_RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -186,30 +199,8 @@ PAPER_RECIPES = {
             losses=("nfl", "dice"),
             augmentation="none",
         ),
-        PaperRecipe(
-            name="sam-ref-64",
-            part="sam-ref",
-            source=_REFINER_SOURCE,
-            model="sam-vit-b",
-            data="COCO+LVIS, or HQSeg-44K",
-            steps=80_000,
-            clicks=SessionClicks(),
-            losses=("sam-ref",),
-            augmentation="none",
-            width=64,
-        ),
-        PaperRecipe(
-            name="sam-ref-32",
-            part="sam-ref",
-            source=_REFINER_SOURCE,
-            model="sam-vit-b",
-            data="COCO+LVIS, or HQSeg-44K",
-            steps=80_000,
-            clicks=SessionClicks(),
-            losses=("sam-ref",),
-            augmentation="none",
-            width=32,
-        ),
+        _SAM_REF,
+        replace(_SAM_REF, name="sam-ref-32", width=32),
         replace(_SEGNEXT, name="segnext-sax1", model="segnext-b-sax1"),
         _SEGNEXT,
         replace(

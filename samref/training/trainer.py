@@ -30,9 +30,9 @@ from samref.training.paper_recipes import PaperRecipe
 from samref.training.processes import Processes
 from samref.training.recipes import Recipe
 from samref.training.run_state import cut_log, make_folder, read_state, write_state
-from samref.training.scenes import SceneFeed, half_labels
+from samref.training.scenes import SceneFeed
 
-__all__ = ["Feed", "Trainee", "Trainer", "half_labels", "rate_factor"]
+__all__ = ["Feed", "Trainee", "Trainer", "rate_factor"]
 
 
 class Trainee(Protocol):

@@ -25,7 +25,8 @@ from samref.training.annotator import BatchAnnotator
 from samref.training.dataset import BatchShape, SceneBatch, SceneBatches, find_pictures
 from samref.training.mask_examples import MaskExample, with_margin
 from samref.training.mask_records import MaskRecord, load_records, record_grabcut, record_tiny, save_record
-from samref.training.trainer import Trainer, half_labels
+from samref.training.scenes import half_labels
+from samref.training.trainer import Trainer
 
 SMALL = TinyConfig(image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1)
 NARROW = SamRefConfig(
