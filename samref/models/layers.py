@@ -29,15 +29,18 @@ def downsample(width_in: int, width_out: int) -> nn.Sequential:
 
 
 class ResBlock(nn.Module):
-    """conv3x3, norm, GELU, conv3x3, norm, + identity, GELU (SAM-REF's block; docs/papers.md)."""
+    """conv3x3, norm, GELU, conv3x3, norm, + identity, GELU (SAM-REF's block; docs/papers.md).
 
-    def __init__(self, width: int, *, bias: bool = False) -> None:
+    ``dilation`` spreads both kernels: a wider view at the same cost.
+    """
+
+    def __init__(self, width: int, *, bias: bool = False, dilation: int = 1) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=bias),
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=bias),
             nn.GroupNorm(1, width),
             nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=bias),
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=bias),
             nn.GroupNorm(1, width),
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,18 @@ from torch import Tensor, nn
 from samref.errors import ModelError
 from samref.models.dense_prompts import DensePromptsModel
 from samref.models.interface import InteractiveModel
-from samref.models.layers import resize
+from samref.models.onnx_modules import (
+    DensePromptsDecoder,
+    DensePromptsEncoder,
+    Refine,
+    RefinerImage,
+    SamDecoder,
+    TinyDecoder,
+    TinyEncoder,
+)
 from samref.models.sam import SamModel
-from samref.models.sam_ref import FusionRefiner, SamRef
 from samref.models.sam_ref_model import SamRefModel
-from samref.models.tiny import MAP_CHANNELS, Embedding, TinyNet
+from samref.models.tiny import MAP_CHANNELS, TinyNet
 from samref.models.tiny_model import FRAME_MULTIPLE, TinyModel
 
 __all__ = ["Axis", "Graph", "Length", "Port", "graphs_of"]
@@ -116,120 +123,6 @@ class Graph:
         return tuple(made)
 
 
-class _TinyEncoder(nn.Module):
-    def __init__(self, net: TinyNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.net.embed(image))
-
-
-class _TinyDecoder(nn.Module):
-    def __init__(self, net: TinyNet) -> None:
-        super().__init__()
-        self.decoder = net.decoder
-
-    def forward(
-        self, level4: Tensor, level8: Tensor, level16: Tensor, maps: Tensor, mask_input: Tensor, has_mask: Tensor
-    ) -> Tensor:
-        logits: Tensor = self.decoder(Embedding(level4, level8, level16), maps, mask_input, has_mask)
-        return logits
-
-
-class _RefinerImage(nn.Module):
-    """What the global refiner needs of the picture."""
-
-    def __init__(self, refiner: SamRef) -> None:
-        super().__init__()
-        self.stem = refiner.global_refiner.image_stem
-        self.embedding = refiner.embedding
-
-    def forward(self, image: Tensor, image_embedding: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        stem: Tensor = self.stem(image)
-        if self.embedding is None or image_embedding is None:
-            return stem
-        return stem, resize(self.embedding(image_embedding), stem.shape[-2:])
-
-
-class _Refine(nn.Module):
-    """One refiner, its probability map made from the logits it corrects."""
-
-    def __init__(self, refiner: FusionRefiner, *, with_stem: bool) -> None:
-        super().__init__()
-        self.refiner = refiner
-        self.with_stem = with_stem
-
-    def forward(
-        self, image: Tensor, maps: Tensor, logits: Tensor, embedding: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        probability = resize(logits.sigmoid(), maps.shape[-2:])
-        seen = self.refiner.image_stem(image) if self.with_stem else image
-        refined = self.refiner(seen, torch.cat([maps, probability], dim=1), embedding, logits)
-        return refined.logits, refined.error
-
-
-class _SamDecoder(nn.Module):
-    """SAM's prompt encoder and mask decoder: points, box corners and paddings in one list, all four masks out.
-
-    The package's prompt encoder writes into tensors by boolean index, which no graph can say; this says the same with
-    a table that the label looks up.
-    """
-
-    def __init__(self, network: Any, image_pe: Tensor) -> None:
-        super().__init__()
-        self.prompt_encoder = network.prompt_encoder
-        self.mask_decoder = network.mask_decoder
-        self.register_buffer("image_pe", image_pe)
-        self.side = float(network.prompt_encoder.input_image_size[0])
-
-    def forward(
-        self, image_embedding: Tensor, point_coords: Tensor, point_labels: Tensor, mask_input: Tensor, has_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        encoder = self.prompt_encoder
-        # A position: sines and cosines of random frequencies (segment_anything's PositionEmbeddingRandom).
-        unit = 2 * ((point_coords + 0.5) / self.side) - 1
-        angles = 2 * torch.pi * (unit @ encoder.pe_layer.positional_encoding_gaussian_matrix)
-        position = torch.cat([angles.sin(), angles.cos()], dim=-1)  # 1 N C
-        label = point_labels[..., None]
-        sparse = torch.where(label < 0, 0.0, position)
-        kinds = (encoder.not_a_point_embed, *encoder.point_embeddings)  # labels -1, 0, 1, 2, 3
-        for number, kind in enumerate(kinds, start=-1):
-            sparse = sparse + torch.where(label == number, kind.weight, 0.0)
-        dense = torch.where(
-            has_mask > 0.5,
-            encoder.mask_downscaling(mask_input),
-            encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
-        )
-        masks, ious = self.mask_decoder.predict_masks(
-            image_embeddings=image_embedding,
-            image_pe=self.image_pe,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-        )
-        return masks, ious
-
-
-class _DensePromptsEncoder(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> Tensor:
-        embedding: Tensor = self.network.embed(image)  # type: ignore[operator]
-        return embedding
-
-
-class _DensePromptsDecoder(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image_embedding: Tensor, maps: Tensor) -> Tensor:
-        logits: Tensor = self.network.decode(image_embedding, maps)  # type: ignore[operator]
-        return logits
-
-
 def graphs_of(model: InteractiveModel) -> tuple[Graph, ...]:
     """The graphs of a model, in the order in which a click runs them.
 
@@ -281,11 +174,11 @@ def _tiny(net: TinyNet) -> tuple[Graph, ...]:
     flag = Port("has_mask", (1, 1, 1, 1), "1 where there are previous logits, else 0")
     logits = Port("logits", _at(1, sides, 4), "the coarse answer; above 0 is the object")
     return (
-        Graph("encoder", "Runs once per picture (or window of one).", _TinyEncoder(net), (image,), levels),
+        Graph("encoder", "Runs once per picture (or window of one).", TinyEncoder(net), (image,), levels),
         Graph(
             "decoder",
             "Runs once per prompt: the coarse answer.",
-            _TinyDecoder(net),
+            TinyDecoder(net),
             (*levels, maps, previous, flag),
             (logits,),
             {"has_mask": torch.ones(1, 1, 1, 1)},
@@ -326,14 +219,14 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
         Graph(
             "refiner_image",
             "Runs once per picture, after the encoder.",
-            _RefinerImage(refiner),
+            RefinerImage(refiner),
             (image, *embedding(base_embedding)),
             (seen, *embedding(projected)),
         ),
         Graph(
             "refiner_global",
             "Runs once per prompt: corrects the coarse answer over the whole frame.",
-            _Refine(refiner.global_refiner, with_stem=False),
+            Refine(refiner.global_refiner, with_stem=False),
             (
                 seen,
                 Port("maps", shape(2, FRAME_MULTIPLE), drawn),
@@ -345,7 +238,7 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
         Graph(
             "refiner_local",
             "Runs once per prompt: corrects the answer inside a window of the picture's own pixels.",
-            _Refine(refiner.local_refiner, with_stem=True),
+            Refine(refiner.local_refiner, with_stem=True),
             (
                 Port("image", (1, 3, config.crop, config.crop), "the window's pixels, RGB in -1..1"),
                 Port("maps", (1, 2, config.crop, config.crop), drawn),
@@ -384,7 +277,7 @@ def _sam(model: SamModel) -> tuple[Graph, ...]:
         Graph(
             "decoder",
             "Runs once per prompt.",
-            _SamDecoder(model.network, model.image_pe),
+            SamDecoder(model.network, model.image_pe),
             inputs,
             outputs,
             {"has_mask": torch.ones(1, 1, 1, 1), "point_labels": torch.ones(1, 1)},
@@ -400,14 +293,14 @@ def _dense_prompts(model: DensePromptsModel) -> tuple[Graph, ...]:
         Graph(
             "encoder",
             "Runs once per picture.",
-            _DensePromptsEncoder(model.network),
+            DensePromptsEncoder(model.network),
             (Port("image", (1, 3, side, side), "RGB of the whole picture stretched to the frame, normalised"),),
             (embedding,),
         ),
         Graph(
             "decoder",
             "Runs once per prompt.",
-            _DensePromptsDecoder(model.network),
+            DensePromptsDecoder(model.network),
             (embedding, Port("maps", (1, 3, side, side), "probability of the mask so far, positive, negative disks")),
             (Port("logits", (1, 1, side // 4, side // 4), "the answer; see the threshold"),),
         ),

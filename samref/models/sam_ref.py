@@ -8,7 +8,9 @@ docs/papers.md.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -25,8 +27,12 @@ class SamRefConfig:
     Attributes:
         width: C, channels of both refiners.
         global_blocks, local_blocks: N_G and N_L residual blocks.
+        dilations: of the blocks' convolutions, taken in turn. The paper's blocks are plain; spread ones see farther at
+            the same cost, which a refiner without the base's embedding needs.
         residual_detail: whether the detail head says what to *add* to the mask (True) or what to put in its place. The
             paper's form is the second; the first starts at the base's mask exactly and learns in far fewer steps.
+        surest: the largest magnitude of a mask's logits that detail is added to: a base that is very sure can be
+            contradicted, too. Needs ``residual_detail``.
         embedding_channels: of the base's image embedding.
         inject_embedding: whether the base's embedding is added (False: the refiner fits any base).
         low_res_stride: model pixels per low-res cell.
@@ -47,7 +53,9 @@ class SamRefConfig:
     width: int = 64
     global_blocks: int = 5
     local_blocks: int = 5
+    dilations: tuple[int, ...] = (1,)
     residual_detail: bool = False
+    surest: float = math.inf
     embedding_channels: int = 256
     inject_embedding: bool = True
     low_res_stride: int = 4
@@ -91,12 +99,24 @@ def build_stem(width: int, second_stride: int) -> nn.Sequential:
 class FusionRefiner(nn.Module):
     """GFR or LFR: image stem + map stem + embedding, N residual blocks that see the embedding again, two heads."""
 
-    def __init__(self, width: int, blocks: int, second_stride: int, *, residual_detail: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        blocks: int,
+        second_stride: int,
+        *,
+        residual_detail: bool = False,
+        surest: float = math.inf,
+        dilations: tuple[int, ...] = (1,),
+    ) -> None:
         super().__init__()
         self.residual_detail = residual_detail
+        self.surest = surest
         self.image_stem = build_stem(width, second_stride)
         self.map_stem = build_stem(width, second_stride)
-        self.blocks = nn.ModuleList(ResBlock(width) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            ResBlock(width, dilation=dilations[index % len(dilations)]) for index in range(blocks)
+        )
         self.error_head = nn.Conv2d(width, 1, 3, padding=1)
         self.detail_head = nn.Conv2d(width, 1, 3, padding=1)
         assert self.error_head.bias is not None
@@ -121,7 +141,7 @@ class FusionRefiner(nn.Module):
             fused = block(fused) if embedding is None else block(fused) + embedding
         error, detail = self.error_head(fused), self.detail_head(fused)
         if self.residual_detail:
-            detail = mask + detail
+            detail = mask.clamp(-self.surest, self.surest) + detail
         gate = error.sigmoid()
         return Refined(error, gate * detail + (1 - gate) * mask)
 
@@ -133,9 +153,15 @@ class SamRef(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Conv2d(config.embedding_channels, config.width, 1) if config.inject_embedding else None
-        residual = config.residual_detail
-        self.global_refiner = FusionRefiner(config.width, config.global_blocks, 2, residual_detail=residual)
-        self.local_refiner = FusionRefiner(config.width, config.local_blocks, 1, residual_detail=residual)
+        build = partial(
+            FusionRefiner,
+            config.width,
+            residual_detail=config.residual_detail,
+            surest=config.surest,
+            dilations=config.dilations,
+        )
+        self.global_refiner = build(config.global_blocks, 2)
+        self.local_refiner = build(config.local_blocks, 1)
 
     def project(self, image_embedding: Tensor, size: tuple[int, int]) -> Tensor | None:
         """The base's embedding in the low-res frame (B, C, h, w), or None where injection is off."""

@@ -28,12 +28,29 @@ __all__ = ["AGNOSTIC_REFINER", "TINY_REFINER", "build_model", "get_spec", "list_
 ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
 
 AGNOSTIC_REFINER = SamRefConfig(
-    width=32, global_blocks=3, local_blocks=3, residual_detail=True, inject_embedding=False, rule="change"
+    width=32,
+    global_blocks=5,
+    local_blocks=3,
+    dilations=(1, 2, 4, 8, 1),
+    residual_detail=True,
+    surest=4.0,
+    inject_embedding=False,
+    rule="change",
 )
 """The refiner that fits any base with a frame like SAM's: it sees picture, prompts and mask, never an embedding."""
 
-TINY_REFINER = replace(AGNOSTIC_REFINER, crop=256, rule="object", closer=384, drop_islands=True)
-"""The embedded model's: equal networks. Why it looks at the whole object, and closer: docs/adr/0007 and 0009."""
+TINY_REFINER = SamRefConfig(
+    width=32,
+    global_blocks=3,
+    local_blocks=3,
+    residual_detail=True,
+    inject_embedding=False,
+    crop=256,
+    rule="object",
+    closer=384,
+    drop_islands=True,
+)
+"""The embedded model's. Why it looks at the whole object, and closer: docs/adr/0007 and 0009."""
 
 _RANDOM_TINY = TinyConfig(
     image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1

@@ -23,7 +23,7 @@ from samref.models.sam_ref import Refined, SamRef
 from samref.training import coarse_masks
 from samref.training.annotator import BatchAnnotator
 from samref.training.dataset import IGNORE, BatchShape
-from samref.training.mask_examples import MaskExample, imagined_prompts, mirrored, with_margin
+from samref.training.mask_examples import MaskExample, imagined_prompts, mirrored, transposed, with_margin
 from samref.training.mask_records import MaskRecord
 from samref.training.objectives import Autocast, decayed_groups, iou
 from samref.training.recipes import Recipe
@@ -40,12 +40,12 @@ AGNOSTIC_RECIPES = {
             part="refiner",
             shapes=(BatchShape(pictures=8, side=384, whole=0.3, zoomed=0.35, share=1.0),),
             objects=1,
-            steps=600,
+            steps=5000,
             rate=2e-3,
-            warmup=30,
+            warmup=100,
             cooldown=0.6,
             pasted=0.1,
-            ema=0.99,
+            ema=0.998,
             seed=2028,
         ),
         Recipe(
@@ -68,7 +68,7 @@ STAY = 2.0
 
 @dataclass(frozen=True, slots=True)
 class MaskShares:
-    """How often a mask is of which kind; the share of a kind that was not given goes to the others in proportion.
+    """How often a mask is of which kind; the share of records not given goes to the other wrong ones in proportion.
 
     Attributes:
         good: right but for what cells cannot show.
@@ -76,8 +76,8 @@ class MaskShares:
         recorded: by the name of the records.
     """
 
-    good: float = 0.4
-    wrong: float = 0.2
+    good: float = 0.35
+    wrong: float = 0.25
     recorded: tuple[tuple[str, float], ...] = (("tiny", 0.3), ("grabcut", 0.1))
 
 
@@ -98,17 +98,16 @@ class AgnosticObjective:
         refiner: SamRef,
         records: Mapping[str, Sequence[MaskRecord]],
         shares: MaskShares = MaskShares(),
-        crop: int = 256,
+        crop: int = 192,
     ) -> None:
         assert refiner.embedding is None, "a refiner for any base takes no base's embedding"
         self.trained: nn.Module = refiner
         self.refiner = refiner
         self.records = dict(records)
         self.crop = crop
-        weights = {"good": shares.good, "wrong": shares.wrong}
-        weights |= {name: share for name, share in shares.recorded if name in self.records}
-        self.kinds = list(weights)
-        self.weights = np.array(list(weights.values())) / sum(weights.values())
+        wrong = {"wrong": shares.wrong} | {name: share for name, share in shares.recorded if name in self.records}
+        self.kinds = ["good", *wrong]
+        self.weights = np.array([shares.good, *(w * (1 - shares.good) / sum(wrong.values()) for w in wrong.values())])
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         return decayed_groups(self.refiner.parameters(), recipe)
@@ -182,7 +181,8 @@ class AgnosticObjective:
         step = int(rng.integers(len(record.logits)))
         logits = record.logits[step].astype(np.float32)
         example = MaskExample(record.rgb, record.labels, logits, record.prompts[step], kind)
-        return mirrored(example) if rng.random() < 0.5 else example
+        example = mirrored(example) if rng.random() < 0.5 else example
+        return transposed(example) if rng.random() < 0.5 else example
 
     def _drawn(self, prompts: Sequence[Prompt], frame: MapFrame) -> Tensor:
         drawn = np.zeros((2, frame.height, frame.width), dtype=np.uint8)

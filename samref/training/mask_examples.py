@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from samref.training import simulate
 from samref.training.coarse_masks import STRIDE
 from samref.training.dataset import IGNORE
 
-__all__ = ["MaskExample", "imagined_prompts", "mirrored", "with_margin"]
+__all__ = ["MaskExample", "imagined_prompts", "mirrored", "transposed", "with_margin"]
 
 HALF = 2
 """Picture pixels per cell that prompts are in."""
@@ -67,14 +68,24 @@ def with_margin(example: MaskExample, rng: np.random.Generator) -> MaskExample:
 def mirrored(example: MaskExample) -> MaskExample:
     """Left and right exchanged, prompts with them."""
     width = example.labels.shape[1] / HALF
+    return _moved(example, lambda grid: grid[:, ::-1], lambda x, y: (width - 1 - x, y))
 
-    def turned(prompt: Prompt) -> Prompt:
+
+def transposed(example: MaskExample) -> MaskExample:
+    """Rows and columns exchanged, prompts with them."""
+    return _moved(example, lambda grid: grid.swapaxes(0, 1), lambda x, y: (y, x))
+
+
+def _moved(
+    example: MaskExample,
+    grid: Callable[[NDArray[Any]], NDArray[Any]],
+    point: Callable[[float, float], tuple[float, float]],
+) -> MaskExample:
+    def moved(prompt: Prompt) -> Prompt:
         if isinstance(prompt, Click):
-            return Click(width - 1 - prompt.x, prompt.y, prompt.positive)
+            return Click(*point(prompt.x, prompt.y), prompt.positive)
         assert isinstance(prompt, Scribble)
-        points = tuple((width - 1 - x, y) for x, y in prompt.points)
-        return Scribble(points, prompt.positive, prompt.width)
+        return Scribble(tuple(point(x, y) for x, y in prompt.points), prompt.positive, prompt.width)
 
-    rgb, labels = np.ascontiguousarray(example.rgb[:, ::-1]), np.ascontiguousarray(example.labels[:, ::-1])
-    logits = np.ascontiguousarray(example.logits[:, ::-1])
-    return MaskExample(rgb, labels, logits, tuple(turned(prompt) for prompt in example.prompts), example.kind)
+    rgb, labels, logits = (np.ascontiguousarray(grid(part)) for part in (example.rgb, example.labels, example.logits))
+    return MaskExample(rgb, labels, logits, tuple(moved(prompt) for prompt in example.prompts), example.kind)
