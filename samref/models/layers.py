@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from samref.core.geometry import Frame, ImageSize
 
-__all__ = ["ResBlock", "channels_last", "downsample", "fit_frame", "load_pixels", "resize", "soft_iou", "to_unit"]
+__all__ = [
+    "ResBlock",
+    "channels_last",
+    "downsample",
+    "fit_frame",
+    "load_pixels",
+    "randomize",
+    "resize",
+    "soft_iou",
+    "to_unit",
+]
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -92,3 +102,15 @@ def fit_frame(pixels: Tensor, frame: Frame) -> Tensor:
     """A picture, uint8 (1, 3, H', W'), in the padded model frame, as [-1, 1] with padding 0 (mid grey)."""
     right, bottom = frame.padded.width - frame.resized.width, frame.padded.height - frame.resized.height
     return F.pad(to_unit(_resized_pixels(pixels, frame.resized)), (0, right, 0, bottom))
+
+
+def randomize(module: nn.Module, seed: int) -> None:
+    """Reproducible weights that give varied, finite answers whatever was drawn before."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            drawn = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim > 1:
+                parameter.copy_(drawn * (1.5 / parameter[0].numel()) ** 0.5)
+            else:
+                parameter.copy_(0.1 * drawn + float(name.endswith("weight")))  # norms scale by about one

@@ -7,37 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from samref.errors import UnknownModelError
 from samref.models.checkpoints import load_into, load_safetensors
 from samref.models.dense_prompts import DENSE_PROMPTS_SPECS, build_dense_prompts_model
 from samref.models.encoder_tiny import EncoderConfig
 from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec, PromptKind
+from samref.models.layers import randomize
 from samref.models.refocus import FocusRefiner, RefinerConfig
 from samref.models.refocus_checkpoint import build_refocus_model, focsam_specs
 from samref.models.refocus_model import RefocusModel
-from samref.models.sam import SAM_SPECS, SamModel, build_sam_model
+from samref.models.sam import SAM_SPECS, build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_checkpoint import build_sam_ref_model, sam_ref_specs
 from samref.models.sam_ref_model import SamRefModel
 from samref.models.tiny import TinyConfig, TinyNet
 from samref.models.tiny_model import TinyModel
 
-__all__ = ["AGNOSTIC_REFINER", "TINY_REFINER", "build_model", "get_spec", "list_models", "weights_folder"]
+__all__ = ["TINY_REFINER", "build_model", "get_spec", "list_models", "weights_folder"]
 
 ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
-
-AGNOSTIC_REFINER = SamRefConfig(
-    width=32,
-    global_blocks=5,
-    local_blocks=3,
-    dilations=(1, 2, 4, 8, 1),
-    residual_detail=True,
-    surest=4.0,
-    inject_embedding=False,
-    rule="change",
-)
-"""The refiner that fits any base with a frame like SAM's: it sees picture, prompts and mask, never an embedding."""
 
 TINY_REFINER = SamRefConfig(
     width=32,
@@ -98,24 +87,12 @@ _FOCSAM_RANDOM = replace(
     stages=("coarse", "refined"),
     source="",
 )
-_UNTRAINED = (
-    "No refiner is used over this base yet (the one for any base has not passed its check): "
-    "it gives the base's own (coarse) mask."
-)
-
-
-def _over_sam(spec: ModelSpec) -> ModelSpec:
-    """SAM-REF over an official SAM, as long as no refiner weights exist for it."""
-    return replace(
-        spec, name=spec.name.replace("sam-", "sam-ref-", 1), title=f"SAM-REF over {spec.title}", note=_UNTRAINED
-    )
 
 
 def _specs() -> dict[str, ModelSpec]:
-    sam = [SAM_SPECS[name] for name in SAM_SPECS]
-    refined = [_over_sam(spec) for spec in sam if spec.checkpoints]
-    dense = DENSE_PROMPTS_SPECS.values()
-    return {spec.name: spec for spec in (_TINY, *sam, *refined, *dense, *focsam_specs(), _TINY_RANDOM, _FOCSAM_RANDOM)}
+    sam, dense = SAM_SPECS.values(), DENSE_PROMPTS_SPECS.values()
+    found = (_TINY, *sam, *sam_ref_specs(), *dense, *focsam_specs(), _TINY_RANDOM, _FOCSAM_RANDOM)
+    return {spec.name: spec for spec in found}
 
 
 def list_models() -> tuple[ModelSpec, ...]:
@@ -156,8 +133,9 @@ def build_model(
         name: see :func:`list_models`.
         device: where it shall run; the CPU unless told.
         dtype: precision of its heavy part.
-        checkpoint: for SAM, SegNext and FocSAM, the official file when it is not in the cache; for ``tiny``, a folder
-            with two files of your own training, whose digest is not checked.
+        checkpoint: for SAM, SegNext and FocSAM, the official file when it is not in the cache; for SAM-REF over SAM
+            that, or a file of your own training; for ``tiny``, a folder with two such files. The digest of what you
+            trained is not checked.
         seed: of the random weights of the ``*-random`` models.
 
     Raises:
@@ -186,21 +164,10 @@ def build_model(
         model = RefocusModel(build_sam_model("random", seed=seed), focus, spec)
     elif name.startswith("focsam-"):
         model = build_refocus_model(name, checkpoint=checkpoint)
+    elif name.startswith("sam-ref-"):
+        model = build_sam_ref_model(spec, checkpoint=checkpoint, seed=seed)
     else:
         variant = name.rsplit("-", 1)[-1]
         assert variant in ("b", "l", "h", "random")
-        sam = build_sam_model(variant, checkpoint=checkpoint, seed=seed)  # type: ignore[arg-type]
-        model = SamModel(spec, sam.config, sam.network, sam.multimask)
+        model = build_sam_model(variant, checkpoint=checkpoint, seed=seed)  # type: ignore[arg-type]
     return model.to(device or torch.device("cpu"), dtype)
-
-
-def randomize(module: nn.Module, seed: int) -> None:
-    """Reproducible weights that give varied, finite answers whatever was drawn before."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            drawn = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim > 1:
-                parameter.copy_(drawn * (1.5 / parameter[0].numel()) ** 0.5)
-            else:
-                parameter.copy_(0.1 * drawn + float(name.endswith("weight")))  # norms scale by about one

@@ -32,9 +32,12 @@ from samref.training.trainer import Trainer
 __all__ = ["BASELINE", "VARIANTS", "Measured", "measure", "to_table", "train_size", "trained_size"]
 
 BASELINE = SamRefConfig(
-    width=32, global_blocks=5, local_blocks=5, residual_detail=True, inject_embedding=False, crop=256
+    width=32, global_blocks=5, local_blocks=5, residual_detail=True, surest=4.0, inject_embedding=False, crop=256
 )
 """The paper's number of blocks at the narrower of its two possible widths; the crop fits a frame of 512 pixels."""
+
+STAY = 0.3
+"""Weight of :func:`samref.training.agnostic.harm`: small, as in a first round."""
 
 VARIANTS: Mapping[str, SamRefConfig] = {
     "C 32, N 5": BASELINE,
@@ -42,6 +45,7 @@ VARIANTS: Mapping[str, SamRefConfig] = {
     "N 3": replace(BASELINE, global_blocks=3, local_blocks=3),
     "N 8": replace(BASELINE, global_blocks=8, local_blocks=8),
     "C 64": replace(BASELINE, width=64),
+    "spread blocks": replace(BASELINE, dilations=(1, 2, 4, 8, 1)),
     "without LFR": replace(BASELINE, use_local=False),
     "without DS": replace(BASELINE, use_selector=False),
     "DS the other way": replace(BASELINE, selector_direction="below"),
@@ -78,7 +82,8 @@ class Measured:
 
 def trained_size(config: SamRefConfig) -> str:
     """Names what has to be trained for ``config``: variants of equal sizes share their weights."""
-    return f"c{config.width}-g{config.global_blocks}-l{config.local_blocks}"
+    spread = "".join(f"-{dilation}" for dilation in config.dilations)
+    return f"c{config.width}-g{config.global_blocks}-l{config.local_blocks}-d{spread}"
 
 
 def train_size(
@@ -105,7 +110,7 @@ def train_size(
         return weights
     recipe = replace(AGNOSTIC_RECIPES["agnostic-refiner"], steps=steps)
     torch.manual_seed(recipe.seed)
-    objective = AgnosticObjective(channels_last(SamRef(config), device), records)
+    objective = AgnosticObjective(channels_last(SamRef(config), device), records, stay=STAY)
     trainer = Trainer(objective, recipe, data, folder, device)
     trainer.run(report=report)
     export_weights(trainer.averaged, weights, {"recipe": recipe.name, "step": str(trainer.step)})

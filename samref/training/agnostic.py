@@ -30,7 +30,7 @@ from samref.training.recipes import Recipe
 from samref.training.refine import HALF, STRIDE, refiner_loss
 from samref.training.scenes import half_labels
 
-__all__ = ["AGNOSTIC_RECIPES", "AgnosticObjective", "MaskShares", "harm"]
+__all__ = ["AGNOSTIC_RECIPES", "STAY", "AgnosticObjective", "MaskShares", "harm"]
 
 AGNOSTIC_RECIPES = {
     recipe.name: recipe
@@ -40,7 +40,7 @@ AGNOSTIC_RECIPES = {
             part="refiner",
             shapes=(BatchShape(pictures=8, side=384, whole=0.3, zoomed=0.35, share=1.0),),
             objects=1,
-            steps=5000,
+            steps=2500,
             rate=2e-3,
             warmup=100,
             cooldown=0.6,
@@ -63,7 +63,8 @@ AGNOSTIC_RECIPES = {
 """Records must have the side of the recipe's scenes."""
 
 STAY = 2.0
-"""Weight of :func:`harm` beside the refiner's losses."""
+"""Weight of :func:`harm` beside the refiner's losses. From the first step on it teaches to change nothing at all, so a
+first round of training takes little of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class AgnosticObjective:
         records: recorded masks by name.
         shares: how often which kind.
         crop: side of the detail crop in training, in pixels.
+        stay: weight of :func:`harm`.
     """
 
     map_radius = 2.5
@@ -99,12 +101,14 @@ class AgnosticObjective:
         records: Mapping[str, Sequence[MaskRecord]],
         shares: MaskShares = MaskShares(),
         crop: int = 192,
+        stay: float = STAY,
     ) -> None:
         assert refiner.embedding is None, "a refiner for any base takes no base's embedding"
         self.trained: nn.Module = refiner
         self.refiner = refiner
         self.records = dict(records)
         self.crop = crop
+        self.stay = stay
         wrong = {"wrong": shares.wrong} | {name: share for name, share in shares.recorded if name in self.records}
         self.kinds = ["good", *wrong]
         self.weights = np.array([shares.good, *(w * (1 - shares.good) / sum(wrong.values()) for w in wrong.values())])
@@ -144,7 +148,7 @@ class AgnosticObjective:
         boxes = [self._window(mask, e.prompts, limit, rng) for mask, e in zip(inside, examples, strict=True)]
         local, before, near, seen = self._look_closer(pixels, marked.to(device), corrected, boxes, examples, autocast)
         loss = refiner_loss(whole, coarse, gt, valid) + refiner_loss(local, before, near, seen)
-        loss = loss + STAY * (harm(whole.logits, coarse, gt, valid) + harm(local.logits, before, near, seen))
+        loss = loss + self.stay * (harm(whole.logits, coarse, gt, valid) + harm(local.logits, before, near, seen))
         torch.autograd.backward(loss)
         gains = {
             "global": _gains(corrected, coarse, gt, valid),

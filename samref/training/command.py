@@ -143,6 +143,8 @@ def train(
         about_data = found.summary
         files = StageFiles(checkpoint, base, backbone, start)
         stage = build_stage(plan, files, chosen)
+        if export is not None and export.suffix == ".pth" and stage.about_export():
+            raise TrainingError(f"{recipe} is exported as .safetensors: a .pth file cannot say what refiner it holds.")
         store = None
         if embeddings is not None:
             if stage.sam is None:
@@ -171,7 +173,7 @@ def train(
         if stage is None:
             export_weights(trainer.averaged, export, about)
         else:
-            export_weights(stage.to_export(), export, about, torch.float32)
+            export_weights(stage.to_export(), export, about | stage.about_export(), torch.float32)
         typer.echo(f"Wrote {export} ({export.stat().st_size / 1e6:.1f} MB) from step {trainer.step}.")
     processes.close()
 

@@ -15,7 +15,7 @@ import typer
 
 from samref.errors import DataError, StorageError, TrainingError
 from samref.training.ablation import VARIANTS, measure, to_table, train_size
-from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective
+from samref.training.agnostic import AGNOSTIC_RECIPES, STAY, AgnosticObjective
 from samref.training.refine_check import KINDS, changes, judge, to_json, to_markdown
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Weights (safetensors) to start from.")] = None,
     recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(AGNOSTIC_RECIPES)}.")] = "agnostic-refiner",
     steps: Annotated[int | None, typer.Option(help="Other number of steps than the recipe's.")] = None,
+    stay: Annotated[float, typer.Option(min=0, help="Extra cost of spoiling right pixels.")] = STAY,
     max_minutes: Annotated[float, typer.Option(help="Stop then; the same command goes on later.")] = math.inf,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     fp32: Annotated[bool, typer.Option(help="No mixed precision.")] = False,
@@ -91,7 +92,7 @@ def train(
     from samref.models.checkpoints import load_into, load_safetensors
     from samref.models.layers import channels_last
     from samref.models.sam_ref import SamRef
-    from samref.models.zoo import AGNOSTIC_REFINER
+    from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
     from samref.training.command import export_weights
     from samref.training.trainer import Trainer
 
@@ -103,7 +104,7 @@ def train(
     refiner = SamRef(AGNOSTIC_REFINER)
     if start is not None:
         load_into(refiner, load_safetensors(start), "agnostic-refiner")
-    objective = AgnosticObjective(channels_last(refiner, chosen), _records(tiny, grabcut))
+    objective = AgnosticObjective(channels_last(refiner, chosen), _records(tiny, grabcut), stay=stay)
     trainer = Trainer(objective, plan, data, out, chosen, bf16=not fp32)
     trainer.run(max_seconds=60 * max_minutes, report=typer.echo)
     if export is not None:
@@ -132,7 +133,7 @@ def check(
     from samref import load_predictor
     from samref.models.checkpoints import load_into, load_safetensors
     from samref.models.sam_ref import SamRef
-    from samref.models.zoo import AGNOSTIC_REFINER
+    from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
 
     wanted = tuple(known for known in KINDS if kind is None or known in kind)
     if kind is not None and len(wanted) < len(set(kind)):

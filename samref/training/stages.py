@@ -17,6 +17,7 @@ from samref.models.refocus import FocusRefiner, RefinerConfig
 from samref.models.refocus_checkpoint import official_parts
 from samref.models.sam import SAM_CONFIGS, SamModel, build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_checkpoint import SMALL_REFINER, about_refiner, trained_parts
 from samref.training.focsam_stage import FocusObjective
 from samref.training.paper_recipes import PaperRecipe
 from samref.training.sam_ref_stage import SamRefObjective
@@ -68,11 +69,18 @@ class Stage:
         """The trained part under the names that whoever loads it expects.
 
         FocSAM's refiner takes the decoder it was trained through with it, in the authors' names: such a file is what
-        ``focsam-vit-*`` loads with ``--checkpoint``. All others go out as they are.
+        ``focsam-vit-*`` loads with ``--checkpoint``. SAM-REF's refiner does likewise, for ``sam-ref-vit-*``. All others
+        go out as they are.
         """
-        if isinstance(self.objective, FocusObjective) and self.sam is not None:
-            return official_parts(self.sam.network, self.objective.refiner, ("refine_head", "decode_head"))
+        if isinstance(self.objective, FocusObjective):
+            return official_parts(self.objective.sam.network, self.objective.refiner, ("refine_head", "decode_head"))
+        if isinstance(self.objective, SamRefObjective):
+            return trained_parts(self.objective.sam.network, self.objective.refiner)
         return self.objective.trained
+
+    def about_export(self) -> dict[str, str]:
+        """What whoever loads the export must know beside the weights; empty where the names say it all."""
+        return about_refiner(self.objective.refiner.config) if isinstance(self.objective, SamRefObjective) else {}
 
 
 def build_stage(
@@ -108,7 +116,8 @@ def build_stage(
         focus = FocusRefiner(sizes).to(device)
         _start(focus, files, recipe.name)
         return Stage(FocusObjective(sam, focus, recipe), sam.config.image_size, sam, False)
-    refiner = SamRef(_sam_ref_config(sam, width or recipe.width, small=name.endswith("-random"))).to(device)
+    paper = SamRefConfig(width=width or recipe.width, embedding_channels=sam.config.prompt_dim)
+    refiner = SamRef(SMALL_REFINER if name.endswith("-random") else paper).to(device)
     _start(refiner, files, recipe.name)
     return Stage(SamRefObjective(sam, refiner, recipe), sam.config.image_size, sam, True)
 
@@ -138,21 +147,14 @@ def _segnext(recipe: PaperRecipe, files: StageFiles, name: str, device: torch.de
     return Stage(SegNextObjective(net.to(device), recipe), net.config.image_size, None, False)
 
 
-def _sam_ref_config(sam: SamModel, width: int, *, small: bool) -> SamRefConfig:
-    if small:
-        return SamRefConfig(
-            width=8, global_blocks=1, local_blocks=1, embedding_channels=sam.config.prompt_dim, crop=64, minimum=8
-        )
-    return SamRefConfig(width=width, embedding_channels=sam.config.prompt_dim)
-
-
 def _start(module: nn.Module, files: StageFiles, name: str) -> None:
     if files.start is None:
         return
     weights = _load(files.start)
-    if isinstance(module, FocusRefiner) and any(key.startswith("refine_head.") for key in weights):
-        own = {key: value for key, value in weights.items() if key.startswith("refine_head.")}
-        weights = {key.removeprefix("refine_head."): value for key, value in own.items()}
+    # An export holds more than the trained part (Stage.to_export); of that, the part alone is taken.
+    prefix = {FocusRefiner: "refine_head.", SamRef: "refiner."}.get(type(module))
+    if prefix is not None and any(key.startswith(prefix) for key in weights):
+        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     load_into(module, weights, f"the part that {name} trains")
 
 

@@ -18,11 +18,12 @@ from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
 from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState
+from samref.models.layers import randomize
 from samref.models.sam import SAM_CONFIGS, SAM_SPECS, SamModel
 from samref.models.sam_network import network_from, seeded_weights
 from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
 from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import AGNOSTIC_REFINER, randomize
 
 Record = Callable[[str, float, str], None]
 

@@ -16,7 +16,7 @@ from samref.models.zoo import build_model
 pytestmark = pytest.mark.gpu
 
 
-@pytest.mark.parametrize("name", ["tiny-random", "sam-random"])
+@pytest.mark.parametrize("name", ["tiny-random", "sam-random", "sam-ref-random", "segnext-random", "focsam-random"])
 def test_a_gpu_gives_the_masks_of_the_cpu(name: str) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     image = DecodedImage(rgb, ImageSize(240, 320), "digest")

@@ -12,10 +12,9 @@ from torch.func import functional_call
 
 from samref.models import windows
 from samref.models.encoder_tiny import EncoderConfig, MobileNetV2
-from samref.models.layers import ResBlock, downsample, resize
+from samref.models.layers import ResBlock, downsample, randomize, resize
 from samref.models.sam_ref import FusionRefiner, SamRef, SamRefConfig
 from samref.models.tiny import AttentionBlock, Embedding, TinyConfig, TinyNet
-from samref.models.zoo import randomize
 
 TINY = TinyConfig(image_size=32, encoder=EncoderConfig(0.02), context=4, widths=(2, 4, 4), heads=2, blocks=1)
 

@@ -29,11 +29,12 @@ from samref.inference.pictures import picture_from
 from samref.inference.predictor import Predictor
 from samref.models import onnx_export
 from samref.models.interface import DecoderState, MaskOutput
+from samref.models.layers import randomize
 from samref.models.onnx_export import DESCRIPTION, OPSET, deviation, export_model
 from samref.models.onnx_graphs import Axis, Graph, Length, Port, graphs_of
 from samref.models.sam_ref import SamRef, SamRefConfig
 from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import build_model, randomize
+from samref.models.zoo import build_model
 from tests.unit.models.graph_runner import Graphs, predictor_over
 
 EQUAL = 1e-4

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Prompts
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, PromptBatch
+from samref.models.layers import randomize
 from samref.models.sam_ref import FusionRefiner, SamRef, SamRefConfig
 from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import build_model, randomize
+from samref.models.zoo import build_model
 
 SIZE = ImageSize(90, 120)
 

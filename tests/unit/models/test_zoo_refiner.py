@@ -12,18 +12,61 @@ import torch
 from samref.core.geometry import ImageSize
 from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
-from samref.errors import CheckpointMissingError
+from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.inference.predictor import Predictor
 from samref.models.interface import ModelSpec
+from samref.models.layers import randomize
+from samref.models.sam import build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER, SMALL_REFINER, about_refiner, trained_parts
 from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import AGNOSTIC_REFINER, build_model, get_spec, list_models
+from samref.models.zoo import build_model, get_spec, list_models
+from samref.training.command import export_weights
 
-OVER_SAM = [spec for spec in list_models() if spec.name.startswith("sam-ref-")]
+OVER_SAM = [spec for spec in list_models() if spec.name.startswith("sam-ref-vit-")]
 
 
 def test_there_is_one_over_every_official_sam() -> None:
     assert [spec.name for spec in OVER_SAM] == ["sam-ref-vit-b", "sam-ref-vit-l", "sam-ref-vit-h"]
+
+
+def test_a_file_of_ones_own_training_is_used_over_sam(tmp_path: Path) -> None:
+    sam, refiner = build_sam_model("random", seed=3), SamRef(SMALL_REFINER)
+    randomize(refiner, 4)
+    path = tmp_path / "own.safetensors"
+    export_weights(trained_parts(sam.network, refiner), path, about_refiner(refiner.config), torch.float32)
+    model = build_model("sam-ref-random", checkpoint=path)
+    assert isinstance(model, SamRefModel)
+    assert model.refiner.config == SMALL_REFINER
+    assert "your own training" in model.spec.note
+    rgb = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    image = DecodedImage(rgb, ImageSize(90, 120), "0")
+    answers = [
+        list(predictor.predict(predictor.embed(image), Prompts((Click(60, 40),))))
+        for predictor in (Predictor(model), Predictor(build_model("sam-ref-random")))
+    ]
+    assert [answer.stage for answer in answers[0]] == ["coarse", "refined"]
+    logits = [answer[-1].state.final_logits for answer in answers]
+    assert logits[0] is not None
+    assert not torch.equal(logits[0], logits[1]), "weights of the file, not random ones"
+
+
+def test_a_file_that_does_not_say_what_it_holds_is_refused(tmp_path: Path) -> None:
+    sam, refiner = build_sam_model("random"), SamRef(SMALL_REFINER)
+    path = tmp_path / "own.safetensors"
+    parts = trained_parts(sam.network, refiner)
+    wider = about_refiner(replace(SMALL_REFINER, width=16))
+    odd = {"sam_ref": about_refiner(SMALL_REFINER)["sam_ref"].replace('"crop": 64', '"crop": "64"')}
+    for about, words in (
+        ({}, "does not say which SAM-REF refiner"),
+        ({"sam_ref": "[1]"}, "does not say which SAM-REF refiner"),
+        ({"sam_ref": '{"dilations": [1], "hidden": 1}'}, "does not say which SAM-REF refiner"),
+        (odd, "unusable crop"),
+        (wider, "refiner.global_refiner"),
+    ):
+        export_weights(parts, path, about, torch.float32)
+        with pytest.raises(CheckpointInvalidError, match=words):
+            build_model("sam-ref-random", checkpoint=path)
 
 
 @pytest.mark.parametrize("spec", OVER_SAM, ids=lambda spec: str(spec.name))

@@ -14,6 +14,9 @@ from samref.errors import CheckpointInvalidError, DataError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
 from samref.models.dense_prompts_network import DensePromptsNet
+from samref.models.sam_ref_checkpoint import trained_parts
+from samref.models.sam_ref_model import SamRefModel
+from samref.models.zoo import build_model
 
 
 def samref(*arguments: object) -> Result:
@@ -42,6 +45,19 @@ def test_both_stages_of_sam_ref_over_stored_embeddings(shapes: Path, tmp_path: P
     with safe_open(refiner, framework="pt") as file:
         assert file.metadata()["recipe"] == "sam-ref-32"
         assert file.metadata()["step"] == "1"
+    on = samref(
+        "train", "sam-ref-32", *common, "--base", decoder, "--start", refiner, "--out", tmp_path / "4", "--steps", 1
+    )
+    assert on.exit_code == 0, on.output
+    model = build_model("sam-ref-random", checkpoint=refiner)
+    assert isinstance(model, SamRefModel)
+    assert model.spec.stages == ("coarse", "refined")
+    loaded = trained_parts(model.base.network, model.refiner).state_dict()  # type: ignore[attr-defined]
+    exported = load_safetensors(refiner)
+    assert all(torch.equal(loaded[key], exported[key]) for key in exported)
+    assert len(loaded) == len(exported)
+    for key, value in weights.items():
+        assert torch.equal(exported[f"mask_decoder.{key}"], value), "stage 2 leaves the decoder as stage 1 made it"
     other = samref("train", "sam-ref-32", *common, "--base", refiner, "--out", tmp_path / "3")
     assert isinstance(other.exception, CheckpointInvalidError)
     assert "mask decoder of sam-random" in str(other.exception)
@@ -72,6 +88,7 @@ def test_what_does_not_go_together_is_refused(shapes: Path, tmp_path: Path) -> N
         (("segnext-sax1", "--model", "segnext-random", "--embeddings", tmp_path), TrainingError, "trains its encoder"),
         (("sam-ref-64", "--model", "sam-random", "--embeddings", tmp_path), DataError, "samref precompute --model"),
         (("sam-ref-64", "--model", "sam-random", "--layout", "pascal"), DataError, "There is no layout 'pascal'"),
+        (("sam-ref-64", "--model", "sam-random", "--export", "x.pth"), TrainingError, "exported as .safetensors"),
     ):
         result = samref("train", *given, *common)
         assert isinstance(result.exception, error), (given, result.exception)

@@ -17,7 +17,7 @@ from samref.errors import DataError
 from samref.evaluation.datasets import ObjectMask
 from samref.inference.mask_step import mask_from_logits
 from samref.models.sam_ref import SamRef
-from samref.models.zoo import AGNOSTIC_REFINER
+from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
 from samref.training.base_answers import answer_good, answer_grabcut, answer_wrong, framed_mask, kept_answers
 from samref.training.refine_check import Change, bootstrap_mean, changes, judge, to_markdown
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,9 +17,9 @@ from samref.__main__ import build_app
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, DataError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors
 from samref.models.encoder_tiny import EncoderConfig
+from samref.models.layers import randomize
 from samref.models.sam_ref import SamRef, SamRefConfig
 from samref.models.tiny import TinyConfig, TinyNet
-from samref.models.zoo import randomize
 from samref.training.command import export_weights, load_backbone
 from samref.training.dataset import BatchShape, SceneBatches, find_pictures, make_scene
 from samref.training.objectives import BaseObjective
@@ -35,68 +34,49 @@ SMALL_REFINER = SamRefConfig(
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bright disks on noise, in two data sets."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name in ("one", "two"):
-        (folder / name / "images").mkdir(parents=True)
-        (folder / name / "masks").mkdir()
-        for index in range(3):
-            image = rng.integers(0, 80, (96, 128, 3), dtype=np.uint8)
-            mask = np.zeros((96, 128), dtype=np.uint8)
-            for number, x in enumerate((36, 90), start=1):
-                cv2.circle(mask, (x, 48), 22, number, -1)
-            image[mask > 0] += 150
-            cv2.imwrite(str(folder / name / "images" / f"{index}.png"), image)
-            cv2.imwrite(str(folder / name / "masks" / f"{index}.png"), mask)
-    return folder
-
-
-def base_trainer(data: Path, out: Path, steps: int = 6) -> Trainer:
+def base_trainer(shapes: Path, out: Path, steps: int = 6) -> Trainer:
     torch.manual_seed(0)
     recipe = replace(RECIPES["smoke-base"], steps=steps)
-    return Trainer(BaseObjective(TinyNet(SMALL)), recipe, data, out, CPU, bf16=False)
+    return Trainer(BaseObjective(TinyNet(SMALL)), recipe, shapes, out, CPU, bf16=False)
 
 
-def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(shapes: Path, tmp_path: Path) -> None:
     net = TinyNet(SMALL)
     randomize(net, 0)
     recipe = replace(RECIPES["smoke-base"], steps=90, rate=3e-3, warmup=5, encoder_rate=1.0)
-    Trainer(BaseObjective(net), recipe, data, tmp_path, CPU, bf16=False).run(log_every=30)
+    Trainer(BaseObjective(net), recipe, shapes, tmp_path, CPU, bf16=False).run(log_every=30)
     losses = [json.loads(line)["loss1"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(losses) == 3
     assert losses[-1] < 0.9 * losses[0], losses
 
 
-def test_a_resumed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
-    through = base_trainer(data, tmp_path / "a")
+def test_a_resumed_run_ends_in_the_same_weights(shapes: Path, tmp_path: Path) -> None:
+    through = base_trainer(shapes, tmp_path / "a")
     through.run()
-    first = base_trainer(data, tmp_path / "b")
+    first = base_trainer(shapes, tmp_path / "b")
     batches = first._batches()
     for _ in range(3):
         first._train_step(batches)
         first.step += 1
     first.save()
-    second = base_trainer(data, tmp_path / "b")
+    second = base_trainer(shapes, tmp_path / "b")
     assert second.step == 3
     second.run()
     for name, weight in through.averaged.state_dict().items():
         torch.testing.assert_close(second.averaged.state_dict()[name], weight, rtol=0, atol=0)
 
 
-def test_a_state_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
-    base_trainer(data, tmp_path, steps=1).run()
+def test_a_state_of_another_recipe_is_refused(shapes: Path, tmp_path: Path) -> None:
+    base_trainer(shapes, tmp_path, steps=1).run()
     other = replace(RECIPES["smoke-base"], name="other")
     with pytest.raises(TrainingError, match="smoke-base"):
-        Trainer(BaseObjective(TinyNet(SMALL)), other, data, tmp_path, CPU)
+        Trainer(BaseObjective(TinyNet(SMALL)), other, shapes, tmp_path, CPU)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(data: Path, tmp_path: Path) -> None:
-    base_trainer(data, tmp_path, steps=2).run()
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(shapes: Path, tmp_path: Path) -> None:
+    base_trainer(shapes, tmp_path, steps=2).run()
     kept = (tmp_path / "state.pt").read_bytes()
-    broken = base_trainer(data, tmp_path, steps=4)
+    broken = base_trainer(shapes, tmp_path, steps=4)
     with torch.no_grad():
         broken.trained.decoder.head.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
     with pytest.raises(TrainingError, match="not finite at step 2"):
@@ -104,13 +84,13 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(data: Path, tm
     assert (tmp_path / "state.pt").read_bytes() == kept
 
 
-def test_the_refiner_trains_over_a_frozen_base(data: Path, tmp_path: Path) -> None:
+def test_the_refiner_trains_over_a_frozen_base(shapes: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     base = TinyNet(SMALL)
     before = {name: value.clone() for name, value in base.state_dict().items()}
     refiner = SamRef(SMALL_REFINER)
     start = {name: value.clone() for name, value in refiner.state_dict().items()}
-    trainer = Trainer(RefinerObjective(base, refiner), RECIPES["smoke-refiner"], data, tmp_path, CPU, bf16=False)
+    trainer = Trainer(RefinerObjective(base, refiner), RECIPES["smoke-refiner"], shapes, tmp_path, CPU, bf16=False)
     trainer.run(log_every=2)
     assert all(torch.equal(before[name], value) for name, value in base.state_dict().items())
     assert any(not torch.equal(start[name], value) for name, value in refiner.state_dict().items())
@@ -119,16 +99,16 @@ def test_the_refiner_trains_over_a_frozen_base(data: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["tiny-base", "tiny-base-2", "tiny-refiner"])
-def test_the_embedded_recipes_run(name: str, data: Path, tmp_path: Path) -> None:
+def test_the_embedded_recipes_run(name: str, shapes: Path, tmp_path: Path) -> None:
     """With all their numbers but the sizes: every framing, pasted objects, favoured data sets."""
     torch.manual_seed(0)
     full = RECIPES[name]
-    shapes = tuple(replace(shape, pictures=2, side=128) for shape in full.shapes)
-    recipe = replace(full, shapes=shapes, steps=5, warmup=1, pasted=max(full.pasted, 0.5))
+    forms = tuple(replace(shape, pictures=2, side=128) for shape in full.shapes)
+    recipe = replace(full, shapes=forms, steps=5, warmup=1, pasted=max(full.pasted, 0.5))
     base = TinyNet(SMALL)
     objective = BaseObjective(base) if full.part == "base" else RefinerObjective(base, SamRef(SMALL_REFINER))
     before = {key: value.clone() for key, value in base.state_dict().items()}
-    Trainer(objective, recipe, data, tmp_path, CPU, bf16=False).run(log_every=5)
+    Trainer(objective, recipe, shapes, tmp_path, CPU, bf16=False).run(log_every=5)
     values = json.loads((tmp_path / "log.jsonl").read_text())
     assert values["step"] == 5
     assert all(np.isfinite(value) for value in values.values())
@@ -137,12 +117,12 @@ def test_the_embedded_recipes_run(name: str, data: Path, tmp_path: Path) -> None
     assert (set(kept) == set(before)) == (full.part == "refiner")
 
 
-def test_frozen_stages_stay_as_they_were(data: Path, tmp_path: Path) -> None:
+def test_frozen_stages_stay_as_they_were(shapes: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = TinyNet(SMALL)
     stem, late = net.encoder.stem.weight.clone(), net.encoder.stages[4].state_dict()
     late = {name: value.clone() for name, value in late.items()}
-    Trainer(BaseObjective(net), replace(RECIPES["smoke-base"], steps=3), data, tmp_path, CPU, bf16=False).run()
+    Trainer(BaseObjective(net), replace(RECIPES["smoke-base"], steps=3), shapes, tmp_path, CPU, bf16=False).run()
     assert torch.equal(net.encoder.stem.weight, stem)
     assert any(not torch.equal(late[name], value) for name, value in net.encoder.stages[4].state_dict().items())
 
@@ -155,17 +135,17 @@ def test_the_rate_rises_stays_and_falls_to_zero() -> None:
     assert rate_factor(1000, recipe) == 0
 
 
-def test_batches_depend_on_seed_and_number_alone(data: Path) -> None:
-    shapes = (BatchShape(2, 64, 0.5, 1.0),)
-    pictures = find_pictures(data)
-    one, two = SceneBatches(pictures, shapes, 2, seed=1), SceneBatches(pictures, shapes, 2, seed=1, start=5)
+def test_batches_depend_on_seed_and_number_alone(shapes: Path) -> None:
+    form = (BatchShape(2, 64, 0.5, 1.0),)
+    pictures = find_pictures(shapes)
+    one, two = SceneBatches(pictures, form, 2, seed=1), SceneBatches(pictures, form, 2, seed=1, start=5)
     assert np.array_equal(one.batch(5).rgb, next(iter(two)).rgb)
     assert not np.array_equal(one.batch(5).rgb, one.batch(6).rgb)
 
 
-def test_a_scene_shows_objects_where_its_picture_has_them(data: Path) -> None:
-    rgb = np.asarray(Image.open(data / "one/images/0.png"))
-    ids = np.asarray(Image.open(data / "one/masks/0.png"))
+def test_a_scene_shows_objects_where_its_picture_has_them(shapes: Path) -> None:
+    rgb = np.asarray(Image.open(shapes / "coco_shapes/images/1.png"))
+    ids = np.asarray(Image.open(shapes / "coco_shapes/masks/1.png"))
     for seed in range(6):
         scene = make_scene(rgb, ids, 96, 2, "whole" if seed % 2 else "object", np.random.default_rng(seed))
         assert scene is not None
@@ -202,7 +182,7 @@ def test_a_backbone_must_exist_and_fit(tmp_path: Path) -> None:
         load_backbone(TinyNet(SMALL), tmp_path / "text.npz")
 
 
-def test_the_command_refuses_an_unknown_recipe(data: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(build_app("train"), ["train", "nope", "--data", str(data), "--out", str(tmp_path)])
+def test_the_command_refuses_an_unknown_recipe(shapes: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(build_app("train"), ["train", "nope", "--data", str(shapes), "--out", str(tmp_path)])
     assert isinstance(result.exception, TrainingError)
     assert "tiny-base" in str(result.exception)
