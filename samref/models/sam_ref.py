@@ -46,6 +46,8 @@ class SamRefConfig:
         feedback: which mask the base gets back, its own ("coarse") or the final one.
         closer: side in pixels at which a base that can (``Magnifier``) encodes the detail window anew; its answer there
             is what the local refiner corrects. 0 is the paper's form, which never runs the encoder again.
+        settled_after: prompts after which a further click or stroke changes only the part of the mask it was made on
+            (FocalClick merges so, too); 0: never, as in the paper.
         drop_islands: whether parts of the final mask that nobody pointed at are left out (not in the paper).
         use_local, use_selector: switches for ablations.
     """
@@ -68,6 +70,7 @@ class SamRefConfig:
     selector_direction: Literal["above", "below"] = "above"
     feedback: Literal["coarse", "final"] = "coarse"
     closer: int = 0
+    settled_after: int = 0
     drop_islands: bool = False
     use_local: bool = True
     use_selector: bool = True

@@ -6,16 +6,18 @@ One step is :meth:`SamRefModel.decode`; the networks and their configuration are
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompt_maps import MapFrame, draw_prompt_maps
-from samref.core.prompts import Click, Prompts
+from samref.core.prompts import Click, Point, Prompts
 from samref.models import islands, windows
 from samref.models.interface import (
     DecoderState,
@@ -53,6 +55,14 @@ class Magnifier(Protocol):
             (1, 1, h', w') logits that cover exactly the window.
         """
         ...
+
+
+class _Answer(NamedTuple):
+    """A refined answer in the making: low-res logits without and with the patch pasted in, and the patch."""
+
+    canvas: Tensor
+    final: Tensor
+    patch: Patch | None
 
 
 class SamRefModel:
@@ -134,34 +144,68 @@ class SamRefModel:
         if config.use_selector and wandered and usable and previous is not None:
             canvas = previous.float()
         window = self._window(global_logits, previous if usable else None, prompts) if config.use_local else None
-        final, patch = canvas, None
+        answer = _Answer(canvas, canvas, None)
         if window is not None:
             patch = self._look_closer(features, prompts, global_logits, window)
-            final = windows.paste(canvas, window, patch.logits)
-        if config.drop_islands and (points := islands.pointed_at(prompts)):
-            inside = [(x / config.low_res_stride, y / config.low_res_stride) for x, y in points]
-            stray_cells = islands.stray_cells((final[0, 0] > 0).cpu().numpy(), inside)
-            if stray_cells is not None:
-                stray = torch.from_numpy(stray_cells)[None, None].to(final.device)
-                canvas, final = islands.sunk(canvas, stray), islands.sunk(final, stray)
-                if patch is not None and window is not None:
-                    near = windows.sample_window(stray.float(), torch.tensor([window]), config.local_grid, nearest=True)
-                    patch = replace(patch, logits=islands.sunk(patch.logits, near > 0))
+            answer = _Answer(canvas, windows.paste(canvas, window, patch.logits), patch)
+        if previous is not None and usable and 0 < config.settled_after < len(prompts.prompts.items):
+            answer = self._settled(answer, previous.float(), prompts)
+        if config.drop_islands:
+            answer = self._without_islands(answer, prompts)
         return MaskOutput(
             stage="refined",
-            logits=canvas,
-            iou_prediction=float(soft_iou(final)),
-            state=replace(coarse.state, final_logits=final, error_count=error_count),
-            patch=patch,
+            logits=answer.canvas,
+            iou_prediction=float(soft_iou(answer.final)),
+            state=replace(coarse.state, final_logits=answer.final, error_count=error_count),
+            patch=answer.patch,
             error_logits=refined.error.float(),
         )
+
+    def _settled(self, answer: _Answer, previous: Tensor, prompts: PromptBatch) -> _Answer:
+        """The previous mask wherever the newest prompt does not touch the change."""
+        points = self._in_cells(islands.newest_points(prompts))
+        if not points:
+            return answer
+        elsewhere = islands.changed_elsewhere(_inside(answer.final), _inside(previous), points)
+        if elsewhere is None:
+            return answer
+        return self._edited(answer, elsewhere, lambda logits, cells, before: before.where(cells, logits), previous)
+
+    def _without_islands(self, answer: _Answer, prompts: PromptBatch) -> _Answer:
+        """The parts of the mask that somebody pointed at; all of it where nobody pointed at one."""
+        points = self._in_cells(islands.pointed_at(prompts))
+        stray = islands.stray_cells(_inside(answer.final), points) if points else None
+        if stray is None:
+            return answer
+        return self._edited(answer, stray, lambda logits, cells, _: islands.sunk(logits, cells), answer.final)
+
+    def _in_cells(self, points_xy: list[Point]) -> list[Point]:
+        stride = self.refiner.config.low_res_stride
+        return [(x / stride, y / stride) for x, y in points_xy]
+
+    def _edited(
+        self,
+        answer: _Answer,
+        cells: NDArray[np.bool_],
+        edit: Callable[[Tensor, Tensor, Tensor], Tensor],
+        other: Tensor,
+    ) -> _Answer:
+        """``edit(logits, cells, other)`` of canvas, final mask and patch, each at its own resolution."""
+        marked = torch.from_numpy(cells)[None, None].to(answer.final.device)
+        patch = answer.patch
+        if patch is not None:
+            box = torch.tensor([patch.box_xyxy]) / self.refiner.config.low_res_stride
+            grid = patch.logits.shape[-1]
+            near = windows.sample_window(marked.float(), box, grid, nearest=True) > 0
+            patch = replace(patch, logits=edit(patch.logits, near, windows.sample_window(other, box, grid)))
+        return _Answer(edit(answer.canvas, marked, other), edit(answer.final, marked, other), patch)
 
     def _window(self, logits: Tensor, previous: Tensor | None, prompts: PromptBatch) -> windows.Window | None:
         config = self.refiner.config
         stride = config.low_res_stride
         resized = prompts.frame.resized
         limit = (-(-resized.height // stride), -(-resized.width // stride))
-        mask = (logits[0, 0] > 0).cpu().numpy()
+        mask = _inside(logits)
         mask[limit[0] :] = False
         mask[:, limit[1] :] = False
         if config.rule == "object":
@@ -169,7 +213,7 @@ class SamRefModel:
             return windows.object_window(mask, inside, expand=config.expand, minimum=config.minimum, limit=limit)
         newest = prompts.prompts.items[-1] if prompts.prompts.items else None
         click = (newest.x / stride, newest.y / stride) if isinstance(newest, Click) else None
-        before = None if previous is None else (previous[0, 0] > 0).cpu().numpy()
+        before = None if previous is None else _inside(previous)
         return windows.change_window(mask, before, click, expand=config.expand, minimum=config.minimum, limit=limit)
 
     def _look_closer(
@@ -201,6 +245,12 @@ class SamRefModel:
     def _draw(self, prompts: PromptBatch, frame: MapFrame) -> Tensor:
         maps = draw_prompt_maps(without_areas(prompts.prompts), frame, self.refiner.config.click_radius)
         return torch.stack([torch.from_numpy(maps.positive), torch.from_numpy(maps.negative)])[None].float()
+
+
+def _inside(logits: Tensor) -> NDArray[np.bool_]:
+    """The mask (h, w) of logits (1, 1, h, w)."""
+    mask: NDArray[np.bool_] = (logits[0, 0] > 0).cpu().numpy()
+    return mask
 
 
 def without_areas(prompts: Prompts) -> Prompts:

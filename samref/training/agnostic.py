@@ -100,7 +100,7 @@ class AgnosticObjective:
         refiner: SamRef,
         records: Mapping[str, Sequence[MaskRecord]],
         shares: MaskShares = MaskShares(),
-        crop: int = 192,
+        crop: int = 256,
         stay: float = STAY,
     ) -> None:
         assert refiner.embedding is None, "a refiner for any base takes no base's embedding"

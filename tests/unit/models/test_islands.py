@@ -6,7 +6,7 @@ import torch
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Box, Click, Prompt, Prompts, Scribble
 from samref.models.interface import PromptBatch
-from samref.models.islands import pointed_at, stray_cells, sunk
+from samref.models.islands import changed_elsewhere, newest_points, pointed_at, stray_cells, sunk
 
 
 def batch(*items: Prompt) -> PromptBatch:
@@ -51,3 +51,28 @@ def test_sunk_logits_stay_below_zero_and_the_rest_as_they_were() -> None:
     out = sunk(logits, torch.tensor([[True, True, False]]))
     assert out.tolist() == [[-2.0, -3.0, 4.0]]
     assert logits[0, 0] == 2.0
+
+
+def test_a_change_counts_as_elsewhere_where_the_newest_prompt_does_not_touch_it() -> None:
+    before, after = two_blobs(), two_blobs()
+    after[4:12, 12:16] = True  # the clicked part grows
+    after[20:28, 26:28] = False  # the other one loses its end
+    elsewhere = changed_elsewhere(after, before, [(13.0, 6.0)])
+    assert elsewhere is not None
+    assert elsewhere.sum() == 16
+    assert elsewhere[20:28, 26:28].all()
+    assert changed_elsewhere(after, before, [(13.0, 6.0), (27.0, 22.0)]) is None
+    missed = changed_elsewhere(after, before, [(0.0, 31.0)])
+    assert missed is not None
+    assert np.array_equal(missed, before ^ after)
+    assert changed_elsewhere(before, before, [(1.0, 1.0)]) is None
+
+
+def test_the_newest_points_are_those_of_a_last_click_or_stroke_whatever_its_sign() -> None:
+    assert newest_points(batch(Click(3, 4), Click(5, 6, positive=False))) == [(5, 6)]
+    assert newest_points(batch(Click(3, 4), Scribble(((1.0, 2.0), (3.0, 4.0)), positive=False))) == [
+        (1.0, 2.0),
+        (3.0, 4.0),
+    ]
+    assert newest_points(batch(Click(3, 4), Box(0, 0, 9, 9))) == []
+    assert newest_points(batch()) == []
