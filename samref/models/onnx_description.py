@@ -190,6 +190,9 @@ def _refiner(model: SamRefModel) -> dict[str, Any]:
         "sampling": "Bilinear at the centres of a grid over the window, rim repeated; the picture is averaged first "
         "where it shrinks by a whole factor.",
         "paste": "The local logits cover the window exactly; resized bilinearly to it they replace what lies under.",
+        "settled": "Where `settled_after` is not 0 and more prompts than that were given, the newest a click or a "
+        "scribble: where the final low-res mask differs from the last one, 8-connected parts of the difference that "
+        "no point of it touches (its own cell or one of the eight around it) keep the last final logits.",
         "islands": "With drop_islands, where only clicks and scribbles were given: 8-connected parts of the final "
         "low-res mask that no positive point touches (its own cell or one of the eight around it) are left out.",
     }

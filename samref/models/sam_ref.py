@@ -8,7 +8,6 @@ docs/papers.md.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -32,7 +31,7 @@ class SamRefConfig:
         residual_detail: whether the detail head says what to *add* to the mask (True) or what to put in its place. The
             paper's form is the second; the first starts at the base's mask exactly and learns in far fewer steps.
         surest: the largest magnitude of a mask's logits that detail is added to: a base that is very sure can be
-            contradicted, too. Needs ``residual_detail``.
+            contradicted, too. 0: no limit. Needs ``residual_detail``.
         embedding_channels: of the base's image embedding.
         inject_embedding: whether the base's embedding is added (False: the refiner fits any base).
         low_res_stride: model pixels per low-res cell.
@@ -57,7 +56,7 @@ class SamRefConfig:
     local_blocks: int = 5
     dilations: tuple[int, ...] = (1,)
     residual_detail: bool = False
-    surest: float = math.inf
+    surest: float = 0.0
     embedding_channels: int = 256
     inject_embedding: bool = True
     low_res_stride: int = 4
@@ -109,7 +108,7 @@ class FusionRefiner(nn.Module):
         second_stride: int,
         *,
         residual_detail: bool = False,
-        surest: float = math.inf,
+        surest: float = 0.0,
         dilations: tuple[int, ...] = (1,),
     ) -> None:
         super().__init__()
@@ -144,7 +143,8 @@ class FusionRefiner(nn.Module):
             fused = block(fused) if embedding is None else block(fused) + embedding
         error, detail = self.error_head(fused), self.detail_head(fused)
         if self.residual_detail:
-            detail = mask.clamp(-self.surest, self.surest) + detail
+            believed = mask.clamp(-self.surest, self.surest) if self.surest else mask
+            detail = believed + detail
         gate = error.sigmoid()
         return Refined(error, gate * detail + (1 - gate) * mask)
 

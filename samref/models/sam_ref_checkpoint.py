@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from samref.errors import CheckpointInvalidError
-from samref.models.checkpoints import load_into, load_safetensors
+from samref.models.checkpoints import cache_folder, load_into, load_safetensors
 from samref.models.interface import InteractiveModel, ModelSpec
 from samref.models.layers import randomize
 from samref.models.sam import SAM_SPECS, SamModel, Variant, build_sam_model
@@ -52,7 +52,6 @@ _UNTRAINED = (
     "No refiner is used over this base yet (the one for any base has not passed its check): it gives the base's own "
     "(coarse) mask. A refiner of your own training is named with --checkpoint FILE.safetensors."
 )
-_OWN = "Its refiner and its decoder are of your own training."
 _CONFIG_KEY = "sam_ref"
 
 
@@ -63,7 +62,18 @@ def sam_ref_specs() -> tuple[ModelSpec, ...]:
 
 def _spec(sam: ModelSpec) -> ModelSpec:
     spec = replace(sam, name=sam.name.replace("sam-", "sam-ref-", 1), title=f"SAM-REF over {sam.title}")
-    return replace(spec, note=_UNTRAINED) if spec.checkpoints else replace(spec, stages=("coarse", "refined"))
+    if not spec.checkpoints:
+        return replace(spec, stages=("coarse", "refined"))
+    return _of_own_training(spec) if _own_file(spec).is_file() else replace(spec, note=_UNTRAINED)
+
+
+def _own_file(spec: ModelSpec) -> Path:
+    """Where a refiner of one's own training is looked for when none is named."""
+    return cache_folder() / f"{spec.name}.safetensors"
+
+
+def _of_own_training(spec: ModelSpec) -> ModelSpec:
+    return replace(spec, stages=("coarse", "refined"), note="Its refiner and its decoder are of your own training.")
 
 
 def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> InteractiveModel:
@@ -72,7 +82,8 @@ def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed
     Args:
         spec: one of :func:`sam_ref_specs`.
         checkpoint: SAM's official file when it is not in the cache, or (``.safetensors``) decoder and refiner of one's
-            own training; SAM is then taken from the cache.
+            own training; SAM is then taken from the cache. Unless told, such a file is looked for in the cache
+            folder under the model's name.
         seed: of the random weights of ``sam-ref-random``.
 
     Raises:
@@ -80,6 +91,8 @@ def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed
         CheckpointInvalidError: they are damaged or belong to another model.
     """
     variant: Variant = spec.name.rsplit("-", 1)[-1]  # type: ignore[assignment]
+    if checkpoint is None and _own_file(spec).is_file():
+        checkpoint = _own_file(spec)
     if checkpoint is not None and checkpoint.suffix == ".safetensors":
         return _build_trained(spec, variant, checkpoint, seed)
     sam = build_sam_model(variant, checkpoint=checkpoint, seed=seed)
@@ -99,7 +112,7 @@ def _build_trained(spec: ModelSpec, variant: Variant, path: Path, seed: int) -> 
         refiner, network = SamRef(config), build_sam_network(base.config)
     load_into(trained_parts(network, refiner), weights, spec.name, assign=True)
     base.network.mask_decoder = network.mask_decoder.requires_grad_(False).eval()
-    return SamRefModel(base, refiner, replace(spec, stages=("coarse", "refined"), note=_OWN))
+    return SamRefModel(base, refiner, _of_own_training(spec))
 
 
 def trained_parts(network: Any, refiner: SamRef) -> nn.Module:

@@ -51,6 +51,20 @@ def test_a_file_of_ones_own_training_is_used_over_sam(tmp_path: Path) -> None:
     assert not torch.equal(logits[0], logits[1]), "weights of the file, not random ones"
 
 
+def test_a_file_in_the_cache_folder_is_found_by_the_models_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
+    assert get_spec("sam-ref-vit-b").stages == ("coarse",)
+    (tmp_path / "sam-ref-vit-b.safetensors").write_bytes(b"no weights")
+    spec = get_spec("sam-ref-vit-b")
+    assert spec.stages == ("coarse", "refined")
+    assert "your own training" in spec.note
+    assert get_spec("sam-ref-vit-l").stages == ("coarse",)
+    with pytest.raises(CheckpointInvalidError, match="not a readable safetensors file"):
+        build_model("sam-ref-vit-b")
+
+
 def test_a_file_that_does_not_say_what_it_holds_is_refused(tmp_path: Path) -> None:
     sam, refiner = build_sam_model("random"), SamRef(SMALL_REFINER)
     path = tmp_path / "own.safetensors"
