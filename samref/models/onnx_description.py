@@ -10,6 +10,7 @@ from samref.models.dense_prompts_network import PIXEL_MEAN as SEGNEXT_MEAN
 from samref.models.dense_prompts_network import PIXEL_STD as SEGNEXT_STD
 from samref.models.interface import InteractiveModel
 from samref.models.onnx_graphs import Graph, Length, Port
+from samref.models.refocus_model import RefocusModel
 from samref.models.sam import SamModel
 from samref.models.sam_network import PIXEL_MEAN as SAM_MEAN
 from samref.models.sam_network import PIXEL_STD as SAM_STD
@@ -59,6 +60,8 @@ def describe(model: InteractiveModel, opset: int, exporter: str) -> dict[str, An
             described |= _tiny(base)
         case SamModel():
             described |= _sam(base)
+        case RefocusModel():
+            described |= _refocus(base)
         case DensePromptsModel():
             described |= _dense_prompts(base)
     if isinstance(model, SamRefModel):
@@ -139,6 +142,27 @@ def _sam(model: SamModel) -> dict[str, Any]:
             "always": "Of masks 1 to 3 that of the highest iou_predictions.",
         },
         "feedback": "mask_input is the logits of the mask that was taken; zeros and has_mask 0 at first.",
+    }
+
+
+def _refocus(model: RefocusModel) -> dict[str, Any]:
+    described = _sam(model.base)
+    if model.refiner is None:
+        return described
+    del described["multimask"]  # the decoder gives one mask only
+    return described | {
+        "refocus": {
+            "config": asdict(model.config),
+            "when": "At prompt number refocus_at, or with refocus_areas_at_once at a first prompt that is more than "
+            "one click: decode from image_embedding, then run refocus; this and every later prompt of the object is "
+            "decoded from refocused, with the same mask_input.",
+            "cells": "The smallest box of the decoder's logits above 0, brought to the frame (bilinear, corners not "
+            "aligned), the whole frame where there are none; grown about its middle by expand_height and "
+            "expand_width, rounded half to even, clipped; 1 in every cell it touches.",
+            "input_rule": "focsam: the picture is normalised, padded with 0 to multiples of 32, then resized as a "
+            "tensor (bilinear, not antialiased), and the frame is fitted to that padded size. sam: as under frame.",
+            "channel_order": "bgr: the channels are exchanged before normalisation.",
+        },
     }
 
 

@@ -21,12 +21,16 @@ from samref.models.interface import InteractiveModel
 from samref.models.onnx_modules import (
     DensePromptsDecoder,
     DensePromptsEncoder,
+    FocusDecoder,
     Refine,
     RefinerImage,
+    Refocus,
     SamDecoder,
     TinyDecoder,
     TinyEncoder,
 )
+from samref.models.refocus import FocusRefiner
+from samref.models.refocus_model import RefocusModel
 from samref.models.sam import SamModel
 from samref.models.sam_ref_model import SamRefModel
 from samref.models.tiny import MAP_CHANNELS, TinyNet
@@ -134,11 +138,15 @@ def graphs_of(model: InteractiveModel) -> tuple[Graph, ...]:
             return (*graphs_of(model.base), *_refiner(model))
         case TinyModel():
             return _tiny(model.net)
+        case RefocusModel() if model.encoder is None:
+            return _sam(model.base) if model.refiner is None else _refocus(model.base, model.refiner)
         case SamModel():
             return _sam(model)
         case DensePromptsModel():
             return _dense_prompts(model)
-    raise ModelError(f"The model {model.spec.name} has no ONNX form yet. Those of tiny, sam and segnext have one.")
+    raise ModelError(
+        f"The model {model.spec.name} has no ONNX form yet. Those of tiny, sam, focsam and segnext have one."
+    )
 
 
 def _free_sides(side: int) -> tuple[Axis, Axis]:
@@ -251,6 +259,36 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
 
 
 def _sam(model: SamModel) -> tuple[Graph, ...]:
+    mask_side = model.low_res.height
+    logits = Port(
+        "logits", (1, 4, mask_side, mask_side), "the single mask, then three masks for an ambiguous first click"
+    )
+    ious = Port("iou_predictions", (1, 4), "the model's own estimate of each mask's IoU")
+    return _sam_with(model, SamDecoder(model.network, model.image_pe), (logits, ious))
+
+
+def _refocus(base: SamModel, refiner: FocusRefiner) -> tuple[Graph, ...]:
+    mask_side, grid = base.low_res.height, base.config.image_size // base.config.patch_size
+    logits = Port("logits", (1, 1, mask_side, mask_side), "the single mask; above 0 is the object")
+    token = Port("mask_token", (1, 1, base.config.prompt_dim), "what the refiner starts from")
+    encoder, decoder = _sam_with(base, FocusDecoder(base.network, base.image_pe), (logits, token))
+    (embedding,) = encoder.outputs
+    cells = Port("cells", (1, 1, grid, grid), "1 in the embedding's cells that the grown box touches, else 0")
+    seen = torch.zeros(1, 1, grid, grid)
+    seen[..., : grid // 3, grid // 4 : grid // 2] = 1  # some windows with the object and some without it
+    refocus = Graph(
+        "refocus",
+        "Runs once per object: its own embedding, which later prompts are decoded from.",
+        Refocus(refiner),
+        (embedding, token, cells),
+        (Port("refocused", embedding.shape, "the embedding around the object"),),
+        {"cells": seen},
+    )
+    return (encoder, decoder, refocus)
+
+
+def _sam_with(model: SamModel, decoder: nn.Module, outputs: tuple[Port, ...]) -> tuple[Graph, Graph]:
+    """SAM's encoder, and a decoder with SAM's inputs."""
     side, channels = model.config.image_size, model.config.prompt_dim
     grid = side // model.config.patch_size
     points = Axis("n", 2, MOST_POINTS, (3, 2, 7))
@@ -268,20 +306,10 @@ def _sam(model: SamModel) -> tuple[Graph, ...]:
         Port("mask_input", (1, 1, mask_side, mask_side), "the object's previous low-res logits, 0 where none"),
         Port("has_mask", (1, 1, 1, 1), "1 where there are previous logits, else 0"),
     )
-    outputs = (
-        Port("logits", (1, 4, mask_side, mask_side), "the single mask, then three masks for an ambiguous first click"),
-        Port("iou_predictions", (1, 4), "the model's own estimate of each mask's IoU"),
-    )
+    fixed = {"has_mask": torch.ones(1, 1, 1, 1), "point_labels": torch.ones(1, 1)}
     return (
         Graph("encoder", "Runs once per picture.", model.network.image_encoder, (image,), (embedding,)),
-        Graph(
-            "decoder",
-            "Runs once per prompt.",
-            SamDecoder(model.network, model.image_pe),
-            inputs,
-            outputs,
-            {"has_mask": torch.ones(1, 1, 1, 1), "point_labels": torch.ones(1, 1)},
-        ),
+        Graph("decoder", "Runs once per prompt.", decoder, inputs, outputs, fixed),
     )
 
 

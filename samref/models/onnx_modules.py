@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from samref.models.layers import resize
+from samref.models.refocus import FocusRefiner
+from samref.models.refocus_model import decode_single_mask
 from samref.models.sam_ref import FusionRefiner, SamRef
 from samref.models.tiny import Embedding, TinyNet
 
 __all__ = [
     "DensePromptsDecoder",
     "DensePromptsEncoder",
+    "FocusDecoder",
     "Refine",
     "RefinerImage",
+    "Refocus",
     "SamDecoder",
     "TinyDecoder",
     "TinyEncoder",
@@ -86,6 +90,8 @@ class SamDecoder(nn.Module):
     a table that the label looks up.
     """
 
+    image_pe: Tensor
+
     def __init__(self, network: Any, image_pe: Tensor) -> None:
         super().__init__()
         self.prompt_encoder = network.prompt_encoder
@@ -96,6 +102,19 @@ class SamDecoder(nn.Module):
     def forward(
         self, image_embedding: Tensor, point_coords: Tensor, point_labels: Tensor, mask_input: Tensor, has_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
+        sparse, dense = self.embed_prompt(point_coords, point_labels, mask_input, has_mask)
+        masks, ious = self.mask_decoder.predict_masks(
+            image_embeddings=image_embedding,
+            image_pe=self.image_pe,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+        )
+        return masks, ious
+
+    def embed_prompt(
+        self, point_coords: Tensor, point_labels: Tensor, mask_input: Tensor, has_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sparse (1, N, C) and dense (1, C, h, w) prompt embeddings."""
         encoder = self.prompt_encoder
         # A position: sines and cosines of random frequencies (segment_anything's PositionEmbeddingRandom).
         unit = 2 * ((point_coords + 0.5) / self.side) - 1
@@ -111,13 +130,29 @@ class SamDecoder(nn.Module):
             encoder.mask_downscaling(mask_input),
             encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
         )
-        masks, ious = self.mask_decoder.predict_masks(
-            image_embeddings=image_embedding,
-            image_pe=self.image_pe,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-        )
-        return masks, ious
+        return sparse, dense
+
+
+class FocusDecoder(SamDecoder):
+    """The same for FocSAM: the single mask, and the mask token that the refiner starts from."""
+
+    def forward(
+        self, image_embedding: Tensor, point_coords: Tensor, point_labels: Tensor, mask_input: Tensor, has_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        sparse, dense = self.embed_prompt(point_coords, point_labels, mask_input, has_mask)
+        return decode_single_mask(self.mask_decoder, image_embedding, self.image_pe, sparse, dense)
+
+
+class Refocus(nn.Module):
+    """FocSAM's refiner; windows without the object are computed as well and left as they were."""
+
+    def __init__(self, refiner: FocusRefiner) -> None:
+        super().__init__()
+        self.refiner = refiner
+
+    def forward(self, image_embedding: Tensor, mask_token: Tensor, cells: Tensor) -> Tensor:
+        refocused: Tensor = self.refiner(image_embedding, mask_token, cells > 0.5, skips=False)
+        return refocused
 
 
 class DensePromptsEncoder(nn.Module):

@@ -153,13 +153,15 @@ class FocusBlock(nn.Module):
             nn.init.ones_(self.cls_scale_proj.weight)
             nn.init.zeros_(self.cls_scale_proj.bias)
 
-    def forward(self, x: Tensor, token: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, token: Tensor, cells: Tensor, *, skips: bool = True) -> tuple[Tensor, Tensor]:
         """One step for embedding and token.
 
         Args:
             x: (B, C, H, W).
             token: (B, 1, C).
             cells: bool (B, 1, H, W), where the object is looked for.
+            skips: whether windows without a marked cell cost nothing. A graph of fixed shapes computes them and throws
+                them away.
 
         Returns:
             both in their shapes; ``x`` is unchanged, bit for bit, in windows without a marked cell.
@@ -171,8 +173,11 @@ class FocusBlock(nn.Module):
         windows = self._cut(padded)  # (B windows) C window window
         is_active = self._cut(marked).flatten(1).any(1)
         tokens = token.repeat_interleave(len(windows) // B, dim=0)  # (B windows) 1 C
-        active = is_active.nonzero()[:, 0]
-        if len(active):
+        if not skips:
+            learnt = self.img2cls(tokens, windows.flatten(2).transpose(1, 2))
+            tokens = learnt.where(is_active[:, None, None], tokens)
+            windows = self.cls2img(windows, learnt).where(is_active[:, None, None, None], windows)
+        elif len(active := is_active.nonzero()[:, 0]):
             chosen = windows[active]
             learnt = self.img2cls(tokens[active], chosen.flatten(2).transpose(1, 2))
             tokens = tokens.index_copy(0, active, learnt)
@@ -214,25 +219,28 @@ class FocusRefiner(nn.Module):
             for index in range(config.depth)
         )
 
-    def forward(self, image_embedding: Tensor, mask_token: Tensor, cells: Tensor) -> Tensor:
+    def forward(self, image_embedding: Tensor, mask_token: Tensor, cells: Tensor, *, skips: bool = True) -> Tensor:
         """The refocused embedding ``F_ref``.
 
         Args:
             image_embedding: (B, C, h, w), ``F_enc``.
             mask_token: (B, 1, C), mask token 0 as it leaves the transformer of the coarse decode.
             cells: bool (B, 1, h, w), see :func:`active_cells`.
+            skips: see :class:`FocusBlock`.
 
         Returns:
             (B, C, h, w).
         """
         x: Tensor = image_embedding
-        for x, _ in self.steps(image_embedding, mask_token, cells):  # noqa: B007 - the last one counts
+        for x, _ in self.steps(image_embedding, mask_token, cells, skips=skips):  # noqa: B007 - the last one counts
             pass
         return x
 
-    def steps(self, image_embedding: Tensor, mask_token: Tensor, cells: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def steps(
+        self, image_embedding: Tensor, mask_token: Tensor, cells: Tensor, *, skips: bool = True
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Embedding and token after each block."""
         x, token = self.embed_proj(image_embedding), self.token_proj(mask_token)
         for block in self.blocks:
-            x, token = block(x, token, cells)
+            x, token = block(x, token, cells, skips=skips)
             yield x, token

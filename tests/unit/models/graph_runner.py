@@ -12,6 +12,7 @@ from torch import Tensor
 from samref.inference.predictor import Predictor
 from samref.models.dense_prompts import DensePromptsModel
 from samref.models.interface import ImageFeatures
+from samref.models.refocus_model import RefocusModel, SingleMask
 from samref.models.sam import SamModel
 from samref.models.sam_prompts import SamPrompt
 from samref.models.sam_ref import Refined
@@ -50,7 +51,7 @@ class Graphs:
         return self.latest[name]
 
 
-def predictor_over(model: SamRefModel | SamModel | DensePromptsModel, graphs: Graphs) -> Predictor:
+def predictor_over(model: SamRefModel | SamModel | RefocusModel | DensePromptsModel, graphs: Graphs) -> Predictor:
     """A predictor of ``model``'s kind that computes with ``graphs``; the model's own networks are cut out."""
     predictor = Predictor(model)
     _cut(predictor._model, graphs)
@@ -66,6 +67,8 @@ def _cut(model: Any, graphs: Graphs) -> None:
             _cut_tiny(model, graphs)
         case SamModel():
             _cut_sam(model, graphs)
+        case RefocusModel():
+            _cut_refocus(model, graphs)
         case DensePromptsModel():
             _cut_dense_prompts(model, graphs)
         case _:
@@ -113,27 +116,49 @@ def _cut_refiner(model: SamRefModel, graphs: Graphs) -> None:
 
 def _cut_sam(model: SamModel, graphs: Graphs) -> None:
     def predict_masks(features: ImageFeatures, prompt: SamPrompt, *, multimask: bool) -> tuple[Tensor, Tensor]:
-        points, labels = [*prompt.points_xy], [*prompt.labels]
-        if prompt.box_xyxy is not None:
-            points += [prompt.box_xyxy[:2], prompt.box_xyxy[2:]]
-            labels += [2, 3]
-        else:
-            points, labels = [*points, (0.0, 0.0)], [*labels, -1]
-        mask = prompt.mask_input
-        out = graphs.run(
-            "decoder",
-            image_embedding=features.image_embedding,
-            point_coords=torch.tensor([points]),
-            point_labels=torch.tensor([labels]),
-            mask_input=torch.zeros(1, 1, model.low_res.height, model.low_res.width) if mask is None else mask,
-            has_mask=torch.full((1, 1, 1, 1), float(mask is not None)),
-        )
+        out = _decode_sam(model, graphs, features.image_embedding, prompt)
         taken = slice(1, None) if multimask else slice(0, 1)
         return out["logits"][:, taken], out["iou_predictions"][:, taken]
 
+    _cut_sam_encoder(model, graphs)
+    model.predict_masks = predict_masks  # type: ignore[method-assign]
+
+
+def _cut_refocus(model: RefocusModel, graphs: Graphs) -> None:
+    def predict_mask(image_embedding: Tensor, prompt: SamPrompt) -> SingleMask:
+        out = _decode_sam(model.base, graphs, image_embedding, prompt)
+        return SingleMask(out["logits"], out["mask_token"])
+
+    def refocus(image_embedding: Tensor, mask_token: Tensor, cells: Tensor) -> Tensor:
+        given = {"image_embedding": image_embedding, "mask_token": mask_token, "cells": cells}
+        return graphs.run("refocus", **given)["refocused"]
+
+    _cut_sam_encoder(model.base, graphs)
+    _replace({model.refiner: {"forward": refocus}})
+    model.predict_mask = predict_mask  # type: ignore[method-assign]
+
+
+def _cut_sam_encoder(model: SamModel, graphs: Graphs) -> None:
     encoder = model.network.image_encoder
     _replace({encoder: {"forward": lambda image: graphs.run("encoder", image=image)["image_embedding"]}})
-    model.predict_masks = predict_masks  # type: ignore[method-assign]
+
+
+def _decode_sam(model: SamModel, graphs: Graphs, image_embedding: Tensor, prompt: SamPrompt) -> dict[str, Tensor]:
+    points, labels = [*prompt.points_xy], [*prompt.labels]
+    if prompt.box_xyxy is not None:
+        points += [prompt.box_xyxy[:2], prompt.box_xyxy[2:]]
+        labels += [2, 3]
+    else:
+        points, labels = [*points, (0.0, 0.0)], [*labels, -1]
+    mask = prompt.mask_input
+    return graphs.run(
+        "decoder",
+        image_embedding=image_embedding,
+        point_coords=torch.tensor([points]),
+        point_labels=torch.tensor([labels]),
+        mask_input=torch.zeros(1, 1, model.low_res.height, model.low_res.width) if mask is None else mask,
+        has_mask=torch.full((1, 1, 1, 1), float(mask is not None)),
+    )
 
 
 def _cut_dense_prompts(model: DensePromptsModel, graphs: Graphs) -> None:

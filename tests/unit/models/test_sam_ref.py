@@ -158,11 +158,12 @@ def test_once_settled_a_click_changes_only_the_part_it_was_made_on(
     free = with_refiner(model, rule=rule)
     for third, is_free in ((Click(90, 70), False), (Box(5, 5, 100, 80), True)):
         loose, held = (answers(m, features, *clicks, third, state=state)[1] for m in (free, settling))
-        assert loose.state.final_logits is not None
-        assert held.state.final_logits is not None
-        changed, kept = ((out.state.final_logits > 0) ^ (previous > 0) for out in (loose, held))
+        one, other = loose.state.final_logits, held.state.final_logits
+        assert one is not None
+        assert other is not None
+        changed, kept = ((final > 0) ^ (previous > 0) for final in (one, other))
         assert changed.sum() > kept.sum() or is_free
-        assert torch.equal(loose.state.final_logits, held.state.final_logits) == is_free
+        assert torch.equal(one, other) == is_free
         assert not (kept & ~changed).any(), "nothing changes that would not have changed anyway"
         assert held.patch is not None
         assert torch.isfinite(held.patch.logits).all()

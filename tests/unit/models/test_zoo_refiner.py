@@ -48,6 +48,7 @@ def test_a_file_of_ones_own_training_is_used_over_sam(tmp_path: Path) -> None:
     assert [answer.stage for answer in answers[0]] == ["coarse", "refined"]
     logits = [answer[-1].state.final_logits for answer in answers]
     assert logits[0] is not None
+    assert logits[1] is not None
     assert not torch.equal(logits[0], logits[1]), "weights of the file, not random ones"
 
 
