@@ -53,8 +53,8 @@ def a_record(prompts: tuple[Click | Scribble, ...] = (Click(20.0, 30.0),)) -> Ma
 def learn(objective: AgnosticObjective, scenes: SceneBatch, seed: int = 0) -> dict[str, float]:
     rgb = torch.from_numpy(scenes.rgb).permute(0, 3, 1, 2)
     labels = torch.from_numpy(scenes.labels).flatten(0, 1)[:, None]
-    half, numeric = half_labels(labels)
     rng = np.random.default_rng(seed)
+    half, numeric = half_labels(labels, rng)
     return objective.backward(rgb, labels, half, BatchAnnotator(numeric, 2.5, rng), rng, nullcontext, 1)
 
 

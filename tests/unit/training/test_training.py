@@ -25,6 +25,7 @@ from samref.training.dataset import BatchShape, SceneBatches, find_pictures, mak
 from samref.training.objectives import BaseObjective
 from samref.training.recipes import RECIPES
 from samref.training.refine import RefinerObjective
+from samref.training.scenes import half_labels
 from samref.training.trainer import Trainer, rate_factor
 
 SMALL = TinyConfig(image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1)
@@ -186,3 +187,16 @@ def test_the_command_refuses_an_unknown_recipe(shapes: Path, tmp_path: Path) -> 
     result = CliRunner().invoke(build_app("train"), ["train", "nope", "--data", str(shapes), "--out", str(tmp_path)])
     assert isinstance(result.exception, TrainingError)
     assert "tiny-base" in str(result.exception)
+
+
+def test_labels_of_half_the_size_are_neither_wider_nor_narrower_than_the_object() -> None:
+    labels = torch.zeros(4, 1, 64, 64, dtype=torch.uint8)
+    labels[..., 11:51, 13:53] = 1  # every outline cuts a row or column of cells in halves
+    labels[2, 0, :, :8] = 255
+    half, numeric = half_labels(labels, np.random.default_rng(0))
+    areas = half[:, 0].sum(dim=(1, 2)) * 4
+    assert (areas - 40 * 40).abs().max() < 40  # always inside, they would have 42 x 42
+    assert set(np.unique(numeric)) == {0, 1, 255}
+    assert not half[2, 1, :, :4].any()
+    assert half[0, 1].all()
+    assert (numeric[0] == 1).sum() == int(half[0, 0].sum())
