@@ -24,9 +24,9 @@ from samref.inference.predictor import Predictor
 from samref.inference.scheduler import Scheduler
 from samref.inference.stores import EmbeddingStore, SessionStore
 from samref.labels.store import ProjectStore
-from samref.models.checkpoints import cached_path, how_to_get
-from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.zoo import get_spec, list_models, weights_folder
+from samref.models.checkpoints import how_to_get, place_of
+from samref.models.interface import ModelSpec
+from samref.models.zoo import get_spec, list_models
 from samref.settings import Settings
 from samref.web.examples import Examples
 from samref.web.handlers import Handlers
@@ -87,7 +87,7 @@ class Predictors:
 
 
 def _entry(spec: ModelSpec) -> ModelEntry:
-    missing = [checkpoint for checkpoint in spec.checkpoints if not _path(checkpoint).is_file()]
+    missing = [checkpoint for checkpoint in spec.checkpoints if not place_of(checkpoint).is_file()]
     if any(checkpoint.comes_with_samref for checkpoint in missing):
         return ModelEntry(spec.name, spec.title, ready=False, note="Its weights do not come with this copy of samref.")
     by_hand = next((checkpoint for checkpoint in missing if checkpoint.url is None), None)
@@ -99,10 +99,6 @@ def _entry(spec: ModelSpec) -> ModelEntry:
         note = f"Not on this machine. Fetch it with: python -m samref models fetch {spec.name} ({megabytes:,.0f} MB)"
         return ModelEntry(spec.name, spec.title, ready=False, note=note)
     return ModelEntry(spec.name, spec.title, ready=True, note=spec.note)
-
-
-def _path(checkpoint: Checkpoint) -> Path:
-    return weights_folder() / checkpoint.file_name if checkpoint.comes_with_samref else cached_path(checkpoint)
 
 
 @dataclass(frozen=True, slots=True)

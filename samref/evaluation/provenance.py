@@ -14,9 +14,9 @@ import torch
 from samref import __version__
 from samref.errors import DataError
 from samref.evaluation.readers.pictures import KeptMasks, Picture
-from samref.models.checkpoints import locate
+from samref.models.checkpoints import locate, weights_folder
 from samref.models.interface import Checkpoint
-from samref.models.zoo import get_spec, weights_folder
+from samref.models.zoo import get_spec
 
 __all__ = ["cpu_name", "data_digest", "describe_machine", "file_digest", "weights_digests"]
 

@@ -31,10 +31,13 @@ __all__ = [
     "load_safetensors",
     "load_torch",
     "locate",
+    "place_of",
     "verify",
+    "weights_folder",
 ]
 
 CACHE_VARIABLE = "SAMREF_CACHE"
+WEIGHTS_VARIABLE = "SAMREF_WEIGHTS"
 KEYS_SHOWN = 4
 
 UNREADABLE = (
@@ -64,6 +67,17 @@ def cache_folder() -> Path:
 def cached_path(checkpoint: Checkpoint) -> Path:
     """Where :func:`fetch` puts this checkpoint, whether or not it is there."""
     return cache_folder() / checkpoint.file_name
+
+
+def weights_folder() -> Path:
+    """Where the embedded weights lie: ``assets/weights`` beside the package, or SAMREF_WEIGHTS."""
+    override = os.environ.get(WEIGHTS_VARIABLE)
+    return Path(override) if override else Path(__file__).parents[2] / "assets" / "weights"
+
+
+def place_of(checkpoint: Checkpoint) -> Path:
+    """Where the file belongs: fetched ones in the cache, ours beside the package."""
+    return weights_folder() / checkpoint.file_name if checkpoint.comes_with_samref else cached_path(checkpoint)
 
 
 def locate(checkpoint: Checkpoint, model_name: str, path: Path | None = None) -> Path:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, StorageError
-from samref.models.checkpoints import cache_folder, cached_path, fetch, locate, verify
+from samref.models.checkpoints import cache_folder, fetch, locate, place_of, verify
 from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.zoo import build_model, get_spec, list_models, weights_folder
+from samref.models.zoo import build_model, get_spec, list_models
 
 __all__ = ["app"]
 
@@ -56,12 +56,12 @@ def verify_command(
     owners: dict[Checkpoint, str] = {}  # models share files, and each is read once
     for spec in specs:
         for checkpoint in spec.checkpoints:
-            if names or _path(checkpoint).is_file():
+            if names or place_of(checkpoint).is_file():
                 owners.setdefault(checkpoint, spec.name)
     bad = False
     for checkpoint, name in owners.items():
         try:
-            path = _path(checkpoint) if checkpoint.comes_with_samref else locate(checkpoint, name)
+            path = place_of(checkpoint) if checkpoint.comes_with_samref else locate(checkpoint, name)
             verify(path, checkpoint)
             if checkpoint.sha256 is None and not checkpoint.comes_with_samref:
                 build_model(name)
@@ -94,13 +94,8 @@ def _fetched(spec: ModelSpec) -> list[Checkpoint]:
     return [checkpoint for checkpoint in spec.checkpoints if not checkpoint.comes_with_samref]
 
 
-def _path(checkpoint: Checkpoint) -> Path:
-    """Where the file belongs: fetched ones in the cache, ours beside the package."""
-    return weights_folder() / checkpoint.file_name if checkpoint.comes_with_samref else cached_path(checkpoint)
-
-
 def _state(spec: ModelSpec) -> str:
-    missing = [checkpoint for checkpoint in spec.checkpoints if not _path(checkpoint).is_file()]
+    missing = [checkpoint for checkpoint in spec.checkpoints if not place_of(checkpoint).is_file()]
     if any(checkpoint.comes_with_samref for checkpoint in missing):
         return "weights missing"
     if any(checkpoint.url is None for checkpoint in missing):

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from samref.errors import CheckpointInvalidError
-from samref.models.checkpoints import cache_folder, load_into, load_safetensors
-from samref.models.interface import InteractiveModel, ModelSpec
+from samref.models.checkpoints import cached_path, load_into, load_safetensors
+from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec
 from samref.models.layers import randomize
 from samref.models.sam import SAM_SPECS, SamModel, Variant, build_sam_model
 from samref.models.sam_network import build_sam_network
@@ -69,11 +69,20 @@ def _spec(sam: ModelSpec) -> ModelSpec:
 
 def _own_file(spec: ModelSpec) -> Path:
     """Where a refiner of one's own training is looked for when none is named."""
-    return cache_folder() / f"{spec.name}.safetensors"
+    return cached_path(_own_checkpoint(spec))
+
+
+def _own_checkpoint(spec: ModelSpec) -> Checkpoint:
+    return Checkpoint(f"{spec.name}.safetensors", page="docs/training.md")
 
 
 def _of_own_training(spec: ModelSpec) -> ModelSpec:
-    return replace(spec, stages=("coarse", "refined"), note="Its refiner and its decoder are of your own training.")
+    return replace(
+        spec,
+        stages=("coarse", "refined"),
+        checkpoints=(*SAM_SPECS[spec.name.replace("sam-ref-", "sam-", 1)].checkpoints, _own_checkpoint(spec)),
+        note="Its refiner and its decoder are of your own training.",
+    )
 
 
 def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> InteractiveModel:

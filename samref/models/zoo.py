@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from samref.errors import UnknownModelError
-from samref.models.checkpoints import load_into, load_safetensors
+from samref.models.checkpoints import load_into, load_safetensors, weights_folder
 from samref.models.dense_prompts import DENSE_PROMPTS_SPECS, build_dense_prompts_model
 from samref.models.encoder_tiny import EncoderConfig
 from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec, PromptKind
@@ -24,7 +23,7 @@ from samref.models.sam_ref_model import SamRefModel
 from samref.models.tiny import TinyConfig, TinyNet
 from samref.models.tiny_model import TinyModel
 
-__all__ = ["TINY_REFINER", "build_model", "get_spec", "list_models", "weights_folder"]
+__all__ = ["TINY_REFINER", "build_model", "get_spec", "list_models"]
 
 ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
 
@@ -112,12 +111,6 @@ def get_spec(name: str) -> ModelSpec:
         public = ", ".join(known for known in specs if not known.endswith("random"))
         raise UnknownModelError(f"There is no model {name[:60]!r}. There are: {public}.")
     return specs[name]
-
-
-def weights_folder() -> Path:
-    """Where the embedded weights lie: ``assets/weights`` beside the package, or SAMREF_WEIGHTS."""
-    override = os.environ.get("SAMREF_WEIGHTS")
-    return Path(override) if override else Path(__file__).parents[2] / "assets" / "weights"
 
 
 def build_model(

@@ -14,7 +14,8 @@ from samref.errors import CheckpointMissingError
 from samref.evaluation.datasets import find_pictures
 from samref.evaluation.provenance import data_digest, describe_machine, weights_digests
 from samref.inference.predictor import Predictor
-from samref.models.zoo import build_model, get_spec, weights_folder
+from samref.models.checkpoints import weights_folder
+from samref.models.zoo import build_model, get_spec
 from tests.unit.evaluation.painter import write_zoo
 
 

@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
     monkeypatch.setenv("no_proxy", "*")
     (tmp_path / "weights").mkdir()
-    monkeypatch.setattr(models_command, "weights_folder", lambda: tmp_path / "weights")
+    monkeypatch.setenv("SAMREF_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setattr(models_command, "list_models", lambda: SPECS)
     monkeypatch.setattr(models_command, "get_spec", get_spec)
     return tmp_path
