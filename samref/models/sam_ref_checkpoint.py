@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from samref.errors import CheckpointInvalidError
-from samref.models.checkpoints import cached_path, load_into, load_safetensors
-from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec
+from samref.models.checkpoints import cached_path, load_into, load_safetensors, place_of
+from samref.models.interface import Checkpoint, ModelSpec
 from samref.models.layers import randomize
-from samref.models.sam import SAM_SPECS, SamModel, Variant, build_sam_model
+from samref.models.sam import SAM_SPECS, Variant, build_sam_model
 from samref.models.sam_network import build_sam_network
 from samref.models.sam_ref import SamRef, SamRefConfig
 from samref.models.sam_ref_model import SamRefModel
@@ -29,6 +29,7 @@ __all__ = [
     "SMALL_REFINER",
     "about_refiner",
     "build_sam_ref_model",
+    "load_agnostic_refiner",
     "sam_ref_specs",
     "trained_parts",
 ]
@@ -48,9 +49,13 @@ AGNOSTIC_REFINER = SamRefConfig(
 SMALL_REFINER = SamRefConfig(width=8, global_blocks=1, local_blocks=1, embedding_channels=32, crop=64, minimum=8)
 """The paper's form over ``sam-random``: to try things in seconds."""
 
-_UNTRAINED = (
-    "No refiner is used over this base yet (the one for any base has not passed its check): it gives the base's own "
-    "(coarse) mask. A refiner of your own training is named with --checkpoint FILE.safetensors."
+_AGNOSTIC_WEIGHTS = Checkpoint(
+    "agnostic-refiner.safetensors",
+    sha256="c3bdfe426b84dec3f4a549aa2f341766c261f7642bee643c68a743bad14156ac",
+    size_bytes=349_904,
+)
+_AGNOSTIC_NOTE = (
+    "Its refiner knows picture, clicks and mask, not SAM's embedding: it was trained on the masks of other bases."
 )
 _CONFIG_KEY = "sam_ref"
 
@@ -62,9 +67,12 @@ def sam_ref_specs() -> tuple[ModelSpec, ...]:
 
 def _spec(sam: ModelSpec) -> ModelSpec:
     spec = replace(sam, name=sam.name.replace("sam-", "sam-ref-", 1), title=f"SAM-REF over {sam.title}")
+    spec = replace(spec, stages=("coarse", "refined"))
     if not spec.checkpoints:
-        return replace(spec, stages=("coarse", "refined"))
-    return _of_own_training(spec) if _own_file(spec).is_file() else replace(spec, note=_UNTRAINED)
+        return spec
+    if _own_file(spec).is_file():
+        return _of_own_training(spec)
+    return replace(spec, checkpoints=(*spec.checkpoints, _AGNOSTIC_WEIGHTS), note=_AGNOSTIC_NOTE)
 
 
 def _own_file(spec: ModelSpec) -> Path:
@@ -85,7 +93,7 @@ def _of_own_training(spec: ModelSpec) -> ModelSpec:
     )
 
 
-def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> InteractiveModel:
+def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SamRefModel:
     """SAM-REF over a SAM, on the CPU in float32.
 
     Args:
@@ -105,11 +113,24 @@ def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed
     if checkpoint is not None and checkpoint.suffix == ".safetensors":
         return _build_trained(spec, variant, checkpoint, seed)
     sam = build_sam_model(variant, checkpoint=checkpoint, seed=seed)
-    if variant != "random":
-        return SamModel(spec, sam.config, sam.network, sam.multimask)
-    refiner = SamRef(SMALL_REFINER)
-    randomize(refiner, seed + 1)
+    if variant == "random":
+        refiner = SamRef(SMALL_REFINER)
+        randomize(refiner, seed + 1)
+    else:
+        refiner = load_agnostic_refiner()
     return SamRefModel(sam, refiner, spec)
+
+
+def load_agnostic_refiner() -> SamRef:
+    """The refiner that fits any base, with its weights.
+
+    Raises:
+        CheckpointMissingError: the file does not lie beside the package.
+        CheckpointInvalidError: it is damaged.
+    """
+    refiner = SamRef(AGNOSTIC_REFINER)
+    load_into(refiner, load_safetensors(place_of(_AGNOSTIC_WEIGHTS), _AGNOSTIC_WEIGHTS.sha256), "agnostic-refiner")
+    return refiner
 
 
 def _build_trained(spec: ModelSpec, variant: Variant, path: Path, seed: int) -> SamRefModel:

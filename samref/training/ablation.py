@@ -1,8 +1,8 @@
-"""SAM-REF's ablations as variations of one refiner: the same short training and the same measurement for each.
+"""SAM-REF's ablations: what its sizes are worth, and what its parts are, over one base and by one measurement.
 
-Trained are only the sizes (blocks, width); what concerns the use of a trained refiner (no local refiner, the selector
-and its direction, the mask given back) is measured with the first size's weights. Source: papers.md 1.1 for the rows of
-the paper's tables; their figures are not known, and the scale here is no match for them.
+The sizes (blocks, width) are trained alike and briefly; what concerns the use of a refiner (no local refiner, the
+selector and its direction, the mask given back) is measured with the weights that are shipped. Source: papers.md 1.1
+for the rows of the paper's tables; their figures are not known, and the scale here is no match for them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from samref.models.checkpoints import load_into, load_safetensors
 from samref.models.interface import InteractiveModel
 from samref.models.layers import channels_last
 from samref.models.sam_ref import SamRef, SamRefConfig
+from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
 from samref.models.sam_ref_model import SamRefModel
 from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective
 from samref.training.command import export_weights
 from samref.training.mask_records import MaskRecord
 from samref.training.trainer import Trainer
 
-__all__ = ["BASELINE", "VARIANTS", "Measured", "measure", "to_table", "train_size", "trained_size"]
+__all__ = ["BASELINE", "SIZES", "USES", "Measured", "measure", "refiner_of", "to_table", "train_size", "trained_size"]
 
 BASELINE = SamRefConfig(
     width=32, global_blocks=5, local_blocks=5, residual_detail=True, surest=4.0, inject_embedding=False, crop=256
@@ -39,19 +40,27 @@ BASELINE = SamRefConfig(
 STAY = 0.3
 """Weight of :func:`samref.training.agnostic.harm`: small, as in a first round."""
 
-VARIANTS: Mapping[str, SamRefConfig] = {
+SIZES: Mapping[str, SamRefConfig] = {
     "C 32, N 5": BASELINE,
     "N 1": replace(BASELINE, global_blocks=1, local_blocks=1),
     "N 3": replace(BASELINE, global_blocks=3, local_blocks=3),
     "N 8": replace(BASELINE, global_blocks=8, local_blocks=8),
     "C 64": replace(BASELINE, width=64),
-    "spread blocks": replace(BASELINE, dilations=(1, 2, 4, 8, 1)),
-    "without LFR": replace(BASELINE, use_local=False),
-    "without DS": replace(BASELINE, use_selector=False),
-    "DS the other way": replace(BASELINE, selector_direction="below"),
-    "final mask given back": replace(BASELINE, feedback="final"),
+    "spread blocks": replace(BASELINE, dilations=AGNOSTIC_REFINER.dilations),
 }
-"""By what differs from the first."""
+"""Trained for this; named by what differs from the first."""
+
+SHIPPED = replace(AGNOSTIC_REFINER, crop=BASELINE.crop)
+USES: Mapping[str, SamRefConfig] = {
+    "shipped": SHIPPED,
+    "without LFR": replace(SHIPPED, use_local=False),
+    "without DS": replace(SHIPPED, use_selector=False),
+    "DS the other way": replace(SHIPPED, selector_direction="below"),
+    "final mask given back": replace(SHIPPED, feedback="final"),
+    "object window": replace(SHIPPED, rule="object"),
+    "settled after 3": replace(SHIPPED, settled_after=3),
+}
+"""Of the refiner that fits any base, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Measured:
     Attributes:
         variant: its name; "base alone" has no refiner.
         parameters: of the refiner.
-        steps: it was trained for.
+        steps: it was trained for; None for shipped weights.
         objects, clicks: measured.
         noc85, noc90: clicks to that IoU, a failure counting as ``clicks``.
         iou, biou: means after the first and after the last click.
@@ -70,7 +79,7 @@ class Measured:
 
     variant: str
     parameters: int
-    steps: int
+    steps: int | None
     objects: int
     clicks: int
     noc85: float
@@ -118,15 +127,21 @@ def train_size(
     return weights
 
 
+def refiner_of(config: SamRefConfig, weights: Path) -> SamRef:
+    """A refiner with weights of its size."""
+    refiner = SamRef(config)
+    load_into(refiner, load_safetensors(weights), "refiner")
+    return refiner
+
+
 def measure(
     variant: str,
-    config: SamRefConfig | None,
-    weights: Path | None,
+    refiner: SamRef | None,
     base: InteractiveModel,
     data: Path,
     out: Path,
     *,
-    steps: int,
+    steps: int | None,
     clicks: int,
     limit: int | None,
 ) -> Measured:
@@ -134,12 +149,11 @@ def measure(
 
     Args:
         variant: its name.
-        config: of the refiner; None measures the base alone.
-        weights: of the refiner.
+        refiner: with its weights; None measures the base alone.
         base: whose masks are refined.
         data: folder of data sets.
         out: folder of results.
-        steps: the refiner was trained for.
+        steps: the refiner was trained for; None for shipped weights.
         clicks: per object.
         limit: objects per data set; None: all.
     """
@@ -149,9 +163,7 @@ def measure(
         if known["steps"] == steps:
             return Measured(**{**known, "iou": tuple(known["iou"]), "biou": tuple(known["biou"])})
     model, parameters, stage = base, 0, "coarse"
-    if config is not None and weights is not None:
-        refiner = SamRef(config)
-        load_into(refiner, load_safetensors(weights), variant)
+    if refiner is not None:
         parameters = sum(parameter.numel() for parameter in refiner.parameters())
         model, stage = SamRefModel(base, refiner, replace(base.spec, stages=("coarse", "refined"))), "refined"
     curves = _curves(Predictor(model), data, "refined" if stage == "refined" else "coarse", clicks, limit)
@@ -211,12 +223,14 @@ def _write(path: Path, text: str) -> None:
 def to_table(rows: Sequence[Measured]) -> str:
     """A Markdown table."""
     last = rows[0].clicks
+    means = f"IoU@1 | IoU@{last} | BIoU@1 | BIoU@{last}"
     lines = [
-        f"| variant | parameters | NoC@85 | NoC@90 | IoU@1 | IoU@{last} | BIoU@1 | BIoU@{last} | ms per click |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| variant | parameters | steps | NoC@85 | NoC@90 | {means} | ms per click |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         means = " | ".join(f"{value:.3f}" for value in (*row.iou, *row.biou))
         clicks = f"{row.noc85:.2f} | {row.noc90:.2f}"
-        lines.append(f"| {row.variant} | {row.parameters} | {clicks} | {means} | {1000 * row.click_s:.0f} |")
+        steps = "shipped" if row.steps is None else str(row.steps)
+        lines.append(f"| {row.variant} | {row.parameters} | {steps} | {clicks} | {means} | {1000 * row.click_s:.0f} |")
     return "\n".join(lines) + "\n"

@@ -175,7 +175,7 @@ def _recorded(
     answer: Callable[[BatchAnnotator], NDArray[np.float32]],
 ) -> Iterator[MaskRecord]:
     labels = torch.from_numpy(batch.labels).flatten(0, 1)[:, None]
-    _, numeric = half_labels(labels, rng)
+    _, numeric = half_labels(labels)
     annotator = BatchAnnotator(numeric, radius, rng)
     annotator.begin()
     kept: list[NDArray[np.float32]] = []

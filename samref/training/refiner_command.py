@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from samref.errors import DataError, StorageError, TrainingError
-from samref.training.ablation import VARIANTS, measure, to_table, train_size
+from samref.training.ablation import SIZES, USES, measure, refiner_of, to_table, train_size
 from samref.training.agnostic import AGNOSTIC_RECIPES, STAY, AgnosticObjective
 from samref.training.refine_check import KINDS, changes, judge, to_json, to_markdown
 
@@ -166,28 +166,35 @@ def ablate(
         int | None, typer.Option(min=1, metavar="N", help="Measure N objects of each data set, always the same ones.")
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help=f"May be repeated: {'; '.join(VARIANTS)}; all unless told.")
+        list[str] | None, typer.Option(help=f"May be repeated: {'; '.join((*SIZES, *USES))}; all unless told.")
     ] = None,
 ) -> None:
     """Train and measure SAM-REF's ablations over the embedded base, and print their table."""
     import torch
 
+    from samref.models.sam_ref import SamRef
+    from samref.models.sam_ref_checkpoint import load_agnostic_refiner
     from samref.models.sam_ref_model import SamRefModel
     from samref.models.zoo import build_model
 
-    unknown = [name for name in variant or [] if name not in VARIANTS]
+    known = (*SIZES, *USES)
+    unknown = [name for name in variant or [] if name not in known]
     if unknown:
-        raise TrainingError(f"There is no variant {unknown[0][:60]!r}. There are: {'; '.join(VARIANTS)}.")
+        raise TrainingError(f"There is no variant {unknown[0][:60]!r}. There are: {'; '.join(known)}.")
     records, device = _records(tiny, grabcut), torch.device("cpu")
     model = build_model("tiny")
     assert isinstance(model, SamRefModel)
     measured = partial(measure, base=model.base, data=dev, out=out, clicks=clicks, limit=limit_per_dataset)
-    rows = [measured("base alone", None, None, steps=0)]
-    for name, config in VARIANTS.items():
-        if variant and name not in variant:
-            continue
-        weights = train_size(config, records, data, out, steps, device, report=typer.echo)
-        rows.append(measured(name, config, weights, steps=steps))
+    rows = [measured("base alone", None, steps=0)]
+    for name, config in USES.items():
+        if not variant or name in variant:
+            shipped = SamRef(config)
+            shipped.load_state_dict(load_agnostic_refiner().state_dict())
+            rows.append(measured(name, shipped, steps=None))
+    for name, config in SIZES.items():
+        if not variant or name in variant:
+            weights = train_size(config, records, data, out, steps, device, report=typer.echo)
+            rows.append(measured(name, refiner_of(config, weights), steps=steps))
     typer.echo(to_table(rows), nl=False)
 
 

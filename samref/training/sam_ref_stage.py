@@ -30,6 +30,7 @@ from samref.training.objectives import Autocast, iou
 from samref.training.paper_recipes import PaperRecipe, SessionClicks
 from samref.training.sam_sessions import SamSessions, decode_objects, image_embeddings, targets_of
 from samref.training.samples import Draws, Sample, SampleBatch
+from samref.training.scenes import mostly
 
 __all__ = ["SamRefObjective", "sam_ref_loss"]
 
@@ -176,8 +177,7 @@ class SamRefObjective:
         return torch.from_numpy(np.stack([maps.positive, maps.negative])).float()
 
     def _low_res(self, plane: Tensor) -> Tensor:
-        """Half or more of a cell's pixels."""
-        return (F.avg_pool2d(plane, self.refiner.config.low_res_stride) >= 0.5).float()
+        return mostly(plane, self.refiner.config.low_res_stride).float()
 
     def _window(
         self, logits: Tensor, final: Tensor | None, sessions: SamSessions, index: int, gt: Tensor
@@ -253,7 +253,7 @@ class SamRefObjective:
             scale_y = sample.pixel_labels.shape[0] / sample.framed.shape[0] * config.low_res_stride
             x0, y0, x1, y1 = window
             box = torch.tensor([[x0 * scale, y0 * scale_y, x1 * scale, y1 * scale_y]])
-            found.append(F.avg_pool2d(windows.sample_window(planes, box, config.crop, nearest=True), 2) >= 0.5)
+            found.append(mostly(windows.sample_window(planes, box, config.crop, nearest=True), 2))
         inside = torch.cat(found).float()
         return inside[:, :1], inside[:, 1:]
 

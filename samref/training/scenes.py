@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samref.training.annotator import BatchAnnotator
-from samref.training.dataset import Picture, SceneBatch, SceneBatches
+from samref.training.dataset import IGNORE, Picture, SceneBatch, SceneBatches
 from samref.training.objectives import Autocast, Objective
 from samref.training.recipes import Recipe
 
-__all__ = ["SceneFeed", "half_labels"]
+__all__ = ["SceneFeed", "half_labels", "mostly"]
 
 
 class SceneFeed:
@@ -55,7 +55,7 @@ class SceneFeed:
         rng = np.random.default_rng([self.recipe.seed, batch.index, 1])
         rgb = torch.from_numpy(batch.rgb).permute(0, 3, 1, 2).to(device)
         labels = torch.from_numpy(batch.labels).flatten(0, 1)[:, None]
-        half, numeric = half_labels(labels, rng)
+        half, numeric = half_labels(labels)
         annotator = BatchAnnotator(numeric, objective.map_radius, rng)
         annotator.begin()
         return objective.backward(
@@ -63,17 +63,31 @@ class SceneFeed:
         )
 
 
-def half_labels(labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]:
+def half_labels(labels: Tensor) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.uint8]]]:
     """uint8 labels (N, 1, S, S) at half resolution.
-
-    A cell that an outline cuts is inside as often as its share of the object says: were halves always inside, every
-    mask learnt from them would be a quarter of a pixel too wide.
 
     Returns:
         float (N, 2, S/2, S/2): ground truth and valid; and uint8 (N, S/2, S/2) with 0, 1, 255.
     """
-    gt = F.avg_pool2d((labels == 1).float(), 2)
-    ignored = F.avg_pool2d((labels == 255).float(), 2) >= 0.5
-    inside = gt > torch.from_numpy(rng.random(gt.shape, dtype=np.float32)).to(gt.device)
-    numeric = inside.to(torch.uint8).masked_fill(ignored, 255)
+    inside = mostly((labels == 1).float(), 2)
+    ignored = F.avg_pool2d((labels == IGNORE).float(), 2) >= 0.5
+    numeric = inside.to(torch.uint8).masked_fill(ignored, IGNORE)
     return torch.cat([inside.float(), (~ignored).float()], dim=1), numeric[:, 0].numpy()
+
+
+def mostly(plane: Tensor, factor: int) -> Tensor:
+    """Cells of ``factor`` x ``factor`` pixels more than half of which lie inside; every other one at just half.
+
+    Were halves always inside, all masks learnt from such cells would be too wide: by a quarter of a pixel at factor 2.
+
+    Args:
+        plane: float (..., S, T), 1 inside and 0 outside.
+        factor: pixels per cell and side.
+
+    Returns:
+        bool (..., S/factor, T/factor).
+    """
+    share = F.avg_pool2d(plane, factor)
+    rows, columns = (torch.arange(length, device=plane.device) for length in share.shape[-2:])
+    is_black = (rows[:, None] + columns) % 2 == 0  # of a chessboard
+    return (share > 0.5) | ((share == 0.5) & is_black)

@@ -14,11 +14,19 @@ from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.inference.predictor import Predictor
+from samref.models import sam_ref_checkpoint
+from samref.models.checkpoints import place_of, verify
 from samref.models.interface import ModelSpec
 from samref.models.layers import randomize
 from samref.models.sam import build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER, SMALL_REFINER, about_refiner, trained_parts
+from samref.models.sam_ref_checkpoint import (
+    AGNOSTIC_REFINER,
+    SMALL_REFINER,
+    about_refiner,
+    load_agnostic_refiner,
+    trained_parts,
+)
 from samref.models.sam_ref_model import SamRefModel
 from samref.models.zoo import build_model, get_spec, list_models
 from samref.training.command import export_weights
@@ -56,12 +64,12 @@ def test_a_file_in_the_cache_folder_is_found_by_the_models_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
-    assert get_spec("sam-ref-vit-b").stages == ("coarse",)
+    assert "your own training" not in get_spec("sam-ref-vit-b").note
     (tmp_path / "sam-ref-vit-b.safetensors").write_bytes(b"no weights")
     spec = get_spec("sam-ref-vit-b")
-    assert spec.stages == ("coarse", "refined")
     assert "your own training" in spec.note
-    assert get_spec("sam-ref-vit-l").stages == ("coarse",)
+    assert [file.file_name for file in spec.checkpoints][1:] == ["sam-ref-vit-b.safetensors"]
+    assert "your own training" not in get_spec("sam-ref-vit-l").note
     with pytest.raises(CheckpointInvalidError, match="not a readable safetensors file"):
         build_model("sam-ref-vit-b")
 
@@ -85,12 +93,24 @@ def test_a_file_that_does_not_say_what_it_holds_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("spec", OVER_SAM, ids=lambda spec: str(spec.name))
-def test_a_refiner_that_has_not_passed_its_check_is_not_used_and_the_note_says_so(spec: ModelSpec) -> None:
-    assert spec.stages == ("coarse",)
-    assert not any(checkpoint.comes_with_samref for checkpoint in spec.checkpoints)
-    assert "has not passed its check" in spec.note
-    assert "coarse" in spec.note
-    assert spec.checkpoints == get_spec(spec.name.replace("sam-ref-", "sam-")).checkpoints
+def test_the_refiner_comes_with_samref_and_the_note_says_what_it_was_trained_on(spec: ModelSpec) -> None:
+    assert spec.stages == ("coarse", "refined")
+    *sam, refiner = spec.checkpoints
+    assert tuple(sam) == get_spec(spec.name.replace("sam-ref-", "sam-")).checkpoints
+    assert refiner.comes_with_samref
+    verify(place_of(refiner), refiner)
+    assert "masks of other bases" in spec.note
+
+
+def test_a_damaged_refiner_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refiner = OVER_SAM[0].checkpoints[-1]
+    content = place_of(refiner).read_bytes()
+    monkeypatch.setenv("SAMREF_WEIGHTS", str(tmp_path))
+    with pytest.raises(CheckpointMissingError):
+        load_agnostic_refiner()
+    (tmp_path / refiner.file_name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointInvalidError, match="SHA-256"):
+        load_agnostic_refiner()
 
 
 def test_without_sams_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +119,14 @@ def test_without_sams_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatc
         build_model("sam-ref-vit-b")
 
 
-def test_the_refiner_for_any_base_runs_over_a_sam() -> None:
-    base = build_model("sam-random")
-    torch.manual_seed(0)
-    model = SamRefModel(base, SamRef(AGNOSTIC_REFINER), replace(base.spec, stages=("coarse", "refined")))
+def test_with_sams_weights_the_refiner_for_any_base_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = build_sam_model("random", seed=7)
+    monkeypatch.setattr(sam_ref_checkpoint, "build_sam_model", lambda variant, **_: small)  # in place of 375 MB
+    model = build_model("sam-ref-vit-b")
+    assert isinstance(model, SamRefModel)
+    assert model.spec == get_spec("sam-ref-vit-b")
+    shipped = load_agnostic_refiner().state_dict()
+    assert all(torch.equal(value, shipped[key]) for key, value in model.refiner.state_dict().items())
     predictor = Predictor(model)
     rgb = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     embedding = predictor.embed(DecodedImage(rgb, ImageSize(90, 120), "0"))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner, Result
 
 from samref.__main__ import build_app
 from samref.errors import DataError, TrainingError
-from samref.training.ablation import BASELINE, VARIANTS, trained_size
+from samref.training.ablation import BASELINE, SIZES, USES, trained_size
 
 
 def ablate(shapes: Path, out: Path, *more: str, steps: int = 1) -> Result:
@@ -24,13 +23,14 @@ def test_variants_are_trained_once_per_size_measured_and_taken_up_again(shapes: 
     first = ablate(shapes, tmp_path, *chosen)
     assert first.exit_code == 0, first.output
     rows = [line.split(" | ") for line in first.output.splitlines() if line.startswith("| ")][1:]
-    assert [row[0] for row in rows] == ["| base alone", "| N 1", "| without LFR"]
+    assert [row[0] for row in rows] == ["| base alone", "| without LFR", "| N 1"]
+    assert [row[2] for row in rows] == ["0", "shipped", "1"]
     parameters = [int(row[1]) for row in rows]
     assert parameters[0] == 0
-    assert 0 < parameters[1] < parameters[2]
-    assert all(0 < float(value) <= 1 for row in rows for value in row[4:8])
+    assert 0 < parameters[2] < parameters[1]
+    assert all(0 < float(value) <= 1 for row in rows for value in row[5:9])
     weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("refiner.safetensors")}
-    assert len(weights) == 2
+    assert len(weights) == 1, "what concerns the use alone needs no training"
     again = ablate(shapes, tmp_path, *chosen)
     assert again.output.endswith("".join(line for line in first.output.splitlines(True) if line.startswith("|")))
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
@@ -45,8 +45,8 @@ def test_an_unknown_variant_is_named_with_those_there_are(shapes: Path, tmp_path
     assert "N 8" in str(result.exception)
 
 
-def test_variants_that_need_other_weights_have_folders_of_their_own() -> None:
-    assert trained_size(VARIANTS["without LFR"]) == trained_size(BASELINE)
-    sizes = {trained_size(VARIANTS[name]) for name in ("C 32, N 5", "N 1", "N 3", "N 8", "C 64", "spread blocks")}
-    assert len(sizes) == 6
-    assert pytest.approx(BASELINE.surest) == VARIANTS["spread blocks"].surest
+def test_every_size_has_a_folder_of_its_own_and_uses_differ_in_nothing_trained() -> None:
+    assert len({trained_size(config) for config in SIZES.values()}) == len(SIZES)
+    assert {trained_size(config) for config in USES.values()} == {trained_size(USES["shipped"])}
+    assert len(set(USES.values())) == len(USES)
+    assert trained_size(BASELINE) != trained_size(USES["shipped"])

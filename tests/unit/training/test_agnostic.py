@@ -54,7 +54,7 @@ def learn(objective: AgnosticObjective, scenes: SceneBatch, seed: int = 0) -> di
     rgb = torch.from_numpy(scenes.rgb).permute(0, 3, 1, 2)
     labels = torch.from_numpy(scenes.labels).flatten(0, 1)[:, None]
     rng = np.random.default_rng(seed)
-    half, numeric = half_labels(labels, rng)
+    half, numeric = half_labels(labels)
     return objective.backward(rgb, labels, half, BatchAnnotator(numeric, 2.5, rng), rng, nullcontext, 1)
 
 

@@ -193,9 +193,9 @@ def test_labels_of_half_the_size_are_neither_wider_nor_narrower_than_the_object(
     labels = torch.zeros(4, 1, 64, 64, dtype=torch.uint8)
     labels[..., 11:51, 13:53] = 1  # every outline cuts a row or column of cells in halves
     labels[2, 0, :, :8] = 255
-    half, numeric = half_labels(labels, np.random.default_rng(0))
+    half, numeric = half_labels(labels)
     areas = half[:, 0].sum(dim=(1, 2)) * 4
-    assert (areas - 40 * 40).abs().max() < 40  # always inside, they would have 42 x 42
+    assert (areas - 40 * 40).abs().max() < 8  # were halves always inside: 42 x 42
     assert set(np.unique(numeric)) == {0, 1, 255}
     assert not half[2, 1, :, :4].any()
     assert half[0, 1].all()
