@@ -1,8 +1,8 @@
 """Parts of a mask, or of a change to it, that nobody pointed at.
 
 Who clicks on an object means the part that was clicked; specks elsewhere are the model's doubts. A part that is meant
-as well needs a click of its own, which is less work than removing every speck. Who corrects a mask for the fourth time
-means the place of the correction; what the model thinks of other places meanwhile is more often wrong than right.
+as well needs a click of its own, which is less work than removing every speck. Who corrects a mask that is nearly right
+may mean the place of the correction alone (docs/adr/0011 says why that is not taken for granted).
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class SamRefConfig:
         closer: side in pixels at which a base that can (``Magnifier``) encodes the detail window anew; its answer there
             is what the local refiner corrects. 0 is the paper's form, which never runs the encoder again.
         settled_after: prompts after which a further click or stroke changes only the part of the mask it was made on
-            (FocalClick merges so, too); 0: never, as in the paper.
+            (FocalClick merges so, too); 0: never, as in the paper. Why it is off: docs/adr/0011.
         drop_islands: whether parts of the final mask that nobody pointed at are left out (not in the paper).
         use_local, use_selector: switches for ablations.
     """

@@ -36,7 +36,6 @@ TINY_REFINER = SamRefConfig(
     crop=256,
     rule="object",
     closer=384,
-    settled_after=3,
     drop_islands=True,
 )
 """The embedded model's. Why it looks at the whole object, and closer: docs/adr/0007 and 0009."""
