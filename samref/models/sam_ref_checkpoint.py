@@ -55,7 +55,8 @@ _AGNOSTIC_WEIGHTS = Checkpoint(
     size_bytes=349_904,
 )
 _AGNOSTIC_NOTE = (
-    "Its refiner knows picture, clicks and mask, not SAM's embedding: it was trained on the masks of other bases."
+    "Its refiner knows picture, clicks and mask, not SAM's embedding; it was trained on the masks of other bases and "
+    "changes little."
 )
 _CONFIG_KEY = "sam_ref"
 
