@@ -61,7 +61,7 @@ AGNOSTIC_RECIPES = {
 }
 """Records must have the side of the recipe's scenes."""
 
-STAY = 2.0
+STAY = 1.0
 """Weight of :func:`harm` beside the refiner's losses. From the first step on it teaches to change nothing at all, so a
 first round of training takes little of it."""
 
@@ -132,7 +132,7 @@ class AgnosticObjective:
         pixels = torch.from_numpy(np.stack([e.rgb for e in examples])).permute(0, 3, 1, 2).to(device)
         marked = torch.from_numpy(np.stack([e.labels for e in examples]))[:, None]
         coarse = torch.from_numpy(np.stack([e.logits for e in examples]))[:, None].to(device)
-        # Every pixel for itself: labels of half the size, where ties count as inside, teach to draw outlines too wide.
+        # At full size: what a refiner can mend of an outline is a fraction of a cell.
         gt, valid = (marked == 1).float().to(device), (marked != IGNORE).float().to(device)
         side = pixels.shape[-1]
         frame = MapFrame(side, side, scale_xy=(HALF, HALF))
