@@ -29,7 +29,7 @@ Record = Callable[[str, float, str], None]
 
 ROUNDS = 5
 CLICKS = (Click(500, 400), Click(700, 300, positive=False), Click(300, 500), Click(450, 600, positive=False))
-WIDTHS = {"C 32, N 5 and 3 (any base)": AGNOSTIC_REFINER, "C 32, N 5": SamRefConfig(width=32), "C 64, N 5": SamRefConfig()}
+WIDTHS = {"any base": AGNOSTIC_REFINER, "C 32, N 5": SamRefConfig(width=32), "C 64, N 5": SamRefConfig()}
 
 
 @pytest.fixture(scope="module")
