@@ -67,8 +67,8 @@ def sam_ref_specs() -> tuple[ModelSpec, ...]:
 
 
 def _spec(sam: ModelSpec) -> ModelSpec:
-    spec = replace(sam, name=sam.name.replace("sam-", "sam-ref-", 1), title=f"SAM-REF over {sam.title}")
-    spec = replace(spec, stages=("coarse", "refined"))
+    name = sam.name.replace("sam-", "sam-ref-", 1)
+    spec = replace(sam, name=name, title=f"SAM-REF over {sam.title}", stages=("coarse", "refined"))
     if not spec.checkpoints:
         return spec
     if _own_file(spec).is_file():
@@ -88,7 +88,6 @@ def _own_checkpoint(spec: ModelSpec) -> Checkpoint:
 def _of_own_training(spec: ModelSpec) -> ModelSpec:
     return replace(
         spec,
-        stages=("coarse", "refined"),
         checkpoints=(*SAM_SPECS[spec.name.replace("sam-ref-", "sam-", 1)].checkpoints, _own_checkpoint(spec)),
         note="Its refiner and its decoder are of your own training.",
     )
@@ -122,14 +121,14 @@ def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed
     return SamRefModel(sam, refiner, spec)
 
 
-def load_agnostic_refiner() -> SamRef:
-    """The refiner that fits any base, with its weights.
+def load_agnostic_refiner(config: SamRefConfig = AGNOSTIC_REFINER) -> SamRef:
+    """The refiner that fits any base, with its weights; ``config`` may use it differently, at the same sizes.
 
     Raises:
         CheckpointMissingError: the file does not lie beside the package.
         CheckpointInvalidError: it is damaged.
     """
-    refiner = SamRef(AGNOSTIC_REFINER)
+    refiner = SamRef(config)
     load_into(refiner, load_safetensors(place_of(_AGNOSTIC_WEIGHTS), _AGNOSTIC_WEIGHTS.sha256), "agnostic-refiner")
     return refiner
 

@@ -6,7 +6,7 @@ One step is :meth:`SamRefModel.decode`; the networks and their configuration are
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -169,7 +169,7 @@ class SamRefModel:
         elsewhere = islands.changed_elsewhere(_inside(answer.final), _inside(previous), points)
         if elsewhere is None:
             return answer
-        return self._edited(answer, elsewhere, lambda logits, cells, before: before.where(cells, logits), previous)
+        return self._edited(answer, elsewhere, previous)
 
     def _without_islands(self, answer: _Answer, prompts: PromptBatch) -> _Answer:
         """The parts of the mask that somebody pointed at; all of it where nobody pointed at one."""
@@ -177,40 +177,36 @@ class SamRefModel:
         stray = islands.stray_cells(_inside(answer.final), points) if points else None
         if stray is None:
             return answer
-        return self._edited(answer, stray, lambda logits, cells, _: islands.sunk(logits, cells), answer.final)
+        return self._edited(answer, stray, None)
 
     def _in_cells(self, points_xy: list[Point]) -> list[Point]:
         stride = self.refiner.config.low_res_stride
         return [(x / stride, y / stride) for x, y in points_xy]
 
-    def _edited(
-        self,
-        answer: _Answer,
-        cells: NDArray[np.bool_],
-        edit: Callable[[Tensor, Tensor, Tensor], Tensor],
-        other: Tensor,
-    ) -> _Answer:
-        """``edit(logits, cells, other)`` of canvas, final mask and patch, each at its own resolution."""
+    def _edited(self, answer: _Answer, cells: NDArray[np.bool_], instead: Tensor | None) -> _Answer:
+        """Other low-res logits in ``cells`` of canvas, final mask and patch; without any, these sink below zero."""
+
+        def edit(logits: Tensor, cells: Tensor, instead: Tensor | None) -> Tensor:
+            return islands.sunk(logits, cells) if instead is None else instead.where(cells, logits)
+
         marked = torch.from_numpy(cells)[None, None].to(answer.final.device)
         patch = answer.patch
         if patch is not None:
             box = torch.tensor([patch.box_xyxy]) / self.refiner.config.low_res_stride
             grid = patch.logits.shape[-1]
             near = windows.sample_window(marked.float(), box, grid, nearest=True) > 0
-            patch = replace(patch, logits=edit(patch.logits, near, windows.sample_window(other, box, grid)))
-        return _Answer(edit(answer.canvas, marked, other), edit(answer.final, marked, other), patch)
+            sampled = None if instead is None else windows.sample_window(instead, box, grid)
+            patch = replace(patch, logits=edit(patch.logits, near, sampled))
+        return _Answer(edit(answer.canvas, marked, instead), edit(answer.final, marked, instead), patch)
 
     def _window(self, logits: Tensor, previous: Tensor | None, prompts: PromptBatch) -> windows.Window | None:
         config = self.refiner.config
         stride = config.low_res_stride
-        resized = prompts.frame.resized
-        limit = (-(-resized.height // stride), -(-resized.width // stride))
-        mask = _inside(logits)
-        mask[limit[0] :] = False
-        mask[:, limit[1] :] = False
+        limit = windows.covered_cells(prompts.frame, stride)
+        mask = windows.inside(logits[0, 0], limit)
         if config.rule == "object":
-            inside = [(c.x / stride, c.y / stride) for c in prompts.prompts.clicks if c.positive]
-            return windows.object_window(mask, inside, expand=config.expand, minimum=config.minimum, limit=limit)
+            points = self._in_cells([(click.x, click.y) for click in prompts.prompts.clicks if click.positive])
+            return windows.object_window(mask, points, expand=config.expand, minimum=config.minimum, limit=limit)
         newest = prompts.prompts.items[-1] if prompts.prompts.items else None
         click = (newest.x / stride, newest.y / stride) if isinstance(newest, Click) else None
         before = None if previous is None else _inside(previous)

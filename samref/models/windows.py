@@ -21,7 +21,9 @@ __all__ = [
     "GridSize",
     "Window",
     "change_window",
+    "covered_cells",
     "crop_picture",
+    "inside",
     "keeps_previous",
     "map_frame_over",
     "object_window",
@@ -174,6 +176,19 @@ def sample_pixels(pixels: Tensor, box_xyxy: tuple[float, float, float, float], s
         part = F.avg_pool2d(part, factor, ceil_mode=True, count_include_pad=False)
     inside = torch.tensor([[x0 - left, y0 - top, x1 - left, y1 - top]]) / factor
     return sample_window(part, inside, size)
+
+
+def covered_cells(frame: Frame, stride: int) -> tuple[int, int]:
+    """Rows and columns of low-res cells that the picture touches; the rest of the frame is padding."""
+    return -(-frame.resized.height // stride), -(-frame.resized.width // stride)
+
+
+def inside(logits: Tensor, limit: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask of logits (h, w) without what reaches into the padding beyond ``limit`` (rows, columns)."""
+    mask: NDArray[np.bool_] = (logits > 0).cpu().numpy()
+    mask[limit[0] :] = False
+    mask[:, limit[1] :] = False
+    return mask
 
 
 def crop_picture(features: ImageFeatures, box_xyxy: tuple[float, float, float, float], size: GridSize) -> Tensor:

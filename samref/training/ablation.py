@@ -130,7 +130,7 @@ def train_size(
 def refiner_of(config: SamRefConfig, weights: Path) -> SamRef:
     """A refiner with weights of its size."""
     refiner = SamRef(config)
-    load_into(refiner, load_safetensors(weights), "refiner")
+    load_into(refiner, load_safetensors(weights), "agnostic-refiner")
     return refiner
 
 

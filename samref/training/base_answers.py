@@ -130,7 +130,7 @@ def answer_tiny(predictor: Predictor, image: DecodedImage, target: ObjectMask, s
         assert state.low_res_logits is not None
         stride = embedding.frame.padded.width / state.low_res_logits.shape[-1]
         own = embedding.frame.resized
-        rows, columns = _cells(frame)
+        rows, columns = windows.covered_cells(frame, STRIDE)
         # The cells of the new frame reach over the picture's end by less than one of them.
         reach_x = columns * STRIDE / frame.resized.width * own.width / stride
         reach_y = rows * STRIDE / frame.resized.height * own.height / stride
@@ -143,6 +143,7 @@ def answer_tiny(predictor: Predictor, image: DecodedImage, target: ObjectMask, s
 def answer_grabcut(image: DecodedImage, target: ObjectMask, steps: int, side: int) -> Answers:
     """GrabCut's cuts of a small version of the picture, said as a base says them."""
     frame = Frame.letterbox(image.size, side)
+    cells = windows.covered_cells(frame, STRIDE)
     scale = min(1.0, GRABCUT_LONGEST / image.size.longest)
     size = ImageSize(max(1, round(image.size.height * scale)), max(1, round(image.size.width * scale)))
     small = np.asarray(cv2.resize(image.rgb, (size.width, size.height), interpolation=cv2.INTER_AREA), np.uint8)
@@ -158,7 +159,7 @@ def answer_grabcut(image: DecodedImage, target: ObjectMask, steps: int, side: in
         prediction = next(predictor.predict(embedding, Prompts(moved), state))
         state = prediction.state
         mask = framed_mask(prediction.mask.to_mask().astype(np.uint8), frame)
-        return _padded(torch.from_numpy(smooth_logits(mask, _cells(frame), LogitLook()))[None, None], frame)
+        return _padded(torch.from_numpy(smooth_logits(mask, cells, LogitLook()))[None, None], frame)
 
     return _asked(answer, target, frame, steps)
 
@@ -166,12 +167,13 @@ def answer_grabcut(image: DecodedImage, target: ObjectMask, steps: int, side: in
 def answer_wrong(image: DecodedImage, target: ObjectMask, steps: int, side: int, name: str) -> Answers:
     """Imitated mistakes, others at every step; ``name`` is their seed."""
     frame = Frame.letterbox(image.size, side)
+    cells = windows.covered_cells(frame, STRIDE)
     rng = np.random.default_rng([1, zlib.crc32(name.encode("utf-8"))])
     gt = target.gt.astype(np.uint8)
 
     def answer(clicks: tuple[Click, ...]) -> Tensor:  # noqa: ARG001 - such a base does not listen
         wrong = framed_mask(wrong_mask(gt, image.rgb, rng), frame)
-        logits = doubtful_logits(wrong, framed_mask(gt, frame), _cells(frame), rng)
+        logits = doubtful_logits(wrong, framed_mask(gt, frame), cells, rng)
         return _padded(torch.from_numpy(logits)[None, None], frame)
 
     return _asked(answer, target, frame, steps)
@@ -180,11 +182,12 @@ def answer_wrong(image: DecodedImage, target: ObjectMask, steps: int, side: int,
 def answer_good(image: DecodedImage, target: ObjectMask, steps: int, side: int, name: str) -> Answers:
     """The truth as cells can show it, with another look at every step; ``name`` is its seed."""
     frame = Frame.letterbox(image.size, side)
+    cells = windows.covered_cells(frame, STRIDE)
     rng = np.random.default_rng([2, zlib.crc32(name.encode("utf-8"))])
     framed = framed_mask(target.gt.astype(np.uint8), frame)
 
     def answer(clicks: tuple[Click, ...]) -> Tensor:  # noqa: ARG001 - such a base needs no clicks
-        return _padded(torch.from_numpy(good_logits(framed, _cells(frame), rng))[None, None], frame)
+        return _padded(torch.from_numpy(good_logits(framed, cells, rng))[None, None], frame)
 
     return _asked(answer, target, frame, steps)
 
@@ -194,15 +197,10 @@ def framed_mask(mask: Map, frame: Frame) -> Map:
     resized = cv2.resize(
         mask.astype(np.float32), (frame.resized.width, frame.resized.height), interpolation=cv2.INTER_LINEAR
     )
-    rows, columns = _cells(frame)
+    rows, columns = windows.covered_cells(frame, STRIDE)
     below, right = rows * STRIDE - frame.resized.height, columns * STRIDE - frame.resized.width
     whole = cv2.copyMakeBorder((resized > 0.5).astype(np.uint8), 0, below, 0, right, cv2.BORDER_REPLICATE)
     return np.asarray(whole, dtype=np.uint8)
-
-
-def _cells(frame: Frame) -> tuple[int, int]:
-    """Rows and columns of cells that the picture touches."""
-    return -(-frame.resized.height // STRIDE), -(-frame.resized.width // STRIDE)
 
 
 def _padded(logits: Tensor, frame: Frame) -> Tensor:

@@ -89,7 +89,6 @@ def train(
     """Train the refiner on imitated and on recorded masks; a kind without records is held out."""
     import torch
 
-    from samref.models.checkpoints import load_into, load_safetensors
     from samref.models.layers import channels_last
     from samref.models.sam_ref import SamRef
     from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
@@ -101,9 +100,7 @@ def train(
     plan = AGNOSTIC_RECIPES[recipe] if steps is None else replace(AGNOSTIC_RECIPES[recipe], steps=steps)
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     torch.manual_seed(plan.seed)
-    refiner = SamRef(AGNOSTIC_REFINER)
-    if start is not None:
-        load_into(refiner, load_safetensors(start), "agnostic-refiner")
+    refiner = SamRef(AGNOSTIC_REFINER) if start is None else refiner_of(AGNOSTIC_REFINER, start)
     objective = AgnosticObjective(channels_last(refiner, chosen), _records(tiny, grabcut), stay=stay)
     trainer = Trainer(objective, plan, data, out, chosen, bf16=not fp32)
     trainer.run(max_seconds=60 * max_minutes, report=typer.echo)
@@ -131,15 +128,12 @@ def check(
 ) -> None:
     """Check that a refiner improves the masks of several bases and leaves good masks alone."""
     from samref import load_predictor
-    from samref.models.checkpoints import load_into, load_safetensors
-    from samref.models.sam_ref import SamRef
     from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
 
     wanted = tuple(known for known in KINDS if kind is None or known in kind)
     if kind is not None and len(wanted) < len(set(kind)):
         raise DataError(f"There are these kinds of masks: {', '.join(KINDS)}.")
-    refiner = SamRef(replace(AGNOSTIC_REFINER, crop=side // 2))
-    load_into(refiner, load_safetensors(weights), "agnostic-refiner")
+    refiner = refiner_of(replace(AGNOSTIC_REFINER, crop=side // 2), weights)
     tiny = load_predictor("tiny", device="cpu", precision="fp32") if "tiny" in wanted else None
     found = list(
         changes(refiner, data, cache, kinds=wanted, side=side, steps=steps, limit=limit_per_dataset, tiny=tiny)
@@ -172,7 +166,6 @@ def ablate(
     """Train and measure SAM-REF's ablations over the embedded base, and print their table."""
     import torch
 
-    from samref.models.sam_ref import SamRef
     from samref.models.sam_ref_checkpoint import load_agnostic_refiner
     from samref.models.sam_ref_model import SamRefModel
     from samref.models.zoo import build_model
@@ -188,9 +181,7 @@ def ablate(
     rows = [measured("base alone", None, steps=0)]
     for name, config in USES.items():
         if not variant or name in variant:
-            shipped = SamRef(config)
-            shipped.load_state_dict(load_agnostic_refiner().state_dict())
-            rows.append(measured(name, shipped, steps=None))
+            rows.append(measured(name, load_agnostic_refiner(config), steps=None))
     for name, config in SIZES.items():
         if not variant or name in variant:
             weights = train_size(config, records, data, out, steps, device, report=typer.echo)

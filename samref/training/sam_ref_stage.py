@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samref.core.geometry import Frame, ImageSize
@@ -185,8 +184,7 @@ class SamRefObjective:
         """The rule's window, grown and shifted at random, or a patch somewhere on the object's boundary."""
         config, one = self.refiner.config, sessions.objects[index]
         rng, stride = one.rng, config.low_res_stride
-        resized = self._frame(one.sample).resized
-        limit = (-(-resized.height // stride), -(-resized.width // stride))
+        limit = windows.covered_cells(self._frame(one.sample), stride)
         truth = (gt > 0).cpu().numpy()
         box = windows.object_window(truth, [], expand=1.0, minimum=1, limit=limit)
         longest = 0 if box is None else max(box.x1 - box.x0, box.y1 - box.y0)
@@ -198,8 +196,8 @@ class SamRefObjective:
             return _moved(columns[pick], rows[pick], (half, half), config.minimum, limit)
         newest = one.clicks[-1]
         rule = windows.change_window(
-            _inside(logits, limit),
-            None if final is None else _inside(final, limit),
+            windows.inside(logits, limit),
+            None if final is None else windows.inside(final, limit),
             (newest.x / stride, newest.y / stride),
             expand=float(rng.uniform(*EXPAND)),
             minimum=config.minimum,
@@ -274,11 +272,3 @@ def _pixels(sample: Sample, device: torch.device) -> Tensor:
     """uint8 (1, 3, H', W')."""
     assert sample.pixels is not None, "the feed was made without pixels"
     return torch.from_numpy(sample.pixels).permute(2, 0, 1)[None].to(device)
-
-
-def _inside(logits: Tensor, limit: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask (h, w) without what reaches into the padding beyond ``limit``."""
-    mask: NDArray[np.bool_] = (logits > 0).cpu().numpy()
-    mask[limit[0] :] = False
-    mask[:, limit[1] :] = False
-    return mask
