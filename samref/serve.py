@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from starlette.middleware import Middleware
 
 from samref import __version__
 from samref.core.images import decode_image
@@ -29,6 +34,7 @@ from samref.models.interface import ModelSpec
 from samref.models.zoo import get_spec, list_models
 from samref.settings import Settings
 from samref.web.examples import Examples
+from samref.web.guard import Guard, known_hosts
 from samref.web.handlers import Handlers
 from samref.web.open_image import OpenImage, OpenImages
 from samref.web.routes import build_routes
@@ -43,6 +49,9 @@ EXAMPLES_FOLDER = Path(__file__).parent.parent / "assets" / "examples"
 
 MODELS_IN_MEMORY = 2
 """The default and one more; a ViT-H takes 2.5 GB."""
+
+NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+"""Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
 
 PRUNE_EVERY_S = 6 * 3600.0
 
@@ -124,8 +133,9 @@ class App:
         from samref.web.ui import STATIC_FOLDER, build_page, launch_options
 
         settings = self.settings
-        page = build_page(self.handlers, __version__)
+        check_port_is_free(settings.host, settings.port)
         routes = build_routes(
+            self.handlers,
             self.workspaces,
             self.examples,
             STATIC_FOLDER,
@@ -133,20 +143,34 @@ class App:
             upload_bytes=settings.upload_bytes,
             pixels=settings.pixels,
         )
+        guard = Middleware(
+            Guard, hosts=known_hosts(settings.host, settings.hosts), frame_ancestors=settings.frame_ancestors
+        )
+        application = {"routes": routes, "middleware": [guard], "lifespan": self._life, **NO_API_PAGES}
+        page = build_page(__version__)
         try:
             page.launch(
                 server_name=settings.host,
                 server_port=settings.port or None,
                 max_threads=settings.max_threads,
-                app_kwargs={"routes": routes},
+                app_kwargs=application,
                 prevent_thread_lock=not block,
                 **launch_options(__version__),
             )
-        except OSError as error:
+        except OSError as error:  # what Gradio makes of a server that took more than five seconds to start
             raise SamrefError(
-                f"The address {settings.host}:{settings.port} cannot be used ({error}). Choose another with --port."
+                f"The web server did not start on {settings.host}:{settings.port} ({error}). If this machine is very "
+                "busy, try again; else choose another port with --port."
             ) from error
         return page
+
+    @asynccontextmanager
+    async def _life(self, _: Any) -> AsyncIterator[None]:
+        """The threads on which coroutines wait for disk and decoder; asyncio's own are six on two cores."""
+        waiting = ThreadPoolExecutor(self.settings.max_threads, thread_name_prefix="samref-wait")
+        asyncio.get_running_loop().set_default_executor(waiting)
+        yield
+        waiting.shutdown(wait=False, cancel_futures=True)
 
     def self_test(self) -> str:
         """Click a bundled picture and say in one line how long it took.
@@ -182,6 +206,23 @@ class App:
         """Let the worker end and close the database."""
         self.scheduler.shutdown(timeout=5.0)
         self.store.close()
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    """Refuse a port that another program has, before anything waits for it; port 0 is always free.
+
+    Raises:
+        SamrefError: it is taken, or this machine has no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SamrefError(
+                f"The address {host}:{port} cannot be used ({error.strerror or error}). Choose another with --port."
+            ) from error
 
 
 def build(settings: Settings) -> App:

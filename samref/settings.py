@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ ENVIRONMENT_PREFIX = "SAMREF_"
 """``SAMREF_PORT=8000`` sets ``port``, and so on for every field."""
 
 MEBIBYTE = 1024 * 1024
+
+
+_FRAME_ANCESTORS = re.compile(r"(\*|self|https?://[\w.*:-]+( https?://[\w.*:-]+)*)")
 
 
 class SettingsError(SamrefError):
@@ -47,7 +51,9 @@ class Settings:
         embedding_bytes: memory for image embeddings.
         workspace_days: a workspace not touched for so long is removed with all it holds.
         store_bytes: disk space for all pictures together.
-        max_threads: threads of the web server; each open tab holds one stream.
+        max_threads: threads that wait for disk and decoder; an open page holds none.
+        hosts: further names the server answers to, separated by commas; "*" for any. Its own addresses need no mention.
+        frame_ancestors: who may show the page in a frame: "self", "*", or addresses separated by spaces.
         self_test: click a bundled picture at start and print the times.
     """
 
@@ -65,7 +71,9 @@ class Settings:
     embedding_bytes: int = 1024 * MEBIBYTE
     workspace_days: float = 365.0
     store_bytes: int = 50 * 1024 * MEBIBYTE
-    max_threads: int = 80
+    max_threads: int = 64
+    hosts: str = ""
+    frame_ancestors: str = "self"
     self_test: bool = True
 
     def __post_init__(self) -> None:
@@ -85,6 +93,11 @@ class Settings:
                 raise SettingsError(f"The setting {name} is {value}; it must be above zero.")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"The port {self.port} does not exist; choose one from 1 to 65535 (0: any free one).")
+        if not _FRAME_ANCESTORS.fullmatch(self.frame_ancestors):
+            raise SettingsError(
+                f"The setting frame_ancestors is {self.frame_ancestors!r}; use self, * or addresses such as "
+                "https://example.org, separated by spaces."
+            )
         if self.precision not in ("auto", "fp32", "bf16"):
             raise SettingsError(f"There is no precision {self.precision!r}; use auto, fp32 or bf16.")
 

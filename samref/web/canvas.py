@@ -1,34 +1,25 @@
 """The one Gradio component of the page: a constant root element that our ES module takes over.
 
 The template never mentions a property that changes (Gradio would wipe the canvases) and no text of a user (Gradio
-evaluates templates as code). Everything that changes travels as JSON text in ``value``; see ``docs/protocol.md``.
+evaluates templates as code). The module speaks to our own routes; see ``docs/protocol.md``.
 """
 
 from __future__ import annotations
 
 import gradio as gr
 
-__all__ = ["KEEP_EVENT", "ON_LOAD", "SEND_EVENT", "TEMPLATE", "build_canvas"]
-
-SEND_EVENT = "samref_send"
-KEEP_EVENT = "samref_keep"
+__all__ = ["ON_LOAD", "TEMPLATE", "build_canvas"]
 
 TEMPLATE = """<div id="samref" class="samref-root" tabindex="0">
   <canvas class="samref-photo"></canvas>
   <canvas class="samref-overlay"></canvas>
 </div>"""
 
-# Gradio offers an event only when its name stands in this text in quotes.
-ON_LOAD = f"""
+ON_LOAD = """
 const root = element.querySelector(".samref-root");
 import(new URL(props.module_url, document.baseURI).href)
-  .then((module) => module.mount({{
-    root, props, watch,
-    base: document.baseURI,
-    send: (message) => trigger("{SEND_EVENT}", message),
-    keep: (message) => trigger("{KEEP_EVENT}", message),
-  }}))
-  .catch((error) => {{ root.textContent = "The page could not be loaded: " + error.message; }});
+  .then((module) => module.mount({ root, base: document.baseURI }))
+  .catch((error) => { root.textContent = "The page could not be loaded: " + error.message; });
 """
 
 

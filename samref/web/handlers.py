@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -30,15 +29,11 @@ from samref.web.wire import (
 )
 from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces
 
-__all__ = ["KEEP_IDLE_S", "Handlers"]
+__all__ = ["Handlers"]
 
-KEEP_IDLE_S = 30.0
-"""The stream of answers is held open for so long after the last request of a page."""
-
-KEEP_STEP_S = 1.0
 MAX_TABS = 10_000
 MAX_REQUESTS = 256
-"""Requests being answered at the same time; more are asked to come again."""
+"""Requests being worked on at the same time; more are asked to come again."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +43,6 @@ class _Tab:
     """What is remembered of one page load."""
 
     seq: int = 0
-    active_at: float = 0.0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -83,17 +77,10 @@ Verb: TypeAlias = Callable[[_Call], Awaitable[AsyncIterator[_Answer]]]
 class Handlers:
     """The verbs of the protocol over workspaces and sessions."""
 
-    def __init__(
-        self,
-        workspaces: Workspaces,
-        examples: Examples,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, workspaces: Workspaces, examples: Examples) -> None:
         """Build the handlers; all state lives in ``workspaces``, but for the sequence numbers of the tabs."""
         self._workspaces = workspaces
         self._examples = examples
-        self._clock = clock
         self._tabs: OrderedDict[str, _Tab] = OrderedDict()
         self._running = 0
         self._verbs: Mapping[str, Verb] = {
@@ -118,8 +105,13 @@ class Handlers:
 
     # ---- what the page calls
 
-    async def send(self, payload: Any, tab_id: str) -> AsyncIterator[str]:
-        """Answer one request with JSON texts, the last one final."""
+    async def send(self, payload: Any, tab_id: str) -> AsyncGenerator[str, None]:
+        """Answer one request with JSON texts, the last one final.
+
+        Args:
+            payload: the request as it came; nothing in it is trusted.
+            tab_id: the page load that makes it, the same for all its requests.
+        """
         tab = self._tab(tab_id)
         seq = _sequence_number(payload)
         if seq is not None:
@@ -136,7 +128,11 @@ class Handlers:
                 async for text in self._answers(request, tab_id, tab):
                     if tab.seq != request.seq:
                         return
-                    yield text
+                    self._running -= 1  # who reads slowly keeps nobody from working
+                    try:
+                        yield text
+                    finally:
+                        self._running += 1
             finally:
                 self._running -= 1
         except VersionError as error:
@@ -148,21 +144,6 @@ class Handlers:
         except Exception:  # noqa: BLE001 - the last line of defence: logged with its traceback, never swallowed
             _log.exception("The request %r failed", request.verb if request else "(unreadable)")
             yield await self._error(request, seq or 0, "internal", UNEXPECTED)
-
-    async def keep(self, payload: Any, tab_id: str) -> None:
-        """Return once the page has been silent for a while; the open event holds Gradio's stream open meanwhile."""
-        token = payload.get("token") if isinstance(payload, Mapping) else None
-        try:
-            await asyncio.to_thread(self._workspaces.find, token if isinstance(token, str) else None)
-        except SamrefError:
-            return
-        self._tab(tab_id)
-        while (tab := self._tabs.get(tab_id)) is not None and self._clock() - tab.active_at < KEEP_IDLE_S:
-            await asyncio.sleep(KEEP_STEP_S)
-
-    def forget_tab(self, tab_id: str) -> None:
-        """A tab was closed, or its machine fell asleep: let go of its number, delete nothing a person made."""
-        self._tabs.pop(tab_id, None)
 
     # ---- one request
 
@@ -256,7 +237,6 @@ class Handlers:
     def _tab(self, tab_id: str) -> _Tab:
         tab = self._tabs.setdefault(tab_id, _Tab())
         self._tabs.move_to_end(tab_id)
-        tab.active_at = self._clock()
         while len(self._tabs) > MAX_TABS:
             self._tabs.popitem(last=False)
         return tab

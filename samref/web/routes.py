@@ -1,4 +1,4 @@
-"""Our own HTTP routes beside Gradio's: pictures in and out, labels in and out, modules.
+"""Our own HTTP routes beside Gradio's: requests and answers, pictures and labels in and out, modules.
 
 Gradio's login does not cover them, so each one checks the workspace's token itself. See ``docs/protocol.md``.
 """
@@ -6,29 +6,44 @@ Gradio's login does not cover them, so each one checks the workspace's token its
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, unquote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from samref.core.images import decode_image
 from samref.errors import ImageError, SamrefError
 from samref.web.answers import UNEXPECTED, error_code
 from samref.web.examples import Examples
+from samref.web.handlers import Handlers
 from samref.web.pictures import DisplayCopies
+from samref.web.wire import RequestError
 from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces, image_to_wire
 
 __all__ = ["FILE_NAME_HEADER", "TOKEN_HEADER", "build_routes"]
 
 TOKEN_HEADER = "X-Samref-Token"  # noqa: S105 - the name of a header
 FILE_NAME_HEADER = "X-Samref-Filename"
+
+REQUEST_BYTES = 2 * 2**20
+"""Longest request of a page: a scribble of the most points takes 400 kB."""
+
+SHORT_BYTES = 64 * 1024
+"""A request no longer than this is parsed on the spot."""
+
+SILENT_SENDER_S = 60.0
+SLOW_READER_S = 60.0
+"""A connection over which nothing moves for so long is given up."""
 
 DECODERS = 2
 """Uploads decoded at the same time; each may take a few hundred megabytes."""
@@ -43,11 +58,40 @@ PRIVATE = {**SECURE, "Cache-Control": "no-store"}
 
 _log = logging.getLogger(__name__)
 
+_TAB = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class TooLargeError(ImageError):
     """More bytes than may be uploaded."""
+
+
+class TooSlowError(SamrefError):
+    """A body that stopped coming."""
+
+
+class _Lines(Response):
+    """Texts, one on each line, sent as they come."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, texts: AsyncGenerator[str, None]) -> None:
+        super().__init__(headers={**PRIVATE, "X-Accel-Buffering": "no"})  # proxies are not to wait for the end
+        del self.headers["content-length"]
+        self._texts = texts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's own
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._texts) as texts:
+            async for text in texts:
+                part = {"type": "http.response.body", "body": f"{text}\n".encode(), "more_body": True}
+                try:
+                    await asyncio.wait_for(send(part), SLOW_READER_S)
+                except TimeoutError:
+                    _log.info("A browser stopped reading its answer; the connection is closed.")
+                    return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Modules(StaticFiles):
@@ -62,13 +106,24 @@ class _Modules(StaticFiles):
 class _Routes:
     """The endpoints and what they share."""
 
-    def __init__(self, workspaces: Workspaces, examples: Examples, upload_bytes: int, pixels: int) -> None:
+    def __init__(
+        self, handlers: Handlers, workspaces: Workspaces, examples: Examples, upload_bytes: int, pixels: int
+    ) -> None:
+        self._handlers = handlers
         self._workspaces = workspaces
         self._examples = examples
         self._upload_bytes = upload_bytes
         self._pixels = pixels
         self._copies = DisplayCopies()
         self._decoders = asyncio.Semaphore(DECODERS)
+
+    async def send(self, request: Request) -> Response:
+        body = await _body(request, REQUEST_BYTES)
+        payload = _parsed(body) if len(body) <= SHORT_BYTES else await asyncio.to_thread(_parsed, body)
+        tab = payload.get("tab") if isinstance(payload, dict) else None
+        if not isinstance(tab, str) or not _TAB.fullmatch(tab):
+            raise RequestError("The request could not be read: it does not say from which page load it comes.")
+        return _Lines(self._handlers.send(payload, tab))
 
     async def upload(self, request: Request) -> Response:
         workspace = await self._workspace(request)
@@ -117,11 +172,19 @@ class _Routes:
 
 
 def build_routes(
-    workspaces: Workspaces, examples: Examples, static: Path, *, version: str, upload_bytes: int, pixels: int
+    handlers: Handlers,
+    workspaces: Workspaces,
+    examples: Examples,
+    static: Path,
+    *,
+    version: str,
+    upload_bytes: int,
+    pixels: int,
 ) -> list[BaseRoute]:
     """Routes to be given to the web server.
 
     Args:
+        handlers: answer the requests of pages.
         workspaces: who may see what.
         examples: the bundled pictures; anybody may see them.
         static: folder of the ES modules and the style sheet.
@@ -129,8 +192,9 @@ def build_routes(
         upload_bytes: largest body of a request.
         pixels: largest picture.
     """
-    routes = _Routes(workspaces, examples, upload_bytes, pixels)
+    routes = _Routes(handlers, workspaces, examples, upload_bytes, pixels)
     return [
+        Route("/samref/send", _guarded(routes.send), methods=["POST"]),
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
         Route("/samref/images/{digest}", _guarded(routes.picture), methods=["GET"]),
         Route("/samref/examples/{name}", _guarded(routes.example), methods=["GET"]),
@@ -162,7 +226,9 @@ def _status(error: SamrefError) -> int:
         return 401
     if isinstance(error, TooLargeError):
         return 413
-    return {"storage": 507, "busy": 503}.get(error_code(error), 422)
+    if isinstance(error, TooSlowError):
+        return 408
+    return {"storage": 507, "busy": 503, "request": 400}.get(error_code(error), 422)
 
 
 def _json(content: dict[str, Any], *, status: int = 200) -> Response:
@@ -175,16 +241,35 @@ async def _body(request: Request, limit: int) -> bytes:
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
     parts, length = [], 0
-    async for part in request.stream():
-        length += len(part)
-        if length > limit:
-            raise _too_large(limit)
-        parts.append(part)
+    async with aclosing(request.stream()) as stream:
+        while (part := await _next_part(stream)) is not None:
+            length += len(part)
+            if length > limit:
+                raise _too_large(limit)
+            parts.append(part)
     return b"".join(parts)
 
 
+async def _next_part(stream: AsyncGenerator[bytes, None]) -> bytes | None:
+    try:
+        return await asyncio.wait_for(anext(stream, None), SILENT_SENDER_S)
+    except TimeoutError as error:
+        raise TooSlowError(f"Nothing came for {SILENT_SENDER_S:.0f} seconds. Send it again.") from error
+
+
 def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"The file is larger than {limit / 2**20:.0f} MiB, the most this server takes.")
+    return TooLargeError(f"This is larger than {limit / 2**20:.0f} MiB, the most this server takes at once.")
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RequestError("The request could not be read: it is not JSON.") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and the infinities are no JSON
 
 
 def _file_name(header: str) -> str:

@@ -1,9 +1,8 @@
-"""The page: one canvas that fills the window, and two events that carry everything."""
+"""The page: one canvas that fills the window."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by Gradio whe
 
 import gradio as gr
 
-from samref.web.canvas import KEEP_EVENT, SEND_EVENT, build_canvas
-from samref.web.handlers import Handlers
+from samref.web.canvas import build_canvas
 
 __all__ = ["STATIC_FOLDER", "build_page", "launch_options"]
 
@@ -27,58 +25,16 @@ html, body { overscroll-behavior: none; }
 """
 
 
-def build_page(handlers: Handlers, version: str) -> gr.Blocks:
-    """The page around ``handlers``.
+def build_page(version: str) -> gr.Blocks:
+    """The page; it has no event of Gradio's, since its module speaks to our own routes.
 
     Args:
-        handlers: what answers the page's requests.
         version: part of the modules' address, so that no browser mixes two versions.
     """
     page: gr.Blocks
     with gr.Blocks(title="samref", analytics_enabled=False, fill_height=True, fill_width=True) as page:
-        canvas = build_canvas(f"samref/static/{version}/main.js")
-
-        async def send(event: gr.EventData, request: gr.Request) -> AsyncIterator[Any]:
-            answered = False
-            async for answer in handlers.send(_payload(event), str(request.session_hash)):
-                answered = True
-                yield answer
-            if not answered:
-                yield gr.skip()  # Gradio would empty the value otherwise
-
-        async def keep(event: gr.EventData, request: gr.Request) -> None:
-            await handlers.keep(_payload(event), str(request.session_hash))
-
-        async def closed(request: gr.Request) -> None:
-            handlers.forget_tab(str(request.session_hash))
-
-        # "multiple": "once" would drop clicks silently, "always_last" would send the first event's data again.
-        getattr(canvas, SEND_EVENT)(
-            send,
-            inputs=None,
-            outputs=canvas,
-            show_progress="hidden",
-            trigger_mode="multiple",
-            concurrency_limit=None,
-            concurrency_id="samref",
-            api_visibility="private",
-        )
-        getattr(canvas, KEEP_EVENT)(
-            keep,
-            inputs=None,
-            outputs=None,
-            show_progress="hidden",
-            trigger_mode="once",
-            concurrency_limit=None,
-            concurrency_id="samref-keep",
-            api_visibility="private",
-        )
-        page.unload(closed)
+        build_canvas(f"samref/static/{version}/main.js")
     return page
-
-
-def _payload(event: gr.EventData) -> Any:
-    return event._data  # noqa: SLF001 - Gradio has no other name for the whole of it
 
 
 def launch_options(version: str) -> dict[str, Any]:
@@ -90,6 +46,8 @@ def launch_options(version: str) -> dict[str, Any]:
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
+        "enable_monitoring": False,
+        "_frontend": False,  # no request to itself at start, which a busy machine does not answer in three seconds
         "show_error": False,
         "share": False,
         "quiet": True,

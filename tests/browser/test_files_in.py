@@ -28,7 +28,7 @@ KEEP_MESSAGES = """
   const fetchBefore = window.fetch;
   window.fetch = async (...request) => {
     const response = await fetchBefore(...request);
-    if (String(request[0]?.url ?? request[0]).includes("/queue/data") && response.body) {
+    if (String(request[0]?.url ?? request[0]).includes("/samref/send") && response.body) {
       const [ours, theirs] = response.body.tee();
       (async () => {
         const text = new TextDecoder();
@@ -36,7 +36,7 @@ KEEP_MESSAGES = """
         for (const reader = ours.getReader(); ; ) {
           const { done, value } = await reader.read();
           if (done) return;
-          const parts = (rest + text.decode(value, { stream: true })).split("\\n\\n");
+          const parts = (rest + text.decode(value, { stream: true })).split("\\n");
           rest = parts.pop();
           window.messages.push(...parts);
         }

@@ -18,6 +18,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
   let probing = false;
   let polling = null;
   let syncedAt = 0;
+  let lostAt = -Infinity;
   let idle = null;
   const prefetched = new Set();
 
@@ -74,6 +75,8 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     if (request.verb.startsWith("open") && !answer.view) {
       remember("image", null, "session");
       store.set({ opening: null, image: null, startShown: true });
+    } else if (request.image && !answer.view && request.verb !== "sync") {
+      transport().send("sync"); // what was painted in advance is taken back
     }
   }
 
@@ -166,13 +169,26 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     probing = true;
     const alive = await routes.isAlive();
     probing = false;
-    if (alive && !store.get().offline) {
-      const waited = performance.now() - request.sentAt;
-      return waited < 30_000 ? transport().waitOn() : transport().resync();
-    }
+    if (!alive || store.get().offline) return onLost(request);
+    const waited = performance.now() - request.sentAt;
+    return waited < 30_000 ? transport().waitOn() : transport().resync();
+  }
+
+  /** The connection broke. A server that is there is asked at once, or after a pause when it breaks again and again. */
+  async function onLost(request) {
+    if (probing) return;
+    probing = true;
+    const now = performance.now();
+    const again = now - lostAt < PROBE_MS;
+    lostAt = now;
+    if (again) await new Promise((resolve) => setTimeout(resolve, PROBE_MS));
+    const alive = await routes.isAlive();
+    probing = false;
     store.set({ offline: !alive });
-    if (alive) return transport().resync({ again: true });
-    setTimeout(() => onSilence(request), PROBE_MS);
+    if (!alive) return void setTimeout(() => onLost(request), PROBE_MS);
+    if (request.verb !== "hello") return transport().resync({ again: true });
+    transport().reset();
+    hello();
   }
 
   function onFocus() {
@@ -186,8 +202,8 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
   globalThis.addEventListener("focus", onFocus);
   globalThis.addEventListener("pagehide", keepPrompts);
   document.addEventListener("visibilitychange", onFocus);
-  globalThis.addEventListener("online", () => store.get().offline && onSilence({ sentAt: performance.now() }));
+  globalThis.addEventListener("online", () => store.get().offline && onLost({}));
   globalThis.addEventListener("offline", () => store.set({ offline: true }));
 
-  return { hello, onAnswer, onSilence, context, startAnew, token: () => token };
+  return { hello, onAnswer, onSilence, onLost, context, startAnew, token: () => token };
 }

@@ -2,7 +2,7 @@
  * Where the page begins: `mount` builds the parts and ties them together. The wire is described in docs/protocol.md.
  *
  * One click, to follow by jumping to definitions: canvas.js `onPointer` → tools.js `step` → actions.js `prompt` →
- * transport.js `send` … `receive` → connection.js `onAnswer` → state.js `mergeAnswer` → canvas.js `paint` →
+ * transport.js `send` → wire.js `post` … transport.js `receive` → connection.js `onAnswer` → state.js `mergeAnswer` → canvas.js `paint` →
  * painter.js `paintOverlay`.
  *
  * For tests and measurements the root element carries a read-only hook, `root.samref`:
@@ -35,6 +35,7 @@ import { INITIAL, createStore, phaseOf } from "./state.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createTransport } from "./transport.js";
+import { createWire } from "./wire.js";
 
 /** What a person sets once and finds again. */
 const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal };
@@ -57,7 +58,7 @@ const PAGE = {
 };
 
 /** Take over the root element; called once a page. */
-export function mount({ root, props, watch, base, send, keep }) {
+export function mount({ root, base }) {
   const store = createStore({ ...INITIAL, ...PAGE, ...recallSettings(SETTINGS) });
   const shell = buildShell(root);
   const toasts = createToasts(shell.toasts);
@@ -73,12 +74,16 @@ export function mount({ root, props, watch, base, send, keep }) {
     onStage: (seq, stage, meta) => canvas.expectPaint(seq, stage, meta?.startedAt),
     onBye,
   });
+  const wire = createWire(base, {
+    onText: (text) => transport.receive(text),
+    onLost: (seq) => transport.lose(seq),
+  });
   const transport = createTransport({
-    post: send,
-    keep,
+    post: wire.post,
     context: connection.context,
     onAnswer: connection.onAnswer,
     onSilence: connection.onSilence,
+    onLost: connection.onLost,
   });
   const actions = createActions({ store, transport, routes, toasts, help, canvas: () => canvas });
   const readout = createZoom(shell.zoom, shell.readout, actions);
@@ -166,10 +171,7 @@ export function mount({ root, props, watch, base, send, keep }) {
     leaveField: () => shell.stage.focus({ preventScroll: true }),
   });
   takeFiles({ root, dropHint: shell.dropHint, onFiles: actions.addFiles });
-  for (const event of ["pointerdown", "pointermove", "keydown"])
-    root.addEventListener(event, transport.touch, { passive: true });
   returnFocus(root, shell.stage);
-  watch("value", () => transport.receive(props.value));
 
   root.samref = Object.freeze({
     state: store.get,

@@ -1,11 +1,9 @@
 /**
- * Requests out, answers in, in order. Nothing here knows Gradio or the page: `post` and `receive` are the wire.
+ * Requests out, answers in, in order. Nothing here knows the network or the page: `post` and `receive` are the wire.
  *
  * The rules (docs/protocol.md): a request leaves when none is in flight or when the one in flight has been answered
  * at least once; what waits stays in order, and waiting prompts are joined into one request. Sequence numbers go up
  * by one; an answer to anything but the newest request sent is stale and is dropped.
- *
- * A WebSocket can take the place of Gradio's queue by giving another `post` and calling `receive`.
  */
 
 export const PROTOCOL_VERSION = 1;
@@ -19,28 +17,31 @@ export const SILENCE_MS = 6_000;
 /** Nothing at all for this long: what is the present state? */
 export const SYNC_MS = 30_000;
 
-/** The stream of answers is held open by a call at most this often. */
-const KEEP_MS = 5_000;
-
 /** Verbs that only ask; repeating them harms nobody and two waiting ones are one too many. */
 const QUESTIONS = new Set(["hello", "sync"]);
 
 /**
  * @param {object} wire
  * @param {(message: object) => void} wire.post sends one request
- * @param {(message: object) => void} wire.keep holds the stream of answers open
  * @param {() => object} wire.context fields every request carries at the moment it leaves: token, image, revision, known
  * @param {(answer: object, request: object) => void} wire.onAnswer called for every answer that counts
  * @param {(request: object) => void} wire.onSilence a request went unanswered for too long
+ * @param {(request: object) => void} wire.onLost the connection broke before the last answer to a request
  * @param {{now, setTimeout, clearTimeout}} [wire.clock] for tests
  */
-export function createTransport({ post, keep, context, onAnswer, onSilence = () => {}, clock = globalClock() }) {
+export function createTransport({
+  post,
+  context,
+  onAnswer,
+  onSilence = () => {},
+  onLost = () => {},
+  clock = globalClock(),
+}) {
   let seq = 0;
   let inFlight = null; // {seq, verb, image, args, prompts?, answered, sentAt}
   let waiting = []; // {verb, image?, args, meta}
   let lost = null; // a request that may never have arrived, until the next sync tells
   let silence = null;
-  let keptAt = -Infinity;
   const stats = { sent: 0, received: 0, stale: 0 };
 
   /** Put a request at the end of the line. `image` is the picture it is about; the open one when left out. */
@@ -163,13 +164,9 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
     watchSilence();
   }
 
-  /** Somebody is at the page: keep the stream of answers open. */
-  function touch() {
-    const { token } = context();
-    const now = clock.now();
-    if (!token || now - keptAt < KEEP_MS) return;
-    keptAt = now;
-    keep({ token });
+  /** Nothing more comes to that request; of no interest when it has its last answer or was overtaken. */
+  function lose(seq) {
+    if (inFlight?.seq === seq) onLost(inFlight);
   }
 
   /** Prompts made here that no answer speaks of yet, oldest first. */
@@ -183,7 +180,7 @@ export function createTransport({ post, keep, context, onAnswer, onSilence = () 
     receive,
     resync,
     reset,
-    touch,
+    lose,
     waitOn,
     unansweredPrompts,
     isBusy: () => inFlight !== null || waiting.length > 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from typing import Any
 
@@ -416,29 +417,6 @@ def test_unreadable_payloads_are_answered_not_raised(server: Server) -> None:
     run(scenario())
 
 
-def test_the_keep_stream_ends_when_the_page_falls_silent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        page = await opened(server)
-        monkeypatch.setattr(handlers_module, "KEEP_IDLE_S", 0.05)
-        monkeypatch.setattr(handlers_module, "KEEP_STEP_S", 0.01)
-        await asyncio.wait_for(server.handlers.keep({"token": page.token}, "tab"), timeout=10)
-        await asyncio.wait_for(server.handlers.keep({"token": "wrong"}, "tab"), timeout=10)
-        await asyncio.wait_for(server.handlers.keep(None, "tab"), timeout=10)
-
-    run(scenario())
-
-
-def test_a_closed_tab_loses_nothing(server: Server) -> None:
-    async def scenario() -> None:
-        page = await opened(server)
-        await page.view_of("prompt", prompts=[MIDDLE])
-        server.handlers.forget_tab("tab")
-        again = Page(server, "tab", page.token, page.image)
-        assert (await again.view_of("open"))["draft"]["count"] == 1
-
-    run(scenario())
-
-
 def test_a_picture_is_encoded_ahead_of_time(server: Server) -> None:
     async def scenario() -> None:
         page = await opened(server)
@@ -450,6 +428,22 @@ def test_a_picture_is_encoded_ahead_of_time(server: Server) -> None:
                 break
             await asyncio.sleep(0.01)
         assert server.embeddings.contains(digest, "tiny-random")
+
+    run(scenario())
+
+
+def test_an_answer_that_nobody_takes_keeps_nobody_else_from_asking(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers_module, "MAX_REQUESTS", 2)
+
+    async def scenario() -> None:
+        held = [server.handlers.send(Page(server, tab).request("hello"), tab) for tab in ("a", "b", "c")]
+        for answers in held:
+            assert json.loads(await anext(answers))["kind"] == "view"
+        assert (await Page(server, "d").ask("hello"))[-1]["kind"] == "view"
+        for answers in held:
+            await answers.aclose()
 
     run(scenario())
 

@@ -8,14 +8,17 @@ import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from starlette.types import Message
 
-from samref.web.routes import FILE_NAME_HEADER, TOKEN_HEADER, build_routes
+from samref.web import routes as routes_module
+from samref.web.routes import FILE_NAME_HEADER, REQUEST_BYTES, TOKEN_HEADER, build_routes
 from tests.unit.web.conftest import Page, Server, png
 
 
@@ -26,7 +29,13 @@ def client(server: Server, tmp_path: Path) -> Iterator[TestClient]:
     (static / "main.js").write_text("export const answer = 42;", encoding="utf-8")
     (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
     routes = build_routes(
-        server.workspaces, server.examples, static, version="1.2", upload_bytes=200_000, pixels=1_000_000
+        server.handlers,
+        server.workspaces,
+        server.examples,
+        static,
+        version="1.2",
+        upload_bytes=200_000,
+        pixels=1_000_000,
     )
     with TestClient(Starlette(routes=routes)) as started:
         yield started
@@ -43,6 +52,97 @@ def upload(client: TestClient, token: str, data: bytes, name: str = "a.png") -> 
     assert answer.status_code == 200, answer.text
     stored: dict[str, object] = answer.json()
     return stored
+
+
+def ask(client: TestClient, **fields: object) -> Any:
+    """One request of a page, as its module sends it."""
+    request = {"v": 1, "seq": 1, "token": None, "verb": "hello", "image": None, "tab": "page-1", **fields}
+    return client.post("/samref/send", json=request)
+
+
+def test_answers_come_as_lines_of_the_request(client: TestClient, server: Server) -> None:
+    (line,) = ask(client).text.splitlines()
+    token = json.loads(line)["workspace"]["token"]
+    stored = upload(client, token, png())
+    page: dict[str, object] = {"token": token, "image": stored["digest"]}
+    assert [json.loads(line)["seq"] for line in ask(client, seq=2, verb="open", **page).text.splitlines()][-1] == 2
+    answer = ask(client, seq=3, verb="prompt", prompts=[{"type": "click", "x": 48, "y": 36}], **page, revision=1)
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["cache-control"] == "no-store"
+    stages = [json.loads(line) for line in answer.text.splitlines()]
+    assert [stage["view"]["phase"] for stage in stages][-2:] == ["coarse", "refined"]
+    assert [stage["final"] for stage in stages][-2:] == [False, True]
+    assert ask(client, seq=3, verb="sync", **page).text == "", "a number is answered once"
+    assert ask(client, seq=1, verb="sync", **page, tab="page-2").text, "each page load counts for itself"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1, 2]",
+        b'"text"',
+        b'{"v": 1, "seq": 1, "verb": "hello"}',
+        b'{"v": 1, "seq": 1, "verb": "hello", "tab": 7}',
+        b'{"v": 1, "seq": 1, "verb": "hello", "tab": "../x"}',
+        b'{"v": 1, "seq": NaN, "verb": "hello", "tab": "a"}',
+        b"[" * 100_000,
+        b"9" * 100_000,
+        b"\xff\xfe",
+    ],
+)
+def test_a_request_that_is_none_gets_a_sentence(
+    client: TestClient, caplog: pytest.LogCaptureFixture, body: bytes
+) -> None:
+    answer = client.post("/samref/send", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "request"
+    assert not caplog.records
+
+
+def test_a_request_is_short(client: TestClient) -> None:
+    answer = client.post("/samref/send", content=b" " * (REQUEST_BYTES + 1))
+    assert answer.status_code == 413
+    assert "2 MiB" in answer.json()["error"]["message"]
+
+
+def test_a_sender_who_falls_silent_is_not_waited_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes_module, "SILENT_SENDER_S", 0.05)
+
+    async def silent() -> Message:
+        await asyncio.sleep(60)
+        raise AssertionError("waited for too long")
+
+    async def scenario() -> list[Message]:
+        sent: list[Message] = []
+
+        async def note(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/samref/send", "headers": [], "query_string": b""}
+        await client.app({**scope, "raw_path": b"/samref/send", "root_path": ""}, silent, note)
+        return sent
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 10))[0]["status"] == 408
+
+
+def test_a_reader_who_falls_silent_is_not_waited_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes_module, "SLOW_READER_S", 0.05)
+    body = json.dumps({"v": 1, "seq": 1, "token": None, "verb": "hello", "image": None, "tab": "slow"}).encode()
+
+    async def request() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def stuck(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(60)
+
+    async def scenario() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/samref/send", "headers": [], "query_string": b""}
+        await client.app({**scope, "raw_path": b"/samref/send", "root_path": ""}, request, stuck)
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
 def test_a_picture_goes_in_and_comes_back_upright(client: TestClient, token: str) -> None:

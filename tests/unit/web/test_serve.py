@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import gradio
 import httpx
 import pytest
 
@@ -14,7 +17,7 @@ from samref.__main__ import main
 from samref.errors import SamrefError
 from samref.serve import App, build
 from samref.settings import Settings
-from samref.web.canvas import KEEP_EVENT, ON_LOAD, SEND_EVENT, TEMPLATE, build_canvas
+from samref.web.canvas import ON_LOAD, TEMPLATE, build_canvas
 
 
 def free_port() -> int:
@@ -36,8 +39,6 @@ def test_the_template_is_constant_and_evaluates_nothing() -> None:
     assert "{{" not in TEMPLATE
     canvas = build_canvas("x.js")
     assert (canvas.html_template, canvas.js_on_load) == (TEMPLATE, ON_LOAD)
-    for name in (SEND_EVENT, KEEP_EVENT):
-        assert callable(getattr(canvas, name))
 
 
 def test_the_page_is_served_with_its_modules_and_asks_nobody_else(app: App) -> None:
@@ -52,12 +53,80 @@ def test_the_page_is_served_with_its_modules_and_asks_nobody_else(app: App) -> N
             assert client.get("/samref/images/" + "ab" * 32).status_code == 401
             config = client.get("/config").json()
             assert config["analytics_enabled"] is False
-            events = [event for dependency in config["dependencies"] for _, event in dependency["targets"]]
-            assert {SEND_EVENT, KEEP_EVENT} <= set(events)
-            named = [d["api_name"] for d in config["dependencies"] if d.get("api_visibility") == "public"]
-            assert named == [], "no call for scripts that knows no token"
+            assert config["dependencies"] == [], "nothing is done that knows no token"
         with pytest.raises(SamrefError, match="--port"):
             app.launch(block=False)
+    finally:
+        page.close()
+
+
+OPEN_TO_ALL = {
+    "/",
+    "/assets/{path:path}",
+    "/config",
+    "/favicon.ico",
+    "/gradio_api/app_id",
+    "/gradio_api/heartbeat/{session_hash}",
+    "/gradio_api/startup-events",
+    "/gradio_api/theme.css",
+    "/manifest.json",
+    "/robots.txt",
+    "/samref/examples/{name}",
+    "/samref/send",
+    f"/samref/static/{__version__}",
+    "/static/{path:path}",
+    "/svelte/{path:path}",
+    "/theme.css",
+}
+"""Every address that answers without a token: the page, its parts, and the door that makes a workspace."""
+
+WITH_TOKEN = {"/samref/export", "/samref/images", "/samref/images/{digest}", "/samref/import"}
+
+
+def test_every_address_is_known_and_the_rest_of_gradio_is_closed(app: App, tmp_path: Path) -> None:
+    page = app.launch(block=False)
+    try:
+        paths = {path for path in _paths(page.app.routes) if not path.endswith("/") or path == "/"}
+        assert len(paths) > 60, "Gradio's own are among them"
+        assert paths >= OPEN_TO_ALL | WITH_TOKEN
+        with httpx.Client(base_url=f"http://127.0.0.1:{app.settings.port}", timeout=30) as client:
+            for path in sorted(paths - OPEN_TO_ALL):
+                for method in ("GET", "POST"):
+                    status = client.request(method, re.sub(r"{\w+(:\w+)?}", "x", path)).status_code
+                    assert status in ((401, 405) if path in WITH_TOKEN else (404,)), (method, path)
+    finally:
+        page.close()
+
+
+def _paths(routes: Iterable[Any]) -> Iterator[str]:
+    """The addresses of routes, those of routers included in them too."""
+    for route in routes:
+        if hasattr(route, "path"):
+            yield route.path
+        inner = getattr(getattr(route, "original_router", None), "routes", ())
+        yield from _paths(inner)
+
+
+def test_nothing_is_left_in_the_folder_for_temporary_files(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    page = app.launch(block=False)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{app.settings.port}", timeout=30) as client:
+            files = {"files": ("a.png", b"x" * 1000)}
+            assert client.post("/gradio_api/upload", files=files).status_code == 404
+            assert client.get("/").status_code == 200
+        assert not list(tmp_path.glob("gradio/**/*"))
+    finally:
+        page.close()
+
+
+def test_the_page_comes_up_though_its_own_machine_hardly_answers(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradio.networking, "url_ok", lambda _: False)
+    page = app.launch(block=False)
+    try:
+        assert httpx.get(f"http://127.0.0.1:{app.settings.port}/").status_code == 200
     finally:
         page.close()
 

@@ -6,7 +6,7 @@ import { SILENCE_MS, createTransport } from "../../../samref/web/static/transpor
 /** A transport with a wire that records, a clock that stands still and a page that notes what it painted. */
 function setUp({ image = "cat", onAnswer } = {}) {
   const sent = [];
-  const kept = [];
+  const lost = [];
   const painted = [];
   const silent = [];
   const timers = new Map();
@@ -20,7 +20,6 @@ function setUp({ image = "cat", onAnswer } = {}) {
   };
   const transport = createTransport({
     post: (message) => sent.push(message),
-    keep: (message) => kept.push(message),
     context: () => ({ token: "t", image, revision, known: { annotations: 4, workspace: 2 } }),
     onAnswer: (answer, request) => {
       painted.push(answer);
@@ -28,6 +27,7 @@ function setUp({ image = "cat", onAnswer } = {}) {
       onAnswer?.(answer, request);
     },
     onSilence: (request) => silent.push(request),
+    onLost: (request) => lost.push(request),
     clock,
   });
   const answer = (seq, rest = {}) =>
@@ -41,7 +41,7 @@ function setUp({ image = "cat", onAnswer } = {}) {
   return {
     transport,
     sent,
-    kept,
+    lost,
     painted,
     silent,
     answer,
@@ -227,14 +227,21 @@ test("a second waiting question is one too many", () => {
   );
 });
 
-test("the stream is held open at most once in five seconds", () => {
-  const { kept, transport, pass } = setUp();
-  transport.touch();
-  transport.touch();
-  assert.equal(kept.length, 1);
-  pass(5_000);
-  transport.touch();
-  assert.deepEqual(kept, [{ token: "t" }, { token: "t" }]);
+test("a broken connection is told at once, but only of a request that still waits for an answer", () => {
+  const { lost, sent, click, answer, transport } = setUp();
+  click(1);
+  transport.lose(1);
+  assert.deepEqual(
+    lost.map(({ verb }) => verb),
+    ["prompt"],
+  );
+  answer(1);
+  click(2);
+  assert.equal(sent.length, 2);
+  transport.lose(1); // overtaken
+  answer(2, { final: true });
+  transport.lose(2); // the stream of an answered request ends like any other
+  assert.equal(lost.length, 1);
 });
 
 test("nothing breaks over an empty value or an answer nobody asked for", () => {
