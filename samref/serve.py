@@ -243,6 +243,7 @@ def build(settings: Settings) -> App:
         OpenImages(store, sessions, embeddings, scheduler, predictors, settings.model),
         examples,
         models=predictors.entries,
+        keeping=lambda: {"folder": str(settings.data_folder), "demo_days": 0, "read_only": None},
         version=__version__,
         upload_bytes=settings.upload_bytes,
         pixels=settings.pixels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ class Workspaces:
         examples: Examples,
         *,
         models: Callable[[], Sequence[ModelEntry]],
+        keeping: Callable[[], Mapping[str, Any]],
         version: str,
         upload_bytes: int,
         pixels: int,
@@ -57,6 +58,7 @@ class Workspaces:
             open_images: the pictures in memory.
             examples: the bundled pictures.
             models: what the model picker shows, asked anew each time (weights may be fetched meanwhile).
+            keeping: what the page says about how work is kept (see docs/protocol.md), asked anew each time.
             version: of samref.
             upload_bytes: largest file.
             pixels: largest picture.
@@ -66,6 +68,7 @@ class Workspaces:
         self.pixels = pixels
         self._examples = examples
         self._models = models
+        self._keeping = keeping
         self._version = version
         self._upload_bytes = upload_bytes
 
@@ -123,6 +126,7 @@ class Workspaces:
                 "prompts": MAX_PROMPTS,
                 "points": MAX_POINTS,
             },
+            "keeping": dict(self._keeping()),
             "version": self._version,
         }
 

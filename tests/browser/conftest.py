@@ -70,6 +70,7 @@ def new_browser(browser: Browser) -> Iterator[NewBrowser]:
                 elsewhere.append(request.url)
 
         context.on("request", note)
+        context.on("console", lambda said: "Content Security" in said.text and errors.append(said.text))
         if not allowed_errors:
             context.on("weberror", lambda error: errors.append(str(error.error)))
         made.append(context)

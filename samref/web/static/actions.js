@@ -4,8 +4,8 @@ import { BRUSH } from "./toolbar.js";
 import { closeImage } from "./state.js";
 import { remember } from "./memory.js";
 
-/** @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help} */
-export function createActions({ store, transport, routes, toasts, canvas, help }) {
+/** @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help, keeping} */
+export function createActions({ store, transport, routes, toasts, canvas, help, keeping }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
   const ask = (verb, args = {}) => transport.send(verb, args, { image: openDigest() });
@@ -261,6 +261,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help }
     fit: () => canvas().fit(),
     zoom: (direction) => canvas().zoom(direction),
     help: () => help.toggle(),
+    showKeeping: () => keeping.open(state()),
   };
 }
 

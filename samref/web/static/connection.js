@@ -1,5 +1,6 @@
 /** The conversation with the server: hello, answers into the state, silence, tabs and restarts. */
 
+import { keyIn } from "./keeping.js";
 import { recall, remember } from "./memory.js";
 import { INITIAL, mergeAnswer } from "./state.js";
 
@@ -7,12 +8,16 @@ const PROBE_MS = 2_000;
 const POLL_MS = 1_500;
 const FOCUS_SYNC_MS = 2_000;
 
+/** Keys of workspaces that were open in this browser before, and are still remembered. */
+const MOST_FORMER = 20;
+
 /** Nothing to do for this long: the model may look at the next picture. */
 const IDLE_MS = 1_500;
 
 /** @param {object} parts {store, transport: () => transport, routes, toasts, onPainted(seq, stage, meta), onBye(bye)} */
 export function createConnection({ store, transport, routes, toasts, onStage, onBye }) {
   let token = recall("token");
+  let tried = null; // the key to go back to when the new one opens nothing
   let helloWithout = false; // the last hello asked for a new workspace
   let restored = false; // the picture this tab had open was asked for
   let probing = false;
@@ -95,6 +100,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
       return false;
     }
     token = given;
+    tried = null;
     remember("token", given);
     return true;
   }
@@ -127,17 +133,54 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
 
   function farewell(bye) {
     transport().reset();
-    onBye(bye);
+    if (bye.reason !== "token" || tried === null) return onBye(bye);
+    toasts.error("No workspace of this server has that key. You are back in your own.");
+    enter(tried);
   }
 
-  /** Forget the workspace this server does not know and begin a new one. */
+  /** Leave the workspace this server does not know and begin a new one; its key stays among the former ones. */
   function startAnew() {
-    token = null;
+    enter(null);
+  }
+
+  /** Open the workspace of another key, or come back to this one when that key opens nothing. */
+  function useKey(key) {
+    if (key === token) return toasts.info("That is the workspace you have open.");
+    const before = token;
+    enter(key);
+    tried = before;
+  }
+
+  function enter(key) {
+    const former = formerKeys().filter((one) => one !== key && one !== token);
+    const left = token === null || token === key ? former : [token, ...former];
+    remember("former", JSON.stringify(left.slice(0, MOST_FORMER)));
+    tried = null;
+    token = key;
     restored = true;
-    remember("token", null);
+    remember("token", key);
     remember("image", null, "session");
+    transport().reset();
     store.set({ ...INITIAL, opening: null, selected: null, startShown: true, classId: null });
     hello();
+  }
+
+  function formerKeys() {
+    try {
+      const kept = JSON.parse(recall("former") ?? "[]");
+      return Array.isArray(kept) ? kept.filter((key) => typeof key === "string" && keyIn(key)) : [];
+    } catch {
+      return []; // damaged
+    }
+  }
+
+  /** Begin: with the key in the page's address (`#key=…`, taken out of there at once), else with the one kept here. */
+  function begin() {
+    const key = keyIn(globalThis.location.hash);
+    if (!key) return hello();
+    globalThis.history.replaceState(null, "", globalThis.location.pathname + globalThis.location.search);
+    if (key === token) hello();
+    else useKey(key);
   }
 
   /** A repeated question may have been answered before the work was done: ask again until it is. */
@@ -205,5 +248,6 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
   globalThis.addEventListener("online", () => store.get().offline && onLost({}));
   globalThis.addEventListener("offline", () => store.set({ offline: true }));
 
-  return { hello, onAnswer, onSilence, onLost, context, startAnew, token: () => token };
+  const keys = { current: () => token, former: formerKeys, use: useKey };
+  return { begin, onAnswer, onSilence, onLost, context, startAnew, keys };
 }

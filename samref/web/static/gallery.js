@@ -1,6 +1,7 @@
 /** Where pictures come from: the start screen with upload and examples, and the strip under the open picture. */
 
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
+import { sentencesOf } from "./keeping.js";
 
 const PICTURES = "image/png,image/jpeg,image/webp,image/bmp,image/tiff,image/gif,.tif,.tiff";
 
@@ -18,6 +19,8 @@ export function createStart(container, actions, routes) {
   const mineBox = h("section", { hidden: true }, h("h2", {}, "Your pictures"), mine);
   const examples = h("ul", { class: "samref-grid" });
   const examplesBox = h("section", { hidden: true }, h("h2", {}, "Or try one of these"), examples);
+  const kept = h("span", {});
+  const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
   const back = iconButton("close", "Back to the picture", actions.hideStart, { class: "samref-back" });
   container.append(
     h(
@@ -34,6 +37,7 @@ export function createStart(container, actions, routes) {
       input,
       mineBox,
       examplesBox,
+      h("p", { class: "samref-keeping-line" }, kept, " ", more),
     ),
   );
   const showMine = createList(
@@ -57,6 +61,7 @@ export function createStart(container, actions, routes) {
   return (state, isShown) => {
     container.hidden = !isShown;
     back.hidden = !state.image;
+    setText(kept, sentencesOf(state.workspace?.keeping).join(" "));
     const pictures = state.workspace?.images ?? [];
     mineBox.hidden = pictures.length === 0;
     showMine(pictures.map((one) => ({ ...one, title: one.file_name, note: objectsText(one.annotations) })));

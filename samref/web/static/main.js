@@ -24,9 +24,10 @@ import { h } from "./dom.js";
 import { createStart, createStrip } from "./gallery.js";
 import { createHeader } from "./header.js";
 import { createHelp } from "./help.js";
+import { createKeeping } from "./keeping.js";
 import { takeFiles } from "./intake.js";
 import { listenToKeys } from "./keyboard.js";
-import { recallSettings, remember } from "./memory.js";
+import { isForgetful, recallSettings, remember } from "./memory.js";
 import { createPanel } from "./panel.js";
 import { containsPixel } from "./rle.js";
 import { createRoutes } from "./routes.js";
@@ -65,7 +66,7 @@ export function mount({ root, base }) {
   const help = createHelp();
   root.append(help.element);
 
-  const routes = createRoutes(base, () => connection.token());
+  const routes = createRoutes(base, () => connection.keys.current());
   const connection = createConnection({
     store,
     routes,
@@ -85,7 +86,9 @@ export function mount({ root, base }) {
     onSilence: connection.onSilence,
     onLost: connection.onLost,
   });
-  const actions = createActions({ store, transport, routes, toasts, help, canvas: () => canvas });
+  const keeping = createKeeping(connection.keys, isForgetful, toasts);
+  root.append(keeping.element);
+  const actions = createActions({ store, transport, routes, toasts, help, keeping, canvas: () => canvas });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
     ...shell,
@@ -116,6 +119,7 @@ export function mount({ root, base }) {
     updateStart(state, startShown(state));
     for (const covered of [shell.tools, shell.stage, shell.panel, shell.strip]) covered.inert = startShown(state);
     updateStrip(state);
+    keeping.update(state);
     shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
     showPicture(state.opening?.digest ? state.opening : state.image);
   }
@@ -163,6 +167,7 @@ export function mount({ root, base }) {
     target: document,
     isBlocked: (action) => {
       if (root.querySelector(".samref-bye")) return true;
+      if (keeping.isOpen()) return true;
       if (help.isOpen()) return action !== "help";
       return startShown(store.get()) && action !== "help" && action !== "clear"; // nothing is done behind the start screen
     },
@@ -183,7 +188,7 @@ export function mount({ root, base }) {
   });
 
   update();
-  connection.hello();
+  connection.begin();
 }
 
 /** After a click with the mouse the keys belong to the picture again; somebody who walks with Tab keeps the focus. */

@@ -21,6 +21,18 @@ export function remember(key, value, storage = "local") {
   }
 }
 
+/** Whether this browser keeps nothing for the page: all is forgotten when it closes. */
+export function isForgetful() {
+  try {
+    const probe = "samref.probe";
+    storageOf("local").setItem(probe, "1");
+    storageOf("local").removeItem(probe);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 /** The person's settings as kept last time, over `defaults`; anything of another type is left at its default. */
 export function recallSettings(defaults) {
   let kept = {};

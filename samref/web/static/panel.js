@@ -136,8 +136,13 @@ function createFiles(actions) {
   const importButton = iconButton("upload", "Import objects from a COCO file", () => input.click(), {
     text: "Import COCO",
   });
+  const work = h(
+    "button",
+    { type: "button", class: "samref-button samref-work", on: { click: actions.showKeeping } },
+    "Where is my work?",
+  );
   return {
-    element: h("div", { class: "samref-files" }, menu, importButton, input),
+    element: h("div", { class: "samref-files" }, menu, importButton, input, work),
     update(state) {
       for (const [needsImage, button] of buttons) button.disabled = needsImage && !state.image;
     },

@@ -69,6 +69,7 @@ class Server:
             ),
             self.examples,
             models=lambda: MODELS,
+            keeping=lambda: {"folder": None, "demo_days": 0, "read_only": None},
             version="0.0.0",
             upload_bytes=200_000,
             pixels=1_000_000,
