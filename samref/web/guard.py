@@ -1,6 +1,6 @@
 """What every request passes before Gradio or our own routes see it: host, origin, address, size, headers.
 
-Gradio answers some ninety addresses, of which the page needs a dozen; the rest (uploads, its queue, file and proxy
+Gradio answers some ninety addresses, of which the page needs a handful; the rest (uploads, its queue, file and proxy
 routes, its API pages, monitoring) would be a way in that nothing here uses, so they are closed.
 """
 
@@ -18,22 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["PAGE_ADDRESSES", "PAGE_FOLDERS", "Guard", "known_hosts"]
 
-PAGE_ADDRESSES = frozenset(
-    {
-        "/",
-        "/config",
-        "/favicon.ico",
-        "/manifest.json",
-        "/robots.txt",
-        "/theme.css",
-        "/gradio_api/app_id",
-        "/gradio_api/startup-events",
-        "/gradio_api/theme.css",
-    }
-)
-"""Gradio's addresses that its page asks for; each is only ever read."""
+PAGE_ADDRESSES = frozenset({"/", "/favicon.ico", "/robots.txt", "/theme.css", "/gradio_api/startup-events"})
+"""Gradio's addresses that its page asks for, and the one it asks itself at start; each is only ever read."""
 
-PAGE_FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
+PAGE_FOLDERS = ("/assets/", "/static/")
 """The same for everything below these."""
 
 OWN_FOLDER = "/samref/"

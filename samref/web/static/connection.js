@@ -115,7 +115,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     transport().send("open", {}, { image: digest });
   }
 
-  /** Gradio reloads the page when its server is back, at any moment: prompts without an answer are kept over it. */
+  /** A reload can come at any moment: prompts without an answer are kept over it. */
   function keepPrompts() {
     const { image, revision } = store.get();
     const prompts = transport().unansweredPrompts();
