@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -34,6 +34,9 @@ __all__ = ["Handlers"]
 MAX_TABS = 10_000
 MAX_REQUESTS = 256
 """Requests being worked on at the same time; more are asked to come again."""
+
+MAX_OWN_REQUESTS = 32
+"""The same for one workspace: a page has three at most, and people have tabs."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +85,7 @@ class Handlers:
         self._workspaces = workspaces
         self._examples = examples
         self._tabs: OrderedDict[str, _Tab] = OrderedDict()
-        self._running = 0
+        self._running: Counter[str | None] = Counter()
         self._verbs: Mapping[str, Verb] = {
             "open": self._open,
             "open_example": self._open_example,
@@ -121,20 +124,19 @@ class Handlers:
         request: Request | None = None
         try:
             request = parse_request(payload)
-            if self._running >= MAX_REQUESTS:
-                raise BusyError("The server has too many requests at once; try again in a moment.")
-            self._running += 1
+            self._check_load(request.token)
+            self._count(request.token, +1)
             try:
                 async for text in self._answers(request, tab_id, tab):
                     if tab.seq != request.seq:
                         return
-                    self._running -= 1  # who reads slowly keeps nobody from working
+                    self._count(request.token, -1)  # who reads slowly keeps nobody from working
                     try:
                         yield text
                     finally:
-                        self._running += 1
+                        self._count(request.token, +1)
             finally:
-                self._running -= 1
+                self._count(request.token, -1)
         except VersionError as error:
             yield answer_text(seq or 0, "bye", final=True, bye={"reason": "version", "message": str(error)})
         except UnknownWorkspaceError as error:
@@ -144,6 +146,17 @@ class Handlers:
         except Exception:  # noqa: BLE001 - the last line of defence: logged with its traceback, never swallowed
             _log.exception("The request %r failed", request.verb if request else "(unreadable)")
             yield await self._error(request, seq or 0, "internal", UNEXPECTED)
+
+    def _check_load(self, token: str | None) -> None:
+        if self._running.total() >= MAX_REQUESTS:
+            raise BusyError("The server has too many requests at once; try again in a moment.")
+        if token is not None and self._running[token] >= MAX_OWN_REQUESTS:
+            raise BusyError(f"This workspace has {MAX_OWN_REQUESTS} requests under way; wait for one of them.")
+
+    def _count(self, token: str | None, change: int) -> None:
+        self._running[token] += change
+        if not self._running[token]:
+            del self._running[token]
 
     # ---- one request
 

@@ -448,6 +448,22 @@ def test_an_answer_that_nobody_takes_keeps_nobody_else_from_asking(
     run(scenario())
 
 
+def test_one_workspace_cannot_take_all_the_room(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers_module, "MAX_OWN_REQUESTS", 2)
+
+    async def scenario() -> None:
+        greedy, other = await opened(server), await opened(server, "other")
+        pages = [Page(server, f"tab {number}", greedy.token) for number in range(4)]
+        answers = await asyncio.gather(*(page.ask("sync") for page in pages))
+        kinds = [answer[-1]["kind"] for answer in answers]
+        assert kinds.count("view") == 2
+        assert {answer[-1]["error"]["code"] for answer in answers if answer[-1]["kind"] == "error"} == {"busy"}
+        assert (await other.ask("sync"))[-1]["kind"] == "view"
+        assert (await pages[0].ask("sync"))[-1]["kind"] == "view", "there is room again"
+
+    run(scenario())
+
+
 def test_class_names_travel_as_data(server: Server) -> None:
     async def scenario() -> None:
         page = await opened(server)
