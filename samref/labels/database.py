@@ -280,7 +280,8 @@ def _build_engine(path: Path, *, foreign_keys: bool = True, reads_only: bool = F
         if reads_only:
             connection.execute("PRAGMA query_only = ON")
             return
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only heeded while the file is empty
+        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # later it would only be a write for nothing
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # WAL's default may lose the last commits in a power cut
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")

@@ -12,9 +12,9 @@ from samref.errors import StorageError
 from samref.labels.database import database_errors
 from samref.labels.files import BlobFolder
 from samref.labels.folder import database_in
-from samref.labels.ledger import CLASS_LOG, read_classes, read_events
-from samref.labels.log import replay
-from samref.labels.pictures import ImageSummary, digests_of, list_images
+from samref.labels.ledger import CLASS_LOG, read_events
+from samref.labels.log import replay, replay_classes
+from samref.labels.pictures import ImageSummary, list_images
 from samref.labels.store import ProjectStore
 from samref.labels.tables import annotation_table
 
@@ -56,17 +56,22 @@ def inspect(folder: Path) -> Inspection:
         with store.database.read() as connection:  # one transaction: one moment
             faults.extend(_faults_of_file(connection))
             for workspace in found:
+                classes: set[int] | None = None
                 try:
                     with database_errors():
-                        events += len(read_events(connection, workspace.id, CLASS_LOG))
-                        images = list_images(connection, workspace.id)
+                        log = read_events(connection, workspace.id, CLASS_LOG)
+                    events += len(log)
+                    classes = {label_class.id for label_class in replay_classes(log)}
                 except StorageError as error:
                     faults.append(str(error))
-                    images = ()
-                for digest in digests_of(connection, workspace.id):
-                    digests.setdefault(digest, f"workspace {workspace.id}")
+                try:
+                    with database_errors():
+                        images = list_images(connection, workspace.id)
+                except StorageError as error:
+                    faults.append(f"The list of images of workspace {workspace.id}: {error}")
+                    continue
                 for image in images:
-                    count, found_faults = _faults_of_log(connection, workspace.id, image)
+                    count, found_faults = _faults_of_log(connection, workspace.id, image, classes)
                     events += count
                     faults.extend(found_faults)
                     digests[image.digest] = f"{image.file_name!r}, workspace {workspace.id}"
@@ -90,12 +95,14 @@ def _faults_of_file(connection: sa.Connection) -> Iterator[str]:
         yield f"Database: {len(strays)} rows belong to no workspace."
 
 
-def _faults_of_log(connection: sa.Connection, workspace_id: int, image: ImageSummary) -> tuple[int, list[str]]:
+def _faults_of_log(
+    connection: sa.Connection, workspace_id: int, image: ImageSummary, classes: set[int] | None
+) -> tuple[int, list[str]]:
+    """How many entries the log of an image has, and its faults; ``classes`` is None where they cannot be read."""
     where = f"{image.file_name!r} (workspace {workspace_id}, {image.digest})"
     try:
         with database_errors():
             events = read_events(connection, workspace_id, image.digest)
-            classes = {c.id for c in read_classes(connection, workspace_id)}
             columns = annotation_table.c
             rows = connection.execute(
                 sa.select(columns.id, columns.class_id).where(
@@ -114,9 +121,8 @@ def _faults_of_log(connection: sa.Connection, workspace_id: int, image: ImageSum
         faults.append(f"{where}: the list of pictures and the log name different sizes.")
     if logged != listed:
         faults.append(f"{where}: the log holds {len(logged)} objects, the list {len(listed)}, or their classes differ.")
-    faults.extend(
-        f"{where}: an object has class {class_id}, which there is not." for class_id in {*logged.values()} - classes
-    )
+    unknown = set() if classes is None else {*logged.values()} - classes
+    faults.extend(f"{where}: an object has class {class_id}, which there is not." for class_id in sorted(unknown))
     return len(events), faults
 
 
