@@ -31,6 +31,9 @@ WAIT_FOR_LOCK_S = 10.0
 RETRY_EVERY_S = 1.0
 CLOSE_WAIT_S = 5.0
 
+_LOG_HEAD_BYTES = 32  # "WAL File Format" in SQLite's documentation: a head of 32 bytes that begins with one of these
+_LOG_BEGINNINGS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+
 _log = logging.getLogger(__name__)
 
 
@@ -186,6 +189,9 @@ class Database:
         if not self._retries or now - self._tried_at < RETRY_EVERY_S:
             raise UnwritableError(self._refusal)
         self._tried_at = now
+        # Connections of one program share what they know of the write-ahead log, so those that could only read it go
+        # first. One that is being read from now makes this try fail, and a later one will succeed.
+        self._engine.dispose()
         try:
             engine = self._open_to_write()
         except UnwritableError as error:
@@ -205,6 +211,7 @@ class Database:
         # SQLite would make a missing file at once, and throw away a write-ahead log that it does not belong to.
         if not self._path.is_file() or self._path.stat().st_size == 0:
             self._check_new()
+        _check_log(self._path)
         engine = _build_engine(self._path, foreign_keys=False)
         try:
             # BEGIN IMMEDIATE tells at once whether the file may be written to.
@@ -300,6 +307,22 @@ def _check_sound(connection: sa.Connection) -> None:
     """Refuse a damaged database before writing to it makes things worse (0.1 s for 100 MB, 1.2 s from a cold disk)."""
     if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
         raise StorageError(_SENTENCES[sqlite3.SQLITE_CORRUPT])
+
+
+def _check_log(path: Path) -> None:
+    """Refuse a write-ahead log that SQLite would throw away without a word because its beginning is damaged."""
+    log = Path(f"{path}-wal")
+    try:
+        with log.open("rb") as file:
+            head = file.read(_LOG_HEAD_BYTES)
+    except OSError:
+        return
+    if len(head) == _LOG_HEAD_BYTES and head[:4] not in _LOG_BEGINNINGS:
+        raise StorageError(
+            f"The write-ahead log {log} is damaged, and with it what was saved last. Put both files back from a copy, or "
+            "restore a backup with `python -m samref workspaces restore BACKUP`, or go on without that log with "
+            "`python -m samref workspaces recover`; both keep it."
+        )
 
 
 def copy_elsewhere(path: Path) -> tuple[tempfile.TemporaryDirectory[str], Path]:

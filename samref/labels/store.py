@@ -123,7 +123,10 @@ class ProjectStore:
         try:
             with self._database.read() as connection:
                 served_s = workspaces.served_s(connection)
+                is_bare = not workspaces.list_workspaces(connection)
             if lock is not None and not self._database.is_read_only:
+                if is_bare and not demo_days:  # only a demo removes a workspace that holds an image
+                    self._check_new()
                 self._blobs.discard_unfinished()  # nobody else writes here, so whoever staged them has died
         except BaseException:
             self._database.close()

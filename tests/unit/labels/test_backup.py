@@ -18,7 +18,6 @@ from PIL import Image
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click
 from samref.errors import StorageError
-from samref.labels import backup as backup_module
 from samref.labels.backup import back_up, restore
 from samref.labels.folder import FolderLock
 from samref.labels.inspection import inspect
@@ -167,7 +166,7 @@ def test_a_backup_over_other_things_is_refused(tmp_path: Path, data: Path, out: 
     live.close()
     with pytest.raises(StorageError, match="newer labels"):
         back_up(out, data)
-    with pytest.raises(StorageError, match="no samref.sqlite"):
+    with pytest.raises(StorageError, match=r"no samref\.sqlite"):
         back_up(tmp_path / "home", out)
 
 
@@ -215,11 +214,11 @@ def test_a_lost_database_and_lost_images_come_back(data: Path, out: Path, projec
     assert (done.new_images, done.aside, done.faults) == (2, None, ())
     assert held(data, token) == before
     assert inspect(data).faults == ()
-    assert [path for path in (data / "images").rglob("*.changed-*")], "the file that was changed is kept"
+    assert list((data / "images").rglob("*.changed-*")), "the file that was changed is kept"
 
 
 def test_the_present_database_is_kept_with_its_newest_work(data: Path, out: Path, project: Project) -> None:
-    token, digests = fill(data, project)
+    token, _ = fill(data, project)
     back_up(data, out)
     before = held(data, token)
     code = """
@@ -268,7 +267,7 @@ def test_a_folder_in_use_is_not_restored(data: Path, out: Path, project: Project
 
 
 def test_nothing_is_lost_from_a_sound_database(data: Path, project: Project) -> None:
-    token, digests = fill(data, project)
+    token, _ = fill(data, project)
     before = held(data, token)
     done = recover(data)
     assert (done.workspaces, done.images, done.annotations, done.adopted, done.lost) == (1, 4, 4, 0, ())
@@ -280,7 +279,7 @@ def test_nothing_is_lost_from_a_sound_database(data: Path, project: Project) -> 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "rubbish"])
 def test_images_without_a_database_get_a_workspace_of_their_own(data: Path, project: Project, how: str) -> None:
-    token, digests = fill(data, project)
+    _, digests = fill(data, project)
     path = data / "samref.sqlite"
     match how:
         case "missing":
@@ -323,7 +322,7 @@ def test_the_other_entries_of_a_damaged_log_are_saved_and_the_lost_ones_named(da
 
 @pytest.mark.parametrize("seed", range(6))
 def test_pages_of_rubbish_never_keep_the_rest_from_being_saved(data: Path, project: Project, seed: int) -> None:
-    token, digests = fill(data, project, images=12)
+    _, digests = fill(data, project, images=12)
     store = ProjectStore(data / "samref.sqlite")
     for digest in digests:
         store.append(1, digest, *[CLICK] * 60)
@@ -340,7 +339,7 @@ def test_pages_of_rubbish_never_keep_the_rest_from_being_saved(data: Path, proje
 
 
 def test_a_folder_with_nothing_in_it_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="neither a samref.sqlite nor an image"):
+    with pytest.raises(StorageError, match=r"neither a samref\.sqlite nor an image"):
         recover(tmp_path)
 
 
@@ -424,4 +423,4 @@ def test_the_names_of_databases_kept_aside_never_collide(data: Path, out: Path, 
     kept = {restore(out, data).aside for _ in range(3)}
     assert len(kept) == 3
     assert all(path is not None and path.is_file() for path in kept)
-    assert backup_module.DATABASE_NAME in names(data)
+    assert "samref.sqlite" in names(data)

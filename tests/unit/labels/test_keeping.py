@@ -16,6 +16,7 @@ from samref.core.geometry import ImageSize
 from samref.core.prompts import Click
 from samref.errors import LabelError, StorageError
 from samref.labels import database
+from samref.labels.accepted import accepted_projects
 from samref.labels.folder import FolderLock
 from samref.labels.log import Committed, Prompted
 from samref.labels.project import Project
@@ -292,6 +293,27 @@ def test_a_write_ahead_log_without_its_database_is_not_thrown_away(path: Path) -
     assert log.read_bytes() == b"the newest work" * 100
 
 
+def test_a_write_ahead_log_that_was_overwritten_is_said(path: Path) -> None:
+    store = ProjectStore(path)
+    store.create_workspace()
+    log = Path(f"{path}-wal")
+    size = log.stat().st_size
+    log.write_bytes(os.urandom(size))
+    with pytest.raises(StorageError, match=r"write-ahead log .* is damaged.*restore.*recover"):
+        ProjectStore(path)
+    assert log.stat().st_size == size
+
+
+def test_tables_without_a_workspace_beside_images_are_a_loss(path: Path) -> None:
+    store = ProjectStore(path)
+    store.add_image(store.create_workspace().id, PHOTO, "cat.jpg", SIZE)
+    store.close()
+    change(path, *(f"DELETE FROM {table}" for table in ("annotations", "events", "images", "tokens", "workspaces")))
+    with pytest.raises(StorageError, match="missing or empty, but an image is in"):
+        ProjectStore(path, lock=FolderLock(path.parent))
+    assert len(image_files(path)) == 1
+
+
 @pytest.mark.parametrize("table", ["events", "images", "annotations", "tokens"])
 def test_a_missing_table_is_a_sentence(path: Path, table: str) -> None:
     ProjectStore(path).close()
@@ -335,7 +357,7 @@ def test_an_entry_missing_in_the_middle_is_named_and_other_pictures_stay_usable(
     change(path, f"DELETE FROM events WHERE digest = '{broken}' AND number = 3")
     with pytest.raises(StorageError, match=r"Entry 3 of the log of the picture 'broken.jpg' .*is missing.*restore"):
         store.events(made, broken)
-    with pytest.raises(StorageError, match="Entry 3"):
+    with pytest.raises(StorageError, match=r"Entry 3"):
         store.project(made, {broken})
     assert store.append(made, whole, CLICK) == 5
     found = store.project(made)
@@ -351,12 +373,12 @@ def test_an_entry_missing_at_the_end_is_named_when_reading_and_when_writing(path
     digest = store.add_image(made, PHOTO, "cat.jpg", SIZE)
     store.append(made, digest, CLICK, CLICK)
     change(path, f"DELETE FROM events WHERE digest = '{digest}' AND number = 3")
-    with pytest.raises(StorageError, match="Entry 3 of the log of the picture 'cat.jpg'.*is missing"):
+    with pytest.raises(StorageError, match=r"Entry 3 of the log of the picture 'cat.jpg'.*is missing"):
         store.events(made, digest)
-    with pytest.raises(StorageError, match="Entry 3 .*is missing"):
+    with pytest.raises(StorageError, match=r"Entry 3 .*is missing"):
         store.append(made, digest, CLICK)
     change(path, "DELETE FROM events WHERE digest = ''")
-    with pytest.raises(StorageError, match="Entry 1 of the log of the classes"):
+    with pytest.raises(StorageError, match=r"Entry 1 of the log of the classes"):
         store.classes(made)
 
 
@@ -396,6 +418,35 @@ def test_closing_leaves_one_file_that_is_complete_and_refuses_what_comes_after(p
         store.create_workspace()
     store.close()
     assert ProjectStore(path).find_workspace(made.token) == made.id
+
+
+def test_housekeeping_puts_the_newest_work_into_the_one_file(path: Path, tmp_path: Path) -> None:
+    store = ProjectStore(path)
+    made = store.create_workspace()
+    store.add_class(made.id, "cat")
+    store.keep_house()
+    alone = tmp_path / "copied.sqlite"
+    alone.write_bytes(path.read_bytes())
+    copy = ProjectStore(alone, reads_only=True)
+    assert [label_class.name for label_class in copy.classes(made.id)] == ["object", "cat"]
+    copy.close()
+    store.close()
+
+
+def test_accepted_annotations_are_read_while_a_server_runs_and_without_damaged_pictures(
+    path: Path, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = ProjectStore(path, lock=FolderLock(path.parent))
+    made = server.create_workspace().id
+    for seed in range(2):
+        digest = server.add_image(made, bytes([seed]), f"{seed}.jpg", SIZE)
+        server.append(made, digest, Committed(project.images[0].annotations[0]), CLICK)
+    change(path, f"DELETE FROM events WHERE digest = '{digest}' AND number = 2")
+    with caplog.at_level(logging.WARNING):
+        found = accepted_projects(path.parent)
+    assert [(image.file_name, len(image.annotations)) for image in found[made].images] == [("0.jpg", 1)]
+    assert "Left out: 1.jpg" in caplog.text
+    server.close()
 
 
 def test_writers_behind_a_foreign_lock_give_up_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
