@@ -319,8 +319,8 @@ def _check_log(path: Path) -> None:
         return
     if len(head) == _LOG_HEAD_BYTES and head[:4] not in _LOG_BEGINNINGS:
         raise StorageError(
-            f"The write-ahead log {log} is damaged, and with it what was saved last. Put both files back from a copy, or "
-            "restore a backup with `python -m samref workspaces restore BACKUP`, or go on without that log with "
+            f"The write-ahead log {log} is damaged, and with it what was saved last. Put both files back from a copy, "
+            "or restore a backup with `python -m samref workspaces restore BACKUP`, or go on without that log with "
             "`python -m samref workspaces recover`; both keep it."
         )
 
