@@ -175,11 +175,15 @@ class App:
 
     def keep_house(self) -> None:
         """Look after the store about once a minute, until :meth:`close`; for a thread of its own."""
+        said = ""
         while not self._stopping.wait(KEEP_HOUSE_EVERY_S):
             try:
                 self.store.keep_house()
+                said = ""
             except StorageError as error:
-                _log.warning("The housekeeping of the labels has to wait: %s", error)
+                if str(error) != said:  # once, not every minute
+                    said = str(error)
+                    _log.warning("The housekeeping of the labels has to wait: %s", error)
 
     def close(self, page: gr.Blocks | None = None) -> None:
         """Stop in order: take no more requests, let the worker end, and close the database."""

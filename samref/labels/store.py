@@ -123,7 +123,7 @@ class ProjectStore:
         try:
             with self._database.read() as connection:
                 served_s = workspaces.served_s(connection)
-                is_bare = not workspaces.list_workspaces(connection)
+                is_bare = workspaces.is_bare(connection)
             if lock is not None and not self._database.is_read_only:
                 if is_bare and not demo_days:  # only a demo removes a workspace that holds an image
                     self._check_new()

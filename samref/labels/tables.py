@@ -17,6 +17,7 @@ __all__ = [
     "meta_table",
     "metadata",
     "token_table",
+    "untouched",
     "workspace_table",
 ]
 
@@ -42,6 +43,10 @@ workspace_table = sa.Table(
     sa.Column("events", sa.Integer, nullable=False),  # length of the log of classes
     sqlite_autoincrement=True,  # a number is never given twice: a removed workspace cannot be mistaken for a new one
 )
+untouched = workspace_table.c.revision <= sa.literal_column("1")
+"""A workspace with its default classes and nothing else; in these words, so that SQLite knows the index by them."""
+
+sa.Index("ix_workspaces_untouched", workspace_table.c.used_served_s, workspace_table.c.id, sqlite_where=untouched)
 token_table = sa.Table(
     "tokens",
     metadata,

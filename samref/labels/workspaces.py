@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from samref.errors import LabelError
-from samref.labels.tables import annotation_table, image_table, meta_table, token_table, workspace_table
+from samref.labels.tables import annotation_table, image_table, meta_table, token_table, untouched, workspace_table
 
 __all__ = [
     "WorkspaceSummary",
@@ -17,6 +17,7 @@ __all__ = [
     "expired_workspaces",
     "find",
     "insert_workspace",
+    "is_bare",
     "list_workspaces",
     "note_looks",
     "note_use",
@@ -28,9 +29,6 @@ __all__ = [
 ]
 
 _GONE = "This workspace is not there any more. Reload the page to start a new one."
-
-_UNTOUCHED_REVISION = 1
-"""Of a workspace with its default classes and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +86,11 @@ def find(connection: sa.Connection, token: str) -> int | None:
     columns = token_table.c
     found = connection.execute(sa.select(columns.workspace_id).where(columns.token_hash == _hash(token))).scalar()
     return None if found is None else int(found)
+
+
+def is_bare(connection: sa.Connection) -> bool:
+    """Whether there is no workspace at all."""
+    return connection.execute(sa.select(workspace_table.c.id).limit(1)).first() is None
 
 
 def list_workspaces(connection: sa.Connection) -> tuple[WorkspaceSummary, ...]:
@@ -156,14 +159,13 @@ def remove_oldest_untouched(connection: sa.Connection, bound: int) -> None:
     One with an image, or with a change of its classes, is never removed.
     """
     columns = workspace_table.c
-    untouched = sa.and_(
-        columns.revision <= _UNTOUCHED_REVISION, ~sa.exists().where(image_table.c.workspace_id == columns.id)
-    )
     count = connection.execute(sa.select(sa.func.count()).select_from(workspace_table).where(untouched)).scalar_one()
     if count < bound:
         return
-    oldest = sa.select(columns.id).where(untouched).order_by(columns.used_served_s, columns.id).limit(count - bound + 1)
-    connection.execute(workspace_table.delete().where(columns.id.in_(oldest.scalar_subquery())))
+    without_image = ~sa.exists().where(image_table.c.workspace_id == columns.id)
+    oldest = sa.select(columns.id).where(untouched, without_image).order_by(columns.used_served_s, columns.id)
+    removed = oldest.limit(count - bound + 1).scalar_subquery()
+    connection.execute(workspace_table.delete().where(columns.id.in_(removed)))
 
 
 def served_s(connection: sa.Connection) -> float:
