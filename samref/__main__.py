@@ -1,4 +1,4 @@
-"""``python -m samref``: segment, models, export, evaluate, compare, latency, train, serve.
+"""``python -m samref``: serve, backup, workspaces, segment, models, export, evaluate, compare, latency, train, ….
 
 Each command is imported when it is asked for, so that ``--help`` is quick and a package that only one command needs
 is missed by that command alone.
@@ -29,6 +29,8 @@ class Command:
 
 COMMANDS = {
     "serve": Command("samref.serve", "serve", "Open the labelling page on this machine."),
+    "backup": Command("samref.cli.backup", "backup", "Copy all images and labels, while a server may be running."),
+    "workspaces": Command("samref.cli.workspaces", "app", "List, export, check and repair what a server keeps."),
     "segment": Command("samref.inference.segment_command", "segment", "Segment one object of one picture."),
     "models": Command("samref.models.models_command", "app", "List, fetch and verify models."),
     "export": Command(

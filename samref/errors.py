@@ -12,7 +12,8 @@
     │   └── SupersededError      a newer prompt of the same session took this one's place
     ├── LabelError               classes, annotations, projects
     │   └── ImportFormatError    a file to import does not say what it should
-    ├── StorageError             the disk is full or cannot be written
+    ├── StorageError             the labels on the disk cannot be read or written
+    │   └── UnwritableError      the disk is full or may not be written to; what is there can still be read
     ├── DataError                a data set folder does not hold what was expected
     └── TrainingError            training cannot go on (loss not finite, state file of another run, ...)
 
@@ -37,6 +38,7 @@ __all__ = [
     "SupersededError",
     "TrainingError",
     "UnknownModelError",
+    "UnwritableError",
 ]
 
 
@@ -89,7 +91,11 @@ class ImportFormatError(LabelError):
 
 
 class StorageError(SamrefError):
-    """The disk is full or cannot be written; the previous file is untouched."""
+    """The labels on the disk cannot be read or written; the previous file is untouched."""
+
+
+class UnwritableError(StorageError):
+    """The disk is full or may not be written to; what is there can still be read."""
 
 
 class DataError(SamrefError):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
+import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,18 +25,19 @@ from starlette.middleware import Middleware
 from samref import __version__
 from samref.core.images import decode_image
 from samref.core.prompts import Click, Prompts
-from samref.errors import ModelError, SamrefError
+from samref.errors import ModelError, SamrefError, StorageError
 from samref.inference.device import load_predictor
 from samref.inference.predictor import Predictor
 from samref.inference.scheduler import Scheduler
 from samref.inference.stores import EmbeddingStore, SessionStore
+from samref.labels.folder import DATABASE_NAME, FolderLock
 from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.zoo import get_spec, list_models
 from samref.settings import Settings
 from samref.web.examples import Examples
-from samref.web.guard import Guard, known_hosts
+from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.handlers import Handlers
 from samref.web.open_image import OpenImage, OpenImages
 from samref.web.routes import build_routes
@@ -53,7 +56,7 @@ MODELS_IN_MEMORY = 2
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
 
-PRUNE_EVERY_S = 6 * 3600.0
+KEEP_HOUSE_EVERY_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +126,7 @@ class App:
     workspaces: Workspaces
     examples: Examples
     handlers: Handlers
+    _stopping: threading.Event = field(default_factory=threading.Event)
 
     def launch(self, *, block: bool) -> gr.Blocks:
         """Start the web server; returns at once unless ``block``.
@@ -192,18 +196,23 @@ class App:
         times = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in stages)
         return f"{where}: encode {embedding.encode_s * 1000:.0f} ms, {times} ({example.name})"
 
-    def prune_forever(self) -> None:
-        """Keep the store within its bounds, from a thread of its own."""
-        settings = self.settings
-        while True:
+    def keep_house(self) -> None:
+        """Look after the store about once a minute, until :meth:`close`; for a thread of its own."""
+        said = ""
+        while not self._stopping.wait(KEEP_HOUSE_EVERY_S):
             try:
-                self.store.prune(timedelta(days=settings.workspace_days), settings.store_bytes)
-            except SamrefError as error:
-                _log.warning("Old workspaces could not be removed: %s", error)
-            time.sleep(PRUNE_EVERY_S)
+                self.store.keep_house()
+                said = ""
+            except StorageError as error:
+                if str(error) != said:  # once, not every minute
+                    said = str(error)
+                    _log.warning("The housekeeping of the labels has to wait: %s", error)
 
-    def close(self) -> None:
-        """Let the worker end and close the database."""
+    def close(self, page: gr.Blocks | None = None) -> None:
+        """Stop in order: take no more requests, let the worker end, and close the database."""
+        self._stopping.set()
+        if page is not None:
+            page.close(verbose=False)
         self.scheduler.shutdown(timeout=5.0)
         self.store.close()
 
@@ -232,8 +241,22 @@ def build(settings: Settings) -> App:
         SamrefError: the model cannot be loaded, or the data folder cannot be used.
     """
     get_spec(settings.model)
+    folder = settings.data_folder
+    store = ProjectStore(  # before the model: that the folder is in use should be said at once
+        folder / DATABASE_NAME,
+        max_bytes=settings.store_bytes,
+        demo_days=settings.demo_days,
+        lock=FolderLock(folder),
+    )
+    try:
+        return _build_around(store, settings)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _build_around(store: ProjectStore, settings: Settings) -> App:
     predictors = Predictors(settings)
-    store = ProjectStore(settings.data_folder / "samref.sqlite", max_bytes=settings.store_bytes)
     scheduler = Scheduler()
     embeddings = EmbeddingStore(settings.embedding_bytes)
     sessions: SessionStore[OpenImage] = SessionStore(settings.sessions, settings.session_bytes, settings.session_idle_s)
@@ -243,13 +266,70 @@ def build(settings: Settings) -> App:
         OpenImages(store, sessions, embeddings, scheduler, predictors, settings.model),
         examples,
         models=predictors.entries,
-        keeping=lambda: {"folder": str(settings.data_folder), "demo_days": 0, "read_only": None},
+        keeping=lambda: _keeping(store, settings),
         version=__version__,
         upload_bytes=settings.upload_bytes,
         pixels=settings.pixels,
     )
     handlers = Handlers(workspaces, examples)
     return App(settings, predictors, store, scheduler, embeddings, sessions, workspaces, examples, handlers)
+
+
+READ_ONLY = (
+    "The disk with the labels is full or may not be written to: they can be looked at and exported, and changes are "
+    "refused until that is mended."
+)
+
+
+def _keeping(store: ProjectStore, settings: Settings) -> Mapping[str, Any]:
+    """What the page says about how work is kept; where, only on the machine itself."""
+    kept = store.describe()
+    return {
+        "folder": str(kept.folder) if is_loopback(settings.host) else None,
+        "demo_days": kept.demo_days or 0,
+        "read_only": READ_ONLY if kept.is_read_only else None,
+    }
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what is inside in order, a second one ends the program at once."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in signals:
+            signal.signal(each, lambda number, _: os._exit(128 + number))
+        raise _StopError(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, stop) for each in signals}
+    try:
+        yield
+    except _StopError:
+        pass
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+class _StopError(BaseException):
+    """A signal asks the server to stop. No ``Exception``, so that nothing takes it for a failure and goes on."""
+
+
+def _find_room_for_temporary_files() -> None:
+    """Choose memory for temporary files where no disk has room; Gradio cannot be imported otherwise.
+
+    Raises:
+        StorageError: there is no room anywhere.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        memory = Path("/dev/shm")  # noqa: S108 - whoever makes files there gives them a name of their own
+        if not os.access(memory, os.W_OK):
+            raise StorageError(
+                "No disk has room for temporary files. Free some space, or name a folder in the variable TMPDIR."
+            ) from error
+        tempfile.tempdir = os.environ["TMPDIR"] = str(memory)
 
 
 def serve(
@@ -279,15 +359,21 @@ def serve(
         data_folder=data,
         self_test=self_test,
     )
-    app = build(settings)
-    try:
-        page = app.launch(block=False)
-        if settings.self_test:
-            typer.echo(f"Self-test: {app.self_test()}")
-        threading.Thread(target=app.prune_forever, name="samref-prune", daemon=True).start()
-        typer.echo(
-            f"Ready after {time.perf_counter() - started:.1f} s: {page.local_url}  (data in {settings.data_folder})"
-        )
-        page.block_thread()
-    finally:
-        app.close()
+    _find_room_for_temporary_files()
+    with _ended_by_signals():
+        app = build(settings)
+        page = None
+        try:
+            page = app.launch(block=False)
+            if settings.self_test:
+                typer.echo(f"Self-test: {app.self_test()}")
+            threading.Thread(target=app.keep_house, name="samref-house", daemon=True).start()
+            if app.store.describe().is_read_only:
+                typer.echo(f"{READ_ONLY} No restart is needed then.")
+            typer.echo(
+                f"Ready after {time.perf_counter() - started:.1f} s: {page.local_url}  (data in {settings.data_folder})"
+            )
+            while True:
+                time.sleep(3600)
+        finally:
+            app.close(page)

@@ -18,6 +18,9 @@ __all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError"]
 ENVIRONMENT_PREFIX = "SAMREF_"
 """``SAMREF_PORT=8000`` sets ``port``, and so on for every field."""
 
+WORKSPACE_DAYS = f"{ENVIRONMENT_PREFIX}WORKSPACE_DAYS"
+"""Once removed old workspaces; whoever set it should hear that it does not."""
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -49,8 +52,9 @@ class Settings:
         session_bytes: memory of those sessions together, without embeddings.
         session_idle_s: a session not touched for so long is dropped from memory (its log stays on disk).
         embedding_bytes: memory for image embeddings.
-        workspace_days: a workspace not touched for so long is removed with all it holds.
-        store_bytes: disk space for all pictures together.
+        demo_days: for a demo that anybody may visit: workspaces made while this is set are removed with all they hold
+            when nobody looked at them for so many days in which a server ran; 0 keeps everything for good.
+        store_bytes: disk space for all pictures and labels together; more pictures are refused, nothing is removed.
         max_threads: threads that wait for disk and decoder; an open page holds none.
         hosts: further names the server answers to, separated by commas; "*" for any. Its own addresses need no mention.
         frame_ancestors: who may show the page in a frame: "self", "*", or addresses separated by spaces.
@@ -69,7 +73,7 @@ class Settings:
     session_bytes: int = 2048 * MEBIBYTE
     session_idle_s: float = 3600.0
     embedding_bytes: int = 1024 * MEBIBYTE
-    workspace_days: float = 365.0
+    demo_days: float = 0.0
     store_bytes: int = 50 * 1024 * MEBIBYTE
     max_threads: int = 64
     hosts: str = ""
@@ -84,13 +88,14 @@ class Settings:
             "session_bytes",
             "session_idle_s",
             "embedding_bytes",
-            "workspace_days",
             "store_bytes",
             "max_threads",
         ):
             value = getattr(self, name)
             if not math.isfinite(value) or value <= 0:
                 raise SettingsError(f"The setting {name} is {value}; it must be above zero.")
+        if not math.isfinite(self.demo_days) or self.demo_days < 0:
+            raise SettingsError(f"The setting demo_days is {self.demo_days}; it must be 0 (keep for good) or more.")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"The port {self.port} does not exist; choose one from 1 to 65535 (0: any free one).")
         if not _FRAME_ANCESTORS.fullmatch(self.frame_ancestors):
@@ -106,8 +111,13 @@ class Settings:
         """Settings from ``SAMREF_*`` variables; ``overrides`` that are not None win.
 
         Raises:
-            SettingsError: a variable does not hold a value of the right kind.
+            SettingsError: a variable does not hold a value of the right kind, or means nothing any more.
         """
+        if WORKSPACE_DAYS in environment:
+            raise SettingsError(
+                f"{WORKSPACE_DAYS} is set, but workspaces are not removed by their age any more. Unset it; a demo that "
+                f"should forget its visitors can set {ENVIRONMENT_PREFIX}DEMO_DAYS instead."
+            )
         known = {f.name: f.type for f in fields(cls)}
         values: dict[str, Any] = {}
         for name, kind in known.items():

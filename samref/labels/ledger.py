@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -38,17 +39,15 @@ MAX_EVENTS = 200_000
 
 
 def revision(connection: sa.Connection, workspace_id: int, digest: str) -> int:
-    """How many events a log holds."""
-    events = tables.event_table.c
-    last = sa.select(sa.func.max(events.number)).where(events.workspace_id == workspace_id, events.digest == digest)
-    return connection.execute(last).scalar() or 0
+    """How many events a log holds; 0 where there is none."""
+    return int(connection.execute(_length_of(workspace_id, digest)).scalar() or 0)
 
 
 def read_events(connection: sa.Connection, workspace_id: int, digest: str) -> tuple[Event, ...]:
     """All events of a log, in order.
 
     Raises:
-        StorageError: an entry cannot be read.
+        StorageError: an entry is missing or cannot be read.
     """
     events = tables.event_table.c
     rows = connection.execute(
@@ -56,13 +55,53 @@ def read_events(connection: sa.Connection, workspace_id: int, digest: str) -> tu
         .where(events.workspace_id == workspace_id, events.digest == digest)
         .order_by(events.number)
     )
-    read = []
+    read: list[Event] = []
     for number, body in rows:
+        if number != len(read) + 1:
+            raise _broken(connection, workspace_id, digest, len(read) + 1, "is missing")
         try:
             read.append(event_from_dict(json.loads(body)))
-        except (LabelError, ValueError) as error:
-            raise StorageError(f"Entry {number} of the log of this picture cannot be read: {error}") from error
+        except (LabelError, ValueError, RecursionError) as error:
+            raise _broken(connection, workspace_id, digest, number, f"cannot be read ({error})") from error
+    length = revision(connection, workspace_id, digest)
+    if length != len(read):
+        raise _broken(connection, workspace_id, digest, min(length, len(read)) + 1, _missing(length, len(read)))
     return tuple(read)
+
+
+def _missing(length: int, found: int) -> str:
+    return "is missing" if length > found else "should not be there"
+
+
+def _broken(connection: sa.Connection, workspace_id: int, digest: str, number: int, what: str) -> StorageError:
+    """What to say of an entry that is not as it should be."""
+    images = tables.image_table.c
+    name = connection.execute(
+        sa.select(images.file_name).where(images.workspace_id == workspace_id, images.digest == digest)
+    ).scalar()
+    log = "the classes" if digest == CLASS_LOG else f"the picture {name or digest!r}"
+    return StorageError(
+        f"Entry {number} of the log of {log} (workspace {workspace_id}) {what}. Restore a backup with `python -m "
+        "samref workspaces restore BACKUP`, or save the other entries with `python -m samref workspaces recover`."
+    )
+
+
+def _length_of(workspace_id: int, digest: str) -> sa.Select[Any]:
+    """Asks how many events a log should hold."""
+    if digest == CLASS_LOG:
+        workspaces_ = tables.workspace_table.c
+        return sa.select(workspaces_.events).where(workspaces_.id == workspace_id)
+    images = tables.image_table.c
+    return sa.select(images.events).where(images.workspace_id == workspace_id, images.digest == digest)
+
+
+def _save_length(connection: sa.Connection, workspace_id: int, digest: str, length: int) -> None:
+    if digest == CLASS_LOG:
+        rows, here = tables.workspace_table, tables.workspace_table.c.id == workspace_id
+    else:
+        rows, images = tables.image_table, tables.image_table.c
+        here = sa.and_(images.workspace_id == workspace_id, images.digest == digest)
+    connection.execute(rows.update().where(here).values(events=length))
 
 
 def read_classes(connection: sa.Connection, workspace_id: int) -> tuple[LabelClass, ...]:
@@ -70,29 +109,49 @@ def read_classes(connection: sa.Connection, workspace_id: int) -> tuple[LabelCla
     return replay_classes(read_events(connection, workspace_id, CLASS_LOG))
 
 
-def write_events(connection: sa.Connection, workspace_id: int, digest: str, events: Sequence[Event], at: float) -> int:
+def write_events(
+    connection: sa.Connection, workspace_id: int, digest: str, events: Sequence[Event], at: float, served: float
+) -> int:
     """Add events to a log and keep the lists in step with it.
+
+    Args:
+        connection: in a transaction that writes.
+        workspace_id: the workspace.
+        digest: of the picture, or :data:`CLASS_LOG`.
+        events: in order.
+        at: now by the wall clock.
+        served: now by the served clock.
 
     Returns:
         How many events the log holds now.
 
     Raises:
+        StorageError: the end of the log is missing.
         LabelError: an event does not fit (no such workspace, picture or class, a class that is used, a log too long).
     """
     workspaces.revision(connection, workspace_id)  # refuses a workspace that is gone
-    number = revision(connection, workspace_id, digest)
-    if number + len(events) > MAX_EVENTS:
-        raise LabelError(f"The history of this picture is full ({MAX_EVENTS} steps). Export it and start it anew.")
     if digest != CLASS_LOG:
         check_held(connection, workspace_id, digest)
+    number = revision(connection, workspace_id, digest)
+    if number != (last := _last_number(connection, workspace_id, digest)):
+        raise _broken(connection, workspace_id, digest, min(number, last) + 1, _missing(number, last))
+    if number + len(events) > MAX_EVENTS:
+        raise LabelError(f"The history of this picture is full ({MAX_EVENTS} steps). Export it and start it anew.")
     lists_changed = False
     for event in events:
         lists_changed |= _keep_in_step(connection, workspace_id, digest, event)
         number += 1
         row = {"workspace_id": workspace_id, "digest": digest, "number": number, "at": at, "body": _to_json(event)}
         connection.execute(tables.event_table.insert(), row)
-    workspaces.note_use(connection, workspace_id, at, lists_changed=lists_changed)
+    _save_length(connection, workspace_id, digest, number)
+    workspaces.note_use(connection, workspace_id, at, served, lists_changed=lists_changed)
     return number
+
+
+def _last_number(connection: sa.Connection, workspace_id: int, digest: str) -> int:
+    events = tables.event_table.c
+    last = sa.select(sa.func.max(events.number)).where(events.workspace_id == workspace_id, events.digest == digest)
+    return connection.execute(last).scalar() or 0
 
 
 def _to_json(event: Event) -> str:

@@ -15,9 +15,10 @@ __all__ = [
     "ImageSummary",
     "bytes_held",
     "check_held",
-    "digests_held",
+    "digests_of",
     "holds",
     "insert_image",
+    "is_held",
     "list_images",
 ]
 
@@ -43,6 +44,7 @@ def insert_image(
         "height": size.height,
         "width": size.width,
         "bytes": size_bytes,
+        "events": 0,
     }
     connection.execute(tables.image_table.insert(), row)
 
@@ -80,9 +82,17 @@ def list_images(connection: sa.Connection, workspace_id: int) -> tuple[ImageSumm
     return tuple(ImageSummary(digest, name, ImageSize(height, width), n) for digest, name, height, width, n in rows)
 
 
-def digests_held(connection: sa.Connection) -> frozenset[str]:
-    """The digests of all pictures that some workspace holds."""
-    return frozenset(connection.execute(sa.select(tables.image_table.c.digest).distinct()).scalars())
+def digests_of(connection: sa.Connection, workspace_id: int) -> list[str]:
+    """The digests of the pictures of a workspace, first come first."""
+    images = tables.image_table.c
+    wanted = sa.select(images.digest).where(images.workspace_id == workspace_id).order_by(images.id)
+    return list(connection.execute(wanted).scalars())
+
+
+def is_held(connection: sa.Connection, digest: str) -> bool:
+    """Whether any workspace holds a picture."""
+    images = tables.image_table.c
+    return connection.execute(sa.select(images.id).where(images.digest == digest).limit(1)).first() is not None
 
 
 def bytes_held(connection: sa.Connection) -> int:

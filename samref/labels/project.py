@@ -111,10 +111,17 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """All that an export needs."""
+    """All that an export needs.
+
+    Attributes:
+        classes: of all its pictures.
+        images: in the order in which they came.
+        left_out: a sentence for each picture that is not here because its log is damaged; exports repeat them.
+    """
 
     classes: tuple[LabelClass, ...] = ()
     images: tuple[ImageRecord, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def new_annotation_id() -> str:

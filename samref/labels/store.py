@@ -1,26 +1,33 @@
 """The store of all workspaces: an append-only log of events in SQLite, and the pictures beside it.
 
-A workspace belongs to whoever holds its token; the store knows only a hash of it. Every method may be called from any
-thread. What a method wrote is on the disk when it returns; when it raises, nothing was changed. Every method raises
-:class:`~samref.errors.StorageError` when the disk is full or fails; that is not repeated below.
+A workspace belongs to whoever holds one of its tokens; the store knows only hashes of them. Every method may be called
+from any thread. What a method wrote is on the disk when it returns; when it raises, nothing was changed. Every method
+raises :class:`~samref.errors.StorageError` when the disk is full or fails; that is not repeated below.
+
+Nothing is ever removed, with one exception: in a demo (``demo_days``) workspaces made there expire. How long they were
+not used is told by the :class:`~samref.labels.served_clock.ServedClock`, so no wall clock that is wrong removes them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import secrets
+import logging
+import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from samref.core.geometry import ImageSize
 from samref.errors import StorageError
 from samref.labels import pictures, workspaces
 from samref.labels.classes import find_class, new_class, tidy_name
-from samref.labels.database import Database
-from samref.labels.files import BlobFolder, disk_errors
+from samref.labels.database import Database, database_errors
+from samref.labels.files import BlobFolder, bytes_in_words, disk_errors
+from samref.labels.folder import IMAGES_NAME, FolderLock
 from samref.labels.ledger import CLASS_LOG, read_classes, read_events, revision, write_events
 from samref.labels.log import (
     AnnotationsImported,
@@ -35,10 +42,17 @@ from samref.labels.log import (
 from samref.labels.names import tidy_file_name
 from samref.labels.pictures import ImageSummary
 from samref.labels.project import Annotation, ImageRecord, LabelClass, Project, default_classes
+from samref.labels.served_clock import ServedClock
+from samref.labels.workspaces import WorkspaceSummary
 
-__all__ = ["ImageSummary", "NewWorkspace", "ProjectStore", "Pruned"]
+__all__ = ["MAX_UNTOUCHED", "ImageSummary", "NewWorkspace", "ProjectStore", "StoreDescription", "WorkspaceSummary"]
 
-_TOUCH_EVERY_S = 3600.0  # reading alone notes the time of use only this often: it should not cost a write
+MAX_UNTOUCHED = 10_000
+"""Workspaces in which nothing was ever done that are kept; a visitor who only looks leaves one behind."""
+
+DAY_S = 86400.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +64,18 @@ class NewWorkspace:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
-    """What was removed to keep the store within its bounds; ``bytes`` counts pictures only."""
+class StoreDescription:
+    """What a person at the page may want to know of where the labels are.
 
-    workspaces: int
-    images: int
-    bytes: int
+    Attributes:
+        folder: that holds them.
+        is_read_only: whether the disk is full or may not be written to, so that labels can only be looked at.
+        demo_days: workspaces made now are removed when not used for so long; None where labels are kept for good.
+    """
+
+    folder: Path
+    is_read_only: bool
+    demo_days: float | None
 
 
 class ProjectStore:
@@ -67,7 +87,12 @@ class ProjectStore:
         *,
         blobs: Path | None = None,
         max_bytes: int | None = None,
+        max_untouched: int = MAX_UNTOUCHED,
+        demo_days: float = 0.0,
+        lock: FolderLock | None = None,
+        reads_only: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open a store, or make one.
 
@@ -75,44 +100,120 @@ class ProjectStore:
             path: the SQLite file.
             blobs: folder for the pictures; "images" beside the file unless told otherwise.
             max_bytes: new pictures are refused when the store would hold more; None for no limit.
+            max_untouched: workspaces in which nothing was ever done that are kept.
+            demo_days: workspaces made now expire when not used for so many days of serving; 0 keeps them for good.
+            lock: taken before anything is written, and held until :meth:`close`.
+            reads_only: make nothing, and refuse every change.
             clock: tells the time.
+            monotonic: tells how much time has passed, in seconds.
+
+        Raises:
+            StorageError: the store is damaged, lost though its pictures are there, or locked.
         """
+        self._path = path
         self._clock = clock
         self._max_bytes = max_bytes
-        with disk_errors("The folder for labels could not be made"):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._blobs = BlobFolder(blobs or path.parent / "images")
-        self._database = Database(path)
+        self._max_untouched = max_untouched
+        self._demo_days = demo_days
+        if not reads_only:
+            with disk_errors("The folder for labels could not be made"):
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._blobs = BlobFolder(blobs or path.parent / IMAGES_NAME, make=not reads_only)
+        self._database = Database(path, lock=lock, check_new=self._check_new, reads_only=reads_only)
+        try:
+            with self._database.read() as connection:
+                served_s = workspaces.served_s(connection)
+                is_bare = workspaces.is_bare(connection)
+            if lock is not None and not self._database.is_read_only:
+                if is_bare and not demo_days:  # only a demo removes a workspace that holds an image
+                    self._check_new()
+                self._blobs.discard_unfinished()  # nobody else writes here, so whoever staged them has died
+        except BaseException:
+            self._database.close()
+            raise
+        self._served = ServedClock(served_s, monotonic)
+        self._looks: dict[int, tuple[float, float]] = {}  # wall clock and served clock of looks not yet written down
+        self._looks_lock = threading.Lock()
 
     def close(self) -> None:
-        """Close the database."""
+        """Write down what is not yet on the disk, and close the database."""
+        if not self._database.is_read_only:
+            try:
+                self._note_looks()
+            except StorageError as error:
+                _log.warning("When workspaces were last looked at was not saved: %s", error)
         self._database.close()
+
+    def describe(self) -> StoreDescription:
+        """Where the labels are and what may become of them, as it is now."""
+        return StoreDescription(self._path.parent, self._database.is_read_only, self._demo_days or None)
+
+    @property
+    def database(self) -> Database:
+        """For the tools that look after a whole store."""
+        return self._database
+
+    @property
+    def blobs(self) -> BlobFolder:
+        """For the tools that look after a whole store."""
+        return self._blobs
+
+    def _check_new(self) -> None:
+        """Refuse to begin with no labels where there were some: a new database would hide that the old one is lost."""
+        count = sum(1 for _ in self._blobs.digests())
+        log = Path(f"{self._path}-wal")
+        if count == 0 and not (log.is_file() and log.stat().st_size > 0):
+            return
+        there = f"{count} images are" if count != 1 else "an image is"
+        raise StorageError(
+            f"The database of labels {self._path} is missing or empty, but {there} in {self._blobs.folder}. Put the "
+            f"database back, or restore a backup with `python -m samref workspaces restore BACKUP --data "
+            f"{self._path.parent}`, or begin a new one that holds those images with `python -m samref workspaces "
+            f"recover --data {self._path.parent}`."
+        )
 
     # ---- workspaces
 
     def create_workspace(self) -> NewWorkspace:
-        """A new workspace with the default classes, and the token that opens it."""
-        token = secrets.token_urlsafe(32)
-        now = self._now()
+        """A new workspace with the default classes, and the token that opens it.
+
+        Of workspaces in which nothing was ever done, the one not used for the longest makes room where there are too
+        many.
+        """
+        now, served = self._now(), self._served()
         with self._database.write() as connection:
-            workspace_id = workspaces.insert_workspace(connection, token, now)
+            workspaces.remove_oldest_untouched(connection, self._max_untouched)
+            workspace_id = workspaces.insert_workspace(connection, now, served, is_demo=self._demo_days > 0)
+            token = workspaces.add_token(connection, workspace_id, now)
             added = [ClassAdded(label_class) for label_class in default_classes()]
-            write_events(connection, workspace_id, CLASS_LOG, added, now)
+            write_events(connection, workspace_id, CLASS_LOG, added, now, served)
         return NewWorkspace(workspace_id, token)
 
     def find_workspace(self, token: str) -> int | None:
         """The number of the workspace that the token opens, or None; notes that it is in use."""
         with self._database.read() as connection:
-            found = workspaces.find(connection, token)
-        if found is None:
-            return None
-        workspace_id, used_at = found
-        now = self._now()
-        if now - used_at > _TOUCH_EVERY_S:
-            # On a full disk one can still look at what is there.
-            with suppress(StorageError), self._database.write() as connection:
-                workspaces.note_use(connection, workspace_id, now, lists_changed=False)
+            workspace_id = workspaces.find(connection, token)
+        if workspace_id is not None:
+            with self._looks_lock:  # written down by keep_house: looking should not cost a write
+                self._looks[workspace_id] = (self._now(), self._served())
         return workspace_id
+
+    def add_key(self, workspace_id: int) -> str:
+        """One more token that opens a workspace; those it has stay good.
+
+        Raises:
+            LabelError: there is no such workspace.
+        """
+        now, served = self._now(), self._served()
+        with self._database.write() as connection:
+            # As a change of its lists, so that it does not count as one in which nothing was ever done.
+            workspaces.note_use(connection, workspace_id, now, served, lists_changed=True)
+            return workspaces.add_token(connection, workspace_id, now)
+
+    def workspaces(self) -> tuple[WorkspaceSummary, ...]:
+        """All workspaces, first made first."""
+        with self._database.read() as connection:
+            return workspaces.list_workspaces(connection)
 
     def workspace_revision(self, workspace_id: int) -> int:
         """A number that grows whenever classes, the list of pictures or their annotations change.
@@ -135,7 +236,7 @@ class ProjectStore:
             LabelError: an event does not fit (no such picture or class, a class that is still used, ...).
         """
         with self._database.write() as connection:
-            return write_events(connection, workspace_id, digest or CLASS_LOG, events, self._now())
+            return self._write(connection, workspace_id, digest or CLASS_LOG, events)
 
     def events(self, workspace_id: int, digest: str | None) -> tuple[Event, ...]:
         """The log of a picture, or (``digest`` None) of the workspace's classes; empty where there is none."""
@@ -166,7 +267,7 @@ class ProjectStore:
         """
         with self._database.write() as connection:
             label_class = new_class(read_classes(connection, workspace_id), name, colour)
-            write_events(connection, workspace_id, CLASS_LOG, [ClassAdded(label_class)], self._now())
+            self._write(connection, workspace_id, CLASS_LOG, [ClassAdded(label_class)])
         return label_class
 
     def change_class(
@@ -182,7 +283,7 @@ class ProjectStore:
             name = old.name if name is None else tidy_name(name)
             new = LabelClass(class_id, name, old.colour if colour is None else colour.lower())
             if new != old:
-                write_events(connection, workspace_id, CLASS_LOG, [ClassChanged(new)], self._now())
+                self._write(connection, workspace_id, CLASS_LOG, [ClassChanged(new)])
         return new
 
     def remove_class(self, workspace_id: int, class_id: int) -> None:
@@ -220,12 +321,11 @@ class ProjectStore:
                 if pictures.holds(connection, workspace_id, digest):
                     self._blobs.publish(part, digest)  # the same bytes; repairs a file that was lost
                     return digest
-                if self._max_bytes is not None and pictures.bytes_held(connection) + len(data) > self._max_bytes:
-                    raise StorageError("This server keeps as many pictures as it may. Try again later.")
+                self._check_room(connection, len(data))
                 self._blobs.publish(part, digest)
                 pictures.insert_image(connection, workspace_id, digest, name, size, len(data))
                 opened = ImageOpened(digest, name, size.height, size.width)
-                write_events(connection, workspace_id, digest, [opened], self._now())
+                self._write(connection, workspace_id, digest, [opened])
         finally:
             self._blobs.discard(part)
         return digest
@@ -246,14 +346,30 @@ class ProjectStore:
         return self._blobs.read(digest)
 
     def project(self, workspace_id: int, digests: Collection[str] | None = None) -> Project:
-        """The whole workspace, or some of its pictures, as a value: what the exporters take."""
+        """The whole workspace, or some of its pictures, as a value: what the exporters take.
+
+        Of the whole, a picture whose log is damaged is left out and named in ``left_out``: it should not keep the
+        others from being exported.
+
+        Raises:
+            StorageError: the log of one of ``digests`` is damaged.
+        """
         with self._database.read() as connection:  # one transaction: one moment
-            records = []
+            records: list[ImageRecord] = []
+            left_out: list[str] = []
             for image in pictures.list_images(connection, workspace_id):
-                if digests is None or image.digest in digests:
-                    state = replay(read_events(connection, workspace_id, image.digest))
-                    records.append(ImageRecord(image.digest, image.file_name, image.size, state.annotations))
-            return Project(read_classes(connection, workspace_id), tuple(records))
+                if digests is not None and image.digest not in digests:
+                    continue
+                try:
+                    with database_errors():
+                        state = replay(read_events(connection, workspace_id, image.digest))
+                except StorageError as error:
+                    if digests is not None:
+                        raise
+                    left_out.append(f"{image.file_name} ({image.digest}): {error}")
+                    continue
+                records.append(ImageRecord(image.digest, image.file_name, image.size, state.annotations))
+            return Project(read_classes(connection, workspace_id), tuple(records), tuple(left_out))
 
     def import_annotations(
         self,
@@ -266,34 +382,87 @@ class ProjectStore:
         Raises:
             LabelError: a class or annotation does not fit.
         """
-        now = self._now()
         with self._database.write() as connection:
-            write_events(connection, workspace_id, CLASS_LOG, [ClassAdded(c) for c in new_classes], now)
+            self._write(connection, workspace_id, CLASS_LOG, [ClassAdded(c) for c in new_classes])
             for digest, items in annotations.items():
-                write_events(connection, workspace_id, digest, [AnnotationsImported(tuple(items))], now)
+                self._write(connection, workspace_id, digest, [AnnotationsImported(tuple(items))])
 
-    # ---- bounds
+    # ---- bounds and housekeeping
 
     def bytes_held(self) -> int:
         """Bytes of all pictures and of the database."""
         with self._database.read() as connection:
             return pictures.bytes_held(connection)
 
-    def prune(self, max_age: timedelta, max_bytes: int | None = None, keep: Collection[int] = ()) -> Pruned:
-        """Remove workspaces not used for ``max_age``, then the longest unused until at most ``max_bytes`` are held.
+    def keep_house(self) -> None:
+        """Write down the served clock, remove what expired in a demo, and shorten the write-ahead log.
 
-        Args:
-            max_age: how long a workspace may lie unused.
-            max_bytes: what the store may hold; None for no limit.
-            keep: workspaces that somebody has open; none of them is removed.
+        To be called about once a minute: so much of the served clock is lost when the server is killed.
         """
-        before = (self._clock() - max_age).timestamp()
-        with self._database.write() as connection:
-            removed = workspaces.remove_workspaces(connection, before, max_bytes, keep)
-        with self._database.write() as connection:  # only now: files of a removal that failed must still be there
-            images, freed = self._blobs.sweep(pictures.digests_held(connection))
-        self._database.give_space_back()
-        return Pruned(removed, images, freed)
+        self._note_looks()
+        if self._demo_days > 0:
+            self._expire(self._served() - self._demo_days * DAY_S)
+        self._database.checkpoint()
+
+    def _note_looks(self) -> None:
+        with self._looks_lock:
+            looks, self._looks = self._looks, {}
+        try:
+            with self._database.write() as connection:
+                workspaces.note_looks(connection, looks)
+                workspaces.save_served_s(connection, self._served())
+        except BaseException:
+            with self._looks_lock:
+                self._looks = looks | self._looks
+            raise
+
+    def _expire(self, used_before_s: float) -> None:
+        with self._database.read() as connection:
+            found = workspaces.expired_workspaces(connection, used_before_s)
+        for workspace_id, used_s in found:
+            with self._database.write() as connection, self._looks_lock:
+                if workspace_id in self._looks:  # looked at just now
+                    continue
+                digests = pictures.digests_of(connection, workspace_id)
+                workspaces.remove_workspace(connection, workspace_id)
+            removed, freed = self._remove_images(digests)
+            _log.warning(
+                "Removed demo workspace %d: not used for %.2f days of serving, and SAMREF_DEMO_DAYS is %g. With it "
+                "went %d images (%s); %d more stay because another workspace holds them.",
+                workspace_id,
+                (self._served() - used_s) / DAY_S,
+                self._demo_days,
+                removed,
+                bytes_in_words(freed),
+                len(digests) - removed,
+            )
+        if found:
+            self._database.give_space_back()
+
+    def _remove_images(self, digests: Sequence[str]) -> tuple[int, int]:
+        """Remove those of ``digests`` that no workspace holds any more: their number and bytes."""
+        removed = freed = 0
+        with self._database.write() as connection:  # so that nobody adds one of them meanwhile
+            for digest in digests:
+                if not pictures.is_held(connection, digest):
+                    freed += self._blobs.remove(digest)
+                    removed += 1
+        return removed, freed
+
+    def _check_room(self, connection: sa.Connection, size: int) -> None:
+        if self._max_bytes is None:
+            return
+        held = pictures.bytes_held(connection)
+        excess = held + size - self._max_bytes
+        if excess > 0:
+            raise StorageError(
+                f"This server holds {bytes_in_words(held)} of the {bytes_in_words(self._max_bytes)} it may hold, so "
+                f"this picture of {bytes_in_words(size)} is {bytes_in_words(excess)} too much. Everything that is here "
+                "stays; whoever runs the server can allow more with SAMREF_STORE_BYTES."
+            )
+
+    def _write(self, connection: sa.Connection, workspace_id: int, digest: str, events: Sequence[Event]) -> int:
+        return write_events(connection, workspace_id, digest, events, self._now(), self._served())
 
     def _now(self) -> float:
         return self._clock().timestamp()

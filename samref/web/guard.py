@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["PAGE_ADDRESSES", "PAGE_FOLDERS", "Guard", "known_hosts"]
+__all__ = ["PAGE_ADDRESSES", "PAGE_FOLDERS", "Guard", "is_loopback", "known_hosts"]
 
 PAGE_ADDRESSES = frozenset({"/", "/favicon.ico", "/robots.txt", "/theme.css", "/gradio_api/startup-events"})
 """Gradio's addresses that its page asks for, and the one it asks itself at start; each is only ever read."""
@@ -142,10 +142,15 @@ def known_hosts(listens_on: str, named: str) -> frozenset[str]:
         named: further names, separated by commas; "*" for any.
     """
     names = {name.strip().lower() for name in named.split(",") if name.strip()}
-    if listens_on.lower() not in _LOOPBACK_NAMES:
+    if not is_loopback(listens_on):
         own_name = socket.gethostname().lower()
         names |= {ANY_ADDRESS, own_name, f"{own_name}.local", listens_on.lower()}
     return frozenset(names | _LOOPBACK_NAMES)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    return host.lower() in _LOOPBACK_NAMES
 
 
 def _host_name(host: str) -> str:

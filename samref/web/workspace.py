@@ -81,8 +81,8 @@ class Workspaces:
         workspace_id = None if token is None else self.store.find_workspace(token)
         if token is None or workspace_id is None:
             raise UnknownWorkspaceError(
-                "This server does not know your workspace any more: it was not used for long, or the server keeps its "
-                "data elsewhere now. Start anew to go on."
+                "This server does not know your workspace: it was a demo's and has expired, nothing was ever done in "
+                "it, or the server keeps its data elsewhere now. Start anew to go on; the key stays under 'Your work'."
             )
         return Workspace(workspace_id, token, self)
 

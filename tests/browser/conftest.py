@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, sync_playwright
 
 from tests.browser.labelling_page import LabellingPage
 from tests.browser.offline import Offline
@@ -69,8 +69,12 @@ def new_browser(browser: Browser) -> Iterator[NewBrowser]:
             if address.scheme not in ("data", "blob") and address.hostname != "127.0.0.1":
                 elsewhere.append(request.url)
 
+        def note_refusal(said: ConsoleMessage) -> None:
+            if "Content Security" in said.text:
+                errors.append(said.text)
+
         context.on("request", note)
-        context.on("console", lambda said: "Content Security" in said.text and errors.append(said.text))
+        context.on("console", note_refusal)
         if not allowed_errors:
             context.on("weberror", lambda error: errors.append(str(error.error)))
         made.append(context)

@@ -28,6 +28,9 @@ def test_the_environment_sets_and_the_command_line_wins() -> None:
         ("SESSION_IDLE_S", "soon", "a number"),
         ("SESSION_IDLE_S", "nan", "above zero"),
         ("PIXELS", "0", "above zero"),
+        ("DEMO_DAYS", "-1", "0 .keep for good. or more"),
+        ("DEMO_DAYS", "nan", "0 .keep for good. or more"),
+        ("WORKSPACE_DAYS", "30", "not removed by their age any more.*SAMREF_DEMO_DAYS"),
         ("SELF_TEST", "perhaps", "yes or no"),
         ("PRECISION", "fp8", "fp8"),
     ],
@@ -35,3 +38,8 @@ def test_the_environment_sets_and_the_command_line_wins() -> None:
 def test_a_value_that_cannot_be_used_is_refused_in_words(name: str, value: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Settings.from_environment({f"SAMREF_{name}": value})
+
+
+def test_nothing_expires_unless_told_so() -> None:
+    assert Settings.from_environment({}).demo_days == 0
+    assert Settings.from_environment({"SAMREF_DEMO_DAYS": "0.5"}).demo_days == 0.5

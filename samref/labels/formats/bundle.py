@@ -4,9 +4,11 @@
     masks/class/<picture>.png        class index mask of each picture, see :mod:`samref.labels.formats.png`
     masks/instance/<picture>.png     instance index mask of each picture
     legend.json                      which picture belongs to which mask, and what its values mean
+    LEFT-OUT.txt                     only where pictures are not in it because their labels could not be read
 
-The pictures are not in it. Names of files come from the names of the pictures, made safe for every file system and
-unique; they cannot lead out of the folder one unpacks to. The same project gives the same bytes.
+The pictures are not in it, unless :func:`add_pictures` puts them there as ``images/<file name>``. Names of files come
+from the names of the pictures, made safe for every file system and unique; they cannot lead out of the folder one
+unpacks to. The same project gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+from samref.errors import StorageError
 from samref.labels.files import write_atomically
 from samref.labels.formats.coco import write_coco
 from samref.labels.formats.png import IndexKind, export_index_mask, legend
-from samref.labels.names import safe_stems
+from samref.labels.names import file_names, safe_stems
 from samref.labels.project import Project
 
-__all__ = ["export_bundle", "save_bundle"]
+__all__ = ["add_pictures", "export_bundle", "save_bundle"]
 
 _KINDS: tuple[IndexKind, ...] = ("class", "instance")
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every entry: the earliest a zip file can hold
@@ -51,6 +55,8 @@ def export_bundle(project: Project, *, polygons: bool = True, tolerance: float =
                 legends.append({"file": path, **legend(image, project, kind)})
         text = json.dumps({"masks": legends}, ensure_ascii=False, allow_nan=False, indent=1)
         _add(archive, "legend.json", text.encode("utf-8"))
+        if project.left_out:
+            _add(archive, "LEFT-OUT.txt", "".join(f"{line}\n" for line in project.left_out).encode("utf-8"))
     return file.getvalue()
 
 
@@ -62,6 +68,32 @@ def save_bundle(project: Project, path: Path, *, polygons: bool = True, toleranc
         StorageError: no space or no permission.
     """
     write_atomically(path, export_bundle(project, polygons=polygons, tolerance=tolerance))
+
+
+def add_pictures(path: Path, project: Project, read: Callable[[str], bytes]) -> list[str]:
+    """Add the picture files to a zip file, by the names that its COCO file has for them.
+
+    Args:
+        path: of the zip file.
+        project: what it was made from.
+        read: gives the bytes of a picture by its digest.
+
+    Returns:
+        A sentence for each picture whose file cannot be read.
+    """
+    names = file_names(project.images)
+    faults = []
+    with zipfile.ZipFile(path, "a") as archive:
+        for image in project.images:
+            try:
+                data = read(image.digest)
+            except StorageError as error:
+                faults.append(f"{image.file_name} ({image.digest}): {error}")
+                continue
+            entry = zipfile.ZipInfo(f"images/{names[image.digest]}", _TIME)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data)  # stored as it is: picture files are compressed already
+    return faults
 
 
 def _add(archive: zipfile.ZipFile, path: str, data: bytes) -> None:

@@ -8,7 +8,8 @@ Corners lie between pixels, as COCO means them, and with tolerance 0 run along p
 exactly the pixels of the mask. With a tolerance outlines are shorter and the pixels near them may differ.
 
 What COCO has no field for stands under the key ``samref``, which other programs ignore: of an image its digest, of a
-category its colour, of an annotation its id, prompts, model, score, seconds, clicks, author and time.
+category its colour, of an annotation its id, prompts, model, score, seconds, clicks, author and time; of the file which
+images are not in it because their labels could not be read.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ def export_coco(project: Project, *, polygons: bool, tolerance: float = 0.0) -> 
         for annotation in image.annotations:
             head = {"id": len(entries) + 1, "image_id": image_id}
             entries.append(head | _annotation(annotation, polygons, tolerance))
+    damaged = {"samref": {"left_out": list(project.left_out)}} if project.left_out else {}
     return {
-        "info": {"description": "labels made with samref", "version": "1.0"},
+        "info": {"description": "labels made with samref", "version": "1.0", **damaged},
         "licenses": [],
         "images": images,
         "categories": [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from samref.core.images import decode_image
 from samref.core.masks import Rle
 from samref.core.prompts import Click, Prompts
+from samref.inference.predictor import Predictor
 from samref.web import handlers as handlers_module
 from tests.unit.web.conftest import Page, Server, png
 
@@ -69,7 +71,18 @@ def test_an_unknown_token_and_an_old_page_are_sent_away(server: Server) -> None:
     run(scenario())
 
 
-def test_a_click_is_answered_by_a_coarse_and_then_a_refined_mask(server: Server) -> None:
+def test_a_click_is_answered_by_a_coarse_and_then_a_refined_mask(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = Predictor.predict
+
+    def slowly(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for prediction in predict(*arguments, **options):
+            yield prediction
+            time.sleep(0.5)  # however busy the machine, the coarse mask is taken before the refined one is there
+
+    monkeypatch.setattr(Predictor, "predict", slowly)
+
     async def scenario() -> None:
         page = await opened(server)
         assert page.view["phase"] == "ready"

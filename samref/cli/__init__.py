@@ -1,0 +1,1 @@
+"""Commands that need no page and no model, one file a group; what they do lives in :mod:`samref.labels`."""

@@ -1,0 +1,148 @@
+"""``python -m samref workspaces``: list, export, check, key, restore, recover."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samref.cli.data_folder import DataOption, data_folder
+from samref.errors import LabelError
+from samref.labels import backup, inspection, recovery
+from samref.labels.files import bytes_in_words, disk_errors, replacing
+from samref.labels.folder import database_in
+from samref.labels.formats.bundle import add_pictures
+from samref.labels.store import ProjectStore
+from samref.web.exports import build_export
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, export, check and repair what a server keeps.", no_args_is_help=True)
+
+NumberArgument = Annotated[int, typer.Argument(help="Number of the workspace, as `list` prints it.")]
+
+PAGE = "http://127.0.0.1:7860/"
+
+
+@app.command("list")
+def list_(data: DataOption = None) -> None:
+    """List all workspaces."""
+    folder = data_folder(data)
+    store = ProjectStore(database_in(folder), reads_only=True)
+    try:
+        found = store.workspaces()
+    finally:
+        store.close()
+    typer.echo(f"{'number':>6}  {'made':<16}  {'last used':<16}  {'images':>7}  {'annotations':>11}  {'MB':>9}  kind")
+    for workspace in found:
+        made, used = _moment(workspace.created_at), _moment(workspace.used_at)
+        typer.echo(
+            f"{workspace.id:>6}  {made:<16}  {used:<16}  {workspace.images:>7}  {workspace.annotations:>11}  "
+            f"{workspace.bytes / 1e6:>9.1f}  {'demo' if workspace.is_demo else 'kept'}"
+        )
+
+
+@app.command()
+def export(
+    number: NumberArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Zip file to write.")],
+    images: Annotated[bool, typer.Option("--images", help="The original image files, too.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Write the labels of a workspace as the page's zip export."""
+    store = ProjectStore(database_in(data_folder(data)), reads_only=True)
+    try:
+        store.workspace_revision(number)
+        project = store.project(number)
+        faults = list(project.left_out)
+        with replacing(out) as part:
+            part.write_bytes(build_export(project, "zip").data)
+            if images:
+                faults += add_pictures(part, project, lambda digest: store.image_bytes(number, digest))
+    except LabelError as error:
+        raise LabelError(f"Workspace {number} cannot be exported: {error}") from error
+    finally:
+        store.close()
+    annotations = sum(len(image.annotations) for image in project.images)
+    with disk_errors(f"{out} cannot be read"):
+        size = out.stat().st_size
+    typer.echo(f"{out}: {len(project.images)} images, {annotations} annotations, {bytes_in_words(size)}.")
+    _tell(faults, "Left out")
+
+
+@app.command()
+def check(data: DataOption = None) -> None:
+    """Look for damage in the database, in every log and in every image file."""
+    found = inspection.inspect(data_folder(data))
+    typer.echo(f"Looked at {found.workspaces} workspaces, {found.images} images and {found.events} entries of logs.")
+    if found.strangers:
+        typer.echo(f"{found.strangers} image files belong to no workspace; `workspaces recover` would adopt them.")
+    _tell(found.faults, "Fault")
+    typer.echo("No fault found.")
+
+
+@app.command()
+def key(number: NumberArgument, data: DataOption = None) -> None:
+    """Make one more key that opens a workspace; those it has stay good."""
+    store = ProjectStore(database_in(data_folder(data)))
+    try:
+        token = store.add_key(number)
+    except LabelError as error:
+        raise LabelError(f"There is no workspace {number}; `python -m samref workspaces list` shows all.") from error
+    finally:
+        store.close()
+    _tell_key(number, token)
+
+
+@app.command()
+def restore(
+    backup_folder: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder made by `backup`.")],
+    data: DataOption = None,
+) -> None:
+    """Bring labels and images back from a backup; the present database is kept under another name."""
+    folder = data_folder(data)
+    done = backup.restore(backup_folder, folder)
+    typer.echo(
+        f"Restored to {folder}: {done.workspaces} workspaces, {done.images} images, {done.annotations} annotations; "
+        f"{done.new_images} images were brought back ({bytes_in_words(done.new_bytes)})."
+    )
+    if done.aside is not None:
+        typer.echo(f"The database that was there is kept as {done.aside}.")
+    _tell(done.faults, "Not brought back")
+
+
+@app.command()
+def recover(data: DataOption = None) -> None:
+    """Save what can be read of a damaged or lost database; the damaged one is kept under another name."""
+    folder = data_folder(data)
+    done = recovery.recover(folder)
+    typer.echo(
+        f"Saved to {folder}: {done.workspaces} workspaces, {done.images} images, {done.annotations} annotations, "
+        f"{done.events} entries of logs."
+    )
+    if done.aside is not None:
+        typer.echo(f"The database that was there is kept as {done.aside}.")
+    for sentence in done.lost:
+        typer.echo(f"Lost: {sentence}", err=True)
+    if done.adopted_workspace is not None and done.token is not None:
+        typer.echo(f"{done.adopted} images that no workspace held are in the new workspace {done.adopted_workspace}.")
+        _tell_key(done.adopted_workspace, done.token)
+
+
+def _tell(faults: tuple[str, ...] | list[str], word: str) -> None:
+    """Print faults, and end with exit code 1 where there are any."""
+    for fault in faults:
+        typer.echo(f"{word}: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+def _tell_key(number: int, token: str) -> None:
+    typer.echo(f"Key of workspace {number}: {token}")
+    typer.echo(f"Open it with: {PAGE}#key={token}")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

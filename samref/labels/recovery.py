@@ -1,0 +1,440 @@
+"""Saves what can be read of a damaged or lost database of labels into a new one.
+
+Logs are read one by one, entry by entry. The fold over a log is total, so the entries that are left still have a
+meaning; what is missing is named. Images that no log names get a workspace of their own. The damaged database is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from samref.core.geometry import ImageSize
+from samref.core.images import upright_size
+from samref.errors import ImageError, LabelError, SamrefError, StorageError
+from samref.labels.backup import database_part, replace_database
+from samref.labels.classes import MAX_CLASSES, PALETTE, LabelClass, class_named, default_classes
+from samref.labels.database import Database, copy_elsewhere
+from samref.labels.event_json import event_from_dict, event_to_dict
+from samref.labels.events import ClassAdded, ClassChanged, ClassRemoved, Event, ImageOpened
+from samref.labels.files import BlobFolder
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
+from samref.labels.ledger import MAX_EVENTS
+from samref.labels.log import replay, replay_classes
+from samref.labels.names import tidy_file_name
+from samref.labels.tables import annotation_table, event_table, image_table, token_table, workspace_table
+from samref.labels.workspaces import add_token, insert_workspace, save_served_s
+
+__all__ = ["Recovery", "recover"]
+
+_CLASS_EVENTS = ClassAdded | ClassChanged | ClassRemoved
+_SHOWN_NUMBERS = 10
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "workspace_id", "height", "width", "bytes", "events", "number", "revision"), int),
+    **dict.fromkeys(("created_at", "used_at", "used_served_s", "at"), (int, float)),
+    **dict.fromkeys(("digest", "file_name", "token_hash", "name", "value", "body"), str),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What was saved.
+
+    Attributes:
+        workspaces: how many, without the one for adopted images.
+        images: in those.
+        events: in their logs.
+        annotations: accepted objects.
+        adopted: images that no log named.
+        adopted_workspace: the number of their workspace; None where there were none.
+        token: opens that workspace.
+        aside: where the damaged database lies now; None where there was none.
+        lost: a sentence for each thing that could not be read.
+    """
+
+    workspaces: int
+    images: int
+    events: int
+    annotations: int
+    adopted: int
+    adopted_workspace: int | None
+    token: str | None
+    aside: Path | None
+    lost: tuple[str, ...]
+
+
+def recover(folder: Path) -> Recovery:
+    """Make a new database of labels from what can be read of the one in a data folder, and from its images.
+
+    Raises:
+        StorageError: a server runs on the folder, there is neither a database nor an image, or the disk is full.
+    """
+    path = folder / DATABASE_NAME
+    blobs = BlobFolder(folder / IMAGES_NAME, make=False)
+    if not path.exists() and next(blobs.digests(), None) is None:
+        raise StorageError(f"There is neither a {DATABASE_NAME} nor an image in {folder}. Name a data folder.")
+    with FolderLock(folder), database_part(folder) as part:
+        damaged = _read_damaged(path)
+        new = Database(part)
+        try:
+            with new.write() as connection:
+                writer = _Writer(connection, blobs, damaged)
+                writer.write_all()
+        finally:
+            new.close()
+        aside = replace_database(part, path)
+    return Recovery(
+        workspaces=writer.workspaces,
+        images=writer.images,
+        events=writer.events,
+        annotations=writer.annotations,
+        adopted=writer.adopted,
+        adopted_workspace=writer.adopted_workspace,
+        token=writer.token,
+        aside=aside,
+        lost=tuple(damaged.lost),
+    )
+
+
+# ---- reading
+
+
+@dataclass(slots=True)
+class _Log:
+    """The readable entries of one log and the numbers of the others."""
+
+    events: list[tuple[float, Event]] = field(default_factory=list)
+    lost: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Damaged:
+    """What could be read, by workspace and digest; of either schema."""
+
+    workspaces: dict[int, dict[str, Any]] = field(default_factory=dict)
+    tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
+    images: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    logs: dict[tuple[int, str], _Log] = field(default_factory=dict)
+    served_s: float = 0.0
+    lost: list[str] = field(default_factory=list)
+
+
+def _read_damaged(path: Path) -> _Damaged:
+    damaged = _Damaged()
+    if not path.is_file() or path.stat().st_size == 0:
+        damaged.lost.append(f"{path} is missing or empty: no label could be saved.")
+        return damaged
+    folder, copy = copy_elsewhere(path)  # to open a database is to write to it, and this one should stay as it is
+    try:
+        with closing(sqlite3.connect(copy)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            _read_tables(connection, damaged)
+    finally:
+        folder.cleanup()
+    return damaged
+
+
+def _read_tables(connection: sqlite3.Connection, damaged: _Damaged) -> None:
+    for row in _rows(connection, damaged, "workspaces", "id"):
+        number = int(row["id"])
+        damaged.workspaces[number] = row
+        if "token_hash" in row:  # version 1
+            damaged.tokens[row["token_hash"]] = {"workspace_id": number, "created_at": row["created_at"]}
+    if not any("token_hash" in row for row in damaged.workspaces.values()):
+        for row in _rows(connection, damaged, "tokens", "token_hash"):
+            damaged.tokens[row["token_hash"]] = row
+        for row in _rows(connection, damaged, "meta", "name"):
+            if row["name"] == "served_s":
+                with suppress(ValueError):
+                    damaged.served_s = float(row["value"])
+    for row in _rows(connection, damaged, "images", "id"):
+        damaged.images[int(row["workspace_id"]), str(row["digest"])] = row
+    keys = set(_event_keys(connection, damaged))
+    for key in sorted({*keys, *damaged.images, *((number, "") for number in damaged.workspaces)}):
+        damaged.logs[key] = _read_log(connection, key, _length(damaged, key))
+
+
+def _rows(connection: sqlite3.Connection, damaged: _Damaged, table: str, key: str) -> Iterator[dict[str, Any]]:
+    """The rows of a table from its beginning and, where that breaks off, from its end."""
+    seen = set()
+    for order in ("ASC", "DESC"):
+        try:
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY {key} {order}"):  # noqa: S608 - our own names
+                values = dict(row)
+                if _is_usable(values) and values[key] not in seen:
+                    seen.add(values[key])
+                    yield values
+        except sqlite3.Error as error:
+            if order == "ASC":
+                damaged.lost.append(f"The table {table!r} can be read in part only, or not at all ({error}).")
+            continue
+        return
+
+
+def _is_usable(row: dict[str, Any]) -> bool:
+    """Whether the values of a row, which may come from a page of rubbish, are of the kinds they should be."""
+    return all(isinstance(value, _KINDS[name]) for name, value in row.items() if name in _KINDS) and (
+        "digest" not in row or _DIGEST.fullmatch(row["digest"]) is not None
+    )
+
+
+def _event_keys(connection: sqlite3.Connection, damaged: _Damaged) -> Iterator[tuple[int, str]]:
+    for order in ("ASC", "DESC"):
+        try:
+            for row in connection.execute(
+                f"SELECT workspace_id, digest FROM events GROUP BY workspace_id, digest "  # noqa: S608
+                f"ORDER BY workspace_id {order}, digest {order}"
+            ):
+                number, digest = row["workspace_id"], row["digest"]
+                if isinstance(number, int) and (digest == "" or _DIGEST.fullmatch(str(digest))):
+                    yield number, digest
+        except sqlite3.Error as error:
+            if order == "ASC":
+                damaged.lost.append(f"The table 'events' can be read in part only, or not at all ({error}).")
+            continue
+        return
+
+
+def _length(damaged: _Damaged, key: tuple[int, str]) -> int:
+    """How long the log should be, as far as that is known."""
+    row = damaged.images.get(key) if key[1] else damaged.workspaces.get(key[0])
+    return int((row or {}).get("events") or 0)
+
+
+def _read_log(connection: sqlite3.Connection, key: tuple[int, str], length: int) -> _Log:
+    log = _Log()
+    found: dict[int, tuple[float, Event]] = {}
+    numbers: set[int] = set()
+    for order in ("ASC", "DESC"):
+        try:
+            for row in connection.execute(
+                f"SELECT number, at, body FROM events WHERE workspace_id = ? AND digest = ? ORDER BY number {order}",  # noqa: S608
+                key,
+            ):
+                if not _is_usable(dict(row)) or not 0 < row["number"] <= MAX_EVENTS:
+                    continue
+                number = row["number"]
+                numbers.add(number)
+                if number not in found and (event := _event(row["body"], key[1])) is not None:
+                    found[number] = (row["at"], event)
+        except sqlite3.Error:
+            continue
+        break
+    log.events = [found[number] for number in sorted(found)]
+    log.lost = set(range(1, max(numbers | {length}) + 1)) - found.keys()
+    return log
+
+
+def _event(body: str, digest: str) -> Event | None:
+    try:
+        event = event_from_dict(json.loads(body))
+    except (SamrefError, ValueError, TypeError, RecursionError):
+        return None
+    if isinstance(event, _CLASS_EVENTS) != (digest == ""):
+        return None
+    return None if isinstance(event, ImageOpened) and event.digest != digest else event
+
+
+# ---- writing
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Puts what was read into a new database, in one transaction."""
+
+    connection: sa.Connection
+    blobs: BlobFolder
+    damaged: _Damaged
+    workspaces: int = 0
+    images: int = 0
+    events: int = 0
+    annotations: int = 0
+    adopted: int = 0
+    adopted_workspace: int | None = None
+    token: str | None = None
+    _held: set[str] = field(default_factory=set)
+
+    def write_all(self) -> None:
+        damaged = self.damaged
+        save_served_s(self.connection, damaged.served_s)
+        numbers = {*damaged.workspaces, *(number for number, _ in damaged.logs)}
+        numbers |= {int(row["workspace_id"]) for row in damaged.tokens.values()}
+        for number in sorted(numbers):
+            self._write_workspace(number)
+        self._adopt(digest for digest in sorted(self.blobs.digests()) if digest not in self._held)
+
+    def _write_workspace(self, number: int) -> None:
+        damaged, now = self.damaged, time.time()
+        row = damaged.workspaces.get(number, {})
+        known = {
+            "id": number,
+            "created_at": row.get("created_at", now),
+            "used_at": row.get("used_at", now),
+            "used_served_s": row.get("used_served_s", damaged.served_s),
+            "is_demo": bool(row.get("is_demo", False)),
+            "revision": int(row.get("revision", 0)) + 1,
+            "events": 0,
+        }
+        self.connection.execute(workspace_table.insert(), known)
+        tokens = [
+            {"token_hash": token_hash, "workspace_id": number, "created_at": token.get("created_at", now)}
+            for token_hash, token in damaged.tokens.items()
+            if int(token["workspace_id"]) == number
+        ]
+        if tokens:
+            self.connection.execute(token_table.insert(), tokens)
+        else:
+            damaged.lost.append(f"Workspace {number} has no key any more; `workspaces key {number}` makes one.")
+        logs = [(digest, log) for (workspace, digest), log in damaged.logs.items() if workspace == number and digest]
+        logs.sort(key=lambda item: damaged.images.get((number, item[0]), {}).get("id", 1 << 62))
+        used: set[int] = set()
+        for digest, log in logs:
+            used |= self._write_image(number, digest, log)
+        self._write_classes(number, damaged.logs.get((number, ""), _Log()), used)
+        self.workspaces += 1
+
+    def _write_image(self, number: int, digest: str, log: _Log) -> set[int]:
+        """Write one picture; the classes that it uses."""
+        row = self.damaged.images.get((number, digest), {})
+        events = list(log.events)
+        opened = next((event for _, event in events if isinstance(event, ImageOpened)), None)
+        name = tidy_file_name(str(row.get("file_name", opened.file_name if opened else _name_for(digest))))
+        if not events or not isinstance(events[0][1], ImageOpened):
+            size = ImageSize(opened.height, opened.width) if opened else self._size_of(digest, row)
+            if size is None:
+                self.damaged.lost.append(f"The log of {name!r} (workspace {number}) cannot be read.")
+                return set()
+            events.insert(0, (time.time(), ImageOpened(digest, name, size.height, size.width)))
+        lost = log.lost - ({1} if len(events) > len(log.events) else set())
+        if lost:
+            self.damaged.lost.append(f"{_numbers(lost)} of the log of {name!r} (workspace {number}) cannot be read.")
+        state = replay(event for _, event in events)
+        assert state.size is not None
+        size_bytes = self.blobs.size_bytes(digest)
+        if size_bytes is None:
+            self.damaged.lost.append(f"The file of {name!r} (workspace {number}, {digest}) is not there.")
+        image = {
+            "workspace_id": number,
+            "digest": digest,
+            "file_name": name,
+            "height": state.size.height,
+            "width": state.size.width,
+            "bytes": size_bytes or int(row.get("bytes", 0)),
+            "events": len(events),
+        }
+        self.connection.execute(image_table.insert(), image)
+        self._write_events(number, digest, events)
+        objects = [
+            {"workspace_id": number, "digest": digest, "id": a.id, "class_id": a.class_id} for a in state.annotations
+        ]
+        if objects:
+            self.connection.execute(annotation_table.insert(), objects)
+        self._held.add(digest)
+        self.images += 1
+        self.annotations += len(objects)
+        return {annotation.class_id for annotation in state.annotations}
+
+    def _size_of(self, digest: str, row: dict[str, Any]) -> ImageSize | None:
+        try:
+            size = ImageSize(row["height"], row["width"]) if row else upright_size(self.blobs.read(digest))
+            event_from_dict(event_to_dict(ImageOpened(digest, "any", size.height, size.width)))  # as it will be read
+        except (SamrefError, ValueError):
+            return None
+        return size
+
+    def _write_classes(self, number: int, log: _Log, used: Iterable[int]) -> None:
+        events = list(log.events)
+        if log.lost:
+            self.damaged.lost.append(f"{_numbers(log.lost)} of the classes of workspace {number} cannot be read.")
+        classes = replay_classes(event for _, event in events)
+        wanted = {class_id for class_id in used if 1 <= class_id <= MAX_CLASSES}
+        if not classes:
+            wanted.add(default_classes()[0].id)
+        missing = sorted(wanted - {c.id for c in classes})
+        for class_id in missing:
+            added = ClassAdded(_stand_in(class_id, classes))
+            events.append((time.time(), added))
+            classes = replay_classes([added], classes)
+        self._write_events(number, "", events)
+        change = workspace_table.update().where(workspace_table.c.id == number)
+        self.connection.execute(change.values(events=len(events)))
+
+    def _write_events(self, number: int, digest: str, events: list[tuple[float, Event]]) -> None:
+        rows = [
+            {
+                "workspace_id": number,
+                "digest": digest,
+                "number": index,
+                "at": at,
+                "body": json.dumps(event_to_dict(event), ensure_ascii=False, allow_nan=False, separators=(",", ":")),
+            }
+            for index, (at, event) in enumerate(events, start=1)
+        ]
+        if rows:
+            self.connection.execute(event_table.insert(), rows)
+        self.events += len(rows)
+
+    def _adopt(self, digests: Iterable[str]) -> None:
+        """Put images that nobody names into one new workspace."""
+        for digest in digests:
+            try:
+                data = self.blobs.read(digest)
+                size = upright_size(data)
+                opened = ImageOpened(digest, _name_for(digest), size.height, size.width)
+                event_from_dict(event_to_dict(opened))  # as it will be read
+            except (ImageError, LabelError, StorageError) as error:
+                self.damaged.lost.append(f"The file {digest} stays where it is, but cannot be opened: {error}")
+                continue
+            if self.adopted_workspace is None:
+                now = time.time()
+                self.adopted_workspace = insert_workspace(self.connection, now, self.damaged.served_s, is_demo=False)
+                self.token = add_token(self.connection, self.adopted_workspace, now)
+                events: list[tuple[float, Event]] = [(now, ClassAdded(c)) for c in default_classes()]
+                self._write_events(self.adopted_workspace, "", events)
+                change = workspace_table.update().where(workspace_table.c.id == self.adopted_workspace)
+                self.connection.execute(change.values(events=len(events), revision=1))
+            row = {
+                "workspace_id": self.adopted_workspace,
+                "digest": digest,
+                "file_name": opened.file_name,
+                "height": size.height,
+                "width": size.width,
+                "bytes": len(data),
+                "events": 1,
+            }
+            self.connection.execute(image_table.insert(), row)
+            self._write_events(self.adopted_workspace, digest, [(time.time(), opened)])
+            self.adopted += 1
+
+
+def _name_for(digest: str) -> str:
+    return f"recovered-{digest[:12]}"
+
+
+def _stand_in(class_id: int, classes: tuple[LabelClass, ...]) -> LabelClass:
+    """A class for annotations whose own cannot be read."""
+    if class_id == default_classes()[0].id and class_named(classes, default_classes()[0].name) is None:
+        return default_classes()[0]
+    name = f"class {class_id}"
+    while class_named(classes, name) is not None:
+        name += " again"
+    return LabelClass(class_id, name, PALETTE[(class_id - 1) % len(PALETTE)])
+
+
+def _numbers(lost: set[int]) -> str:
+    """Such as "Entry 3" or "Entries 3, 5 and 12 more"."""
+    numbers = sorted(lost)
+    shown = ", ".join(str(number) for number in numbers[:_SHOWN_NUMBERS])
+    more = f" and {len(numbers) - _SHOWN_NUMBERS} more" if len(numbers) > _SHOWN_NUMBERS else ""
+    return f"{'Entry' if len(numbers) == 1 else 'Entries'} {shown}{more}"

@@ -1,0 +1,144 @@
+"""Databases of older versions open, with everything that was in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from samref.core.geometry import ImageSize
+from samref.errors import StorageError
+from samref.labels.log import ImageOpened
+from samref.labels.project import LabelClass, default_classes
+from samref.labels.store import ProjectStore
+
+VERSION_1 = """
+CREATE TABLE workspaces (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, token_hash VARCHAR(64) NOT NULL, created_at FLOAT NOT NULL,
+    used_at FLOAT NOT NULL, revision INTEGER NOT NULL, UNIQUE (token_hash)
+);
+CREATE INDEX ix_workspaces_used_at ON workspaces (used_at);
+CREATE TABLE images (
+    id INTEGER NOT NULL, workspace_id INTEGER NOT NULL, digest VARCHAR(64) NOT NULL, file_name VARCHAR NOT NULL,
+    height INTEGER NOT NULL, width INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (id),
+    UNIQUE (workspace_id, digest), FOREIGN KEY(workspace_id) REFERENCES workspaces (id) ON DELETE CASCADE
+);
+CREATE INDEX ix_images_digest ON images (digest);
+CREATE TABLE events (
+    workspace_id INTEGER NOT NULL, digest VARCHAR(64) NOT NULL, number INTEGER NOT NULL, at FLOAT NOT NULL,
+    body TEXT NOT NULL, PRIMARY KEY (workspace_id, digest, number),
+    FOREIGN KEY(workspace_id) REFERENCES workspaces (id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE TABLE annotations (
+    workspace_id INTEGER NOT NULL, digest VARCHAR(64) NOT NULL, id VARCHAR NOT NULL, class_id INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, digest, id), FOREIGN KEY(workspace_id) REFERENCES workspaces (id) ON DELETE CASCADE
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+PHOTO = b"the bytes of a photo"
+DIGEST = hashlib.sha256(PHOTO).hexdigest()
+TOKEN = "the token of the browser"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder as version 1 left it: two workspaces, a third one removed, one image."""
+    place = tmp_path / "data"
+    (place / "images" / DIGEST[:2]).mkdir(parents=True)
+    (place / "images" / DIGEST[:2] / DIGEST).write_bytes(PHOTO)
+    connection = sqlite3.connect(place / "samref.sqlite")
+    connection.executescript("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;" + VERSION_1)
+    cat = {"type": "class_added", "class": {"id": 1, "name": "cat", "colour": "#e6194b"}}
+    added = {"type": "class_added", "class": {"id": 1, "name": "object", "colour": "#e6194b"}}
+    opened = {"type": "image_opened", "digest": DIGEST, "file_name": "cat.jpg", "height": 12, "width": 16}
+    with connection:
+        for number, token, event in ((1, TOKEN, cat), (2, "another", added), (3, "gone", added)):
+            token_hash = hashlib.sha256(token.encode()).hexdigest()
+            connection.execute("INSERT INTO workspaces VALUES (?, ?, 1000.5, 2000.5, 4)", (number, token_hash))
+            connection.execute("INSERT INTO events VALUES (?, '', 1, 1000.5, ?)", (number, json.dumps(event)))
+        connection.execute("DELETE FROM workspaces WHERE id = 3")
+        connection.execute("DELETE FROM events WHERE workspace_id = 3")
+        connection.execute("INSERT INTO images VALUES (7, 1, ?, 'cat.jpg', 12, 16, ?)", (DIGEST, len(PHOTO)))
+        for number, body in enumerate((opened, {"type": "undone"}, {"type": "redone"}), start=1):
+            row = (DIGEST, number, json.dumps(body))
+            connection.execute("INSERT INTO events VALUES (1, ?, ?, 1000.5, ?)", row)
+        connection.execute("INSERT INTO annotations VALUES (1, ?, 'a', 1)", (DIGEST,))
+    connection.close()
+    return place
+
+
+def test_a_database_of_version_1_opens_with_everything_in_it(folder: Path) -> None:
+    for _ in range(2):  # the second time it is of version 2 already
+        store = ProjectStore(folder / "samref.sqlite")
+        assert store.find_workspace(TOKEN) == 1
+        assert store.find_workspace("another") == 2
+        assert store.find_workspace("gone") is None
+        assert store.classes(1) == (LabelClass(1, "cat", "#e6194b"),)
+        assert store.classes(2) == default_classes()
+        assert store.events(1, DIGEST)[0] == ImageOpened(DIGEST, "cat.jpg", 12, 16)
+        assert store.revision(1, DIGEST) == len(store.events(1, DIGEST)) == 3
+        assert [(i.digest, i.size, i.annotations) for i in store.images(1)] == [(DIGEST, ImageSize(12, 16), 1)]
+        assert store.image_bytes(1, DIGEST) == PHOTO
+        assert [(w.id, w.created_at, w.is_demo) for w in store.workspaces()] == [(1, 1000.5, False), (2, 1000.5, False)]
+        store.close()
+    store = ProjectStore(folder / "samref.sqlite")
+    assert store.create_workspace().id == 4, "the number of the removed workspace is not given again"
+    with store.database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA user_version").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+
+
+def test_a_migrated_database_still_removes_a_workspace_with_all_it_holds(folder: Path) -> None:
+    store = ProjectStore(folder / "samref.sqlite")
+    with store.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM workspaces WHERE id = 1")
+    assert store.find_workspace(TOKEN) is None
+    assert store.images(1) == ()
+    assert store.events(1, DIGEST) == ()
+
+
+def test_a_missing_entry_of_version_1_is_noticed_after_the_migration(folder: Path) -> None:
+    with sqlite3.connect(folder / "samref.sqlite") as connection:
+        connection.execute("DELETE FROM events WHERE number = 2 AND digest <> ''")
+    connection.close()
+    store = ProjectStore(folder / "samref.sqlite")
+    with pytest.raises(StorageError, match=r"Entry 2 of the log of the picture 'cat.jpg'"):
+        store.events(1, DIGEST)
+
+
+def test_a_migration_that_breaks_off_leaves_version_1(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("samref.labels.migrations._note", stop)
+        with pytest.raises(KeyboardInterrupt):
+            ProjectStore(folder / "samref.sqlite")
+    with sqlite3.connect(folder / "samref.sqlite") as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("SELECT count(token_hash) FROM workspaces").fetchone() == (2,)
+    connection.close()
+    assert ProjectStore(folder / "samref.sqlite").find_workspace(TOKEN) == 1
+
+
+def test_a_reader_of_an_older_database_changes_nothing(folder: Path) -> None:
+    before = (folder / "samref.sqlite").read_bytes()
+    store = ProjectStore(folder / "samref.sqlite", reads_only=True)
+    assert [workspace.id for workspace in store.workspaces()] == [1, 2]
+    assert store.image_bytes(1, DIGEST) == PHOTO
+    with pytest.raises(StorageError, match="to be read only"):
+        store.create_workspace()
+    store.close()
+    assert (folder / "samref.sqlite").read_bytes() == before
+
+
+def test_a_missing_table_of_version_1_is_a_sentence(folder: Path) -> None:
+    with sqlite3.connect(folder / "samref.sqlite") as connection:
+        connection.execute("DROP TABLE images")
+    connection.close()
+    with pytest.raises(StorageError, match="table 'images' is missing"):
+        ProjectStore(folder / "samref.sqlite")
