@@ -43,6 +43,8 @@ MAX_ZOOM = 6.0
 """A scene magnifies no further than this beyond the whole picture."""
 BACKBONE_FRAME = 512
 """Longest side of a picture in the model frame; scales of crops are drawn around it."""
+FROM_HALF = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
+"""Pixel positions in a picture halved by averaging to those in the picture: pixel 0 there lies between 0 and 1 here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,8 @@ def make_scene(
         return None
     matrix, scale = _place(ids == int(rng.choice(present)), side, framing, rng)
     if scale < 0.6:  # avoid aliasing: average first
-        half = 0.5
-        small = np.asarray(cv2.resize(rgb, None, fx=half, fy=half, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        out = _warp(small, matrix @ np.diag([1 / half, 1 / half, 1.0]), side, cv2.INTER_LINEAR)
+        small = np.asarray(cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        out = _warp(small, matrix @ FROM_HALF, side, cv2.INTER_LINEAR)
     else:
         flags = cv2.INTER_LINEAR if rng.random() < 0.8 else cv2.INTER_CUBIC
         out = _warp(rgb, matrix, side, flags)

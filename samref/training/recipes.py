@@ -54,6 +54,17 @@ NATURAL = (
 )
 """Photographs of everyday objects, which most people label; drawn more often in the second round."""
 
+EVERYDAY = (
+    ("ecssd", 1.6),
+    ("coco_persons", 1.6),
+    ("street_coad", 1.4),
+    ("feral_cats", 1.2),
+    ("food_plates", 0.7),
+    ("eg1800_portraits", 0.6),
+    ("teachers", 0.6),
+)
+"""The same of the second part of the data; sets whose pictures resemble each other are drawn less often."""
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -84,6 +95,23 @@ RECIPES = {
             pasted=0.15,
             ema=0.999,
             seed=2027,
+        ),
+        Recipe(
+            name="tiny-base-3",
+            part="base",
+            shapes=(
+                BatchShape(pictures=8, side=320, whole=0.35, zoomed=0.35, share=0.6),
+                BatchShape(pictures=4, side=512, whole=0.7, zoomed=0.3, share=0.4),
+            ),
+            objects=2,
+            steps=2400,
+            rate=8e-4,
+            warmup=60,
+            cooldown=0.6,
+            favoured=(*NATURAL, *EVERYDAY),
+            pasted=0.3,
+            ema=0.998,
+            seed=2030,
         ),
         Recipe(
             name="tiny-refiner",
