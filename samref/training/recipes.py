@@ -104,7 +104,7 @@ RECIPES = {
                 BatchShape(pictures=4, side=512, whole=0.7, zoomed=0.3, share=0.4),
             ),
             objects=2,
-            steps=2400,
+            steps=1000,
             rate=8e-4,
             warmup=60,
             cooldown=0.6,

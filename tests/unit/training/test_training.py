@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -99,7 +100,7 @@ def test_the_refiner_trains_over_a_frozen_base(shapes: Path, tmp_path: Path) -> 
     assert {"coarse1", "global1", "final1", "loss1"} <= names
 
 
-@pytest.mark.parametrize("name", ["tiny-base", "tiny-base-2", "tiny-refiner"])
+@pytest.mark.parametrize("name", ["tiny-base", "tiny-base-2", "tiny-base-3", "tiny-refiner"])
 def test_the_embedded_recipes_run(name: str, shapes: Path, tmp_path: Path) -> None:
     """With all their numbers but the sizes: every framing, pasted objects, favoured data sets."""
     torch.manual_seed(0)
@@ -152,6 +153,25 @@ def test_a_scene_shows_objects_where_its_picture_has_them(shapes: Path) -> None:
         assert scene is not None
         for label in scene.labels:
             assert scene.rgb[label == 1].mean() > scene.rgb[label == 0].mean() + 30
+
+
+def test_a_scene_of_a_picture_that_is_halved_first_lies_under_its_labels() -> None:
+    rows, columns = np.mgrid[0:512, 0:512]
+    disk = (rows - 255.5) ** 2 + (columns - 255.5) ** 2 < 150**2
+    rgb = np.where(disk[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)
+    off = []
+    for seed in range(24):
+        scene = make_scene(rgb, disk.astype(np.uint8), 128, 1, "whole", np.random.default_rng(seed))
+        assert scene is not None
+        grey = scene.rgb.astype(float).max(axis=2)
+        shown = (grey - grey.min()) / (grey.max() - grey.min())
+        off += [abs(_middle(shown, axis) - _middle(scene.labels[0].astype(float), axis)) for axis in (0, 1)]
+    assert np.median(off) < 0.04, "half a pixel of the picture is 0.12 of the scene"
+
+
+def _middle(weights: NDArray[np.float64], axis: int) -> float:
+    along = weights.sum(axis=1 - axis)
+    return float((along * np.arange(along.size)).sum() / along.sum())
 
 
 def test_folders_without_pictures_or_masks_are_refused(tmp_path: Path) -> None:
