@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -18,9 +19,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from samref.core.images import decode_image
+from samref.core.images import DecodedImage, decode_stored_image, upright_size
 from samref.errors import ImageError, SamrefError
 from samref.web.answers import UNEXPECTED, error_code
+from samref.web.decoding import DecodeThreads
 from samref.web.examples import Examples
 from samref.web.pictures import DisplayCopies
 from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces, image_to_wire
@@ -29,9 +31,6 @@ __all__ = ["FILE_NAME_HEADER", "TOKEN_HEADER", "build_routes"]
 
 TOKEN_HEADER = "X-Samref-Token"  # noqa: S105 - the name of a header
 FILE_NAME_HEADER = "X-Samref-Filename"
-
-DECODERS = 2
-"""Uploads decoded at the same time; each may take a few hundred megabytes."""
 
 SECURE = {
     "X-Content-Type-Options": "nosniff",
@@ -68,34 +67,35 @@ class _Routes:
         self._upload_bytes = upload_bytes
         self._pixels = pixels
         self._copies = DisplayCopies()
-        self._decoders = asyncio.Semaphore(DECODERS)
+        self._decoding = DecodeThreads()
 
     async def upload(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         name = _file_name(request.headers.get(FILE_NAME_HEADER, ""))
         data = await _body(request, self._upload_bytes)
-        async with self._decoders:
-            entry = await asyncio.to_thread(workspace.add_image, data, name)
+        pixels = (await asyncio.to_thread(upright_size, data)).pixels
+        entry = await self._decoding.run(pixels, partial(workspace.add_image, data, name))
         return _json(image_to_wire(entry))
 
     async def picture(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         digest = request.path_params["digest"]
-        await asyncio.to_thread(workspace.image, digest)  # refused unless this workspace holds it
-        return await self._jpeg(digest, request, lambda: workspace.decode(digest), PRIVATE)
+        held = await asyncio.to_thread(workspace.image, digest)  # refused unless this workspace holds it
+        return await self._jpeg(digest, held.size.pixels, request, lambda: workspace.decode(digest), PRIVATE)
 
     async def example(self, request: Request) -> Response:
         example = self._examples.get(request.path_params["name"])
         headers = {**SECURE, "Cache-Control": "public, max-age=3600"}
-        key = f"example:{example.name}"
-        return await self._jpeg(
-            key, request, lambda: decode_image(example.path.read_bytes(), max_pixels=self._pixels), headers
-        )
+        key, pixels = f"example:{example.name}", example.width * example.height
+        return await self._jpeg(key, pixels, request, lambda: decode_stored_image(example.path.read_bytes()), headers)
 
-    async def _jpeg(self, key: str, request: Request, decode: Callable[[], Any], headers: dict[str, str]) -> Response:
+    async def _jpeg(
+        self, key: str, pixels: int, request: Request, decode: Callable[[], DecodedImage], headers: dict[str, str]
+    ) -> Response:
         thumbnail = request.query_params.get("thumb") == "1"
-        async with self._decoders:
-            data = await asyncio.to_thread(self._copies.get, key, thumbnail, decode)
+        data = self._copies.held(key, thumbnail)
+        if data is None:
+            data = await self._decoding.run(pixels, partial(self._copies.get, key, thumbnail, decode))
         return Response(data, media_type="image/jpeg", headers=headers)
 
     async def export(self, request: Request) -> Response:

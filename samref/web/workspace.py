@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samref.core.geometry import ImageSize
-from samref.core.images import DecodedImage, decode_image
+from samref.core.images import DecodedImage, decode_image, decode_stored_image
 from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
 from samref.errors import ImageError, ModelError, SessionError, UnknownModelError
 from samref.labels.formats.coco_reading import CocoImport, import_coco
@@ -179,7 +179,7 @@ class Workspace:
             ImageError: the workspace does not hold it.
         """
         self.image(digest)
-        return decode_image(self._all.store.image_bytes(self.id, digest), max_pixels=self._all.pixels)
+        return decode_stored_image(self._all.store.image_bytes(self.id, digest))
 
     async def open(self, digest: str) -> OpenImage:
         """A picture ready to be worked on: from memory, or rebuilt from its log.
