@@ -61,7 +61,7 @@ _LAST_ORIENTATION = 8
 
 _STRIP_PIXELS = 1_000_000  # converted at a time: an image is never copied as a whole
 
-_TRIM_PIXELS = 8_000_000  # from here on memory is given back to the system after decoding
+_TRIM_PIXELS = 2_000_000  # from here on memory is given back to the system after decoding
 
 _DAMAGED = (
     OSError,
@@ -259,7 +259,7 @@ def _decode(image: Image.Image, data: bytes) -> DecodedImage:
                 rgb = _to_upright_rgb(image, _orientation(image))
             finally:
                 image.close()
-                image.im = None  # type: ignore[assignment] - else the pixels stay for as long as the caller's variable
+                image.im = None  # type: ignore[assignment]  # frees the pixels while the caller still has the variable
                 if pixels >= _TRIM_PIXELS:
                     _give_memory_back()
     except _DAMAGED as error:
@@ -329,7 +329,7 @@ def _memory_trimmer() -> Callable[[int], int] | None:
     except (AttributeError, OSError, TypeError):  # TypeError: Windows has no process-wide library
         return None
     trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
-    return trim  # type: ignore[no-any-return]
+    return trim
 
 
 _trim = _memory_trimmer()

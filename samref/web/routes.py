@@ -73,7 +73,7 @@ class _Routes:
         workspace = await self._workspace(request)
         name = _file_name(request.headers.get(FILE_NAME_HEADER, ""))
         data = await _body(request, self._upload_bytes)
-        pixels = (await asyncio.to_thread(upright_size, data)).pixels
+        pixels = (await asyncio.to_thread(upright_size, data, max_pixels=self._pixels)).pixels
         entry = await self._decoding.run(pixels, partial(workspace.add_image, data, name))
         return _json(image_to_wire(entry))
 

@@ -49,7 +49,8 @@ def scaled_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
         return np.zeros(wide.shape, dtype=np.uint8)
     low, high = wide[finite].min(), wide[finite].max()
     scaled = (np.where(finite, wide, low) - low) * (255.0 / (high - low))
-    return np.rint(scaled).clip(0, 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.rint(scaled).clip(0, 255).astype(np.uint8)
+    return grey
 
 
 def _palette(rgba: Image.Image, **_: Any) -> Image.Image:
