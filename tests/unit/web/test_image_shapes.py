@@ -1,4 +1,4 @@
-"""One rule for what an image may be: what is accepted can be shown, labelled and exported, also after the rule changed."""
+"""One rule for what an image may be: what is accepted can be shown, labelled and exported, also later."""
 
 from __future__ import annotations
 
