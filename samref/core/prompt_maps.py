@@ -164,6 +164,8 @@ def _fill_many_corners(target: NDArray[Any], corners: NDArray[np.int32], value: 
 
 
 def _draw_stroke(target: NDArray[np.uint8], points: Sequence[Point], width: float, frame: MapFrame) -> None:
+    if target.all():
+        return
     scale = (frame.scale_xy[0] * frame.scale_xy[1]) ** 0.5
     cells = frame.cells(points)
     radius = max(width * scale / 2, 0.75)
