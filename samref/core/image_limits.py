@@ -41,7 +41,7 @@ _SLOW_CODECS = frozenset({"bmp_rle", "ppm", "ppm_plain"})
 _SLOW_PIXELS = 4_000_000  # Pillow decodes these in Python, a microsecond a pixel
 
 _TIFF_ORIENTATION, _TIFF_SAMPLES, _TIFF_ROWS, _TIFF_BITS, _TIFF_PHOTOMETRIC = 274, 277, 278, 258, 262
-_TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 322, 323
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 256, 257, 322, 323
 _YCBCR = 6
 
 
@@ -142,8 +142,9 @@ def _tiff_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
     pixels = image.width * image.height
     chunk_width, chunk_height = _tag(image, _TIFF_TILE_WIDTH), _tag(image, _TIFF_TILE_HEIGHT)
     if not chunk_width or not chunk_height:
-        rows = _tag(image, _TIFF_ROWS)
-        chunk_width, chunk_height = image.width, min(rows, image.height) if rows else image.height
+        # The size Pillow tells is that of the turned picture.
+        chunk_width, height = _tag(image, _TIFF_WIDTH), _tag(image, _TIFF_HEIGHT)
+        chunk_height = min(_tag(image, _TIFF_ROWS) or height, height)
     sample = max(1, _tag(image, _TIFF_SAMPLES)) * -(-max(8, _tag(image, _TIFF_BITS)) // 8)
     if _tag(image, _TIFF_PHOTOMETRIC) == _YCBCR:
         sample += 4  # libtiff's own RGBA beside it

@@ -131,7 +131,8 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
         ImageError: empty, not a picture, too large, or damaged so early that its size cannot be told.
     """
     with _open(data, min(max_pixels, MAX_PIXELS), MAX_SIDE) as image:
-        turned = _orientation(image) >= _FIRST_TURNED
+        # Pillow tells the upright size of a TIFF, and turns it while loading.
+        turned = image.format != "TIFF" and _orientation(image) >= _FIRST_TURNED
         return ImageSize(image.width, image.height) if turned else ImageSize(image.height, image.width)
 
 
@@ -313,7 +314,8 @@ def _wide_grey_converter(image: Image.Image) -> Callable[[Image.Image], NDArray[
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
 
     def to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
-        wide = np.asarray(strip).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # of signalling NaNs
+            wide = np.asarray(strip).astype(np.float64)
         if high <= low:  # or nothing is finite
             return np.zeros((*wide.shape, 3), dtype=np.uint8)
         scaled = (np.where(np.isfinite(wide), wide, low) - low) * (255.0 / (high - low))

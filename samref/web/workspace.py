@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from samref.labels.store import ProjectStore
 from samref.web.examples import Examples
 from samref.web.exports import Export, Imported, build_export
 from samref.web.open_image import OpenImage, OpenImages
+
+_IMPORTING = ThreadPoolExecutor(1, thread_name_prefix="samref-import")
+"""One import at a time on this server, and none in a thread that a click may need; others wait for their turn."""
 
 __all__ = ["ModelEntry", "UnknownWorkspaceError", "Workspace", "Workspaces", "image_to_wire"]
 
@@ -244,7 +248,7 @@ class Workspace:
             ImportFormatError: the file does not say what it should.
             StorageError: the disk is full or cannot be written.
         """
-        found = await asyncio.to_thread(self._import, data)
+        found = await asyncio.get_running_loop().run_in_executor(_IMPORTING, self._import, data)
         for digest, items in found.annotations.items():
             await self._all.open_images.absorb(self.id, digest, AnnotationsImported(items))
         count = sum(len(items) for items in found.annotations.values())
