@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from samref.core.prompts import Prompts
 from samref.errors import ImportFormatError, LabelError
 from samref.labels.classes import class_named, new_class
-from samref.labels.formats.coco_shapes import check_segmentation, read_segmentation
+from samref.labels.formats.coco_shapes import check_segmentation, mask_of_checked
 from samref.labels.names import tidy_file_name
 from samref.labels.plain import annotation_from_dict, read_int, read_list, read_mapping, read_number, read_text
 from samref.labels.project import Annotation, ImageRecord, LabelClass, Project, new_annotation_id
@@ -275,7 +275,7 @@ class _Reading:
         if category_id not in categories:
             raise LabelError(f"Its category_id {category_id!r} is not among the categories.")
         segmentation = read_mapping(entry).get("segmentation")
-        mask = read_segmentation(segmentation, record.size)
+        mask = mask_of_checked(segmentation, record.size)
         if mask is None or mask.area == 0:
             what = "has no outline" if mask is None else "covers no pixel"
             self.skipped.append(f"An object of {record.file_name!r} (id {_label(entry, 0)}) {what} and was left out.")

@@ -19,14 +19,15 @@ from samref.errors import LabelError
 from samref.labels.plain import read_list, read_text
 from samref.labels.run_lengths import rle_from_counts, rle_from_runs
 
-__all__ = ["check_segmentation", "read_segmentation"]
+__all__ = ["check_segmentation", "mask_of_checked", "read_segmentation"]
 
 MAX_NUMBERS = 2_000_000  # coordinates or run lengths of one object
 MAX_POLYGONS = 10_000  # of one object
 MAX_OUTLINE = 5_000_000  # pixels along the polygons of one object: rasterising takes memory for each of them
-MAX_RING = 2_000_000  # pixels along one polygon: 0.2 s
+MAX_RING = 1_000_000  # pixels along one polygon: 0.1 s
 
-_POLYGON_COST = 500  # what a polygon costs before its first pixel, in pixels of outline
+_OBJECT_COST = 1_000  # what an object costs beside its outline, in pixels of outline
+_POLYGON_COST = 300  # the same for each of its polygons
 _RUN_COST = 2  # the same for a run length, or a character of a compressed one
 
 
@@ -47,14 +48,24 @@ def check_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> fl
                 "Masks are never resized."
             )
         if isinstance(segmentation.get("counts"), str):
-            return _RUN_COST * len(read_text(segmentation, "counts", MAX_NUMBERS))
-        return _RUN_COST * len(read_list(segmentation, "counts", MAX_NUMBERS))
+            return _OBJECT_COST + _RUN_COST * len(read_text(segmentation, "counts", MAX_NUMBERS))
+        return _OBJECT_COST + _RUN_COST * len(read_list(segmentation, "counts", MAX_NUMBERS))
     if not isinstance(segmentation, list):
         raise LabelError("Its segmentation must be polygons or run lengths.")
     return _polygons_cost(_listed(segmentation), size)
 
 
-def read_segmentation(segmentation: Any, size: ImageSize) -> Rle | None:
+def read_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> Rle | None:
+    """The pixels of one segmentation of a picture; None where there is none.
+
+    Raises:
+        LabelError: it is wrong, of another size, or too large.
+    """
+    check_segmentation(segmentation, size, file_name)
+    return mask_of_checked(segmentation, size)
+
+
+def mask_of_checked(segmentation: Any, size: ImageSize) -> Rle | None:
     """The pixels of a segmentation that :func:`check_segmentation` has accepted; None where there is none.
 
     Raises:
@@ -89,7 +100,7 @@ def _polygons_cost(polygons: list[Any], size: ImageSize) -> float:
         raise LabelError(f"The outline of one of its polygons is {max(lengths):.0f} pixels long; at most {MAX_RING}.")
     if sum(lengths) > MAX_OUTLINE:
         raise LabelError(f"Its outline is more than {MAX_OUTLINE} pixels long.")
-    return sum(lengths) + _POLYGON_COST * len(lengths)
+    return _OBJECT_COST + _POLYGON_COST * len(lengths) + sum(lengths)
 
 
 def _corners(polygon: Any, size: ImageSize) -> NDArray[np.float64]:
