@@ -35,3 +35,9 @@ def test_the_environment_sets_and_the_command_line_wins() -> None:
 def test_a_value_that_cannot_be_used_is_refused_in_words(name: str, value: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Settings.from_environment({f"SAMREF_{name}": value})
+
+
+def test_pixels_may_be_lowered_but_not_raised_above_what_can_be_decoded() -> None:
+    assert Settings(pixels=1_000).pixels == 1_000
+    with pytest.raises(SettingsError, match="at most 100000000 pixels, whatever is set"):
+        Settings(pixels=100_000_001)

@@ -112,7 +112,7 @@ def test_large_images_decoded_at_once_stay_within_the_bound(tmp_path: Path) -> N
     side = 9990 if FULL else 6000
     peak, kept = growth(tmp_path, large("RGBA", "PNG", side=side, compress_level=1), at_once=6)
     assert peak <= DECODE_BYTES + 60 * MIB
-    assert kept <= 60 * MIB
+    assert kept <= 120 * MIB  # what six threads leave in their heaps; the images alone are 600
 
 
 def test_a_format_that_needs_more_memory_may_have_fewer_pixels() -> None:
