@@ -11,6 +11,7 @@ from typing import Any
 
 from platformdirs import user_data_path
 
+from samref.core.geometry import MAX_PIXELS
 from samref.errors import SamrefError
 
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError"]
@@ -47,7 +48,7 @@ class Settings:
         precision: "auto" (measured at start), "fp32" or "bf16".
         data_folder: pictures, classes and annotations live here.
         upload_bytes: largest file that may be uploaded.
-        pixels: largest picture, checked before decoding.
+        pixels: largest picture that may be uploaded, checked before decoding; at most 100 million.
         sessions: pictures kept ready in memory, over all workspaces.
         session_bytes: memory of those sessions together, without embeddings.
         session_idle_s: a session not touched for so long is dropped from memory (its log stays on disk).
@@ -68,7 +69,7 @@ class Settings:
     precision: str = "auto"
     data_folder: Path = field(default_factory=_default_data_folder)
     upload_bytes: int = 64 * MEBIBYTE
-    pixels: int = 100_000_000
+    pixels: int = MAX_PIXELS
     sessions: int = 64
     session_bytes: int = 2048 * MEBIBYTE
     session_idle_s: float = 3600.0
@@ -96,6 +97,10 @@ class Settings:
                 raise SettingsError(f"The setting {name} is {value}; it must be above zero.")
         if not math.isfinite(self.demo_days) or self.demo_days < 0:
             raise SettingsError(f"The setting demo_days is {self.demo_days}; it must be 0 (keep for good) or more.")
+        if self.pixels > MAX_PIXELS:
+            raise SettingsError(
+                f"The setting pixels is {self.pixels}; a picture may have at most {MAX_PIXELS} pixels, whatever is set."
+            )
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"The port {self.port} does not exist; choose one from 1 to 65535 (0: any free one).")
         if not _FRAME_ANCESTORS.fullmatch(self.frame_ancestors):

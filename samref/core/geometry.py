@@ -9,9 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Frame", "ImageSize", "Resize"]
+__all__ = ["MAX_PIXELS", "MAX_SIDE", "Frame", "ImageSize", "Resize"]
 
 Resize: TypeAlias = Literal["letterbox", "stretch"]
+
+MAX_PIXELS = 100_000_000
+"""Pixels an image may have: 300 MB once decoded, more than any camera in a pocket makes."""
+
+MAX_SIDE = 65_500
+"""Longest side an image may have: the longest that libjpeg writes, so that every image can be shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ of them agree on orientation, transparency and range.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,25 +19,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from samref.core.geometry import ImageSize
+from samref.core.decode_gate import DecodeGate
+from samref.core.geometry import MAX_PIXELS, MAX_SIDE, ImageSize
+from samref.core.image_limits import DECODE_BYTES, MAX_STORED_PIXELS, check_cost, check_size, decode_bytes
 from samref.errors import ImageError
 
 __all__ = [
     "MAX_PIXELS",
+    "MAX_SIDE",
+    "SMALL_PIXELS",
     "DecodedImage",
     "decode_grey_mask",
     "decode_image",
     "decode_label_image",
+    "decode_stored_image",
     "encode_jpeg",
     "encode_png",
     "upright_size",
 ]
 
-MAX_PIXELS = 100_000_000
-"""Pixels a picture may have unless told otherwise: 300 MB once decoded, more than any camera in a pocket makes."""
+SMALL_PIXELS = 12_500_000
+"""Images of up to so many pixels, a telephone's, are decoded side by side; larger ones one after another."""
 
-JPEG_LONGEST = 65_500
-"""Longest side libjpeg writes."""
+_SMALL_BYTES = 2 * 7 * SMALL_PIXELS  # two of them
 
 _ALLOWED = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF"})
 # A closed list: Pillow also knows formats that start other programs (EPS) or have no signature (TGA).
@@ -51,15 +57,11 @@ _ORIENTATION_TAG = 0x0112
 
 _FIRST_TURNED = 5  # orientations 5 to 8 swap height and width
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_LAST_ORIENTATION = 8
+
+_STRIP_PIXELS = 1_000_000  # converted at a time: an image is never copied as a whole
+
+_TRIM_PIXELS = 2_000_000  # from here on memory is given back to the system after decoding
 
 _DAMAGED = (
     OSError,
@@ -97,23 +99,29 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     EXIF orientation is applied once. Transparency lies on white. Grey with more than 8 bits is scaled from its own
     darkest to its own brightest value. Of an animation the first frame is taken. Colour profiles are not applied.
 
+    Any number of threads may decode: they wait for each other where memory would not suffice.
+
     Args:
         data: a whole picture file.
-        max_pixels: larger pictures are refused before a pixel is decoded. Pillow refuses pictures of more than
-            twice its own ``Image.MAX_IMAGE_PIXELS`` whatever is said here.
+        max_pixels: larger pictures are refused before a pixel is decoded; above :data:`MAX_PIXELS` it changes nothing.
 
     Raises:
-        ImageError: empty, not a picture, a drawing (SVG), too large, truncated or damaged.
+        ImageError: empty, not a picture, a drawing (SVG), too large or too long, too costly to decode, truncated or
+            damaged.
     """
-    with _open(data, max_pixels) as image:
-        try:
-            image.load()
-            rgb = np.array(_upright(_to_rgb(image), _orientation(image)), dtype=np.uint8)
-        except _DAMAGED as error:
-            raise _damaged() from error
-        except MemoryError as error:
-            raise ImageError("There is not enough memory to open this picture. Use a smaller copy of it.") from error
-    return DecodedImage(rgb, ImageSize(rgb.shape[0], rgb.shape[1]), hashlib.sha256(data).hexdigest())
+    with _open(data, min(max_pixels, MAX_PIXELS), MAX_SIDE) as image:
+        check_cost(image, data)
+        return _decode(image, data)
+
+
+def decode_stored_image(data: bytes) -> DecodedImage:
+    """A picture that was accepted once, perhaps under wider limits than those of today; else as :func:`decode_image`.
+
+    Raises:
+        ImageError: the file is damaged.
+    """
+    with _open(data, MAX_STORED_PIXELS, MAX_STORED_PIXELS) as image:
+        return _decode(image, data)
 
 
 def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
@@ -122,8 +130,9 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
     Raises:
         ImageError: empty, not a picture, too large, or damaged so early that its size cannot be told.
     """
-    with _open(data, max_pixels) as image:
-        turned = _orientation(image) >= _FIRST_TURNED
+    with _open(data, min(max_pixels, MAX_PIXELS), MAX_SIDE) as image:
+        # Pillow tells the upright size of a TIFF, and turns it while loading.
+        turned = image.format != "TIFF" and _orientation(image) >= _FIRST_TURNED
         return ImageSize(image.width, image.height) if turned else ImageSize(image.height, image.width)
 
 
@@ -135,7 +144,7 @@ def decode_label_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[
     Raises:
         ImageError: as :func:`decode_image`, or the file has colours instead of one channel.
     """
-    with _open(data, max_pixels) as image:
+    with _open(data, max_pixels, max_pixels) as image:
         try:
             image.load()
         except _DAMAGED as error:
@@ -159,7 +168,7 @@ def decode_grey_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np
     Raises:
         ImageError: as :func:`decode_image`.
     """
-    with _open(data, max_pixels) as image:
+    with _open(data, max_pixels, max_pixels) as image:
         try:
             image.load()
             if image.mode in _WIDE_GREY:
@@ -179,8 +188,8 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 90) -> bytes:
     Raises:
         ImageError: a side is longer than a JPEG can be.
     """
-    if max(rgb.shape[:2]) > JPEG_LONGEST:
-        raise ImageError(f"A JPEG side cannot be longer than {JPEG_LONGEST} pixels. Save the picture as PNG.")
+    if max(rgb.shape[:2]) > MAX_SIDE:
+        raise ImageError(f"A JPEG side cannot be longer than {MAX_SIDE} pixels. Save the picture as PNG.")
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
@@ -193,7 +202,7 @@ def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], *, compress_level
     return buffer.getvalue()
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
+def _open(data: bytes, max_pixels: int, max_side: int) -> Image.Image:
     """The file with its header read and its size checked; no pixel is decoded yet."""
     if not data:
         raise ImageError("The file is empty (0 bytes). Choose another file or copy it again.")
@@ -201,18 +210,19 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(None, max_pixels) from error
+        raise ImageError(
+            f"This picture has far more pixels than can be opened (the limit is {max_pixels / 1e6:g} million). "
+            "Use a smaller copy of it."
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"This file is not a picture that can be opened. {_WANTED}") from error
     except _DAMAGED as error:
         raise _damaged() from error
-    if image.width * image.height > max_pixels:
-        size = image.size
+    try:
+        check_size(image.width, image.height, max_pixels, max_side)
+    except ImageError:
         image.close()
-        raise _too_large(size, max_pixels)
-    if image.width == 0 or image.height == 0:
-        image.close()
-        raise ImageError("This picture has no pixels. Choose another file.")
+        raise
     return image
 
 
@@ -231,48 +241,106 @@ def _damaged() -> ImageError:
     return ImageError("This picture is truncated or damaged. Copy or download it again, or open and save it elsewhere.")
 
 
-def _too_large(size: tuple[int, int] | None, max_pixels: int) -> ImageError:
-    limit = f"the limit is {max_pixels / 1e6:g} million"
-    if size is None:
-        return ImageError(f"This picture has far more pixels than can be opened ({limit}). Use a smaller copy of it.")
-    width, height = size
-    return ImageError(
-        f"This picture has {width} x {height} = {width * height / 1e6:.0f} million pixels, more than can be opened "
-        f"({limit}). Use a smaller copy of it."
-    )
-
-
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where there is none, or none that can be read."""
     try:
         value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
     except _DAMAGED:
         return 1  # the pixels are fine, so a damaged note about them is no reason to refuse the picture
-    return value if isinstance(value, int) and value in _UPRIGHT else 1
+    return value if isinstance(value, int) and 1 <= value <= _LAST_ORIENTATION else 1
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+def _decode(image: Image.Image, data: bytes) -> DecodedImage:
+    """Load an opened picture and make its pixels what they are to be; the picture is closed then."""
+    pixels = image.width * image.height
+    try:
+        with _GATE.room(decode_bytes(image, data), is_large=pixels > SMALL_PIXELS):
+            try:
+                image.load()
+                rgb = _to_upright_rgb(image, _orientation(image))
+            finally:
+                image.close()
+                image.im = None  # type: ignore[assignment]  # frees the pixels while the caller still has the variable
+                if pixels >= _TRIM_PIXELS:
+                    _give_memory_back()
+    except _DAMAGED as error:
+        raise _damaged() from error
+    except MemoryError as error:
+        raise ImageError("There is not enough memory to open this picture. Use a smaller copy of it.") from error
+    return DecodedImage(rgb, ImageSize(rgb.shape[0], rgb.shape[1]), hashlib.sha256(data).hexdigest())
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _WIDE_GREY:
-        return Image.fromarray(_scale_grey(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        paper = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(paper, rgba).convert("RGB")
-    return image.convert("RGB")
+def _to_upright_rgb(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
+    """The pixels of a loaded picture, a strip at a time and each at once where it belongs."""
+    size = (image.width, image.height) if orientation >= _FIRST_TURNED else (image.height, image.width)
+    rgb = np.empty((*size, 3), dtype=np.uint8)
+    stored = _as_stored(rgb, orientation)
+    to_rgb = _wide_grey_converter(image) if image.mode in _WIDE_GREY else _strip_to_rgb
+    for top, strip in _strips(image):
+        stored[top : top + strip.height] = to_rgb(strip)
+    return rgb
 
 
-def _scale_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
+def _as_stored(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """A view of an upright picture in which its rows and columns lie as the file has them."""
+    turns = {3: 2, 5: 1, 6: 1, 7: -1, 8: -1}  # quarters, against the clock
+    turned = np.rot90(rgb, turns.get(orientation, 0))
+    if orientation in (2, 5, 7):
+        return turned[:, ::-1] if orientation == 2 else turned[::-1]
+    return turned[::-1] if orientation == 4 else turned
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture in parts from the top down, each with its first row."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _strip_to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
+    if strip.has_transparency_data:
+        rgba = strip.convert("RGBA")
+        strip = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(strip.convert("RGB"))
+
+
+def _wide_grey_converter(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]:
     """Darkest value to 0, brightest to 255; values that are not finite count as darkest, a flat picture is black."""
-    wide = values.astype(np.float64)
-    finite = np.isfinite(wide)
-    if not finite.any():
-        return np.zeros(wide.shape, dtype=np.uint8)
-    low, high = float(wide[finite].min()), float(wide[finite].max())
-    if high <= low:
-        return np.zeros(wide.shape, dtype=np.uint8)
-    scaled = (np.where(finite, wide, low) - low) * (255.0 / (high - low))
-    return np.rint(scaled).clip(0, 255).astype(np.uint8)
+    low, high = np.inf, -np.inf
+    for _, strip in _strips(image):
+        values = np.asarray(strip)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+
+    def to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
+        with np.errstate(invalid="ignore"):  # of signalling NaNs
+            wide = np.asarray(strip).astype(np.float64)
+        if high <= low:  # or nothing is finite
+            return np.zeros((*wide.shape, 3), dtype=np.uint8)
+        scaled = (np.where(np.isfinite(wide), wide, low) - low) * (255.0 / (high - low))
+        return np.rint(scaled).clip(0, 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+
+    return to_rgb
+
+
+def _memory_trimmer() -> Callable[[int], int] | None:
+    """What gives freed memory back to the system in glibc; None where the C library has no such thing."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # TypeError: Windows has no process-wide library
+        return None
+    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
+    return trim
+
+
+_trim = _memory_trimmer()
+
+
+def _give_memory_back() -> None:
+    """Pillow holds pixels in blocks of 16 MB, which glibc keeps for itself when they are freed."""
+    if _trim is not None:
+        _trim(0)
+
+
+_GATE = DecodeGate(DECODE_BYTES, _SMALL_BYTES)

@@ -6,7 +6,9 @@ how SegNext and RITM draw clicks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,10 +16,18 @@ from numpy.typing import NDArray
 
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble
 
-__all__ = ["MapFrame", "PromptMaps", "draw_disk", "draw_prompt", "draw_prompt_maps", "empty_maps"]
+__all__ = ["MapFrame", "PromptMaps", "draw_disk", "draw_prompt", "draw_prompt_maps", "empty_maps", "fill_area"]
 
 _SHIFT = 4
 """Fractional bits OpenCV draws polygons with."""
+
+_FEW_CORNERS = 500
+"""Up to here OpenCV fills a polygon in 2 ms; its time grows with the square of the corners (20 000: 14 s)."""
+
+_FEW_POINTS = 2_000
+"""Of a stroke; with more, those that stay in one cell are drawn as one."""
+
+_STROKE_CHUNK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,15 @@ class MapFrame:
         """The fractional *index* of the cell in which the middle of a named pixel falls."""
         px, py = self.position(x + self.pixel_centre_xy[0], y + self.pixel_centre_xy[1])
         return px - 0.5, py - 0.5
+
+    def positions(self, points: Sequence[Point]) -> NDArray[np.float64]:
+        """:meth:`position` of many points, (N, 2)."""
+        return (np.array(points, dtype=np.float64).reshape(-1, 2) - self.origin_xy) * self.scale_xy
+
+    def cells(self, points: Sequence[Point]) -> NDArray[np.float64]:
+        """:meth:`cell` of many points, (N, 2)."""
+        middles = np.array(points, dtype=np.float64).reshape(-1, 2) + self.pixel_centre_xy
+        return (middles - self.origin_xy) * self.scale_xy - 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +111,86 @@ def draw_prompt(maps: PromptMaps, prompt: Prompt, frame: MapFrame, radius: float
             draw_disk(maps.positive if positive else maps.negative, *frame.cell(x, y), radius)
         case Scribble(points, positive, width):
             _draw_stroke(maps.positive if positive else maps.negative, points, width, frame)
+        case Box():
+            fill_area(maps.box, prompt, frame)
+        case Polygon(_, positive):
+            fill_area(maps.region if positive else maps.negative, prompt, frame)
+
+
+def fill_area(target: NDArray[Any], area: Box | Polygon, frame: MapFrame, value: float = 1) -> None:
+    """Set the cells of ``target`` that a box or polygon covers, whatever the sign of the polygon."""
+    match area:
         case Box(x0, y0, x1, y1):
             left, top = (round(v) for v in frame.position(x0, y0))
             right, bottom = (round(v) for v in frame.position(x1, y1))
-            maps.box[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 1
-        case Polygon(points, positive):
-            corners = np.array([frame.position(x, y) for x, y in points], dtype=np.float64) - 0.5
-            fixed = np.round(corners * (1 << _SHIFT)).astype(np.int32)
-            cv2.fillPoly(maps.region if positive else maps.negative, [fixed], 1, shift=_SHIFT)
+            target[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = value
+        case Polygon(points):
+            corners = _without_repeats(_fixed_point(frame.positions(points) - 0.5))
+            if len(corners) <= _FEW_CORNERS:
+                cv2.fillPoly(target, [corners], value, shift=_SHIFT)
+            else:
+                _fill_many_corners(target, corners, value)
 
 
-def _draw_stroke(target: NDArray[np.uint8], points: tuple[Point, ...], width: float, frame: MapFrame) -> None:
+def _fill_many_corners(target: NDArray[Any], corners: NDArray[np.int32], value: float) -> None:
+    """What ``cv2.fillPoly`` draws, in time that grows with the corners and not with their square.
+
+    OpenCV draws the outline, and fills between each two sides that a row crosses (in order); a cell lies between them
+    where an odd number of sides is crossed left of it. Cells on a side itself belong to the outline.
+    """
+    height, width = target.shape
+    half = 1 << (_SHIFT - 1)
+    whole = (corners + half) >> _SHIFT
+    cv2.polylines(target, [whole], True, value)
+    x, row = corners[:, 0].astype(np.int64) << (16 - _SHIFT), whole[:, 1].astype(np.int64)
+    x_next, row_next = np.roll(x, -1), np.roll(row, -1)
+    rises = row != row_next
+    x, row, x_next, row_next = x[rises], row[rises], x_next[rises], row_next[rises]
+    if len(x) == 0:
+        return
+    slope = np.trunc((x_next - x) / (row_next - row)).astype(np.int64)
+    first, last = np.minimum(row, row_next), np.maximum(row, row_next)
+    top, bottom = max(0, int(first.min())), min(height, int(last.max()))
+    # The first cell right of each side in the row ``top``, in 65536ths, were the side as long as that.
+    crossing = np.where(row < row_next, x, x_next) + (top - first) * slope + ((1 << 16) - 1)
+    column = np.empty_like(crossing)
+    for y in range(top, bottom):
+        np.right_shift(crossing, 16, out=column)
+        np.clip(column, 0, width, out=column)
+        column[(first > y) | (last <= y)] = width
+        flips = np.bincount(column, minlength=width + 1)[:width]
+        target[y, (np.cumsum(flips) & 1).astype(np.bool_)] = value
+        crossing += slope
+
+
+def _draw_stroke(target: NDArray[np.uint8], points: Sequence[Point], width: float, frame: MapFrame) -> None:
+    if target.all():
+        return
     scale = (frame.scale_xy[0] * frame.scale_xy[1]) ** 0.5
-    cells = np.array([frame.cell(x, y) for x, y in points], dtype=np.float64)
+    cells = frame.cells(points)
     radius = max(width * scale / 2, 0.75)
     for column, row in cells[[0, -1]]:
         draw_disk(target, column, row, radius)
-    if len(cells) > 1:
-        fixed = np.round(cells * (1 << _SHIFT)).astype(np.int32)
-        cv2.polylines(target, [fixed], False, 1, thickness=max(1, round(2 * radius)), shift=_SHIFT)
+    if len(cells) == 1:
+        return
+    path = _without_repeats(_fixed_point(cells), closed=False)
+    if len(path) > _FEW_POINTS:
+        moves = np.any(np.diff(path >> _SHIFT, axis=0) != 0, axis=1)
+        path = path[np.concatenate([[True], moves | (np.arange(1, len(path)) == len(path) - 1)])]
+    for start in range(0, max(1, len(path) - 1), _STROKE_CHUNK):
+        if start and target.all():
+            return
+        part = path[start : start + _STROKE_CHUNK + 1]
+        cv2.polylines(target, [part], False, 1, thickness=max(1, round(2 * radius)), shift=_SHIFT)
+
+
+def _fixed_point(cells: NDArray[np.float64]) -> NDArray[np.int32]:
+    return np.round(cells * (1 << _SHIFT)).astype(np.int32)
+
+
+def _without_repeats(path: NDArray[np.int32], *, closed: bool = True) -> NDArray[np.int32]:
+    """The path without points that repeat the one before (of a closed one, also the last where it is the first)."""
+    before = np.roll(path, 1, axis=0)
+    moves = np.any(path != before, axis=1)
+    moves[0] |= not closed or not moves.any()
+    return path[moves]

@@ -17,6 +17,7 @@ from samref.core.masks import Rle
 from samref.errors import PromptError
 
 __all__ = [
+    "MAX_DRAFT_POINTS",
     "MAX_POINTS",
     "MAX_PROMPTS",
     "SCRIBBLE_WIDTH",
@@ -27,6 +28,7 @@ __all__ = [
     "Prompt",
     "Prompts",
     "Scribble",
+    "check_points_together",
     "check_prompts",
     "prompt_from_dict",
     "prompt_to_dict",
@@ -39,6 +41,9 @@ MAX_PROMPTS = 1_000
 
 MAX_POINTS = 20_000
 """Points one scribble or polygon may have."""
+
+MAX_DRAFT_POINTS = 40_000
+"""Points all scribbles and polygons of one object may have together: each answer draws them all anew."""
 
 SCRIBBLE_WIDTH = 11.0
 """Width of a scribble in image pixels unless told otherwise: 2 x 5 + 1, the disk of a click drawn along a line."""
@@ -161,6 +166,20 @@ def check_prompts(prompts: Prompts, size: ImageSize) -> None:
         raise PromptError(
             f"The mask is {mask.width} x {mask.height} pixels, the image {size.width} x {size.height}. "
             "Give a mask of the image's own size."
+        )
+
+
+def check_points_together(prompts: Iterable[Prompt]) -> None:
+    """Refuse more points than one object may be given; what was given under wider limits can still be read.
+
+    Raises:
+        PromptError: the scribbles and polygons have too many together.
+    """
+    points = sum(len(prompt.points) for prompt in prompts if isinstance(prompt, Scribble | Polygon))
+    if points > MAX_DRAFT_POINTS:
+        raise PromptError(
+            f"The scribbles and polygons of this object have {points} points together; the limit is "
+            f"{MAX_DRAFT_POINTS}. Accept the mask and go on from it, or draw with fewer points."
         )
 
 

@@ -41,7 +41,7 @@ from samref.labels.plain import (
     rle_to_dict,
 )
 from samref.labels.project import MAX_FILE_NAME, MAX_ID
-from samref.labels.run_lengths import MAX_SIDE
+from samref.labels.run_lengths import MAX_PIXELS
 
 __all__ = ["event_from_dict", "event_to_dict"]
 
@@ -135,8 +135,8 @@ _NAMES: Mapping[type[Event], str] = {
 
 def _side(data: Any, key: str) -> int:
     value = read_int(data, key)
-    if not 0 < value <= MAX_SIDE:
-        raise LabelError(f"The value {key!r} must be 1 to {MAX_SIDE} pixels.")
+    if not 0 < value <= MAX_PIXELS:
+        raise LabelError(f"The value {key!r} must be 1 to {MAX_PIXELS} pixels.")
     return value
 
 

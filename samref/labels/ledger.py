@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,7 +30,7 @@ from samref.labels.log import (
 from samref.labels.pictures import check_held
 from samref.labels.project import Annotation, Project, add_class, change_class
 
-__all__ = ["CLASS_LOG", "MAX_EVENTS", "read_classes", "read_events", "revision", "write_events"]
+__all__ = ["CLASS_LOG", "MAX_EVENTS", "Entry", "read_classes", "read_events", "revision", "write_entries"]
 
 CLASS_LOG = ""
 """Stands for a digest in the log of a workspace's classes."""
@@ -109,16 +110,30 @@ def read_classes(connection: sa.Connection, workspace_id: int) -> tuple[LabelCla
     return replay_classes(read_events(connection, workspace_id, CLASS_LOG))
 
 
-def write_events(
-    connection: sa.Connection, workspace_id: int, digest: str, events: Sequence[Event], at: float, served: float
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event and the text that stands for it in a log; a long one is made before anybody waits for the database."""
+
+    event: Event
+    body: str
+
+    @staticmethod
+    def of(event: Event) -> Entry:
+        """The entry of an event."""
+        body = json.dumps(event_to_dict(event), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return Entry(event, body)
+
+
+def write_entries(
+    connection: sa.Connection, workspace_id: int, digest: str, entries: Sequence[Entry], at: float, served: float
 ) -> int:
-    """Add events to a log and keep the lists in step with it.
+    """Add entries to a log and keep the lists in step with it.
 
     Args:
         connection: in a transaction that writes.
         workspace_id: the workspace.
         digest: of the picture, or :data:`CLASS_LOG`.
-        events: in order.
+        entries: in order.
         at: now by the wall clock.
         served: now by the served clock.
 
@@ -135,13 +150,13 @@ def write_events(
     number = revision(connection, workspace_id, digest)
     if number != (last := _last_number(connection, workspace_id, digest)):
         raise _broken(connection, workspace_id, digest, min(number, last) + 1, _missing(number, last))
-    if number + len(events) > MAX_EVENTS:
+    if number + len(entries) > MAX_EVENTS:
         raise LabelError(f"The history of this picture is full ({MAX_EVENTS} steps). Export it and start it anew.")
     lists_changed = False
-    for event in events:
-        lists_changed |= _keep_in_step(connection, workspace_id, digest, event)
+    for entry in entries:
+        lists_changed |= _keep_in_step(connection, workspace_id, digest, entry.event)
         number += 1
-        row = {"workspace_id": workspace_id, "digest": digest, "number": number, "at": at, "body": _to_json(event)}
+        row = {"workspace_id": workspace_id, "digest": digest, "number": number, "at": at, "body": entry.body}
         connection.execute(tables.event_table.insert(), row)
     _save_length(connection, workspace_id, digest, number)
     workspaces.note_use(connection, workspace_id, at, served, lists_changed=lists_changed)
@@ -152,10 +167,6 @@ def _last_number(connection: sa.Connection, workspace_id: int, digest: str) -> i
     events = tables.event_table.c
     last = sa.select(sa.func.max(events.number)).where(events.workspace_id == workspace_id, events.digest == digest)
     return connection.execute(last).scalar() or 0
-
-
-def _to_json(event: Event) -> str:
-    return json.dumps(event_to_dict(event), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _keep_in_step(connection: sa.Connection, workspace_id: int, digest: str, event: Event) -> bool:

@@ -28,7 +28,7 @@ from samref.labels.event_json import event_from_dict, event_to_dict
 from samref.labels.events import ClassAdded, ClassChanged, ClassRemoved, Event, ImageOpened
 from samref.labels.files import BlobFolder
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
-from samref.labels.ledger import MAX_EVENTS
+from samref.labels.ledger import MAX_EVENTS, Entry
 from samref.labels.log import replay, replay_classes
 from samref.labels.names import tidy_file_name
 from samref.labels.tables import annotation_table, event_table, image_table, token_table, workspace_table
@@ -377,7 +377,7 @@ class _Writer:
                 "digest": digest,
                 "number": index,
                 "at": at,
-                "body": json.dumps(event_to_dict(event), ensure_ascii=False, allow_nan=False, separators=(",", ":")),
+                "body": Entry.of(event).body,
             }
             for index, (at, event) in enumerate(events, start=1)
         ]

@@ -12,13 +12,11 @@ from pycocotools import mask as coco_mask
 from samref.core.masks import Mask, Rle
 from samref.errors import LabelError
 
-__all__ = ["MAX_SIDE", "crop_of", "rle_from_counts", "rle_from_runs"]
-
-MAX_SIDE = 100_000
-"""Longest side a stored or imported mask may claim."""
+__all__ = ["MAX_PIXELS", "crop_of", "rle_from_counts", "rle_from_runs"]
 
 MAX_PIXELS = 1_000_000_000
-"""Most pixels a stored or imported mask may claim; run lengths must also fit pycocotools' 32 bits."""
+"""Most pixels a stored or imported mask may claim, and its longest side: more than any picture ever accepted had, so
+that no log is unreadable. Run lengths must also fit pycocotools' 32 bits."""
 
 _BITS = 5  # of a length in each character of a compressed string; the sixth says that another character follows
 _MAX_CHARACTERS = 7  # that one length can take: 35 bits and more never occur in a picture of MAX_PIXELS
@@ -82,7 +80,7 @@ def rle_from_runs(height: int, width: int, runs: Sequence[Any]) -> Rle:
 
 
 def _rle_from_array(height: int, width: int, runs: NDArray[np.int64]) -> Rle:
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS):
+    if height <= 0 or width <= 0 or height * width > MAX_PIXELS:
         raise LabelError(f"A mask cannot be {width} x {height} pixels.")
     pixels = height * width
     if runs.size == 0 or runs.min() < 0 or runs.max() > pixels or int(runs.sum()) != pixels:

@@ -28,7 +28,7 @@ from samref.labels.classes import find_class, new_class, tidy_name
 from samref.labels.database import Database, database_errors
 from samref.labels.files import BlobFolder, bytes_in_words, disk_errors
 from samref.labels.folder import IMAGES_NAME, FolderLock
-from samref.labels.ledger import CLASS_LOG, read_classes, read_events, revision, write_events
+from samref.labels.ledger import CLASS_LOG, Entry, read_classes, read_events, revision, write_entries
 from samref.labels.log import (
     AnnotationsImported,
     ClassAdded,
@@ -185,8 +185,8 @@ class ProjectStore:
             workspaces.remove_oldest_untouched(connection, self._max_untouched)
             workspace_id = workspaces.insert_workspace(connection, now, served, is_demo=self._demo_days > 0)
             token = workspaces.add_token(connection, workspace_id, now)
-            added = [ClassAdded(label_class) for label_class in default_classes()]
-            write_events(connection, workspace_id, CLASS_LOG, added, now, served)
+            added = [Entry.of(ClassAdded(label_class)) for label_class in default_classes()]
+            write_entries(connection, workspace_id, CLASS_LOG, added, now, served)
         return NewWorkspace(workspace_id, token)
 
     def find_workspace(self, token: str) -> int | None:
@@ -235,8 +235,9 @@ class ProjectStore:
         Raises:
             LabelError: an event does not fit (no such picture or class, a class that is still used, ...).
         """
+        entries = [Entry.of(event) for event in events]
         with self._database.write() as connection:
-            return self._write(connection, workspace_id, digest or CLASS_LOG, events)
+            return self._write(connection, workspace_id, digest or CLASS_LOG, entries)
 
     def events(self, workspace_id: int, digest: str | None) -> tuple[Event, ...]:
         """The log of a picture, or (``digest`` None) of the workspace's classes; empty where there is none."""
@@ -267,7 +268,7 @@ class ProjectStore:
         """
         with self._database.write() as connection:
             label_class = new_class(read_classes(connection, workspace_id), name, colour)
-            self._write(connection, workspace_id, CLASS_LOG, [ClassAdded(label_class)])
+            self._write(connection, workspace_id, CLASS_LOG, [Entry.of(ClassAdded(label_class))])
         return label_class
 
     def change_class(
@@ -283,7 +284,7 @@ class ProjectStore:
             name = old.name if name is None else tidy_name(name)
             new = LabelClass(class_id, name, old.colour if colour is None else colour.lower())
             if new != old:
-                self._write(connection, workspace_id, CLASS_LOG, [ClassChanged(new)])
+                self._write(connection, workspace_id, CLASS_LOG, [Entry.of(ClassChanged(new))])
         return new
 
     def remove_class(self, workspace_id: int, class_id: int) -> None:
@@ -325,7 +326,7 @@ class ProjectStore:
                 self._blobs.publish(part, digest)
                 pictures.insert_image(connection, workspace_id, digest, name, size, len(data))
                 opened = ImageOpened(digest, name, size.height, size.width)
-                self._write(connection, workspace_id, digest, [opened])
+                self._write(connection, workspace_id, digest, [Entry.of(opened)])
         finally:
             self._blobs.discard(part)
         return digest
@@ -382,10 +383,12 @@ class ProjectStore:
         Raises:
             LabelError: a class or annotation does not fit.
         """
+        added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
+        imported = {digest: Entry.of(AnnotationsImported(tuple(items))) for digest, items in annotations.items()}
         with self._database.write() as connection:
-            self._write(connection, workspace_id, CLASS_LOG, [ClassAdded(c) for c in new_classes])
-            for digest, items in annotations.items():
-                self._write(connection, workspace_id, digest, [AnnotationsImported(tuple(items))])
+            self._write(connection, workspace_id, CLASS_LOG, added)
+            for digest, entry in imported.items():
+                self._write(connection, workspace_id, digest, [entry])
 
     # ---- bounds and housekeeping
 
@@ -461,8 +464,8 @@ class ProjectStore:
                 "stays; whoever runs the server can allow more with SAMREF_STORE_BYTES."
             )
 
-    def _write(self, connection: sa.Connection, workspace_id: int, digest: str, events: Sequence[Event]) -> int:
-        return write_events(connection, workspace_id, digest, events, self._now(), self._served())
+    def _write(self, connection: sa.Connection, workspace_id: int, digest: str, entries: Sequence[Entry]) -> int:
+        return write_entries(connection, workspace_id, digest, entries, self._now(), self._served())
 
     def _now(self) -> float:
         return self._clock().timestamp()

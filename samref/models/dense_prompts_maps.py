@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samref.core.geometry import Frame, ImageSize
-from samref.core.prompt_maps import MapFrame, draw_disk, draw_prompt, empty_maps
+from samref.core.prompt_maps import MapFrame, draw_disk, empty_maps, fill_area
 from samref.core.prompts import Box, Click, Point, Polygon, Prompts, Scribble
 
 __all__ = ["draw_points", "draw_signed_maps", "list_points", "paint_areas", "scale_points"]
@@ -85,21 +85,27 @@ def draw_signed_maps(prompts: Prompts, frame: Frame, radius: float) -> NDArray[n
     drawn = draw_points(scale_points(list_points(named), frame.image, frame.resized), frame.padded, radius)
     cells = MapFrame(frame.padded.height, frame.padded.width)
     maps = empty_maps(cells)
+    lines = empty_maps(cells)
     for prompt in prompts.items:
         match prompt:
             case Scribble(points, positive):
-                _draw_stroke(maps.positive if positive else maps.negative, points, radius)
+                _draw_line(lines.positive if positive else lines.negative, points)
             case Polygon(positive=False):
-                draw_prompt(maps, prompt, cells, radius)
+                fill_area(maps.negative, prompt, cells)
+    for target, line in ((maps.positive, lines.positive), (maps.negative, lines.negative)):
+        if line.any():
+            np.maximum(target, cv2.dilate(line, _disk(radius)), out=target)
     return np.maximum(drawn, np.stack([maps.positive, maps.negative]))
 
 
-def _draw_stroke(target: NDArray[np.uint8], points: Sequence[Point], radius: float) -> None:
+def _draw_line(target: NDArray[np.uint8], points: Sequence[Point]) -> None:
     pixels = np.floor(np.array([*points, points[-1]], dtype=np.float64) + 0.5).astype(np.int32)  # a lone point, too
-    line = cv2.polylines(np.zeros_like(target), [pixels], False, 1)
+    cv2.polylines(target, [pixels], False, 1)
+
+
+def _disk(radius: float) -> NDArray[np.uint8]:
     reach = np.arange(-int(radius), int(radius) + 1)
-    disk = (reach[:, None] ** 2 + reach**2 <= radius**2).astype(np.uint8)
-    np.maximum(target, cv2.dilate(line, disk), out=target)
+    return (reach[:, None] ** 2 + reach**2 <= radius**2).astype(np.uint8)
 
 
 def paint_areas(mask: NDArray[np.float32], prompts: Prompts, seen: int) -> NDArray[np.float32]:
@@ -114,9 +120,6 @@ def paint_areas(mask: NDArray[np.float32], prompts: Prompts, seen: int) -> NDArr
     cells = MapFrame(*mask.shape)
     for prompt in prompts.items[seen:]:
         if isinstance(prompt, (Box, Polygon)):
-            maps = empty_maps(cells)
-            draw_prompt(maps, prompt, cells, radius=1.0)
-            painted[(maps.box | maps.region) > 0] = 1.0
-            if isinstance(prompt, Polygon) and not prompt.positive:
-                painted[maps.negative > 0] = 0.0
+            is_cut_out = isinstance(prompt, Polygon) and not prompt.positive
+            fill_area(painted, prompt, cells, 0.0 if is_cut_out else 1.0)
     return painted

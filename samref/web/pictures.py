@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from samref.core.images import DecodedImage, encode_jpeg
 
-__all__ = ["DISPLAY_PIXELS", "THUMBNAIL_SIDE", "DisplayCopies"]
+__all__ = ["DISPLAY_PIXELS", "DISPLAY_SIDE", "THUMBNAIL_SIDE", "DisplayCopies"]
 
 DISPLAY_PIXELS = 24_000_000
 """Larger pictures are shown reduced; no screen has as many pixels and some browsers refuse them."""
+
+DISPLAY_SIDE = 16_384
+"""Longer pictures are shown reduced: the longest side that all browsers draw, and a JPEG must end at 65 500."""
 
 THUMBNAIL_SIDE = 256
 QUALITY = 92
@@ -33,16 +36,19 @@ class DisplayCopies:
 
     def get(self, digest: str, thumbnail: bool, decode: Callable[[], DecodedImage]) -> bytes:
         """The copy of one picture; ``decode`` is called when it is not here."""
-        key = (digest, thumbnail)
-        with self._lock:
-            copy = self._held.get(key)
-            if copy is not None:
-                self._held.move_to_end(key)
-                return copy
-        rgb = decode().rgb
-        copy = encode_jpeg(_reduced(rgb, thumbnail), quality=QUALITY)
-        self._keep(key, copy)
+        copy = self.held(digest, thumbnail)
+        if copy is None:
+            copy = encode_jpeg(_reduced(decode().rgb, thumbnail), quality=QUALITY)
+            self._keep((digest, thumbnail), copy)
         return copy
+
+    def held(self, digest: str, thumbnail: bool) -> bytes | None:
+        """The copy of one picture where it is here already; never blocks for long."""
+        with self._lock:
+            copy = self._held.get((digest, thumbnail))
+            if copy is not None:
+                self._held.move_to_end((digest, thumbnail))
+            return copy
 
     def _keep(self, key: tuple[str, bool], copy: bytes) -> None:
         with self._lock:
@@ -57,9 +63,12 @@ class DisplayCopies:
 
 def _reduced(rgb: NDArray[np.uint8], thumbnail: bool) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
-    scale = THUMBNAIL_SIDE / max(height, width) if thumbnail else (DISPLAY_PIXELS / (height * width)) ** 0.5
+    if thumbnail:
+        scale = THUMBNAIL_SIDE / max(height, width)
+    else:
+        scale = min((DISPLAY_PIXELS / (height * width)) ** 0.5, DISPLAY_SIDE / max(height, width))
     if scale >= 1:
         return rgb
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    reduced: NDArray[np.uint8] = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    reduced: NDArray[np.uint8] = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return reduced

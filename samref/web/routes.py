@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote
@@ -21,9 +22,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from samref.core.images import decode_image
+from samref.core.images import DecodedImage, decode_stored_image, upright_size
 from samref.errors import ImageError, SamrefError
 from samref.web.answers import UNEXPECTED, error_code
+from samref.web.decoding import DecodeThreads
 from samref.web.examples import Examples
 from samref.web.handlers import Handlers
 from samref.web.pictures import DisplayCopies
@@ -44,9 +46,6 @@ SHORT_BYTES = 64 * 1024
 SILENT_SENDER_S = 60.0
 SLOW_READER_S = 60.0
 """A connection over which nothing moves for so long is given up."""
-
-DECODERS = 2
-"""Uploads decoded at the same time; each may take a few hundred megabytes."""
 
 SECURE = {
     "X-Content-Type-Options": "nosniff",
@@ -115,7 +114,7 @@ class _Routes:
         self._upload_bytes = upload_bytes
         self._pixels = pixels
         self._copies = DisplayCopies()
-        self._decoders = asyncio.Semaphore(DECODERS)
+        self._decoding = DecodeThreads()
 
     async def send(self, request: Request) -> Response:
         body = await _body(request, REQUEST_BYTES)
@@ -129,34 +128,35 @@ class _Routes:
         workspace = await self._workspace(request)
         name = _file_name(request.headers.get(FILE_NAME_HEADER, ""))
         data = await _body(request, self._upload_bytes)
-        async with self._decoders:
-            entry = await asyncio.to_thread(workspace.add_image, data, name)
+        pixels = (await asyncio.to_thread(upright_size, data, max_pixels=self._pixels)).pixels
+        entry = await self._decoding.run(pixels, partial(workspace.add_image, data, name))
         return _json(image_to_wire(entry))
 
     async def picture(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         digest = request.path_params["digest"]
-        await asyncio.to_thread(workspace.image, digest)  # refused unless this workspace holds it
-        return await self._jpeg(digest, request, lambda: workspace.decode(digest), PRIVATE)
+        held = await asyncio.to_thread(workspace.image, digest)  # refused unless this workspace holds it
+        return await self._jpeg(digest, held.size.pixels, request, lambda: workspace.decode(digest), PRIVATE)
 
     async def example(self, request: Request) -> Response:
         example = self._examples.get(request.path_params["name"])
         headers = {**SECURE, "Cache-Control": "public, max-age=3600"}
-        key = f"example:{example.name}"
-        return await self._jpeg(
-            key, request, lambda: decode_image(example.path.read_bytes(), max_pixels=self._pixels), headers
-        )
+        key, pixels = f"example:{example.name}", example.width * example.height
+        return await self._jpeg(key, pixels, request, lambda: decode_stored_image(example.path.read_bytes()), headers)
 
-    async def _jpeg(self, key: str, request: Request, decode: Callable[[], Any], headers: dict[str, str]) -> Response:
+    async def _jpeg(
+        self, key: str, pixels: int, request: Request, decode: Callable[[], DecodedImage], headers: dict[str, str]
+    ) -> Response:
         thumbnail = request.query_params.get("thumb") == "1"
-        async with self._decoders:
-            data = await asyncio.to_thread(self._copies.get, key, thumbnail, decode)
+        data = self._copies.held(key, thumbnail)
+        if data is None:
+            data = await self._decoding.run(pixels, partial(self._copies.get, key, thumbnail, decode))
         return Response(data, media_type="image/jpeg", headers=headers)
 
     async def export(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         kind, digest = request.query_params.get("format", ""), request.query_params.get("image")
-        exported = await asyncio.to_thread(workspace.export, kind, digest)
+        exported = await workspace.export(kind, digest)
         headers = {**PRIVATE, "Content-Disposition": _attachment(exported.file_name)}
         return Response(exported.data, media_type=exported.media_type, headers=headers)
 

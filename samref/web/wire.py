@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from samref.core.prompts import MAX_PROMPTS, Prompt, Prompts, prompt_from_dict, prompt_to_dict
+from samref.core.prompts import MAX_DRAFT_POINTS, MAX_PROMPTS, Prompt, Prompts, prompt_from_dict, prompt_to_dict
 from samref.errors import PromptError, SamrefError
 
 __all__ = [
@@ -142,6 +142,12 @@ def prompts_from_wire(value: Any) -> tuple[Prompt, ...]:
         raise PromptError("The request brought no prompts.")
     if len(value) > MAX_PROMPTS:
         raise PromptError(f"{len(value)} prompts at once are too many (the limit is {MAX_PROMPTS} for one object).")
+    points = sum(len(_points_of(entry)) for entry in value)
+    if points > MAX_DRAFT_POINTS:
+        raise PromptError(
+            f"The prompts of one request have {points} points together; the limit is {MAX_DRAFT_POINTS}. "
+            "Draw with fewer points."
+        )
     prompts = []
     for entry in value:
         if not isinstance(entry, Mapping):
@@ -150,20 +156,25 @@ def prompts_from_wire(value: Any) -> tuple[Prompt, ...]:
     return tuple(prompts)
 
 
+def _points_of(entry: Any) -> list[Any]:
+    points = entry.get("points") if isinstance(entry, Mapping) else None
+    return points if isinstance(points, list) else []
+
+
 def prompts_to_wire(prompts: Prompts) -> list[dict[str, Any]]:
     """Prompts as JSON values with two decimals, which is finer than any screen."""
-    return [_rounded(prompt_to_dict(prompt)) for prompt in prompts.items]
+    wire = []
+    for prompt in prompts.items:
+        plain = prompt_to_dict(prompt)
+        wire.append({key: _rounded(value) if isinstance(value, float) else value for key, value in plain.items()})
+        if "points" in plain:  # twenty thousand are rounded in some milliseconds
+            wire[-1]["points"] = [[_rounded(x), _rounded(y)] for x, y in plain["points"]]
+    return wire
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        rounded = round(value, 2)
-        return int(rounded) if rounded.is_integer() else rounded
-    if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(entry) for entry in value]
-    return value
+def _rounded(value: float) -> float:
+    rounded = round(value, 2)
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 def answer_text(seq: int, kind: str, *, final: bool, **sections: Any) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from samref.core.geometry import ImageSize
-from samref.core.images import DecodedImage, decode_image
+from samref.core.images import DecodedImage, decode_image, decode_stored_image
 from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
 from samref.errors import ImageError, ModelError, SessionError, UnknownModelError
 from samref.labels.formats.coco_reading import CocoImport, import_coco
@@ -20,6 +21,12 @@ from samref.web.exports import Export, Imported, build_export
 from samref.web.open_image import OpenImage, OpenImages
 
 __all__ = ["ModelEntry", "UnknownWorkspaceError", "Workspace", "Workspaces", "image_to_wire"]
+
+_IMPORTING = ThreadPoolExecutor(1, thread_name_prefix="samref-import")
+"""One import at a time on this server, and none in a thread that a click may need; others wait for their turn."""
+
+_EXPORTING = ThreadPoolExecutor(2, thread_name_prefix="samref-export")
+"""The same for exports, of which a large one takes half a gigabyte."""
 
 
 class UnknownWorkspaceError(SessionError):
@@ -183,7 +190,7 @@ class Workspace:
             ImageError: the workspace does not hold it.
         """
         self.image(digest)
-        return decode_image(self._all.store.image_bytes(self.id, digest), max_pixels=self._all.pixels)
+        return decode_stored_image(self._all.store.image_bytes(self.id, digest))
 
     async def open(self, digest: str) -> OpenImage:
         """A picture ready to be worked on: from memory, or rebuilt from its log.
@@ -230,13 +237,16 @@ class Workspace:
 
     # ---- labels in and out
 
-    def export(self, kind: str, digest: str | None) -> Export:
+    async def export(self, kind: str, digest: str | None) -> Export:
         """The labels of all pictures, or of one, as a file.
 
         Raises:
             LabelError: there is no such format.
             ImageError: the workspace does not hold that picture.
         """
+        return await asyncio.get_running_loop().run_in_executor(_EXPORTING, self._export, kind, digest)
+
+    def _export(self, kind: str, digest: str | None) -> Export:
         if digest is not None:
             self.image(digest)
         return build_export(self._all.store.project(self.id, None if digest is None else {digest}), kind)
@@ -248,7 +258,7 @@ class Workspace:
             ImportFormatError: the file does not say what it should.
             StorageError: the disk is full or cannot be written.
         """
-        found = await asyncio.to_thread(self._import, data)
+        found = await asyncio.get_running_loop().run_in_executor(_IMPORTING, self._import, data)
         for digest, items in found.annotations.items():
             await self._all.open_images.absorb(self.id, digest, AnnotationsImported(items))
         count = sum(len(items) for items in found.annotations.values())

@@ -43,3 +43,9 @@ def test_a_value_that_cannot_be_used_is_refused_in_words(name: str, value: str, 
 def test_nothing_expires_unless_told_so() -> None:
     assert Settings.from_environment({}).demo_days == 0
     assert Settings.from_environment({"SAMREF_DEMO_DAYS": "0.5"}).demo_days == 0.5
+
+
+def test_pixels_may_be_lowered_but_not_raised_above_what_can_be_decoded() -> None:
+    assert Settings(pixels=1_000).pixels == 1_000
+    with pytest.raises(SettingsError, match="at most 100000000 pixels, whatever is set"):
+        Settings(pixels=100_000_001)

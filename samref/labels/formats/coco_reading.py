@@ -9,6 +9,7 @@ are left out and told: entries for pictures the project does not hold, and objec
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 from samref.core.prompts import Prompts
 from samref.errors import ImportFormatError, LabelError
 from samref.labels.classes import class_named, new_class
-from samref.labels.formats.coco_shapes import outline_length, read_segmentation
+from samref.labels.formats.coco_shapes import check_segmentation, mask_of_checked
 from samref.labels.names import tidy_file_name
 from samref.labels.plain import annotation_from_dict, read_int, read_list, read_mapping, read_number, read_text
 from samref.labels.project import Annotation, ImageRecord, LabelClass, Project, new_annotation_id
@@ -29,7 +30,11 @@ IMPORTED_MODEL = "imported"
 
 MAX_BYTES = 64 * 2**20
 MAX_ENTRIES = 100_000  # images, categories or annotations in one file
-MAX_OUTLINES = 500_000_000  # pixels along all polygons of a file: each takes time to rasterise
+MAX_COST = 100_000_000  # of all segmentations of a file, in pixels of outline: about ten seconds
+MAX_PARSED_BYTES = 700_000_000  # memory that the values of a file may take
+
+_LIST_BYTES, _OBJECT_BYTES, _VALUE_BYTES = 110, 230, 45  # measured: what json makes of "[]", "{}" and a number
+_BLANK = re.compile(r"[ \t\n\r]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,63 @@ def import_coco(
 def _parse(data: bytes, source: str) -> Any:
     if len(data) > MAX_BYTES:
         raise ImportFormatError(f"{source} is larger than {MAX_BYTES >> 20} MB. Split it and import the parts.")
+    values = data.count(b","), data.count(b"["), data.count(b"{")
+    if (
+        sum(n * each for n, each in zip(values, (_VALUE_BYTES, _LIST_BYTES, _OBJECT_BYTES), strict=True))
+        > MAX_PARSED_BYTES
+    ):
+        raise ImportFormatError(
+            f"{source} holds some {sum(values) / 1e6:.0f} million values, more than can be read at once. "
+            "Split it and import the parts."
+        )
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        return _parse_text(data.decode(json.detect_encoding(data)))
     except (ValueError, RecursionError) as error:
         raise ImportFormatError(f"{source} is not JSON; export it as COCO instances once more.") from error
+
+
+def _parse_text(text: str) -> Any:
+    """What ``json.loads`` gives, entry by entry: a large object at once would stop all other threads."""
+    scan = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+    text = text.removeprefix("\ufeff")
+    if not text.startswith("{", _after_blanks(text, 0)):
+        return json.loads(text, parse_constant=_refuse_constant)
+    found: dict[str, Any] = {}
+    at, is_first = _expect(text, _after_blanks(text, 0), "{"), True
+    while not text.startswith("}", at):
+        at = at if is_first else _expect(text, at, ",")
+        key, at = scan(text, at)
+        if not isinstance(key, str):
+            raise ValueError("a key is no text")
+        at = _expect(text, _after_blanks(text, at), ":")
+        found[key], at = _parse_list(text, at, scan) if text.startswith("[", at) else scan(text, at)
+        at, is_first = _after_blanks(text, at), False
+    if _expect(text, at, "}") != len(text):
+        raise ValueError("something follows the object")
+    return found
+
+
+def _parse_list(text: str, at: int, scan: Callable[[str, int], tuple[Any, int]]) -> tuple[list[Any], int]:
+    values: list[Any] = []
+    at = _expect(text, at, "[")
+    while not text.startswith("]", at):
+        at = _expect(text, at, ",") if values else at
+        value, at = scan(text, at)
+        values.append(value)
+        at = _after_blanks(text, at)
+    return values, at + 1
+
+
+def _expect(text: str, at: int, character: str) -> int:
+    """The place behind ``character`` and the blanks that follow it."""
+    if not text.startswith(character, at):
+        raise ValueError(f"{character} is missing")
+    return _after_blanks(text, at + 1)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    blanks = _BLANK.match(text, at)
+    return at if blanks is None else blanks.end()
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -100,7 +158,6 @@ class _Reading:
         self.source, self.project, self.author, self.now, self.new_id = source, project, author, now, new_id
         self.new_classes: list[LabelClass] = []
         self.skipped: list[str] = []
-        self.outlines = 0.0
 
     def read(self, data: Any) -> CocoImport:
         try:
@@ -111,6 +168,7 @@ class _Reading:
             ) from error
         categories = self._categories(entries["categories"])
         records, unknown = self._images(entries["images"])
+        self._check_costs(entries["annotations"], records)
         found: dict[str, dict[str, Annotation]] = {}
         missing: dict[str, None] = {}
         for place, entry in enumerate(entries["annotations"], start=1):
@@ -138,6 +196,23 @@ class _Reading:
             )
         by_digest = {digest: tuple(items.values()) for digest, items in found.items()}
         return CocoImport(tuple(self.new_classes), by_digest, tuple(missing), tuple(self.skipped))
+
+    def _check_costs(self, entries: Sequence[Any], records: Mapping[int | str, ImageRecord]) -> None:
+        """Refuse the file before the slow part if that would take too long."""
+        cost = 0.0
+        for place, entry in enumerate(entries, start=1):
+            try:
+                record = records.get(_id(entry, "image_id"))
+                if record is not None:
+                    cost += check_segmentation(entry.get("segmentation"), record.size, record.file_name)
+            except LabelError as error:
+                raise ImportFormatError(f"{self.source}, annotation {_label(entry, place)}: {error}") from error
+        if cost > MAX_COST:
+            raise ImportFormatError(
+                f"The outlines in {self.source[:1].lower() + self.source[1:]} are too long altogether: "
+                f"{cost / 1e6:.0f} million pixels, and {MAX_COST // 1_000_000} million can be imported at once. "
+                "Split it and import the parts."
+            )
 
     def _categories(self, entries: Sequence[Any]) -> dict[int | str, LabelClass]:
         categories: dict[int | str, LabelClass] = {}
@@ -171,7 +246,8 @@ class _Reading:
                 if image_id in records or image_id in unknown:
                     raise LabelError("Its id occurs twice.")
                 name = tidy_file_name(read_text(entry, "file_name", None))
-                match = by_digest.get(_own(entry).get("digest", ""))
+                own = _own(entry)
+                match = by_digest.get(read_text(own, "digest", None)) if "digest" in own else None
                 same_name = by_name.get(name, [])
                 if match is None and len(same_name) > 1:
                     raise LabelError(
@@ -199,10 +275,7 @@ class _Reading:
         if category_id not in categories:
             raise LabelError(f"Its category_id {category_id!r} is not among the categories.")
         segmentation = read_mapping(entry).get("segmentation")
-        mask = read_segmentation(segmentation, record.size, record.file_name)
-        self.outlines += outline_length(segmentation)
-        if self.outlines > MAX_OUTLINES:
-            raise LabelError("The outlines in this file are too long altogether. Split it and import the parts.")
+        mask = mask_of_checked(segmentation, record.size)
         if mask is None or mask.area == 0:
             what = "has no outline" if mask is None else "covers no pixel"
             self.skipped.append(f"An object of {record.file_name!r} (id {_label(entry, 0)}) {what} and was left out.")

@@ -54,11 +54,12 @@ def test_a_truncated_mask_is_refused() -> None:
         decode_grey_mask(whole[: len(whole) // 2])
 
 
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_told_from_the_head_is_that_of_the_decoded_picture(orientation: int) -> None:
+def test_the_size_told_from_the_head_is_that_of_the_decoded_picture(orientation: int, format_name: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = stored(Image.new("RGB", (8, 6)), "JPEG", exif=exif)
+    data = stored(Image.new("RGB", (8, 6)), format_name, exif=exif)
     assert upright_size(data) == decode_image(data).size
 
 

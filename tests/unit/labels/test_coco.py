@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -215,13 +216,43 @@ def test_a_wrong_file_is_refused_in_a_sentence_that_names_the_entry(
     assert str(caught.value).startswith("cats.json")
 
 
-def test_outlines_too_long_to_rasterise_are_refused(one_cat: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    zigzag = [coordinate for _ in range(200_000) for coordinate in (0, 0, 16, 12)]
-    with pytest.raises(ImportFormatError, match="annotation 1: Its outline is more than 5000000 pixels long"):
-        import_coco(coco(annotations=entry(segmentation=[zigzag])), one_cat)
-    monkeypatch.setattr(coco_reading, "MAX_OUTLINES", 50)
-    with pytest.raises(ImportFormatError, match="annotation 2: The outlines in this file are too long altogether"):
+def test_outlines_too_long_to_rasterise_are_refused_before_any_is_rasterised(
+    one_cat: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coco_reading, "mask_of_checked", None)  # calling it would fail
+    zigzag = [coordinate for _ in range(20_000) for coordinate in (0, 0, 16, 12)]
+    with pytest.raises(ImportFormatError, match="annotation 2: Its outline is more than 5000000 pixels long"):
+        import_coco(coco(annotations=entry() + entry(id=2, segmentation=[zigzag] * 9)), one_cat)
+    with pytest.raises(ImportFormatError, match=r"The outline of one of its polygons is 6400000 pixels long"):
+        import_coco(coco(annotations=entry(segmentation=[zigzag * 10])), one_cat)
+    monkeypatch.setattr(coco_reading, "MAX_COST", 1_000)
+    with pytest.raises(ImportFormatError, match="The outlines in the file are too long altogether: 0 million"):
         import_coco(coco(annotations=entry() + entry(id=2)), one_cat)
+
+
+def test_a_file_of_too_many_values_is_refused_before_it_is_parsed(
+    one_cat: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coco_reading, "_parse_text", None)
+    with pytest.raises(ImportFormatError, match="holds some 14 million values"):
+        import_coco(b"[" + b"[]," * 7_000_000 + b"0]", one_cat)
+
+
+def test_very_many_small_polygons_are_joined_in_time(one_cat: Project) -> None:
+    small = [0.5, 0.5, 3.5, 0.5, 3.5, 3.5]
+    zigzag = [coordinate for _ in range(30_000) for coordinate in (0, 0, 16, 12)]
+    started = time.process_time()
+    found = import_coco(coco(annotations=entry(segmentation=[zigzag] + [small] * 9_000)), one_cat)
+    assert found.count == 1
+    assert time.process_time() - started < 5
+
+
+def test_a_digest_of_another_kind_is_refused_in_a_sentence(one_cat: Project) -> None:
+    digests: list[object] = [[], {}, 3, None, True, [["x"]]]
+    for digest in digests:
+        images = [{"id": 7, "file_name": "cat.jpg", "height": 12, "width": 16, "samref": {"digest": digest}}]
+        with pytest.raises(ImportFormatError, match="image 7: The value 'digest' must be text"):
+            import_coco(coco(images=images), one_cat)
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(
