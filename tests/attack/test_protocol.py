@@ -19,10 +19,13 @@ from tests.attack.mutations import odd_value, with_odd_values
 from tests.attack.server import AttackedServer, Watch
 from tests.attack.size import FULL, seeded, sized
 
-PAYLOADS = sized(300, 2_200)
+PAYLOADS = sized(500, 2_200)
 SLOWEST_S = 15.0
 GROWTH_MIB = sized(200, 250)
 """Memory that may be gained after the first quarter: sessions and embeddings of a few pictures."""
+
+OTHER_ENCODINGS = ("utf-16", "with a mark")
+"""JSON that the parser reads, although no page writes it."""
 
 KINDS = ("view", "error", "bye")
 
@@ -259,7 +262,7 @@ def test_bodies_that_are_no_requests_are_refused_in_time(
                 headers = [("Content-Type", kind)]
                 answer = bare_request(served.url, "POST", "/samref/send", headers, body, patience_s=2 * SLOWEST_S)
                 outcome = fuzzed.read(f"{name} as {kind}", answer.status, answer.body, time.perf_counter() - began)
-                if outcome == "view" and name != "with a mark":
+                if outcome == "view" and name not in OTHER_ENCODINGS:
                     fuzzed.wrong.append(f"{name} was taken for a request")
         packed = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")]
         answer = bare_request(served.url, "POST", "/samref/send", packed, b"\x1f\x8b" + bytes(20))
@@ -278,7 +281,13 @@ def test_gradios_own_queue_takes_nothing_and_logs_nothing(served: AttackedServer
     with served.without_bugs():
         for fn_index in (-1, 0, 1, 77, 10**30, None, "send"):
             for event in (None, forged, subject.watcher.payload("clear", subject.digest)):
-                body: dict[str, Any] = {"fn_index": fn_index, "data": [], "session_hash": "abc", "event_data": event, "trigger_id": 1}
+                body: dict[str, Any] = {
+                    "fn_index": fn_index,
+                    "data": [],
+                    "session_hash": "abc",
+                    "event_data": event,
+                    "trigger_id": 1,
+                }
                 for path in ("/gradio_api/queue/join", "/queue/join", "/gradio_api/run/send", "/gradio_api/api/send"):
                     answer = bare_request(
                         served.url, "POST", path, [("Content-Type", "application/json")], json.dumps(body).encode()
