@@ -321,7 +321,8 @@ class Labeller:
         return Rle.from_mask(mask).to_coco()
 
     def _prompts(self) -> list[dict[str, Any]]:
-        return [self._prompt() for _ in range(1 if self.rng.random() < 0.7 else self.rng.randint(2, 5))]
+        is_single = self.wanted != "prompt" and self.rng.random() < 0.7
+        return [self._prompt() for _ in range(1 if is_single else self.rng.randint(2, 5))]
 
     def _prompt(self) -> dict[str, Any]:
         x, y = self.rng.randrange(10, WIDTH - 50), self.rng.randrange(10, HEIGHT - 50)

@@ -23,16 +23,16 @@ LONGEST_WORK_S = 2.5
 SHORTEST_ACT_S = 0.03
 
 AIMS = (
+    "prompt",
     None,
+    "import",
     "commit",
     "upload",
     "delete",
-    "import",
     None,
     "reclass",
     "set_visible",
     "import_again",
-    "prompt",
     None,
     "add_class",
     "change_class",
