@@ -17,7 +17,7 @@ from tests.attack.server import AttackedServer
 from tests.attack.size import sized
 
 STARTS = sized(1, 20)
-BURNERS_PER_CORE = sized(2, 5)
+BURNERS_PER_CORE = sized(2, 4)
 
 
 @contextmanager
