@@ -20,7 +20,8 @@ KILLS = sized(4, 200)
 KILLS_PER_FOLDER = 20
 PEOPLE = 2
 LONGEST_WORK_S = 2.5
-SHORTEST_ACT_S = 0.03
+ACT_S = (0.03, 0.12)
+"""How long after an act was sent it is killed at most: quick ones last a few milliseconds, files longer."""
 
 AIMS = (
     "prompt",
@@ -84,7 +85,7 @@ def _work_until_killed(server: AttackedServer, labellers: list[Labeller], rng: r
         for worker in workers:
             worker.labeller.wanted = aim
         begun.wait(timeout=2 * LONGEST_WORK_S)  # not everything is possible at all times
-        time.sleep(rng.uniform(0, SHORTEST_ACT_S))
+        time.sleep(rng.uniform(0, rng.choice(ACT_S)))
     server.kill()
     for worker in workers:
         worker.join(timeout=60)
