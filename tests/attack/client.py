@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-__all__ = ["Answer", "Bare", "Person", "RefusedError", "Reply", "bare_request", "new_tab"]
+__all__ = ["Answer", "Bare", "Person", "RefusedError", "Reply", "bare_request", "changes", "new_tab", "taken"]
 
 Answer: TypeAlias = dict[str, Any]
 """One answer of ``docs/protocol.md``."""
@@ -169,6 +169,7 @@ class Person:
         views = [self.open(image["digest"])["view"] for image in workspace["images"]]
         for view in views:
             view.pop("seconds")
+            view["annotations"].pop("revision")  # since when this server has known them
         return {
             "revision": workspace["revision"],
             "classes": workspace["classes"],
@@ -176,6 +177,17 @@ class Person:
             "views": views,
             "export": taken(self.export("coco-rle")),
         }
+
+
+def changes(before: Any, now: Any, place: str = "") -> list[str]:
+    """Where two JSON values differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(set(before) | set(now))
+        return [line for key in keys for line in changes(before.get(key), now.get(key), f"{place}/{key}")]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        parts = enumerate(zip(before, now, strict=True))
+        return [line for number, pair in parts for line in changes(*pair, f"{place}/{number}")]
+    return [] if before == now else [f"{place}: {before!r:.200} became {now!r:.200}"]
 
 
 def taken(response: httpx.Response) -> Any:
