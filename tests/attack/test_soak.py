@@ -17,10 +17,10 @@ from tests.attack.figures import Figures
 from tests.attack.server import MIB, AttackedServer, Sample, Watch
 from tests.attack.size import seeded, sized
 
-SECONDS = sized(15, 600)
+SECONDS = sized(10, 600)
 PEOPLE = 4
 PICTURES = 6
-WARM_UP_S = sized(6, 120)
+WARM_UP_S = sized(5, 120)
 """Time after which everything that is kept should have been filled; it comes before the seconds above."""
 
 GROWTH_MIB = sized(90, 80)
