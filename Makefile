@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format browser bench train evaluate clean
+.PHONY: help run test check format browser attack bench train evaluate clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ format: $(VENV)/.installed-dev ## repair what ruff can repair
 
 browser: $(VENV)/.installed-dev ## run the browser tests only
 	$(PY) -m pytest -m browser $(ARGS)
+
+attack: $(VENV)/.installed-dev ## attack the server at full size, see docs/reliability.md
+	SAMREF_ATTACK=full $(PY) -m pytest tests/attack -s $(ARGS)
 
 bench: $(VENV)/.installed-dev ## measure times and memory on this machine
 	OMP_NUM_THREADS=$$(getconf _NPROCESSORS_ONLN) $(PY) -m pytest tests/bench -s $(ARGS)

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from samref.labels.log import Event
@@ -29,10 +30,17 @@ def _free_port() -> int:
 
 
 class Server:
-    """``app.py`` on a free port with its own data folder."""
+    """``app.py`` on a free port with its own data folder.
 
-    def __init__(self, folder: Path, precision: str = "fp32") -> None:
+    Args:
+        folder: for its data and its log.
+        precision: of the model.
+        settings: further environment variables, such as ``SAMREF_SESSIONS``.
+    """
+
+    def __init__(self, folder: Path, precision: str = "fp32", settings: Mapping[str, str] | None = None) -> None:
         self._precision = precision
+        self._settings = dict(settings or {})
         self.data = folder / "data"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
@@ -46,6 +54,7 @@ class Server:
             "SAMREF_PRECISION": self._precision,
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # sums in the same order as offline
             "NO_PROXY": "127.0.0.1,localhost",
+            **self._settings,
         }
         command = [sys.executable, "app.py", "--port", str(self.port), "--data", str(self.data), "--device", "cpu"]
         with self._log.open("ab") as log:

@@ -1,0 +1,282 @@
+"""What a workspace should hold: a plain model of the log, kept by the client and compared with the server's.
+
+A picture is modelled as the page sees it: steps of the draft with the masks that were shown for them, and annotations
+as they were last shown. Where only the server can know a value (an id it makes, a mask it computes), ``UNKNOWN`` stands
+until it was seen once; from then on it must stay.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+__all__ = ["UNKNOWN", "Act", "Picture", "Snapshot", "Step", "World", "adopt", "after", "differences", "differs"]
+
+
+class _Unknown:
+    def __repr__(self) -> str:
+        return "?"
+
+    def __deepcopy__(self, memo: object) -> _Unknown:
+        return self
+
+
+UNKNOWN: Final = _Unknown()
+"""Equal to everything."""
+
+Wire: TypeAlias = dict[str, Any]
+"""A JSON object of an answer."""
+
+ANNOTATION_KEYS = ("id", "class_id", "mask", "score", "visible", "area", "clicks", "seconds", "model")
+
+
+@dataclass
+class Step:
+    """One prompt of a draft, and the final mask shown for it."""
+
+    prompt: Wire
+    mask: Any = UNKNOWN
+    coarse: Any = UNKNOWN
+
+
+@dataclass
+class Picture:
+    """One picture of a workspace."""
+
+    file_name: str
+    revision: int = 1
+    steps: list[Step] = field(default_factory=list)
+    cursor: int = 0
+    start: Wire | None = None
+    editing: str | None = None
+    annotations: list[Wire] = field(default_factory=list)
+    said: dict[str, tuple[Wire | None, list[Wire]]] = field(default_factory=dict)
+    """Rough mask and prompts of each annotation by its id: what its draft begins with when it is edited."""
+    committed: tuple[Wire | None, list[Wire]] | None = None
+    """The same of the annotation that was made last, while its id is not known."""
+
+    @property
+    def is_drawing(self) -> bool:
+        return self.cursor > 0 or self.start is not None
+
+    @property
+    def mask(self) -> Any:
+        """What is shown of the draft."""
+        return self.steps[self.cursor - 1].mask if self.cursor else self.start
+
+    def annotation(self, annotation_id: str) -> Wire:
+        return next(a for a in self.annotations if a["id"] == annotation_id)
+
+    def end_draft(self) -> None:
+        self.steps, self.cursor, self.start, self.editing = [], 0, None, None
+
+    def put(self, annotation: Wire) -> None:
+        """In the place of the one with its id, or on top."""
+        for place, old in enumerate(self.annotations):
+            if old["id"] == annotation["id"]:
+                self.annotations[place] = annotation
+                return
+        self.annotations.append(annotation)
+
+
+@dataclass
+class Snapshot:
+    """An export with what it was made from."""
+
+    coco: bytes
+    classes: list[Wire]
+    pictures: dict[str, Picture]
+
+
+@dataclass
+class World:
+    """A workspace."""
+
+    classes: list[Wire]
+    pictures: dict[str, Picture] = field(default_factory=dict)
+
+    def class_named(self, name: str) -> Wire | None:
+        return next((c for c in self.classes if c["name"].casefold() == name.casefold()), None)
+
+    def add_class(self, name: str, colour: Any = UNKNOWN) -> Wire:
+        number = max(c["id"] for c in self.classes) + 1
+        self.classes.append({"id": number, "name": name, "colour": colour})
+        return self.classes[-1]
+
+
+@dataclass(frozen=True)
+class Act:
+    """One thing a person does; ``values`` are the arguments of the verb, or what is in a file."""
+
+    verb: str
+    digest: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def after(world: World, act: Act) -> World:
+    """The workspace after an act that was wholly done; ``world`` stays as it is."""
+    world = copy.deepcopy(world)
+    values = act.values
+    match act.verb:
+        case "upload":
+            world.pictures.setdefault(str(act.digest), Picture(values["name"]))
+        case "add_class":
+            world.add_class(values["name"], values.get("colour", UNKNOWN))
+        case "change_class":
+            changed = next(c for c in world.classes if c["id"] == values["class_id"])
+            changed.update({key: values[key] for key in ("name", "colour") if key in values})
+        case "remove_class":
+            world.classes = [c for c in world.classes if c["id"] != values["class_id"]]
+        case "import":
+            _import(world, values["categories"], values["annotations"])
+        case "import_again":
+            _import_again(world, values["snapshot"])
+        case "export" | "look":
+            pass
+        case _:
+            assert act.digest is not None
+            _change(world.pictures[act.digest], act)
+    return world
+
+
+def _change(picture: Picture, act: Act) -> None:
+    """One verb of a picture's session."""
+    values = act.values
+    picture.revision += len(values["prompts"]) if act.verb == "prompt" else 1
+    match act.verb:
+        case "prompt":
+            said = [Step(prompt) for prompt in values["prompts"]]
+            picture.steps = picture.steps[: picture.cursor] + said
+            picture.cursor = len(picture.steps)
+        case "undo":
+            picture.cursor -= 1
+        case "redo":
+            picture.cursor += 1
+        case "clear":
+            picture.end_draft()
+        case "commit":
+            made: Wire = dict.fromkeys(ANNOTATION_KEYS, UNKNOWN)
+            made.update({"class_id": values["class_id"], "mask": picture.mask, "visible": True})
+            if picture.editing is None:
+                picture.committed = _said(picture)
+            else:
+                made["id"] = picture.editing
+                picture.said[picture.editing] = _said(picture)
+            picture.put(made)
+            picture.end_draft()
+        case "edit":
+            _edit(picture, values["id"])
+        case "delete":
+            picture.annotations = [a for a in picture.annotations if a["id"] != values["id"]]
+            if picture.editing == values["id"]:
+                picture.end_draft()
+        case "set_visible":
+            picture.annotation(values["id"])["visible"] = values["visible"]
+        case "reclass":
+            picture.annotation(values["id"])["class_id"] = values["class_id"]
+        case _:
+            raise AssertionError(f"the model knows no {act.verb}")
+
+
+def _said(picture: Picture) -> tuple[Wire | None, list[Wire]]:
+    return picture.start, [step.prompt for step in picture.steps[: picture.cursor]]
+
+
+def _edit(picture: Picture, annotation_id: str) -> None:
+    annotation = picture.annotation(annotation_id)
+    start, prompts = picture.said.get(annotation_id, (None, []))
+    picture.steps = [Step(prompt) for prompt in prompts]
+    if prompts:
+        picture.steps[-1].mask = annotation["mask"]
+        picture.start = start
+    else:
+        picture.start = annotation["mask"]
+    picture.cursor, picture.editing = len(prompts), annotation_id
+
+
+def _import(world: World, categories: Sequence[str], annotations: Mapping[str, Sequence[Wire]]) -> None:
+    """A file of another program: names of classes, and annotations by picture with the name of their class."""
+    for name in categories:
+        if world.class_named(name) is None:
+            world.add_class(name)
+    for digest, items in annotations.items():
+        picture = world.pictures[digest]
+        picture.revision += 1
+        for item in items:
+            found = world.class_named(item["class"])
+            assert found is not None
+            made: Wire = dict.fromkeys(ANNOTATION_KEYS, UNKNOWN)
+            picture.annotations.append(made | {"class_id": found["id"], "mask": item["mask"], "visible": True})
+
+
+def _import_again(world: World, snapshot: Snapshot) -> None:
+    """samref's own file: annotations return by their ids, as they were."""
+    numbers = {}
+    for old in snapshot.classes:
+        numbers[old["id"]] = (world.class_named(old["name"]) or world.add_class(old["name"], old["colour"]))["id"]
+    for digest, before in snapshot.pictures.items():
+        if before.annotations:
+            picture = world.pictures[digest]
+            picture.revision += 1
+            for annotation in before.annotations:
+                picture.put(annotation | {"class_id": numbers[annotation["class_id"]]})
+                if annotation["id"] in before.said:
+                    picture.said[annotation["id"]] = before.said[annotation["id"]]
+                else:
+                    picture.said.pop(annotation["id"], None)
+
+
+# ---- comparing
+
+
+def differs(expected: Any, seen: Any) -> bool:
+    """Whether a value is not what it should be."""
+    if expected is UNKNOWN:
+        return False
+    if isinstance(expected, dict) and isinstance(seen, dict):
+        return set(expected) != set(seen) or any(differs(expected[key], seen[key]) for key in expected)
+    if isinstance(expected, list) and isinstance(seen, list):
+        return len(expected) != len(seen) or any(differs(e, s) for e, s in zip(expected, seen, strict=True))
+    return bool(expected != seen)
+
+
+def differences(picture: Picture, view: Wire) -> list[str]:
+    """What the server shows of a picture that should be otherwise; ``view`` is a final one that tells everything."""
+    draft = view["draft"]
+    step = picture.steps[picture.cursor - 1] if picture.cursor else None
+    pairs: dict[str, tuple[Any, Any]] = {
+        "file name": (picture.file_name, view["image"]["file_name"]),
+        "revision": (picture.revision, view["revision"]),
+        "annotations": (picture.annotations, _annotations(view)),
+        "number of prompts": (picture.cursor, draft["count"]),
+        "edited annotation": (picture.editing, draft["editing"]),
+        "can undo": (picture.cursor > 0, draft["can_undo"]),
+        "can redo": (picture.cursor < len(picture.steps), draft["can_redo"]),
+        "mask": (picture.mask, draft["mask"]),
+    }
+    if "prompts" in draft:
+        pairs["prompts"] = ([s.prompt for s in picture.steps[: picture.cursor]], draft["prompts"])
+    if step is not None and step.coarse is not UNKNOWN and step.mask is UNKNOWN:
+        pairs["coarse mask"] = (step.coarse, draft["coarse"])
+    return [f"{name}: {e!r:.300} became {s!r:.300}" for name, (e, s) in pairs.items() if differs(e, s)]
+
+
+def adopt(picture: Picture, view: Wire) -> None:
+    """Take over from a view that was found right what only the server could know."""
+    seen = copy.deepcopy(_annotations(view))
+    for old, new in zip(picture.annotations, seen, strict=True):
+        if old["id"] is UNKNOWN and picture.committed is not None:
+            picture.said[new["id"]] = picture.committed
+    picture.annotations, picture.committed = seen, None
+    if picture.cursor:
+        step = picture.steps[picture.cursor - 1]
+        step.mask = view["draft"]["mask"]
+        step.coarse = UNKNOWN
+
+
+def _annotations(view: Wire) -> list[Wire]:
+    annotations = view.get("annotations", {"order": [], "changed": []})
+    by_id = {annotation["id"]: annotation for annotation in annotations["changed"]}
+    return [by_id[annotation_id] for annotation_id in annotations["order"]]
