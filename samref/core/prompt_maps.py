@@ -24,6 +24,9 @@ _SHIFT = 4
 _FEW_CORNERS = 500
 """Up to here OpenCV fills a polygon in 2 ms; its time grows with the square of the corners (20 000: 14 s)."""
 
+_CROSSINGS = 2_000_000
+"""Of rows by sides, looked at together: what bounds the memory of filling."""
+
 _FEW_POINTS = 2_000
 """Of a stroke; with more, those that stay in one cell are drawn as one."""
 
@@ -151,16 +154,19 @@ def _fill_many_corners(target: NDArray[Any], corners: NDArray[np.int32], value: 
     slope = np.trunc((x_next - x) / (row_next - row)).astype(np.int64)
     first, last = np.minimum(row, row_next), np.maximum(row, row_next)
     top, bottom = max(0, int(first.min())), min(height, int(last.max()))
-    # The first cell right of each side in the row ``top``, in 65536ths, were the side as long as that.
-    crossing = np.where(row < row_next, x, x_next) + (top - first) * slope + ((1 << 16) - 1)
-    column = np.empty_like(crossing)
-    for y in range(top, bottom):
-        np.right_shift(crossing, 16, out=column)
-        np.clip(column, 0, width, out=column)
-        column[(first > y) | (last <= y)] = width
-        flips = np.bincount(column, minlength=width + 1)[:width]
-        target[y, (np.cumsum(flips) & 1).astype(np.bool_)] = value
-        crossing += slope
+    start = np.where(row < row_next, x, x_next) + ((1 << 16) - 1)
+    band = max(1, _CROSSINGS // len(x))
+    for upper in range(top, bottom, band):
+        lower = min(upper + band, bottom)
+        begin = first.clip(upper, lower)
+        rows = last.clip(upper, lower) - begin
+        side = np.repeat(np.arange(len(x)), rows)
+        y = np.arange(len(side)) - np.repeat(np.cumsum(rows) - rows, rows) + begin[side]
+        # The first cell right of each side in each row that it crosses.
+        column = ((start[side] + (y - first[side]) * slope[side]) >> 16).clip(0, width)
+        flips = np.bincount((y - upper) * (width + 1) + column, minlength=(lower - upper) * (width + 1))
+        inside = np.cumsum(flips.reshape(-1, width + 1)[:, :width], axis=1) & 1
+        target[upper:lower][inside.astype(np.bool_)] = value
 
 
 def _draw_stroke(target: NDArray[np.uint8], points: Sequence[Point], width: float, frame: MapFrame) -> None:

@@ -8,7 +8,7 @@ pixel* (``x = 3`` is column 3, whose middle lies at 3.5); box sides and polygon 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from samref.core.masks import Rle
 from samref.errors import PromptError
 
 __all__ = [
+    "MAX_CROSSINGS",
     "MAX_DRAFT_POINTS",
     "MAX_POINTS",
     "MAX_PROMPTS",
@@ -28,7 +29,7 @@ __all__ = [
     "Prompt",
     "Prompts",
     "Scribble",
-    "check_points_together",
+    "check_drawing_cost",
     "check_prompts",
     "prompt_from_dict",
     "prompt_to_dict",
@@ -44,6 +45,9 @@ MAX_POINTS = 20_000
 
 MAX_DRAFT_POINTS = 40_000
 """Points all scribbles and polygons of one object may have together: each answer draws them all anew."""
+
+MAX_CROSSINGS = 1_000
+"""How often they may run across the image: what filling an outline costs. A careful one of hair does so fifty times."""
 
 SCRIBBLE_WIDTH = 11.0
 """Width of a scribble in image pixels unless told otherwise: 2 x 5 + 1, the disk of a click drawn along a line."""
@@ -169,18 +173,31 @@ def check_prompts(prompts: Prompts, size: ImageSize) -> None:
         )
 
 
-def check_points_together(prompts: Iterable[Prompt]) -> None:
-    """Refuse more points than one object may be given; what was given under wider limits can still be read.
+def check_drawing_cost(prompts: Sequence[Prompt], size: ImageSize) -> None:
+    """Refuse more than can be drawn in the time of a click; what was given under wider limits can still be read.
 
     Raises:
-        PromptError: the scribbles and polygons have too many together.
+        PromptError: the scribbles and polygons have too many points together, or cross the image too often.
     """
-    points = sum(len(prompt.points) for prompt in prompts if isinstance(prompt, Scribble | Polygon))
+    drawn = [prompt.points for prompt in prompts if isinstance(prompt, Scribble | Polygon)]
+    points = sum(map(len, drawn))
     if points > MAX_DRAFT_POINTS:
         raise PromptError(
             f"The scribbles and polygons of this object have {points} points together; the limit is "
             f"{MAX_DRAFT_POINTS}. Accept the mask and go on from it, or draw with fewer points."
         )
+    crossings = sum(_crossings(each, size) for each in drawn)
+    if crossings > MAX_CROSSINGS:
+        raise PromptError(
+            f"The scribbles and polygons of this object run {crossings:.0f} times across the image; the limit is "
+            f"{MAX_CROSSINGS}. Accept the mask and go on from it, or draw a simpler outline."
+        )
+
+
+def _crossings(points: tuple[Point, ...], size: ImageSize) -> float:
+    """How often a line through ``points`` and back to the first runs across an image, along its sides."""
+    steps = zip(points, points[1:] + points[:1], strict=True)
+    return sum(abs(x1 - x0) / size.width + abs(y1 - y0) / size.height for (x0, y0), (x1, y1) in steps)
 
 
 def _check_prompt(prompt: Prompt, size: ImageSize) -> None:

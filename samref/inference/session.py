@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 from samref.core.images import DecodedImage
 from samref.core.masks import Rle
-from samref.core.prompts import Prompt, Prompts, check_points_together, check_prompts
+from samref.core.prompts import Prompt, Prompts, check_drawing_cost, check_prompts
 from samref.errors import LabelError, PromptError, SessionError
 from samref.inference.predictor import check_prompt_kinds
 from samref.inference.session_core import Recorder, SessionCore
@@ -73,7 +73,7 @@ class Session(SessionCore):
             assert size is not None
             said = Prompts((*draft.prompts.items, *prompts), draft.prompts.mask)
             check_prompts(said, size)
-            check_points_together(said.items)
+            check_drawing_cost(said.items, size)
             check_prompt_kinds(said, self._predictor().spec)
             basis = draft.next_basis
             self._do(*(log.Prompted(prompt, self.model, basis) for prompt in prompts))
