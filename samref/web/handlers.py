@@ -19,13 +19,13 @@ from samref.web.answers import UNEXPECTED, BusyError, error_code
 from samref.web.examples import Examples
 from samref.web.open_image import OpenImage
 from samref.web.wire import (
-    MAX_SEQUENCE,
     Request,
     RequestError,
     VersionError,
     answer_text,
     parse_request,
     prompts_from_wire,
+    sequence_number,
 )
 from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces
 
@@ -116,7 +116,7 @@ class Handlers:
             tab_id: the page load that makes it, the same for all its requests.
         """
         tab = self._tab(tab_id)
-        seq = _sequence_number(payload)
+        seq = sequence_number(payload)
         if seq is not None:
             if seq <= tab.seq:
                 return
@@ -263,9 +263,3 @@ async def _watched(image: OpenImage, *, first: bool = True, with_prompts: bool =
     """The picture as it is, and again each time its mask gets better, until nothing more is under way."""
     async for is_settled in image.watch(first=first):
         yield _Answer(image, final=is_settled, with_prompts=with_prompts)
-
-
-def _sequence_number(payload: Any) -> int | None:
-    """The number of a request that may be unreadable otherwise."""
-    seq = payload.get("seq") if isinstance(payload, Mapping) else None
-    return seq if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_SEQUENCE else None

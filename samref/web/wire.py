@@ -21,6 +21,7 @@ __all__ = [
     "parse_request",
     "prompts_from_wire",
     "prompts_to_wire",
+    "sequence_number",
 ]
 
 PROTOCOL_VERSION = 1
@@ -106,8 +107,11 @@ def parse_request(payload: Any) -> Request:
         raise RequestError("The request could not be read: the token is not one.")
     if not isinstance(verb, str) or len(verb) > 40:
         raise RequestError("The request could not be read: it names no verb.")
+    seq = sequence_number(payload)
+    if seq is None:
+        raise RequestError("The request could not be read: it has no number.")
     return Request(
-        seq=_integer(payload.get("seq"), "seq"),
+        seq=seq,
         token=token,
         verb=verb,
         image=None if image is None else _digest(image, "image"),
@@ -116,6 +120,12 @@ def parse_request(payload: Any) -> Request:
         known_workspace=_integer(known.get("workspace", 0), "known.workspace"),
         arguments={str(name): value for name, value in payload.items()},
     )
+
+
+def sequence_number(payload: Any) -> int | None:
+    """The number of a request that may be unreadable otherwise; None where it has none."""
+    seq = payload.get("seq") if isinstance(payload, Mapping) else None
+    return seq if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_SEQUENCE else None
 
 
 def _integer(value: Any, name: str) -> int:

@@ -33,6 +33,7 @@ IGNORE = 255
 
 _IGNORE_COLOUR = (224, 224, 192)
 _GOLDEN_ANGLE = 0.61803398875  # of a full turn: each new hue falls into the widest gap that the others have left
+_COUNTED_PIXELS = 1_000_000
 _MAX_INSTANCES = 65_534  # what 16 bits hold without 0 and 255
 
 
@@ -88,7 +89,7 @@ def legend(record: ImageRecord, project: Project, kind: IndexKind) -> dict[str, 
         classes = [{"value": c.id, "class": c.name, "colour": c.colour} for c in project.classes]
         return {**head, "bits": 8, "values": classes}
     values = index_mask(record, kind)
-    seen = np.bincount(values.ravel(), minlength=len(record.annotations) + 2)
+    seen = _counted(values, len(record.annotations) + 2)
     objects = [
         {
             "value": instance_value(place),
@@ -102,6 +103,15 @@ def legend(record: ImageRecord, project: Project, kind: IndexKind) -> dict[str, 
         for place, annotation in enumerate(record.annotations)
     ]
     return {**head, "bits": values.dtype.itemsize * 8, "values": objects}
+
+
+def _counted(values: NDArray[Any], length: int) -> NDArray[np.int64]:
+    """How many pixels have each value below ``length``; in strips, since counting needs eight bytes for each pixel."""
+    seen = np.zeros(length, dtype=np.int64)
+    rows = max(1, _COUNTED_PIXELS // values.shape[1])
+    for top in range(0, values.shape[0], rows):
+        seen += np.bincount(values[top : top + rows].ravel(), minlength=length)
+    return seen
 
 
 def _class_palette(project: Project) -> bytes:

@@ -461,6 +461,19 @@ def test_an_answer_that_nobody_takes_keeps_nobody_else_from_asking(
     run(scenario())
 
 
+@pytest.mark.parametrize("seq", [0, -1, 7.0, True, "8", None, 2**54])
+def test_a_request_without_a_proper_number_does_nothing(server: Server, seq: Any) -> None:
+    async def scenario() -> None:
+        page = await opened(server)
+        await page.view_of("prompt", prompts=[MIDDLE])
+        request = {**page.request("clear"), "seq": seq}
+        (answer,) = [json.loads(text) async for text in server.handlers.send(request, "tab")]
+        assert (answer["kind"], answer["error"]["code"]) == ("error", "request")
+        assert (await page.view_of("sync"))["draft"]["count"] == 1
+
+    run(scenario())
+
+
 def test_one_workspace_cannot_take_all_the_room(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers_module, "MAX_OWN_REQUESTS", 2)
 
