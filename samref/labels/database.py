@@ -7,6 +7,7 @@ cannot read it in its place (it needs to make two small files beside it). Each w
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -29,6 +30,10 @@ WAIT_FOR_LOCK_S = 10.0
 """How long one transaction may wait for others, of this program and of other ones together."""
 
 RETRY_EVERY_S = 1.0
+
+_COPIES = "samref-copy-"
+"""How the names of temporary folders with a copy of a database begin."""
+
 CLOSE_WAIT_S = 5.0
 
 _LOG_HEAD_BYTES = 32  # "WAL File Format" in SQLite's documentation: a head of 32 bytes that begins with one of these
@@ -334,7 +339,9 @@ def copy_elsewhere(path: Path) -> tuple[tempfile.TemporaryDirectory[str], Path]:
     sources = [path, Path(f"{path}-wal")]
     needed = sum(source.stat().st_size for source in sources if source.is_file())
     for parent in _temporary_folders():
-        folder = tempfile.TemporaryDirectory(prefix="samref-", dir=parent, ignore_cleanup_errors=True)
+        _remove_left_behind(parent)
+        prefix = f"{_COPIES}{os.getpid()}-"
+        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
         try:
             _copy_unchanged(sources, Path(folder.name))
         except OSError as error:
@@ -354,6 +361,22 @@ def _temporary_folders() -> Iterator[Path]:
     memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is private
     if memory.is_dir():
         yield memory
+
+
+def _remove_left_behind(parent: Path) -> None:
+    """Remove copies of programs that were killed; the number of the program that made it is in the name of each."""
+    if os.name == "nt":  # where asking for a program by its number can end it
+        return
+    for folder in parent.glob(f"{_COPIES}*-*"):
+        number = folder.name.removeprefix(_COPIES).partition("-")[0]
+        if not number.isdigit():
+            continue
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, OverflowError):  # it runs, and is somebody else's
+            continue
 
 
 def _copy_unchanged(sources: list[Path], folder: Path) -> None:

@@ -219,6 +219,22 @@ def test_a_copy_is_removed_when_the_store_is_closed(
     assert list(copies.iterdir()) == []
 
 
+def test_copies_of_servers_that_were_killed_are_removed_and_those_in_use_are_not(
+    tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled(tmp_path / "data", project)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    copies = tmp_path / "copies"
+    for name in (f"samref-copy-{ended.pid}-a", f"samref-copy-{os.getppid()}-b", "samref-copy-mine-c", "other"):
+        (copies / name).mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    folder, _ = database.copy_elsewhere(tmp_path / "data" / "samref.sqlite")
+    kept = {path.name for path in copies.iterdir()} - {Path(folder.name).name}
+    folder.cleanup()
+    assert kept == {f"samref-copy-{os.getppid()}-b", "samref-copy-mine-c", "other"}
+
+
 def _copy_at_once(self: Database) -> object:
     self._copy, path = database.copy_elsewhere(self._path)
     return Database._opened_copy(path)
