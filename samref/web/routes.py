@@ -239,13 +239,13 @@ async def _body(request: Request, limit: int) -> bytes:
     """The whole body, refused as soon as it is known to be too long."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
+        raise _too_large(limit, int(declared))
     parts, length = [], 0
     async with aclosing(request.stream()) as stream:
         while (part := await _next_part(stream)) is not None:
             length += len(part)
             if length > limit:
-                raise _too_large(limit)
+                raise _too_large(limit, None)
             parts.append(part)
     return b"".join(parts)
 
@@ -257,8 +257,9 @@ async def _next_part(stream: AsyncGenerator[bytes, None]) -> bytes | None:
         raise TooSlowError(f"Nothing came for {SILENT_SENDER_S:.0f} seconds. Send it again.") from error
 
 
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"This is larger than {limit / 2**20:.0f} MiB, the most this server takes at once.")
+def _too_large(limit: int, length: int | None) -> TooLargeError:
+    over = "larger" if length is None else f"{length:,} bytes long, {length - limit:,} more"
+    return TooLargeError(f"This is {over} than the {limit / 2**20:.0f} MiB that this server takes at once. Send less.")
 
 
 def _parsed(body: bytes) -> Any:

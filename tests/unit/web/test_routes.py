@@ -104,7 +104,7 @@ def test_a_request_that_is_none_gets_a_sentence(
 def test_a_request_is_short(client: TestClient) -> None:
     answer = client.post("/samref/send", content=b" " * (REQUEST_BYTES + 1))
     assert answer.status_code == 413
-    assert "2 MiB" in answer.json()["error"]["message"]
+    assert "2,097,153 bytes long, 1 more than the 2 MiB" in answer.json()["error"]["message"]
 
 
 def test_a_sender_who_falls_silent_is_not_waited_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
