@@ -158,7 +158,7 @@ def write_entries(
         number += 1
         row = {"workspace_id": workspace_id, "digest": digest, "number": number, "at": at, "body": entry.body}
         connection.execute(tables.event_table.insert(), row)
-    _save_length(connection, workspace_id, digest, number)
+        _save_length(connection, workspace_id, digest, number)  # at once: the next entry's check reads the log
     workspaces.note_use(connection, workspace_id, at, served, lists_changed=lists_changed)
     return number
 

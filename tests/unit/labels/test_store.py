@@ -301,8 +301,10 @@ def test_an_import_is_stored_whole_or_not_at_all(store: ProjectStore, project: P
     with pytest.raises(LabelError, match="does not hold that picture"):
         store.import_annotations(workspace_id, [], {one: [first], "a" * 64: [first]})
     assert store.project(workspace_id) == before
-    store.import_annotations(workspace_id, [LabelClass(2, "cat", "#3cb44b")], {one: [first], two: [second]})
+    added = [LabelClass(number, name, "#3cb44b") for number, name in ((2, "cat"), (3, "dog"), (4, "horse"))]
+    store.import_annotations(workspace_id, added, {one: [first], two: [second]})
     assert [i.annotations for i in store.project(workspace_id).images] == [(first,), (second,)]
+    assert store.classes(workspace_id)[1:] == tuple(added)
 
 
 # ---- pictures
