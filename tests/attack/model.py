@@ -258,11 +258,14 @@ def differences(picture: Picture, view: Wire) -> list[str]:
     }
     if "prompts" in draft:
         pairs["prompts"] = ([s.prompt for s in picture.steps[: picture.cursor]], draft["prompts"])
-    if step is not None and step.coarse is not UNKNOWN and step.mask is UNKNOWN:
-        # Beside a refined mask the coarse one is sent as a coarser preview sooner than alone.
-        if (step.coarse or {}).get("scale") == (draft["coarse"] or {}).get("scale"):
-            pairs["coarse mask"] = (step.coarse, draft["coarse"])
+    # Beside a refined mask the coarse one is sent as a coarser preview sooner than alone.
+    if step is not None and step.mask is UNKNOWN and _scale(step.coarse) == _scale(draft["coarse"]):
+        pairs["coarse mask"] = (step.coarse, draft["coarse"])
     return [f"{name}: {e!r:.300} became {s!r:.300}" for name, (e, s) in pairs.items() if differs(e, s)]
+
+
+def _scale(mask: Any) -> Any:
+    return mask.get("scale") if isinstance(mask, dict) else mask
 
 
 def adopt(picture: Picture, view: Wire) -> None:
