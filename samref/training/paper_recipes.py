@@ -132,14 +132,16 @@ def _by_name(table: tuple[tuple[str, float], ...], data_set: str, other: float) 
     return next((value for part, value in table if part in data_set.lower()), other)
 
 
-_SEGNEXT_EPOCH = 30_000 // 12
-"""Steps of one epoch: 30 000 samples, 12 a step over four GPUs."""
+_SEGNEXT_EPOCH = 30_000 // 16
+"""Steps of one epoch on COCO+LVIS: 30 000 samples, 16 a step over four GPUs."""
+_SEGNEXT_FINE_EPOCH = 30_000 // 12
+"""Steps of one epoch of the fine-tuning on HQSeg-44K: 12 a step over four GPUs."""
 
 _SEGNEXT = PaperRecipe(
     name="segnext-sax2",
     part="segnext",
     source=(
-        "papers.md 2.3, code (SegNext): Adam 5e-5, x0.1 at epochs 50 and 90 of 100 x 30 000 samples, batch 12 over 4 "
+        "papers.md 2.3, code (SegNext): Adam 5e-5, x0.1 at epochs 50 and 90 of 100 x 30 000 samples, batch 16 over 4 "
         "GPUs, NFL on the full-resolution output, from MAE ViT-B weights, nothing frozen."
     ),
     model="segnext-b-sax2",
@@ -147,7 +149,6 @@ _SEGNEXT = PaperRecipe(
     steps=100 * _SEGNEXT_EPOCH,
     clicks=CornerClicks(),
     losses=("nfl",),
-    batch=3,
     optimizer="adam",
     rate=5e-5,
     weight_decay=0.0,
@@ -207,11 +208,12 @@ PAPER_RECIPES = {
             _SEGNEXT,
             name="segnext-sax2-hqseg",
             source=(
-                "papers.md 2.3, code (SegNext): starts from the COCO+LVIS weights of epoch 90 (--start), same recipe; "
-                "the published weight is that of the first epoch."
+                "papers.md 2.3, code (SegNext): starts from the COCO+LVIS weights of epoch 90 (--start), same recipe, "
+                "but batch 12 over 4 GPUs; the published weight is that of the first epoch."
             ),
             data="HQSeg-44K",
-            steps=_SEGNEXT_EPOCH,
+            steps=_SEGNEXT_FINE_EPOCH,
+            batch=3,
             drops=(),
         ),
         PaperRecipe(

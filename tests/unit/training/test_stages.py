@@ -194,8 +194,10 @@ def test_the_numbers_of_the_papers_are_as_published() -> None:
         assert [recipe.clicks.refine_decay_of(n) for n in ("coco", "LVIS")] == [0.6, 0.35]
     assert PAPER_RECIPES["sam-ref-64"].steps == PAPER_RECIPES["sam-ref-32"].steps == 80_000
     for recipe in (PAPER_RECIPES["segnext-sax1"], PAPER_RECIPES["segnext-sax2"]):
-        assert recipe.steps * recipe.batch * recipe.processes == 100 * 30_000
+        assert (recipe.batch, recipe.processes, recipe.steps) == (4, 4, 100 * 1_875)
         assert (recipe.optimizer, recipe.rate) == ("adam", 5e-5)
-        assert [recipe.rate_factor(s) for s in (0, 124_999, 125_000, 225_000)] == pytest.approx([1, 1, 0.1, 0.01])
+        assert [recipe.rate_factor(s) for s in (0, 93_749, 93_750, 168_750)] == pytest.approx([1, 1, 0.1, 0.01])
         assert (recipe.minimum_area, recipe.background) == (1000, 0.05)
+    fine = PAPER_RECIPES["segnext-sax2-hqseg"]
+    assert (fine.batch * fine.processes, fine.steps, fine.drops) == (12, 30_000 // 12, ())
     assert all(recipe.source for recipe in PAPER_RECIPES.values())
