@@ -87,7 +87,9 @@ class PaperRecipe:
         clicks: how a person is simulated.
         losses: summed with unit weights.
         augmentation: "none", "colour" (FocSAM) or "full" (SegNext). Stored embeddings allow "none" only.
-        minimum_area, background: least object area in model pixels, and how often an empty sample is asked for.
+        minimum_area: least object area in model pixels, after augmentation.
+        background: how often a picture is kept whose objects have all left the frame in augmentation (else it is
+            augmented anew). 0 also skips pictures that have no object large enough; above 0 those are empty samples.
         width: C of the SAM-REF refiner.
         ema: decay of averaged weights; 0 keeps none, as the papers do.
     """

@@ -20,7 +20,7 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.errors import DataError
 from samref.evaluation.readers.pictures import ObjectMask, Picture
-from samref.training.augment import COLOURS, fit_mask, vary_shape
+from samref.training.augment import COLOURS, Planes, fit_mask, vary_shape
 from samref.training.embedding_store import EmbeddingStore
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import CornerClicks, PaperRecipe
@@ -143,8 +143,7 @@ class SampleFeed:
         for skipped in range(MOST_TRIES):
             picture = self.pictures[int(rng.integers(len(self.pictures)))]
             image = picture.read_image()
-            objects = [one for one in picture.read_objects(image) if _is_usable(one)]
-            sample = self._cut(number, picture, image, objects, rng) if objects else None
+            sample = self._cut(number, picture, image, picture.read_objects(image), rng)
             if sample is not None:
                 return sample, skipped
         raise DataError(
@@ -153,19 +152,26 @@ class SampleFeed:
         )
 
     def _cut(
-        self, number: int, picture: Picture, image: DecodedImage, objects: list[ObjectMask], rng: np.random.Generator
+        self, number: int, picture: Picture, image: DecodedImage, found: list[ObjectMask], rng: np.random.Generator
     ) -> Sample | None:
-        chosen = self._choose(objects, self.side / image.size.longest, rng)
-        if chosen is None:
+        objects = [one for one in found if _is_usable(one)]
+        ignored = [one.ignore for one in found if one.ignore is not None]
+        rgb, masks, ignore_plane = self._vary(
+            image.rgb,
+            [one.gt.astype(np.uint8) for one in objects],
+            _union(ignored, (image.size.height, image.size.width)),
+            rng,
+        )
+        least = self.recipe.minimum_area * (max(rgb.shape[:2]) / self.side) ** 2
+        large = [index for index, mask in enumerate(masks) if np.count_nonzero(mask) >= least]
+        if not large and not self.recipe.background:
             return None
-        ignored = [one.ignore for one in objects if one.ignore is not None]
-        others = [one.gt for index, one in enumerate(objects) if index not in chosen]
+        chosen = self._choose(large, rng)
+        others: list[NDArray[np.uint8]] = []
+        if not chosen or len(large) > len(chosen):  # others that are all too small to be asked for are not others
+            others = [mask for index, mask in enumerate(masks) if index not in chosen]
         # Asked for, the others in one, what is ignored: only these are resized, however many objects there are.
-        planes = [objects[index].gt.astype(np.uint8) for index in chosen]
-        planes += [_union(regions, (image.size.height, image.size.width)) for regions in (others, ignored)]
-        rgb = image.rgb
-        if self.recipe.augmentation == "full":
-            rgb, planes = vary_shape(rgb, planes, rng)
+        planes = [*(masks[index] for index in chosen), _union(others, rgb.shape[:2]), ignore_plane]
         frame = Frame.letterbox(ImageSize(rgb.shape[0], rgb.shape[1]), self.side)
         height, width = frame.resized.height, frame.resized.width
         framed = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
@@ -186,17 +192,27 @@ class SampleFeed:
         labels = _labels(parts, ignore)
         return Sample(number, about, image.digest, framed, labels, tuple(parts), rest > 0, **extra)
 
-    def _choose(self, objects: list[ObjectMask], scale: float, rng: np.random.Generator) -> list[int] | None:
-        """Which objects are asked for: mostly one; None where all are too small.
+    def _vary(
+        self, rgb: NDArray[np.uint8], masks: Planes, ignore: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Planes, NDArray[np.uint8]]:
+        """Pixels, objects and what is ignored, changed in shape where the recipe says so.
 
-        ``scale``: model pixels per picture pixel.
+        Where every object has left the frame, the picture is changed anew; :attr:`PaperRecipe.background` of such are
+        kept. Source: papers.md 2.3, code (RITM).
         """
-        if rng.random() < self.recipe.background:
-            return []
-        least = self.recipe.minimum_area / scale**2
-        large = [index for index, one in enumerate(objects) if np.count_nonzero(one.gt) >= least]
+        if self.recipe.augmentation != "full":
+            return rgb, masks, ignore
+        for _ in range(MOST_TRIES):
+            varied, planes = vary_shape(rgb, [*masks, ignore], rng)
+            seen = any(plane.any() for plane in planes[:-1])
+            if seen or not masks or rng.random() < self.recipe.background:
+                break
+        return varied, planes[:-1], planes[-1]
+
+    def _choose(self, large: list[int], rng: np.random.Generator) -> list[int]:
+        """Which of the objects that are large enough are asked for: mostly one; none where there is none."""
         if not large:
-            return None
+            return []
         merged = isinstance(self.recipe.clicks, CornerClicks) and rng.random() < self.recipe.clicks.merged
         count = min(len(large), 2 if merged else 1)
         return [int(index) for index in rng.choice(large, size=count, replace=False)]
@@ -214,7 +230,7 @@ def _labels(parts: list[NDArray[np.uint8]], ignore: NDArray[np.uint8]) -> NDArra
     return labels
 
 
-def _union(regions: Sequence[NDArray[np.bool_]], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _union(regions: Sequence[NDArray[np.bool_] | NDArray[np.uint8]], size: tuple[int, ...]) -> NDArray[np.uint8]:
     union = np.zeros(size, dtype=np.uint8)
     for region in regions:
         union |= region

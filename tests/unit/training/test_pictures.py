@@ -125,6 +125,61 @@ def test_data_without_any_usable_object_is_given_up(tmp_path: Path) -> None:
         scene_feed(tmp_path / "all", RECIPES["smoke-base"])[0].batch(0)
 
 
+RITM = replace(PAPER_RECIPES["segnext-sax1"], batch=1, minimum_area=20)
+
+
+def empty_ones(feed: SampleFeed, count: int) -> float:
+    return float(np.mean([not feed.sample(number)[0].parts for number in range(count)]))
+
+
+def test_a_picture_with_an_object_in_its_frame_never_makes_an_empty_sample(tmp_path: Path) -> None:
+    """RITM's 5 % are of the pictures whose objects augmentation has moved out of the frame, not of all."""
+    feed = feed_of(folder_of(tmp_path / "seen", [noisy_disk(index)[1] for index in range(3)]), RITM)
+    assert RITM.background == 0.05
+    assert empty_ones(feed, 150) == 0
+
+
+def test_pictures_without_an_object_large_enough_make_empty_samples(tmp_path: Path) -> None:
+    bare = np.zeros((60, 90), dtype=np.uint8)
+    feed = feed_of(folder_of(tmp_path / "half", [bare, noisy_disk(1)[1]]), RITM)
+    assert empty_ones(feed, 150) == pytest.approx(0.5, abs=0.12)
+    small = feed_of(folder_of(tmp_path / "small", [noisy_disk(1)[1]]), replace(RITM, minimum_area=64 * 64))
+    sample, skipped = small.sample(0)
+    assert (sample.parts, skipped) == ((), 0)
+    assert not (sample.labels == 1).any()
+    assert sample.others is not None
+    assert sample.others.any()  # so that no negative falls on it
+
+
+def test_an_object_at_the_rim_is_augmented_anew_until_it_is_in_the_frame(tmp_path: Path) -> None:
+    """One pixel in a corner leaves the frame in about a quarter of the augmentations."""
+    corner = np.zeros((60, 90), dtype=np.uint8)
+    corner[0, 0] = 1
+    place = folder_of(tmp_path / "rim", [corner])
+    shares = {}
+    for background in (0.05, 1.0):
+        feed = feed_of(place, replace(RITM, minimum_area=0, background=background))
+        masks = [corner]
+        ignore = np.zeros_like(corner)
+        rngs = [np.random.default_rng(seed) for seed in range(400)]
+        shares[background] = np.mean([not feed._vary(noisy_disk(0)[0], masks, ignore, rng)[1][0].any() for rng in rngs])
+    lost = shares[1.0]
+    assert lost > 0.1
+    assert shares[0.05] == pytest.approx(0.05 * lost / (1 - 0.95 * lost), abs=0.03)
+    assert shares[0.05] > 0
+
+
+def test_others_too_small_to_be_asked_for_are_no_other_objects(tmp_path: Path) -> None:
+    mask = noisy_disk(0)[1]
+    mask[55:57, 80:83] = 2
+    place = folder_of(tmp_path / "crumb", [mask])
+    crumb, none = (feed_of(place, replace(RITM, minimum_area=least)).sample(0)[0].others for least in (1, 40))
+    assert crumb is not None
+    assert none is not None
+    assert crumb.any()
+    assert not none.any()
+
+
 def test_a_mask_of_another_size_stops_training_with_its_own_sentence(tmp_path: Path) -> None:
     """The loader runs in a process of its own; its traceback is nothing for the person who started the training."""
     place = folder_of(tmp_path / "sizes", [np.ones((30, 30), dtype=np.uint8)])
