@@ -154,7 +154,7 @@ class SampleFeed:
     def _cut(
         self, number: int, picture: Picture, image: DecodedImage, found: list[ObjectMask], rng: np.random.Generator
     ) -> Sample | None:
-        objects = [one for one in found if _is_usable(one)]
+        objects = [one for one in found if one.is_seen]
         ignored = [one.ignore for one in found if one.ignore is not None]
         rgb, masks, ignore_plane = self._vary(
             image.rgb,
@@ -235,9 +235,3 @@ def _union(regions: Sequence[NDArray[np.bool_] | NDArray[np.uint8]], size: tuple
     for region in regions:
         union |= region
     return union
-
-
-def _is_usable(one: ObjectMask) -> bool:
-    """Whether an object has a pixel that is not ignored."""
-    seen = one.gt if one.ignore is None else one.gt & ~one.ignore
-    return bool(seen.any())
