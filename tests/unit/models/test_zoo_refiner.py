@@ -38,6 +38,23 @@ def test_there_is_one_over_every_official_sam() -> None:
     assert [spec.name for spec in OVER_SAM] == ["sam-ref-vit-b", "sam-ref-vit-l", "sam-ref-vit-h"]
 
 
+def test_sam_below_the_refiner_always_answers_with_its_single_mask() -> None:
+    """As it is trained: at a lone first click, too, mask token 0 and not the best of the other three."""
+    model = build_model("sam-ref-random")
+    assert isinstance(model, SamRefModel)
+    rgb = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    image, click = DecodedImage(rgb, ImageSize(90, 120), "0"), Prompts((Click(60, 40),))
+    lone = Predictor(model)
+    coarse = next(iter(lone.predict(lone.embed(image), click)))
+    logits = {}
+    for mode in ("single", "first-click"):
+        sam = Predictor(build_sam_model("random", mode))
+        logits[mode] = next(iter(sam.predict(sam.embed(image), click))).state.low_res_logits
+    assert coarse.state.low_res_logits is not None
+    assert torch.equal(coarse.state.low_res_logits, logits["single"])
+    assert not torch.equal(logits["single"], logits["first-click"])
+
+
 def test_a_file_of_ones_own_training_is_used_over_sam(tmp_path: Path) -> None:
     sam, refiner = build_sam_model("random", seed=3), SamRef(SMALL_REFINER)
     randomize(refiner, 4)
@@ -121,7 +138,7 @@ def test_without_sams_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatc
 
 def test_with_sams_weights_the_refiner_for_any_base_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
     small = build_sam_model("random", seed=7)
-    monkeypatch.setattr(sam_ref_checkpoint, "build_sam_model", lambda variant, **_: small)  # in place of 375 MB
+    monkeypatch.setattr(sam_ref_checkpoint, "build_sam_model", lambda *_, **__: small)  # in place of 375 MB
     model = build_model("sam-ref-vit-b")
     assert isinstance(model, SamRefModel)
     assert model.spec == get_spec("sam-ref-vit-b")
