@@ -45,7 +45,7 @@ def geometric(count: int, decay: float, rng: np.random.Generator) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """A session of one object: ``earlier`` clicks without gradient, refocusing at step ``refine`` (from 0)."""
+    """A session: ``earlier`` clicks without gradient, refocusing at step ``refine`` (from 0)."""
 
     earlier: int
     refine: int

@@ -6,6 +6,7 @@ so accumulated batches, or those of several processes, hold together what one bi
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -74,13 +75,20 @@ class SampleBatch:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Random numbers for learning: for the whole step alike in every process and part, and for each sample its own."""
+    """Random numbers for learning, by what shares them.
+
+    A step's are alike in every process and part, a data set's alike for its objects in one batch; each sample has its
+    own.
+    """
 
     seed: int
     step: int
 
     def of_step(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.step, 2])
+
+    def of_data_set(self, batch: int, name: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, batch, zlib.crc32(name.encode("utf-8")), 4])
 
     def of(self, sample: Sample) -> np.random.Generator:
         return np.random.default_rng([self.seed, sample.number, 3])
