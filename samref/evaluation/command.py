@@ -78,7 +78,7 @@ def evaluate(
         str,
         typer.Option(
             help="How the data lie in the folder: auto, folders, grabcut, berkeley, davis, sbd, pascalvoc, cod10k, "
-            "mvtec, hqseg, coco or lvis."
+            "mvtec, hqseg, coco, lvis or coco-panoptic."
         ),
     ] = "auto",
     split: Annotated[

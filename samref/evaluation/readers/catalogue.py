@@ -11,6 +11,7 @@ from samref.evaluation.readers.coco import COCO, LVIS
 from samref.evaluation.readers.fine import COD10K, HQSEG, MVTEC
 from samref.evaluation.readers.folders import FOLDERS
 from samref.evaluation.readers.layout import Layout, Listing
+from samref.evaluation.readers.panoptic import COCO_PANOPTIC
 from samref.evaluation.readers.pictures import Picture
 from samref.evaluation.readers.voc import PASCAL_VOC, SBD
 
@@ -21,7 +22,7 @@ AUTO = "auto"
 
 LAYOUTS: Mapping[str, Layout] = {
     layout.name: layout
-    for layout in (GRABCUT, BERKELEY, DAVIS, SBD, PASCAL_VOC, COD10K, MVTEC, HQSEG, COCO, LVIS, FOLDERS)
+    for layout in (GRABCUT, BERKELEY, DAVIS, SBD, PASCAL_VOC, COD10K, MVTEC, HQSEG, COCO, LVIS, COCO_PANOPTIC, FOLDERS)
 }
 """In the order in which they are tried: the more particular ones first."""
 

@@ -202,6 +202,29 @@ def write_coco(root: Path, **changes: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def write_panoptic(root: Path, part: str = "val2017", **changes: Any) -> None:
+    """Two pictures: a thing and a crowd of stuff with ids beyond a byte; stuff alone. The top row is VOID, id 0."""
+    ids = {1: 3, 2: 5 + 256 * 7 + 65_536 * 9, 255: 0}
+    content: dict[str, Any] = {
+        "images": [{"id": n, "file_name": f"00000000{n:04}.jpg", "height": HEIGHT, "width": WIDTH} for n in (139, 285)],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cat", "isthing": 1}, {"id": 184, "name": "tree", "isthing": 0}],
+    }
+    for image, shown in zip(content["images"], ((1, 2), (2,)), strict=True):
+        photo(root / part / image["file_name"])
+        png = image["file_name"].replace(".jpg", ".png")
+        colours = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+        for number in (*shown, 255):
+            colours[numbers() == number] = [(ids[number] >> shift) % 256 for shift in (0, 8, 16)]
+        path = root / "annotations" / f"panoptic_{part}" / png
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(colours).save(path)
+        segments = [{"id": ids[number], "category_id": 1, "iscrowd": int(number == 2)} for number in shown]
+        content["annotations"].append({"image_id": image["id"], "file_name": png, "segments_info": segments})
+    content |= changes
+    (root / "annotations" / f"panoptic_{part}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
 def write_lvis(root: Path) -> None:
     """As COCO, but pictures are found by their address, in the folders of COCO's train and val parts."""
     content = coco_content()
