@@ -87,6 +87,8 @@ class PaperRecipe:
         clicks: how a person is simulated.
         losses: summed with unit weights.
         augmentation: "none", "colour" (FocSAM) or "full" (SegNext). Stored embeddings allow "none" only.
+        overlap: where LVIS's objects cover each other (papers.md 3.5): an object is left out of a sample when more than
+            this share of it, or of one painted before it, lies under the other; None: objects are as they are.
         minimum_area: least object area in model pixels, after augmentation.
         background: how often a picture is kept whose objects have all left the frame in augmentation (else it is
             augmented anew). 0 also skips pictures that have no object large enough; above 0 those are empty samples.
@@ -115,6 +117,7 @@ class PaperRecipe:
     drop: float = 0.1
     clip: float | None = None
     augmentation: Literal["none", "colour", "full"] = "colour"
+    overlap: float | None = None
     minimum_area: int = 1
     background: float = 0.0
     width: int = 64
@@ -227,6 +230,7 @@ PAPER_RECIPES = {
             steps=320_000,
             clicks=SessionClicks(),
             losses=("nfl",),
+            overlap=0.5,
         ),
         PaperRecipe(
             name="focsam-refiner",
@@ -237,6 +241,7 @@ PAPER_RECIPES = {
             steps=160_000,
             clicks=SessionClicks(),
             losses=("nfl", "click"),
+            overlap=0.5,
         ),
     )
 }

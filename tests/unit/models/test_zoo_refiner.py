@@ -18,7 +18,7 @@ from samref.models import sam_ref_checkpoint
 from samref.models.checkpoints import place_of, verify
 from samref.models.interface import ModelSpec
 from samref.models.layers import randomize
-from samref.models.sam import build_sam_model
+from samref.models.sam import MultimaskMode, build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig
 from samref.models.sam_ref_checkpoint import (
     AGNOSTIC_REFINER,
@@ -46,13 +46,15 @@ def test_sam_below_the_refiner_always_answers_with_its_single_mask() -> None:
     image, click = DecodedImage(rgb, ImageSize(90, 120), "0"), Prompts((Click(60, 40),))
     lone = Predictor(model)
     coarse = next(iter(lone.predict(lone.embed(image), click)))
-    logits = {}
-    for mode in ("single", "first-click"):
-        sam = Predictor(build_sam_model("random", mode))
-        logits[mode] = next(iter(sam.predict(sam.embed(image), click))).state.low_res_logits
-    assert coarse.state.low_res_logits is not None
-    assert torch.equal(coarse.state.low_res_logits, logits["single"])
-    assert not torch.equal(logits["single"], logits["first-click"])
+    modes: tuple[MultimaskMode, ...] = ("single", "first-click")
+    alone = [Predictor(build_sam_model("random", mode)) for mode in modes]
+    single, best = (next(iter(sam.predict(sam.embed(image), click))).state.low_res_logits for sam in alone)
+    own = coarse.state.low_res_logits
+    assert own is not None
+    assert single is not None
+    assert best is not None
+    assert torch.equal(own, single)
+    assert not torch.equal(single, best)
 
 
 def test_a_file_of_ones_own_training_is_used_over_sam(tmp_path: Path) -> None:

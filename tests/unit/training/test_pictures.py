@@ -18,13 +18,14 @@ from samref.core.images import encode_png
 from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.errors import DataError, LabelError
+from samref.evaluation.readers.pictures import KeptMasks, ObjectMask
 from samref.labels.log import AnnotationsImported
 from samref.labels.project import Annotation
 from samref.labels.store import ProjectStore
 from samref.training.paper_recipes import PAPER_RECIPES, PaperRecipe
 from samref.training.pictures import find_training_pictures, scene_feed
 from samref.training.recipes import RECIPES
-from samref.training.samples import SampleFeed
+from samref.training.samples import SampleFeed, painted
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
 
@@ -178,6 +179,56 @@ def test_others_too_small_to_be_asked_for_are_no_other_objects(tmp_path: Path) -
     assert none is not None
     assert crumb.any()
     assert not none.any()
+
+
+def box_object(key: str, x0: int, x1: int) -> ObjectMask:
+    mask = np.zeros((4, 40), dtype=np.bool_)
+    mask[:, x0:x1] = True
+    return ObjectMask(key, mask, None)
+
+
+def outcomes(objects: list[ObjectMask]) -> set[tuple[tuple[str, int], ...]]:
+    """Columns of each object that is kept, over many orders."""
+    return {
+        tuple((one.key, int(one.gt[0].sum())) for one in painted(objects, 0.5, np.random.default_rng(seed)))
+        for seed in range(40)
+    }
+
+
+def test_lvis_objects_that_cover_each_other_a_little_share_the_pixels_by_chance() -> None:
+    assert outcomes([box_object("a", 0, 20), box_object("b", 10, 30)]) == {
+        (("a", 10), ("b", 20)),
+        (("a", 20), ("b", 10)),
+    }, "half is not more than half"
+
+
+def test_of_lvis_objects_that_cover_each_other_by_more_than_half_one_is_left_out() -> None:
+    """Whichever comes second: a small part on a whole lies on it, the whole on the part would take all of it."""
+    assert outcomes([box_object("whole", 0, 20), box_object("part", 2, 7)]) == {(("whole", 20),), (("part", 5),)}
+    assert outcomes([box_object("a", 0, 20), box_object("b", 9, 29)]) == {(("a", 20),), (("b", 20),)}
+
+
+def test_what_lies_on_several_objects_is_left_out_by_the_sum() -> None:
+    assert outcomes([box_object("a", 0, 20), box_object("b", 20, 40), box_object("bridge", 13, 26)]) == {
+        (("a", 20), ("b", 20)),  # both before the bridge, which then lies on them altogether
+        (("b", 20), ("bridge", 7)),  # "a" would take 7 of the bridge's 13 columns, "b" takes 6
+        (("b", 14), ("bridge", 13)),
+    }
+
+
+@pytest.mark.parametrize(("layout", "most"), [("lvis", 1), ("coco", 2)])
+def test_only_focsams_recipes_and_only_lvis_know_the_rule(layout: str, most: int, tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "pair", [noisy_disk(0)[1]])
+    (picture,) = find_training_pictures(place).pictures
+    whole = noisy_disk(0)[1] > 0
+    part = whole.copy()
+    part[:20] = False
+    source = KeptMasks.of(place, [ObjectMask("whole", whole, None), ObjectMask("part", part, None)])
+    feed = SampleFeed([replace(picture, masks=source, layout=layout)], PAPER_RECIPES["focsam-decoder"], 90)
+    samples = [feed.sample(number)[0] for number in range(12)]
+    others = [sample.others is not None and bool(sample.others.any()) for sample in samples]
+    assert others == [most == 2] * 12
+    assert PAPER_RECIPES["sam-ref-decoder"].overlap is None
 
 
 def test_a_mask_of_another_size_stops_training_with_its_own_sentence(tmp_path: Path) -> None:
