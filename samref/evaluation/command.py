@@ -78,7 +78,7 @@ def evaluate(
         str,
         typer.Option(
             help="How the data lie in the folder: auto, folders, grabcut, berkeley, davis, sbd, pascalvoc, cod10k, "
-            "mvtec, hqseg, coco, lvis or coco-panoptic."
+            "mvtec, hqseg, coco, lvis, coco-panoptic or coco-lvis."
         ),
     ] = "auto",
     split: Annotated[

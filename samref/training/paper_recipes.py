@@ -87,6 +87,7 @@ class PaperRecipe:
         clicks: how a person is simulated.
         losses: summed with unit weights.
         augmentation: "none", "colour" (FocSAM) or "full" (SegNext). Stored embeddings allow "none" only.
+        stuff: how often the regions of stuff that RITM's COCO+LVIS has are objects of a sample.
         overlap: where LVIS's objects cover each other (papers.md 3.5): an object is left out of a sample when more than
             this share of it, or of one painted before it, lies under the other; None: objects are as they are.
         minimum_area: least object area in model pixels, after augmentation.
@@ -117,6 +118,7 @@ class PaperRecipe:
     drop: float = 0.1
     clip: float | None = None
     augmentation: Literal["none", "colour", "full"] = "colour"
+    stuff: float = 0.0
     overlap: float | None = None
     minimum_area: int = 1
     background: float = 0.0
@@ -161,6 +163,7 @@ _SEGNEXT = PaperRecipe(
     schedule="drops",
     drops=(50 * _SEGNEXT_EPOCH, 90 * _SEGNEXT_EPOCH),
     augmentation="full",
+    stuff=0.3,
     minimum_area=1000,
     background=0.05,
 )

@@ -21,6 +21,7 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.errors import DataError
 from samref.evaluation.readers.coco import LVIS
+from samref.evaluation.readers.coco_lvis import COCO_LVIS, STUFF
 from samref.evaluation.readers.pictures import ObjectMask, Picture
 from samref.training.augment import COLOURS, Planes, fit_mask, vary_shape
 from samref.training.embedding_store import EmbeddingStore
@@ -166,6 +167,8 @@ class SampleFeed:
         objects = [one for one in found if one.is_seen]
         if self.recipe.overlap is not None and picture.layout == LVIS.name:
             objects = painted(objects, self.recipe.overlap, rng)
+        if picture.layout == COCO_LVIS.name and rng.random() >= self.recipe.stuff:
+            objects = [one for one in objects if not one.key.startswith(STUFF)]
         ignored = [one.ignore for one in found if one.ignore is not None]
         rgb, masks, ignore_plane = self._vary(
             image.rgb,

@@ -33,6 +33,7 @@ SETS: dict[str, tuple[str, Writer, list[list[int]]]] = {
     "coco2017": ("coco", miniatures.write_coco, [[SQUARE, BAR], [BAR]]),
     "lvis": ("lvis", miniatures.write_lvis, [[SQUARE, BAR], [BAR]]),
     "panoptic": ("coco-panoptic", miniatures.write_panoptic, [[SQUARE, BAR], [BAR]]),
+    "coco_lvis": ("coco-lvis", miniatures.write_coco_lvis, [[SQUARE, BAR], [BAR]]),
     "zoo": ("folders", lambda root: write_zoo(root.parent, (root.name,)), [[400, 180], [400, 180]]),
 }
 

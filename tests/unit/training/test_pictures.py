@@ -28,6 +28,7 @@ from samref.training.recipes import RECIPES
 from samref.training.samples import SampleFeed, painted
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
+from tests.unit.evaluation import miniatures
 
 RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], batch=2, steps=1)
 CPU = torch.device("cpu")
@@ -229,6 +230,21 @@ def test_only_focsams_recipes_and_only_lvis_know_the_rule(layout: str, most: int
     others = [sample.others is not None and bool(sample.others.any()) for sample in samples]
     assert others == [most == 2] * 12
     assert PAPER_RECIPES["sam-ref-decoder"].overlap is None
+
+
+def test_stuff_is_an_object_in_three_of_ten_samples_of_ritms_set(tmp_path: Path) -> None:
+    miniatures.write_coco_lvis(tmp_path / "set", "train")
+    pictures = find_training_pictures(tmp_path / "set").pictures[:1]
+    square, bar = miniatures.SQUARE, miniatures.BAR
+    for stuff in (0.3, 0.0):
+        assert PAPER_RECIPES["segnext-sax2"].stuff == 0.3
+        feed = SampleFeed(pictures, replace(RECIPE, stuff=stuff), miniatures.WIDTH)
+        samples = [feed.sample(number)[0] for number in range(150)]
+        with_bar = [
+            int(one.labels.sum()) == bar or bool(one.others is not None and one.others.any()) for one in samples
+        ]
+        assert np.mean(with_bar) == pytest.approx(stuff, abs=0.1 if stuff else 0)
+        assert {int((one.labels == 1).sum()) for one in samples} == ({square, bar} if stuff else {square})
 
 
 def test_a_mask_of_another_size_stops_training_with_its_own_sentence(tmp_path: Path) -> None:
