@@ -94,6 +94,7 @@ class PaperRecipe:
         background: how often a picture is kept whose objects have all left the frame in augmentation (else it is
             augmented anew). 0 also skips pictures that have no object large enough; above 0 those are empty samples.
         width: C of the SAM-REF refiner.
+        dynamic_windows, dynamic_relu: of FocSAM's refiner; each off is a row of its ablation.
         ema: decay of averaged weights; 0 keeps none, as the papers do.
     """
 
@@ -123,6 +124,8 @@ class PaperRecipe:
     minimum_area: int = 1
     background: float = 0.0
     width: int = 64
+    dynamic_windows: bool = True
+    dynamic_relu: bool = True
     ema: float = 0.0
     seed: int = 2026
 
@@ -191,6 +194,19 @@ _SAM_REF = PaperRecipe(
     width=64,
 )
 
+_FOCSAM_REFINER = PaperRecipe(
+    name="focsam-refiner",
+    part="focsam",
+    source=_FOCSAM_SOURCE + " Stage 2: refiner alone, 160 k steps, NFL + click loss.",
+    model="sam-vit-h",
+    data="COCO panoptic and LVIS",
+    steps=160_000,
+    clicks=SessionClicks(),
+    losses=("nfl", "click"),
+    overlap=0.5,
+)
+_ABLATION = " Row of the ablation (papers.md 3.7): what takes the place of the part that is missing is ours."
+
 PAPER_RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -212,6 +228,7 @@ PAPER_RECIPES = {
         replace(_SAM_REF, name="sam-ref-32", width=32),
         replace(_SEGNEXT, name="segnext-sax1", model="segnext-b-sax1"),
         _SEGNEXT,
+        replace(_SEGNEXT, name="segnext-sum", model="segnext-b-sum"),
         replace(
             _SEGNEXT,
             name="segnext-sax2-hqseg",
@@ -235,16 +252,15 @@ PAPER_RECIPES = {
             losses=("nfl",),
             overlap=0.5,
         ),
-        PaperRecipe(
-            name="focsam-refiner",
-            part="focsam",
-            source=_FOCSAM_SOURCE + " Stage 2: refiner alone, 160 k steps, NFL + click loss.",
-            model="sam-vit-h",
-            data="COCO+LVIS",
-            steps=160_000,
-            clicks=SessionClicks(),
-            losses=("nfl", "click"),
-            overlap=0.5,
+        _FOCSAM_REFINER,
+        replace(
+            _FOCSAM_REFINER, name="focsam-refiner-dwin", dynamic_relu=False, source=_FOCSAM_REFINER.source + _ABLATION
+        ),
+        replace(
+            _FOCSAM_REFINER,
+            name="focsam-refiner-pdyrelu",
+            dynamic_windows=False,
+            source=_FOCSAM_REFINER.source + _ABLATION,
         ),
     )
 }

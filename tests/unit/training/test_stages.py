@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
+from samref.models import refocus_checkpoint
 from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
 from samref.models.dense_prompts_network import DensePromptsNet
+from samref.models.refocus import RefinerConfig
+from samref.training.command import export_weights
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
 from samref.training.pictures import find_training_pictures
@@ -180,6 +183,28 @@ def test_a_recipe_over_a_model_of_another_kind_is_refused() -> None:
         build_stage(PAPER_RECIPES["sam-ref-64"], StageFiles(), CPU, model="segnext-random")
     with pytest.raises(TrainingError, match="not a SegNext model"):
         build_stage(PAPER_RECIPES["segnext-sax1"], StageFiles(), CPU, model="sam-random")
+
+
+@pytest.mark.parametrize(
+    ("name", "switch"), [("focsam-refiner-dwin", "dynamic_relu"), ("focsam-refiner-pdyrelu", "dynamic_windows")]
+)
+def test_a_file_of_an_ablation_says_which_refiner_it_holds(
+    name: str, switch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = build_stage(PAPER_RECIPES[name], StageFiles(), CPU, model="sam-random")
+    path = tmp_path / "own.safetensors"
+    export_weights(stage.to_export(), path, stage.about_export(), torch.float32)
+    config = refocus_checkpoint._config_of(path)
+    assert [config.dynamic_windows, config.dynamic_relu].count(False) == 1
+    assert not getattr(config, switch)
+    whole = build_stage(PAPER_RECIPES["focsam-refiner"], StageFiles(), CPU, model="sam-random")
+    assert whole.about_export() == {}
+    export_weights(whole.to_export(), path, {}, torch.float32)
+    assert refocus_checkpoint._config_of(path) == RefinerConfig()
+    for odd in ("[]", "no JSON", '{"depth": false}', '{"dynamic_relu": 3}'):
+        export_weights(whole.to_export(), path, {"focsam_refiner": odd}, torch.float32)
+        with pytest.raises(CheckpointInvalidError, match="which FocSAM refiner it holds"):
+            refocus_checkpoint._config_of(path)
 
 
 def test_the_numbers_of_the_papers_are_as_published() -> None:
