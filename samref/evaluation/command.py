@@ -78,7 +78,7 @@ def evaluate(
         str,
         typer.Option(
             help="How the data lie in the folder: auto, folders, grabcut, berkeley, davis, sbd, pascalvoc, cod10k, "
-            "mvtec, hqseg, coco or lvis."
+            "mvtec, hqseg, coco, lvis, coco-panoptic or coco-lvis."
         ),
     ] = "auto",
     split: Annotated[
@@ -111,6 +111,7 @@ def evaluate(
     A simulated annotator clicks the middle of the largest mistake until it has used up its clicks. The data may be any
     published click benchmark as it comes, or your own: for the picture images/cat.jpg the objects are in masks/cat.png
     (one number per object, 255 = ignore) or in masks/cat__1.png, masks/cat__2.png, ... (one object each, 128 = ignore).
+    Where no masks/cat.png has a value besides 0 and 255, they are black and white: what is white is the one object.
 
     An interrupted run with --json or --html goes on where it stopped when it is started again in the same words.
     """

@@ -55,10 +55,7 @@ def find_pictures(data: Path, layout: str = AUTO, split: str | None = None) -> t
             if looked_at.keys:
                 found.append(looked_at)
     if not found:
-        raise DataError(
-            f"{data} holds no picture with an object in its mask. If its masks are black and white pictures (0 and "
-            "255), name their layout with --layout."
-        )
+        raise DataError(f"{data} holds no picture with an object in its mask.")
     return found, skipped
 
 
@@ -106,7 +103,7 @@ def _look_at(picture: Picture) -> tuple[Picture, Skipped]:
     """The picture with the objects that can be measured, read once and kept, and the count of the others."""
     objects = picture.look_at()
     empty = [one for one in objects if not one.gt.any()]
-    hidden = [one for one in objects if one.gt.any() and one.ignore is not None and not (one.gt & ~one.ignore).any()]
+    hidden = [one for one in objects if one.gt.any() and not one.is_seen]
     left_out = {one.key for one in (*empty, *hidden)}
     measured = [one for one in objects if one.key not in left_out]
     counted = Skipped(empty_objects=len(empty), ignored_objects=len(hidden), pictures_without_objects=int(not measured))

@@ -106,6 +106,8 @@ def how_to_get(checkpoint: Checkpoint, model_name: str) -> str:
             f"Download {checkpoint.file_name} from {checkpoint.page} and put it into {cache_folder()}, "
             "or name the file with --checkpoint."
         )
+    if checkpoint.url is None:
+        return f"None of {model_name} are published: train them, and name the file with --checkpoint."
     return f"Fetch them with: python -m samref models fetch {model_name}"
 
 

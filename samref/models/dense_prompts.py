@@ -54,13 +54,14 @@ _PAGE = "https://github.com/uncbiag/SegNext"
 DENSE_PROMPTS_CONFIGS: Mapping[str, DensePromptsConfig] = {
     "segnext-b-sax1": DensePromptsConfig(fusion_blocks=1),
     "segnext-b-sax2": DensePromptsConfig(fusion_blocks=2),
+    "segnext-b-sum": DensePromptsConfig(fusion_blocks=0),
     "segnext-random": DensePromptsConfig(
         image_size=128, width=32, depth=4, heads=2, window=4, neck_widths=(8, 16, 24, 32), head_width=16
     ),
 }
 
 
-def _spec(name: str, title: str, file_name: str | None, note: str = "") -> ModelSpec:
+def _spec(name: str, title: str, file_name: str | None, note: str = "", page: str | None = _PAGE) -> ModelSpec:
     return ModelSpec(
         name=name,
         title=title,
@@ -68,7 +69,7 @@ def _spec(name: str, title: str, file_name: str | None, note: str = "") -> Model
         image_size=DENSE_PROMPTS_CONFIGS[name].image_size,
         prompts=frozenset({"click", "box", "scribble", "polygon", "mask"}),
         stages=("coarse",),
-        checkpoints=() if file_name is None else (Checkpoint(file_name, page=_PAGE),),
+        checkpoints=() if file_name is None else (Checkpoint(file_name, page=page),),
         licence="MIT",
         source=_PAGE,
         note=note,
@@ -82,6 +83,13 @@ DENSE_PROMPTS_SPECS: Mapping[str, ModelSpec] = {
         "SegNext, ViT-B, SA x2",
         "vitb_sa2_cocolvis_hq44k_epoch_0.pth",
         "Looks for the weights fine-tuned on HQSeg-44K; vitb_sa2_cocolvis_epoch_90.pth works with --checkpoint.",
+    ),
+    "segnext-b-sum": _spec(
+        "segnext-b-sum",
+        "SegNext, ViT-B, plain sum",
+        "vitb_sum.pth",
+        "The paper's ablation without attention between image and prompts. No weights are published: train your own.",
+        page=None,
     ),
     "segnext-random": _spec("segnext-random", "SegNext, random weights", None, "Random weights: for tests only."),
 }

@@ -27,7 +27,7 @@ class DensePromptsConfig:
         global_every: each so-many-th block, and the last one, attends over the whole picture.
         window: nominal side, in tokens, of the other blocks' windows; as many of at least this side are cut as fit.
         mlp_ratio: hidden width of all MLPs over ``width``.
-        fusion_blocks: self-attention blocks over image and prompts together: "SA x1", "SA x2".
+        fusion_blocks: self-attention blocks over image and prompts together: "SA x1", "SA x2"; 0: plain sum.
         neck_widths: channels at strides 4, 8, 16 and 32.
         head_width: channels of the head.
         dropout: share of the head's channels left out in training.

@@ -42,6 +42,9 @@ class RefinerConfig:
         heads: of every attention.
         mlp_ratio: hidden width of the token's MLP over C.
         window: side of a window in cells of the embedding.
+        dynamic_windows: whether only the object's windows are computed; else all are, wherever the object is.
+        dynamic_relu: whether P-DyReLU brings the token to the pixels; else a plain ReLU takes its place, and there is
+            no token.
     """
 
     width: int = 256
@@ -49,6 +52,8 @@ class RefinerConfig:
     heads: int = 8
     mlp_ratio: float = 4.0
     window: int = 16
+    dynamic_windows: bool = True
+    dynamic_relu: bool = True
 
 
 class NullKeyAttention(nn.Module):
@@ -120,10 +125,11 @@ class PixelUpdate(nn.Module):
     def __init__(self, config: RefinerConfig) -> None:
         super().__init__()
         width = config.width
-        self.cls_proj = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width))
+        dynamic = config.dynamic_relu
+        self.cls_proj = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width)) if dynamic else None
         self.attn = NullKeyAttention(width, config.heads)
         self.norm1 = nn.LayerNorm(width)
-        self.relu1 = PDyReLU(width)
+        self.relu1 = PDyReLU(width) if dynamic else None
         self.conv2 = DeformableConv(width)
         self.norm2 = nn.GroupNorm(1, width)
         self.gamma1, self.gamma2 = (nn.Parameter(torch.ones(1, width, 1, 1)) for _ in range(2))
@@ -131,7 +137,11 @@ class PixelUpdate(nn.Module):
     def forward(self, x: Tensor, token: Tensor) -> Tensor:
         """(B, C, H, W) and (B, 1, C) to (B, C, H, W)."""
         pixels = x.flatten(2).transpose(1, 2)  # B C H W -> B (H W) C
-        active = self.relu1(self.norm1(self.attn(pixels, pixels)), self.cls_proj(token))
+        active = self.norm1(self.attn(pixels, pixels))
+        if self.relu1 is None or self.cls_proj is None:
+            active = F.relu(active)
+        else:
+            active = self.relu1(active, self.cls_proj(token))
         mixed = x + self.gamma1 * active.transpose(1, 2).reshape(x.shape)
         # The residual starts from the block's input again, not from `mixed`.
         updated: Tensor = x + self.gamma2 * F.relu(self.norm2(self.conv2(mixed)))
@@ -146,9 +156,9 @@ class FocusBlock(nn.Module):
         super().__init__()
         self.window = config.window
         self.shift = config.window // 2 if shifted else 0
-        self.img2cls = TokenUpdate(config)
+        self.img2cls = TokenUpdate(config) if config.dynamic_relu else None
         self.cls2img = PixelUpdate(config)
-        self.cls_scale_proj = nn.Linear(1, 1) if scales_token else None
+        self.cls_scale_proj = nn.Linear(1, 1) if scales_token and config.dynamic_relu else None
         if self.cls_scale_proj is not None:
             nn.init.ones_(self.cls_scale_proj.weight)
             nn.init.zeros_(self.cls_scale_proj.bias)
@@ -174,12 +184,12 @@ class FocusBlock(nn.Module):
         is_active = self._cut(marked).flatten(1).any(1)
         tokens = token.repeat_interleave(len(windows) // B, dim=0)  # (B windows) 1 C
         if not skips:
-            learnt = self.img2cls(tokens, windows.flatten(2).transpose(1, 2))
+            learnt = self._learn(tokens, windows)
             tokens = learnt.where(is_active[:, None, None], tokens)
             windows = self.cls2img(windows, learnt).where(is_active[:, None, None, None], windows)
         elif len(active := is_active.nonzero()[:, 0]):
             chosen = windows[active]
-            learnt = self.img2cls(tokens[active], chosen.flatten(2).transpose(1, 2))
+            learnt = self._learn(tokens[active], chosen)
             tokens = tokens.index_copy(0, active, learnt)
             windows = windows.index_copy(0, active, self.cls2img(chosen, learnt))
         padded = self._shifted(self._join(windows, padded.shape), self.shift)
@@ -189,6 +199,13 @@ class FocusBlock(nn.Module):
             scale = self.cls_scale_proj(-share.clamp_min(LEAST_ACTIVE).log()).exp()
             mean = token + scale * (mean - token)
         return padded[..., :H, :W], mean
+
+    def _learn(self, tokens: Tensor, windows: Tensor) -> Tensor:
+        """The tokens after their windows; unchanged where no pixel will ask them."""
+        if self.img2cls is None:
+            return tokens
+        learnt: Tensor = self.img2cls(tokens, windows.flatten(2).transpose(1, 2))
+        return learnt
 
     def _shifted(self, x: Tensor, by: int) -> Tensor:
         return x.roll((by, by), (-2, -1)) if by else x
@@ -213,7 +230,7 @@ class FocusRefiner(nn.Module):
         super().__init__()
         self.config = config
         self.embed_proj = nn.Conv2d(config.width, config.width, 1)
-        self.token_proj = nn.Linear(config.width, config.width)
+        self.token_proj = nn.Linear(config.width, config.width) if config.dynamic_relu else None
         self.blocks = nn.ModuleList(
             FocusBlock(config, shifted=index % 2 == 1, scales_token=index < config.depth - 1)
             for index in range(config.depth)
@@ -240,7 +257,11 @@ class FocusRefiner(nn.Module):
         self, image_embedding: Tensor, mask_token: Tensor, cells: Tensor, *, skips: bool = True
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Embedding and token after each block."""
-        x, token = self.embed_proj(image_embedding), self.token_proj(mask_token)
+        x, token = self.embed_proj(image_embedding), mask_token
+        if self.token_proj is not None:
+            token = self.token_proj(mask_token)
+        if not self.config.dynamic_windows:
+            cells = torch.ones_like(cells)
         for block in self.blocks:
             x, token = block(x, token, cells, skips=skips)
             yield x, token

@@ -6,16 +6,18 @@ file may also hold ``refine_head.`` alone, or with ``decode_head.``; the rest is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.serialization import safe_globals
 
-from samref.errors import CheckpointMissingError
+from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.checkpoints import (
     cached_path,
     how_to_get,
@@ -25,12 +27,12 @@ from samref.models.checkpoints import (
     locate,
 )
 from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.refocus import FocusRefiner
+from samref.models.refocus import FocusRefiner, RefinerConfig
 from samref.models.refocus_model import RefocusConfig, RefocusModel
 from samref.models.sam import SAM_CONFIGS, SAM_SPECS, SamModel, Variant, build_sam_model
 from samref.models.sam_network import build_sam_network, network_from
 
-__all__ = ["OFFICIAL_INPUT", "build_refocus_model", "focsam_specs", "official_parts"]
+__all__ = ["OFFICIAL_INPUT", "about_focus", "build_refocus_model", "focsam_specs", "official_parts"]
 
 OFFICIAL_INPUT = RefocusConfig(input_rule="focsam", channel_order="bgr")
 """How the authors' evaluation prepares pictures; taken with whole files, which were trained so."""
@@ -43,6 +45,10 @@ FILES: Mapping[str, Checkpoint] = {
     "focsam-vit-h": Checkpoint("focsam_vit_h.pth", page=_PAGE),
 }
 """Names that FocSAM's weights are looked for by in the cache folder. The authors have published those of ViT-H only."""
+
+_SWITCHES = frozenset(("dynamic_windows", "dynamic_relu"))
+_SWITCHES_KEY = "focsam_refiner"
+"""Where a file of safetensors says which parts of the refiner it does without."""
 
 SAM_PARTS = frozenset(("image_encoder", "prompt_encoder", "mask_decoder"))
 _NECK_NAMES = {"pe_layer": "pos_embed_layer", "point_embeddings": "point_embeds"}
@@ -95,7 +101,7 @@ def build_refocus_model(
         base = SamModel(SAM_SPECS[f"sam-vit-{variant}"], sam_config, network_from(sam_config, weights, name))
         return RefocusModel(base, None, _spec(name, has_refiner=False))
     with torch.device("meta"):
-        refiner, network = FocusRefiner(), build_sam_network(sam_config)
+        refiner, network = FocusRefiner(_config_of(path)), build_sam_network(sam_config)
     is_whole = not parts <= {"refine_head", "decode_head"}
     load_into(
         official_parts(network, refiner, None if is_whole else parts | {"refine_head"}), weights, name, assign=True
@@ -109,6 +115,35 @@ def build_refocus_model(
             base.network.mask_decoder = network.mask_decoder.requires_grad_(False)
     config = config or (OFFICIAL_INPUT if is_whole else RefocusConfig())
     return RefocusModel(base, refiner, _spec(name, has_refiner=True), config)
+
+
+def about_focus(config: RefinerConfig) -> dict[str, str]:
+    """What a file's metadata must say about the refiner in it; nothing where it is the published one."""
+    told = {name: value for name, value in asdict(config).items() if name in _SWITCHES and not value}
+    return {_SWITCHES_KEY: json.dumps(told)} if told else {}
+
+
+def _config_of(path: Path) -> RefinerConfig:
+    """The published refiner, or the part of it that a file of an ablation says it holds.
+
+    Raises:
+        CheckpointInvalidError: the file does not say it properly.
+    """
+    if path.suffix != ".safetensors":
+        return RefinerConfig()
+    with safe_open(path, framework="pt") as file:
+        told = (file.metadata() or {}).get(_SWITCHES_KEY, "{}")
+    try:
+        switches = json.loads(told)
+    except ValueError:
+        switches = None
+    if (
+        not isinstance(switches, dict)
+        or not set(switches) <= _SWITCHES
+        or not set(map(type, switches.values())) <= {bool}
+    ):
+        raise CheckpointInvalidError(f"{path} does not say properly which FocSAM refiner it holds. Export it again.")
+    return RefinerConfig(**switches)
 
 
 def official_parts(network: Any, refiner: FocusRefiner, parts: Iterable[str] | None = None) -> nn.Module:

@@ -94,7 +94,9 @@ def _of_own_training(spec: ModelSpec) -> ModelSpec:
 
 
 def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SamRefModel:
-    """SAM-REF over a SAM, on the CPU in float32.
+    """SAM-REF over a SAM that always answers with its single mask, on the CPU in float32.
+
+    Source: papers.md 1.3, step 1 (mask token 0 at every click, as FocSAM).
 
     Args:
         spec: one of :func:`sam_ref_specs`.
@@ -112,7 +114,7 @@ def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed
         checkpoint = _own_file(spec)
     if checkpoint is not None and checkpoint.suffix == ".safetensors":
         return _build_trained(spec, variant, checkpoint, seed)
-    sam = build_sam_model(variant, checkpoint=checkpoint, seed=seed)
+    sam = build_sam_model(variant, "single", checkpoint=checkpoint, seed=seed)
     if variant == "random":
         refiner = SamRef(SMALL_REFINER)
         randomize(refiner, seed + 1)

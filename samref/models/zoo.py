@@ -88,6 +88,10 @@ _FOCSAM_RANDOM = replace(
 )
 
 
+_ABLATIONS = frozenset(("segnext-b-sum",))
+"""Models that only answer a question of a paper: built by name, offered to nobody."""
+
+
 def _specs() -> dict[str, ModelSpec]:
     sam, dense = SAM_SPECS.values(), DENSE_PROMPTS_SPECS.values()
     found = (_TINY, *sam, *sam_ref_specs(), *dense, *focsam_specs(), _TINY_RANDOM, _FOCSAM_RANDOM)
@@ -95,8 +99,8 @@ def _specs() -> dict[str, ModelSpec]:
 
 
 def list_models() -> tuple[ModelSpec, ...]:
-    """Every model there is, the default first."""
-    return tuple(_specs().values())
+    """Every model there is but those of ablations, the default first."""
+    return tuple(spec for name, spec in _specs().items() if name not in _ABLATIONS)
 
 
 def get_spec(name: str) -> ModelSpec:

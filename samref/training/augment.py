@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["distort_colours", "fit_mask", "vary_colours", "vary_shape"]
+__all__ = ["Planes", "distort_colours", "fit_mask", "vary_colours", "vary_shape"]
 
 Pixels = NDArray[np.uint8]
 Planes = list[NDArray[np.uint8]]

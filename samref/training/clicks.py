@@ -45,7 +45,7 @@ def geometric(count: int, decay: float, rng: np.random.Generator) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """A session of one object: ``earlier`` clicks without gradient, refocusing at step ``refine`` (from 0)."""
+    """A session: ``earlier`` clicks without gradient, refocusing at step ``refine`` (from 0)."""
 
     earlier: int
     refine: int
@@ -89,23 +89,32 @@ def sample_points(
         recipe: numbers of points and where they may lie.
         rng: for every draw.
 
-    Source: papers.md 4.6, code (RITM). Merged objects get one point each first, the rest falls into any of them.
+    Source: papers.md 4.6, code (RITM). One object gets 1 + k positives, k < 24; merged ones get a point each and k
+    more, k <= 24, in any of them. Where there is no other object, negatives "on other objects" fall anywhere outside;
+    where the others lie wholly under the object, those points are left out. In an empty sample all negatives fall
+    where no object is.
     """
-    shape = others.shape
     positive: list[tuple[int, int]] = []
     if parts:
         regions = [_eroded(part, recipe, rng) for part in parts]
-        more = geometric(recipe.points, recipe.decay, rng)
-        chosen = [*range(len(parts)), *rng.integers(len(parts), size=max(0, more + 1 - len(parts))).tolist()]
+        more = geometric(recipe.points + (len(parts) > 1), recipe.decay, rng)
+        chosen = [*range(len(parts)), *rng.integers(len(parts), size=more).tolist()]
         positive = [_pixel(regions[index], rng) for index in chosen[: recipe.points]]
-    whole = np.any([part > 0 for part in parts], axis=0) if parts else np.zeros(shape, dtype=np.bool_)
-    regions_outside = [_band(whole, recipe.band), others & ~whole, ~whole]
+    regions_outside = _outside(parts, others, recipe.band)
     negative = []
     for _ in range(geometric(recipe.points + 1, recipe.decay, rng)):
         region = regions_outside[int(rng.choice(3, p=recipe.outside))]
         if region.any():
             negative.append(_pixel(region, rng))
     return Points(_slots(positive, recipe.points), _slots(negative, recipe.points))
+
+
+def _outside(parts: list[Map], others: NDArray[np.bool_], band: float) -> list[NDArray[np.bool_]]:
+    """Where negatives fall: near the object, on other objects, anywhere outside."""
+    if not parts:
+        return [~others] * 3
+    whole = np.any([part > 0 for part in parts], axis=0)
+    return [_band(whole, band), others & ~whole if others.any() else ~whole, ~whole]
 
 
 def correct_points(

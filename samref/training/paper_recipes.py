@@ -87,8 +87,14 @@ class PaperRecipe:
         clicks: how a person is simulated.
         losses: summed with unit weights.
         augmentation: "none", "colour" (FocSAM) or "full" (SegNext). Stored embeddings allow "none" only.
-        minimum_area, background: least object area in model pixels, and how often an empty sample is asked for.
+        stuff: how often the regions of stuff that RITM's COCO+LVIS has are objects of a sample.
+        overlap: where LVIS's objects cover each other (papers.md 3.5): an object is left out of a sample when more than
+            this share of it, or of one painted before it, lies under the other; None: objects are as they are.
+        minimum_area: least object area in model pixels, after augmentation.
+        background: how often a picture is kept whose objects have all left the frame in augmentation (else it is
+            augmented anew). 0 also skips pictures that have no object large enough; above 0 those are empty samples.
         width: C of the SAM-REF refiner.
+        dynamic_windows, dynamic_relu: of FocSAM's refiner; each off is a row of its ablation.
         ema: decay of averaged weights; 0 keeps none, as the papers do.
     """
 
@@ -113,9 +119,13 @@ class PaperRecipe:
     drop: float = 0.1
     clip: float | None = None
     augmentation: Literal["none", "colour", "full"] = "colour"
+    stuff: float = 0.0
+    overlap: float | None = None
     minimum_area: int = 1
     background: float = 0.0
     width: int = 64
+    dynamic_windows: bool = True
+    dynamic_relu: bool = True
     ema: float = 0.0
     seed: int = 2026
 
@@ -132,14 +142,16 @@ def _by_name(table: tuple[tuple[str, float], ...], data_set: str, other: float) 
     return next((value for part, value in table if part in data_set.lower()), other)
 
 
-_SEGNEXT_EPOCH = 30_000 // 12
-"""Steps of one epoch: 30 000 samples, 12 a step over four GPUs."""
+_SEGNEXT_EPOCH = 30_000 // 16
+"""Steps of one epoch on COCO+LVIS: 30 000 samples, 16 a step over four GPUs."""
+_SEGNEXT_FINE_EPOCH = 30_000 // 12
+"""Steps of one epoch of the fine-tuning on HQSeg-44K: 12 a step over four GPUs."""
 
 _SEGNEXT = PaperRecipe(
     name="segnext-sax2",
     part="segnext",
     source=(
-        "papers.md 2.3, code (SegNext): Adam 5e-5, x0.1 at epochs 50 and 90 of 100 x 30 000 samples, batch 12 over 4 "
+        "papers.md 2.3, code (SegNext): Adam 5e-5, x0.1 at epochs 50 and 90 of 100 x 30 000 samples, batch 16 over 4 "
         "GPUs, NFL on the full-resolution output, from MAE ViT-B weights, nothing frozen."
     ),
     model="segnext-b-sax2",
@@ -147,7 +159,6 @@ _SEGNEXT = PaperRecipe(
     steps=100 * _SEGNEXT_EPOCH,
     clicks=CornerClicks(),
     losses=("nfl",),
-    batch=3,
     optimizer="adam",
     rate=5e-5,
     weight_decay=0.0,
@@ -155,6 +166,7 @@ _SEGNEXT = PaperRecipe(
     schedule="drops",
     drops=(50 * _SEGNEXT_EPOCH, 90 * _SEGNEXT_EPOCH),
     augmentation="full",
+    stuff=0.3,
     minimum_area=1000,
     background=0.05,
 )
@@ -182,6 +194,19 @@ _SAM_REF = PaperRecipe(
     width=64,
 )
 
+_FOCSAM_REFINER = PaperRecipe(
+    name="focsam-refiner",
+    part="focsam",
+    source=_FOCSAM_SOURCE + " Stage 2: refiner alone, 160 k steps, NFL + click loss.",
+    model="sam-vit-h",
+    data="COCO panoptic and LVIS",
+    steps=160_000,
+    clicks=SessionClicks(),
+    losses=("nfl", "click"),
+    overlap=0.5,
+)
+_ABLATION = " Row of the ablation (papers.md 3.7): what takes the place of the part that is missing is ours."
+
 PAPER_RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -203,15 +228,17 @@ PAPER_RECIPES = {
         replace(_SAM_REF, name="sam-ref-32", width=32),
         replace(_SEGNEXT, name="segnext-sax1", model="segnext-b-sax1"),
         _SEGNEXT,
+        replace(_SEGNEXT, name="segnext-sum", model="segnext-b-sum"),
         replace(
             _SEGNEXT,
             name="segnext-sax2-hqseg",
             source=(
-                "papers.md 2.3, code (SegNext): starts from the COCO+LVIS weights of epoch 90 (--start), same recipe; "
-                "the published weight is that of the first epoch."
+                "papers.md 2.3, code (SegNext): starts from the COCO+LVIS weights of epoch 90 (--start), same recipe, "
+                "but batch 12 over 4 GPUs; the published weight is that of the first epoch."
             ),
             data="HQSeg-44K",
-            steps=_SEGNEXT_EPOCH,
+            steps=_SEGNEXT_FINE_EPOCH,
+            batch=3,
             drops=(),
         ),
         PaperRecipe(
@@ -219,20 +246,21 @@ PAPER_RECIPES = {
             part="sam-decoder",
             source=_FOCSAM_SOURCE + " Stage 1: decoder alone, 320 k steps, NFL.",
             model="sam-vit-h",
-            data="COCO+LVIS",
+            data="COCO panoptic and LVIS",
             steps=320_000,
             clicks=SessionClicks(),
             losses=("nfl",),
+            overlap=0.5,
         ),
-        PaperRecipe(
-            name="focsam-refiner",
-            part="focsam",
-            source=_FOCSAM_SOURCE + " Stage 2: refiner alone, 160 k steps, NFL + click loss.",
-            model="sam-vit-h",
-            data="COCO+LVIS",
-            steps=160_000,
-            clicks=SessionClicks(),
-            losses=("nfl", "click"),
+        _FOCSAM_REFINER,
+        replace(
+            _FOCSAM_REFINER, name="focsam-refiner-dwin", dynamic_relu=False, source=_FOCSAM_REFINER.source + _ABLATION
+        ),
+        replace(
+            _FOCSAM_REFINER,
+            name="focsam-refiner-pdyrelu",
+            dynamic_windows=False,
+            source=_FOCSAM_REFINER.source + _ABLATION,
         ),
     )
 }

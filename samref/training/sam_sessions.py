@@ -93,18 +93,21 @@ class _Object:
 class SamSessions:
     """The objects of a batch, clicked on by simulated people (papers.md 3.5).
 
+    How many clicks, and at which of them FocSAM refocuses, is drawn once for all objects of one data set in the batch.
+
     Attributes:
         objects: in the order of the batch.
         steps: most earlier clicks of any of them.
     """
 
     def __init__(self, batch: SampleBatch, recipe: SessionClicks, draws: Draws) -> None:
+        names = sorted({sample.data_set for sample in batch.samples})
+        plans = {name: plan_session(recipe, name, draws.of_data_set(batch.number, name)) for name in names}
         self.objects: list[_Object] = []
         for sample in batch.samples:
             rng = draws.of(sample)
-            plan = plan_session(recipe, sample.data_set, rng)
             annotator = FocsamAnnotator(sample.labels == 1, rng, recipe.spread)
-            self.objects.append(_Object(sample, plan, rng, annotator))
+            self.objects.append(_Object(sample, plans[sample.data_set], rng, annotator))
         self.steps = max(one.plan.earlier for one in self.objects)
 
     @property

@@ -6,6 +6,7 @@ so accumulated batches, or those of several processes, hold together what one bi
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,13 +20,15 @@ from torch import Tensor
 from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.errors import DataError
+from samref.evaluation.readers.coco import LVIS
+from samref.evaluation.readers.coco_lvis import COCO_LVIS, STUFF
 from samref.evaluation.readers.pictures import ObjectMask, Picture
-from samref.training.augment import COLOURS, fit_mask, vary_shape
+from samref.training.augment import COLOURS, Planes, fit_mask, vary_shape
 from samref.training.embedding_store import EmbeddingStore
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import CornerClicks, PaperRecipe
 
-__all__ = ["Draws", "Sample", "SampleBatch", "SampleFeed", "SampleObjective"]
+__all__ = ["Draws", "Sample", "SampleBatch", "SampleFeed", "SampleObjective", "painted"]
 
 IGNORE = 255
 MOST_TRIES = 200
@@ -74,13 +77,20 @@ class SampleBatch:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Random numbers for learning: for the whole step alike in every process and part, and for each sample its own."""
+    """Random numbers for learning, by what shares them.
+
+    A step's are alike in every process and part, a data set's alike for its objects in one batch; each sample has its
+    own.
+    """
 
     seed: int
     step: int
 
     def of_step(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.step, 2])
+
+    def of_data_set(self, batch: int, name: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, batch, zlib.crc32(name.encode("utf-8")), 4])
 
     def of(self, sample: Sample) -> np.random.Generator:
         return np.random.default_rng([self.seed, sample.number, 3])
@@ -143,8 +153,7 @@ class SampleFeed:
         for skipped in range(MOST_TRIES):
             picture = self.pictures[int(rng.integers(len(self.pictures)))]
             image = picture.read_image()
-            objects = [one for one in picture.read_objects(image) if _is_usable(one)]
-            sample = self._cut(number, picture, image, objects, rng) if objects else None
+            sample = self._cut(number, picture, image, picture.read_objects(image), rng)
             if sample is not None:
                 return sample, skipped
         raise DataError(
@@ -153,19 +162,30 @@ class SampleFeed:
         )
 
     def _cut(
-        self, number: int, picture: Picture, image: DecodedImage, objects: list[ObjectMask], rng: np.random.Generator
+        self, number: int, picture: Picture, image: DecodedImage, found: list[ObjectMask], rng: np.random.Generator
     ) -> Sample | None:
-        chosen = self._choose(objects, self.side / image.size.longest, rng)
-        if chosen is None:
+        objects = [one for one in found if one.is_seen]
+        if self.recipe.overlap is not None and picture.layout == LVIS.name:
+            objects = painted(objects, self.recipe.overlap, rng)
+        if picture.layout == COCO_LVIS.name and rng.random() >= self.recipe.stuff:
+            objects = [one for one in objects if not one.key.startswith(STUFF)]
+        ignored = [one.ignore for one in found if one.ignore is not None]
+        rgb, masks, ignore_plane = self._vary(
+            image.rgb,
+            [one.gt.astype(np.uint8) for one in objects],
+            _union(ignored, (image.size.height, image.size.width)),
+            rng,
+        )
+        least = self.recipe.minimum_area * (max(rgb.shape[:2]) / self.side) ** 2
+        large = [index for index, mask in enumerate(masks) if np.count_nonzero(mask) >= least]
+        if not large and not self.recipe.background:
             return None
-        ignored = [one.ignore for one in objects if one.ignore is not None]
-        others = [one.gt for index, one in enumerate(objects) if index not in chosen]
+        chosen = self._choose(large, rng)
+        others: list[NDArray[np.uint8]] = []
+        if not chosen or len(large) > len(chosen):  # others that are all too small to be asked for are not others
+            others = [mask for index, mask in enumerate(masks) if index not in chosen]
         # Asked for, the others in one, what is ignored: only these are resized, however many objects there are.
-        planes = [objects[index].gt.astype(np.uint8) for index in chosen]
-        planes += [_union(regions, (image.size.height, image.size.width)) for regions in (others, ignored)]
-        rgb = image.rgb
-        if self.recipe.augmentation == "full":
-            rgb, planes = vary_shape(rgb, planes, rng)
+        planes = [*(masks[index] for index in chosen), _union(others, rgb.shape[:2]), ignore_plane]
         frame = Frame.letterbox(ImageSize(rgb.shape[0], rgb.shape[1]), self.side)
         height, width = frame.resized.height, frame.resized.width
         framed = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
@@ -186,17 +206,27 @@ class SampleFeed:
         labels = _labels(parts, ignore)
         return Sample(number, about, image.digest, framed, labels, tuple(parts), rest > 0, **extra)
 
-    def _choose(self, objects: list[ObjectMask], scale: float, rng: np.random.Generator) -> list[int] | None:
-        """Which objects are asked for: mostly one; None where all are too small.
+    def _vary(
+        self, rgb: NDArray[np.uint8], masks: Planes, ignore: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Planes, NDArray[np.uint8]]:
+        """Pixels, objects and what is ignored, changed in shape where the recipe says so.
 
-        ``scale``: model pixels per picture pixel.
+        Where every object has left the frame, the picture is changed anew; :attr:`PaperRecipe.background` of such are
+        kept. Source: papers.md 2.3, code (RITM).
         """
-        if rng.random() < self.recipe.background:
-            return []
-        least = self.recipe.minimum_area / scale**2
-        large = [index for index, one in enumerate(objects) if np.count_nonzero(one.gt) >= least]
+        if self.recipe.augmentation != "full":
+            return rgb, masks, ignore
+        for _ in range(MOST_TRIES):
+            varied, planes = vary_shape(rgb, [*masks, ignore], rng)
+            seen = any(plane.any() for plane in planes[:-1])
+            if seen or not masks or rng.random() < self.recipe.background:
+                break
+        return varied, planes[:-1], planes[-1]
+
+    def _choose(self, large: list[int], rng: np.random.Generator) -> list[int]:
+        """Which of the objects that are large enough are asked for: mostly one; none where there is none."""
         if not large:
-            return None
+            return []
         merged = isinstance(self.recipe.clicks, CornerClicks) and rng.random() < self.recipe.clicks.merged
         count = min(len(large), 2 if merged else 1)
         return [int(index) for index in rng.choice(large, size=count, replace=False)]
@@ -207,6 +237,30 @@ class SampleFeed:
         return canvas
 
 
+def painted(objects: list[ObjectMask], most: float, rng: np.random.Generator) -> list[ObjectMask]:
+    """Objects that may overlap, painted over each other in random order: each pixel is the last one's.
+
+    An object of which more than ``most`` lies on others, or that would take more than ``most`` of another, is left out.
+
+    Source: papers.md 3.5, code (FocSAM, for LVIS).
+    """
+    if not objects:
+        return []
+    canvas = np.zeros(objects[0].gt.shape, dtype=np.int32)
+    areas = np.zeros(len(objects) + 1)
+    for number in (rng.permutation(len(objects)) + 1).tolist():
+        mask = objects[number - 1].gt
+        area = np.count_nonzero(mask)
+        covered = np.bincount(canvas[mask], minlength=len(objects) + 1)[1:]
+        shares = covered[areas[1:] > 0] / areas[1:][areas[1:] > 0]
+        if covered.sum() > most * area or (shares > most).any():
+            continue
+        areas[number] = area
+        canvas[mask] = number
+    kept = [(one, canvas == number) for number, one in enumerate(objects, start=1) if areas[number]]
+    return [seen for one, mask in kept if (seen := ObjectMask(one.key, mask, one.ignore)).is_seen]
+
+
 def _labels(parts: list[NDArray[np.uint8]], ignore: NDArray[np.uint8]) -> NDArray[np.uint8]:
     labels = np.where(ignore > 0, np.uint8(IGNORE), np.uint8(0))
     for part in parts:
@@ -214,14 +268,8 @@ def _labels(parts: list[NDArray[np.uint8]], ignore: NDArray[np.uint8]) -> NDArra
     return labels
 
 
-def _union(regions: Sequence[NDArray[np.bool_]], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _union(regions: Sequence[NDArray[np.bool_] | NDArray[np.uint8]], size: tuple[int, ...]) -> NDArray[np.uint8]:
     union = np.zeros(size, dtype=np.uint8)
     for region in regions:
         union |= region
     return union
-
-
-def _is_usable(one: ObjectMask) -> bool:
-    """Whether an object has a pixel that is not ignored."""
-    seen = one.gt if one.ignore is None else one.gt & ~one.ignore
-    return bool(seen.any())

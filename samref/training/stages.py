@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
 from samref.models.dense_prompts_network import DensePromptsNet
 from samref.models.refocus import FocusRefiner, RefinerConfig
-from samref.models.refocus_checkpoint import official_parts
+from samref.models.refocus_checkpoint import about_focus, official_parts
 from samref.models.sam import SAM_CONFIGS, SamModel, build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig
 from samref.models.sam_ref_checkpoint import SMALL_REFINER, about_refiner, trained_parts
@@ -80,7 +80,9 @@ class Stage:
 
     def about_export(self) -> dict[str, str]:
         """What whoever loads the export must know beside the weights; empty where the names say it all."""
-        return about_refiner(self.objective.refiner.config) if isinstance(self.objective, SamRefObjective) else {}
+        if isinstance(self.objective, SamRefObjective):
+            return about_refiner(self.objective.refiner.config)
+        return about_focus(self.objective.refiner.config) if isinstance(self.objective, FocusObjective) else {}
 
 
 def build_stage(
@@ -92,7 +94,8 @@ def build_stage(
         recipe: which stage.
         files: what it begins with.
         device: where to train.
-        model: another network than the recipe's: ``sam-vit-b|l|h``, ``segnext-b-sax1|2``, or ``*-random`` to try it.
+        model: another network than the recipe's: ``sam-vit-b|l|h``, ``segnext-b-sax1|sax2|sum``, or ``*-random`` to
+            try it.
         width: another C of the SAM-REF refiner.
 
     Raises:
@@ -113,6 +116,7 @@ def build_stage(
         return Stage(decoder, sam.config.image_size, sam, False)
     if recipe.part == "focsam":
         sizes = SMALL_FOCUS if name.endswith("-random") else RefinerConfig(width=sam.config.prompt_dim)
+        sizes = replace(sizes, dynamic_windows=recipe.dynamic_windows, dynamic_relu=recipe.dynamic_relu)
         focus = FocusRefiner(sizes).to(device)
         _start(focus, files, recipe.name)
         return Stage(FocusObjective(sam, focus, recipe), sam.config.image_size, sam, False)

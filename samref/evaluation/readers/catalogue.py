@@ -8,9 +8,11 @@ from pathlib import Path
 from samref.errors import DataError
 from samref.evaluation.readers.classic import BERKELEY, DAVIS, GRABCUT
 from samref.evaluation.readers.coco import COCO, LVIS
+from samref.evaluation.readers.coco_lvis import COCO_LVIS
 from samref.evaluation.readers.fine import COD10K, HQSEG, MVTEC
 from samref.evaluation.readers.folders import FOLDERS
 from samref.evaluation.readers.layout import Layout, Listing
+from samref.evaluation.readers.panoptic import COCO_PANOPTIC
 from samref.evaluation.readers.pictures import Picture
 from samref.evaluation.readers.voc import PASCAL_VOC, SBD
 
@@ -21,7 +23,21 @@ AUTO = "auto"
 
 LAYOUTS: Mapping[str, Layout] = {
     layout.name: layout
-    for layout in (GRABCUT, BERKELEY, DAVIS, SBD, PASCAL_VOC, COD10K, MVTEC, HQSEG, COCO, LVIS, FOLDERS)
+    for layout in (
+        GRABCUT,
+        BERKELEY,
+        DAVIS,
+        SBD,
+        PASCAL_VOC,
+        COD10K,
+        MVTEC,
+        HQSEG,
+        COCO_LVIS,
+        COCO,
+        LVIS,
+        COCO_PANOPTIC,
+        FOLDERS,
+    )
 }
 """In the order in which they are tried: the more particular ones first."""
 

@@ -12,9 +12,10 @@ LVIS v1, whose pictures are COCO's (its val pictures lie in both folders of COCO
 
 An object is one annotation; objects may overlap. Regions marked ``iscrowd`` are nobody's object: their pixels are
 ignored where no object of the picture covers them. Polygons are rasterised by pycocotools when they are asked for;
-until then coordinates are kept as packed numbers, because lists of them take five times the memory.
+until then coordinates are kept as packed numbers, because lists of them take five times the memory. Of LVIS's train
+part the pictures are left out that FocSAM leaves out (:data:`UNFIT`).
 
-Source: papers.md §4.3.
+Source: papers.md §3.5 and §4.3.
 """
 
 from __future__ import annotations
@@ -35,10 +36,18 @@ from samref.evaluation.readers.layout import Layout, Listing
 from samref.evaluation.readers.pictures import ObjectMask, Picture, Skipped, read_bytes
 from samref.labels.formats.coco_shapes import read_segmentation
 
-__all__ = ["COCO", "LVIS", "JsonMasks"]
+__all__ = ["COCO", "LVIS", "UNFIT", "JsonMasks", "field_of", "first_there", "inside", "read_lists"]
 
 Shape: TypeAlias = tuple["array[float]", ...] | Mapping[str, Any] | None
 """A segmentation at rest: polygons x, y, x, y, ... as packed doubles, or run lengths as the file has them."""
+
+UNFIT = frozenset(
+    (
+        *(16449, 25885, 46633, 91492, 96923, 160298, 182607, 262189, 274233, 278697, 298840),
+        *(382333, 396166, 429995, 458540, 474147, 505637, 513111, 530894, 539390, 563076),
+    )
+)
+"""Pictures of train2017 that FocSAM leaves out, of LVIS and of COCO panoptic alike (its list of invalid names)."""
 
 CORNERS = 3
 """Fewest corners of a polygon; fewer enclose nothing and are left out, as everywhere in the field."""
@@ -90,19 +99,30 @@ class JsonMasks:
 class _Reading:
     """One annotation file on its way to pictures."""
 
-    def __init__(self, path: Path, dataset: str, layout: str, find_image: Callable[[Mapping[str, Any]], Path]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        dataset: str,
+        layout: str,
+        find_image: Callable[[Mapping[str, Any]], Path],
+        left_out: frozenset[int] = frozenset(),
+    ) -> None:
+        """``left_out``: ids of pictures that are not given."""
         self.path, self.dataset, self.layout = path, dataset, layout
         self.find_image = find_image
+        self.left_out = left_out
 
     def read(self) -> Listing:
-        images, annotations = self._parse()
+        images, annotations = read_lists(self.path)
         objects: dict[Any, list[tuple[str, Shape]]] = {}
         crowds: dict[Any, list[tuple[str, Shape]]] = {}
-        known = {self._field(image, "id", (int, str), f"image number {n}") for n, image in enumerate(images, start=1)}
+        known = {
+            field_of(self.path, image, "id", (int, str), f"image number {n}") for n, image in enumerate(images, start=1)
+        }
         for number, annotation in enumerate(annotations, start=1):
             what = f"annotation {annotation.get('id', f'number {number}') if isinstance(annotation, dict) else number}"
-            key = str(self._field(annotation, "id", (int, str), what))
-            image_id = self._field(annotation, "image_id", (int, str), what)
+            key = str(field_of(self.path, annotation, "id", (int, str), what))
+            image_id = field_of(self.path, annotation, "image_id", (int, str), what)
             if image_id not in known:
                 raise DataError(f"{self.path}, {what}: its image_id {image_id!r} is not among the images.")
             group = crowds if annotation.get("iscrowd") else objects
@@ -118,10 +138,15 @@ class _Reading:
         pictures = []
         names: set[str] = set()
         absent: list[Path] = []
-        bare = 0
+        bare = excluded = 0
         for image in images:
             what = f"image {image['id']}"
-            size = ImageSize(self._field(image, "height", (int,), what), self._field(image, "width", (int,), what))
+            if image["id"] in self.left_out:
+                excluded += 1
+                continue
+            size = ImageSize(
+                field_of(self.path, image, "height", (int,), what), field_of(self.path, image, "width", (int,), what)
+            )
             if size.height < 1 or size.width < 1:
                 raise DataError(f"{self.path}, {what}: a picture cannot be {size.width} x {size.height} pixels.")
             if image["id"] not in objects:
@@ -139,26 +164,12 @@ class _Reading:
         if absent and not pictures:
             raise DataError(f"None of the pictures that {self.path} names is there; the first is {absent[0]}.")
         counted = Skipped(
-            pictures_without_objects=bare, pictures_not_found=len(absent), crowd_regions=sum(map(len, crowds.values()))
+            pictures_without_objects=bare,
+            pictures_not_found=len(absent),
+            crowd_regions=sum(map(len, crowds.values())),
+            excluded_pictures=excluded,
         )
         return Listing(tuple(pictures), counted)
-
-    def _parse(self) -> tuple[list[Any], list[Any]]:
-        try:
-            content = json.loads(read_bytes(self.path))
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{self.path} is no JSON file, or breaks off. Copy or download it again.") from error
-        parts = [content.get(name) if isinstance(content, dict) else None for name in ("images", "annotations")]
-        for name, part in zip(("images", "annotations"), parts, strict=True):
-            if not isinstance(part, list):
-                raise DataError(f"{self.path} has no list {name!r}. Is it an instances file?")
-        return parts[0] or [], parts[1] or []
-
-    def _field(self, entry: Any, name: str, kinds: tuple[type, ...], what: str) -> Any:
-        value = entry.get(name) if isinstance(entry, dict) else None
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise DataError(f"{self.path}, {what}: it has no proper {name!r}.")
-        return value
 
     def _pack(self, segmentation: Any, what: str) -> Shape:
         if segmentation is None or isinstance(segmentation, dict):
@@ -169,7 +180,36 @@ class _Reading:
             raise DataError(f"{self.path}, {what}: its segmentation is neither polygons nor run lengths.") from error
 
 
-def _inside(root: Path, name: str, source: Path) -> PurePosixPath:
+def read_lists(path: Path) -> tuple[list[Any], list[Any]]:
+    """The lists "images" and "annotations" of an annotation file.
+
+    Raises:
+        DataError: it is damaged, or has no such lists.
+    """
+    try:
+        content = json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON file, or breaks off. Copy or download it again.") from error
+    parts = [content.get(name) if isinstance(content, dict) else None for name in ("images", "annotations")]
+    for name, part in zip(("images", "annotations"), parts, strict=True):
+        if not isinstance(part, list):
+            raise DataError(f"{path} has no list {name!r}. Is it an instances file?")
+    return parts[0] or [], parts[1] or []
+
+
+def field_of(path: Path, entry: Any, name: str, kinds: tuple[type, ...], what: str) -> Any:
+    """What an entry ``what`` of an annotation file says under ``name``.
+
+    Raises:
+        DataError: nothing, or of another kind.
+    """
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise DataError(f"{path}, {what}: it has no proper {name!r}.")
+    return value
+
+
+def inside(root: Path, name: str, source: Path) -> PurePosixPath:
     """A file name from an annotation file, refused where it leads out of the data set."""
     relative = PurePosixPath(name.replace("\\", "/"))
     if not name or relative.is_absolute() or ".." in relative.parts:
@@ -177,7 +217,7 @@ def _inside(root: Path, name: str, source: Path) -> PurePosixPath:
     return relative
 
 
-def _first_there(root: Path, folders: Sequence[str], name: PurePosixPath) -> Path:
+def first_there(root: Path, folders: Sequence[str], name: PurePosixPath) -> Path:
     """The first of ``root/folder/name`` that is a file, else the first of them."""
     places = [root / folder / name for folder in folders]
     return next((place for place in places if place.is_file()), places[0])
@@ -202,8 +242,8 @@ def _list_coco(folder: Path, split: str) -> Listing:
     part = path.stem.removeprefix("instances_")
 
     def find_image(image: Mapping[str, Any]) -> Path:
-        name = _inside(folder, str(image.get("file_name") or ""), path)
-        return _first_there(folder, (part, f"images/{part}", "images", ""), name)
+        name = inside(folder, str(image.get("file_name") or ""), path)
+        return first_there(folder, (part, f"images/{part}", "images", ""), name)
 
     return _Reading(path, folder.name, "coco", find_image).read()
 
@@ -220,10 +260,10 @@ def _list_lvis(folder: Path, split: str) -> Listing:
 
     def find_image(image: Mapping[str, Any]) -> Path:
         url = str(image.get("coco_url") or image.get("file_name") or "")
-        name = _inside(folder, "/".join(url.split("/")[-2:]), path)
-        return _first_there(folder, ("", "images"), name)
+        name = inside(folder, "/".join(url.split("/")[-2:]), path)
+        return first_there(folder, ("", "images"), name)
 
-    return _Reading(path, folder.name, "lvis", find_image).read()
+    return _Reading(path, folder.name, "lvis", find_image, UNFIT if split == "train" else frozenset()).read()
 
 
 COCO = Layout(

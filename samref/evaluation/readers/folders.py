@@ -2,7 +2,9 @@
 
 For the picture ``images/cat.jpg`` the objects are in either
 
-- ``masks/cat.png``: one channel, value = object number, 0 = background, 255 = ignore; or
+- ``masks/cat.png``: one channel, value = object number, 0 = background, 255 = ignore. Where no such mask of the folder
+  has a value besides 0 and 255, they are plain black-and-white masks: 255 = the picture's one object. One mask with a
+  number is enough to make 255 mean ignore in all of them; one that has 255 only is then counted as ignored; or
 - ``masks/cat__1.png``, ``masks/cat__2.png``, ...: one object each, above 128 = object, 128 = ignore, below = background
   (a file with no value above 1 is read as 0/1).
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from samref.errors import DataError
 from samref.evaluation.readers.layout import Layout, Listing, list_files
-from samref.evaluation.readers.mask_files import NumberedMask, SingleMasks
+from samref.evaluation.readers.mask_files import BinaryMask, NumberedMask, SingleMasks, holds_numbers
 from samref.evaluation.readers.pictures import MaskSource, Picture, Skipped
 
 __all__ = ["FOLDERS"]
@@ -40,14 +42,18 @@ def _list_pictures(folder: Path, _split: str) -> Listing:
             single.setdefault(stem, []).append(path)
         else:
             orphans += 1
+    plain = bool(numbered) and not any(holds_numbers(path) for path in numbered.values())
     found = [
-        Picture(folder.name, stem, path, _masks_of(path, folder / "masks", numbered, single), FOLDERS.name)
+        Picture(folder.name, stem, path, _masks_of(path, folder / "masks", numbered, single, plain), FOLDERS.name)
         for stem, path in pictures.items()
     ]
     return Listing(tuple(found), Skipped(masks_without_picture=orphans))
 
 
-def _masks_of(image: Path, masks: Path, numbered: dict[str, Path], single: dict[str, list[Path]]) -> MaskSource:
+def _masks_of(
+    image: Path, masks: Path, numbered: dict[str, Path], single: dict[str, list[Path]], plain: bool
+) -> MaskSource:
+    """``plain``: whether the masks of one channel are black and white."""
     stem = image.stem
     if stem in numbered and stem in single:
         raise DataError(
@@ -55,18 +61,18 @@ def _masks_of(image: Path, masks: Path, numbered: dict[str, Path], single: dict[
             "Keep either the numbered mask or the masks of single objects."
         )
     if stem in numbered:
-        return NumberedMask(numbered[stem])
+        return BinaryMask(numbered[stem]) if plain else NumberedMask(numbered[stem])
     if stem in single:
         return SingleMasks(tuple((path.stem.rpartition("__")[2], path) for path in single[stem]))
     raise DataError(
-        f"{image} has no mask. Put {stem}.png (one number per object) or "
+        f"{image} has no mask. Put {stem}.png (one number per object, or black and white) or "
         f"{stem}__1.png, {stem}__2.png, ... (one object each) into {masks}."
     )
 
 
 FOLDERS = Layout(
     name="folders",
-    expects="images/NAME.jpg with masks/NAME.png (numbers) or masks/NAME__1.png, ... (one object each)",
+    expects="images/NAME.jpg with masks/NAME.png (numbers, or black and white) or masks/NAME__1.png, ... (one each)",
     splits=(),
     fits=_fits,
     list_pictures=_list_pictures,

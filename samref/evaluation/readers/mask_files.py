@@ -15,7 +15,7 @@ from samref.core.masks import Mask
 from samref.errors import DataError, ImageError
 from samref.evaluation.readers.pictures import IGNORE_ID, ObjectMask, read_bytes
 
-__all__ = ["GreyMasks", "GreyRule", "NumberedMask", "SbdMask", "SingleMasks"]
+__all__ = ["BinaryMask", "GreyMasks", "GreyRule", "NumberedMask", "SbdMask", "SingleMasks", "holds_numbers"]
 
 IGNORE_BINARY = 128
 """Value of an uncertain pixel in a mask of one object, as in the GrabCut data set; higher is object."""
@@ -36,6 +36,23 @@ class NumberedMask:
 
     def read(self) -> list[ObjectMask]:
         return split_numbers(_read_labels(self.path))
+
+    def path_of(self, _key: str, /) -> Path:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryMask:
+    """A plain black-and-white mask, 0 and 255: what is white is the picture's only object.
+
+    A file without black says nothing about an object and is ignored altogether.
+    """
+
+    path: Path
+
+    def read(self) -> list[ObjectMask]:
+        white = _read_labels(self.path) == IGNORE_ID
+        return [ObjectMask("1", white, white if white.all() else None)]
 
     def path_of(self, _key: str, /) -> Path:
         return self.path
@@ -104,12 +121,27 @@ class SbdMask:
 
 
 def split_numbers(values: NDArray[np.int32]) -> list[ObjectMask]:
-    """The objects of a map of numbers (H, W), by number; 0 is background, 255 ignored."""
+    """The objects of a map of numbers (H, W), by number; 0 is background, 255 ignored.
+
+    Where there is no number, what is ignored is given as an object that is ignored altogether, so that it is counted.
+    """
     ignore = _or_none(values == IGNORE_ID)
     small = values.size > 0 and values.min() >= 0 and values.max() <= _COUNTED
     present = np.flatnonzero(np.bincount(values.ravel())) if small else np.unique(values)
     numbers = [number for number in present.tolist() if number not in (0, IGNORE_ID)]
+    if not numbers and ignore is not None:
+        return [ObjectMask(str(IGNORE_ID), ignore, ignore)]
     return [ObjectMask(str(number), values == number, ignore) for number in numbers]
+
+
+def holds_numbers(path: Path) -> bool:
+    """Whether a mask of one channel has a value besides 0 and 255.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    values = _read_labels(path)
+    return bool(((values != 0) & (values != IGNORE_ID)).any())
 
 
 def _or_none(ignore: Mask) -> Mask | None:

@@ -46,6 +46,11 @@ class ObjectMask:
     gt: Mask
     ignore: Mask | None
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether it has a pixel that is not ignored."""
+        return bool((self.gt if self.ignore is None else self.gt & ~self.ignore).any())
+
 
 class MaskSource(Protocol):
     """Where the masks of one picture come from. A value: it can be sent to another process."""
@@ -202,15 +207,16 @@ class Picture:
                 )
 
     def load(self) -> LabelledPicture:
-        """The picture and its objects, decoded; objects without a pixel are left out.
+        """The picture and its objects, decoded; objects without a pixel that counts are left out.
 
         Raises:
             DataError: a file cannot be read, or a mask is not of the picture's size.
         """
         image = self.read_image()
-        objects = [one for one in self.read_objects(image) if one.gt.any()]
+        found = self.read_objects(image)
+        objects = [one for one in found if one.is_seen]
         ignore: Mask | None = None
-        for region in {id(one.ignore): one.ignore for one in objects if one.ignore is not None}.values():
+        for region in {id(one.ignore): one.ignore for one in found if one.ignore is not None}.values():
             ignore = region.copy() if ignore is None else ignore | region
         if ignore is not None:
             for one in objects:

@@ -6,7 +6,9 @@ columns 4..23, 80 pixels). Where a format can say so, the top row is ignored.
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +202,59 @@ def write_coco(root: Path, **changes: Any) -> None:
     path = root / "annotations" / "instances_val2017.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_panoptic(root: Path, part: str = "val2017", **changes: Any) -> None:
+    """Two pictures: a thing and a crowd of stuff with ids beyond a byte; stuff alone. The top row is VOID, id 0."""
+    ids = {1: 3, 2: 5 + 256 * 7 + 65_536 * 9, 255: 0}
+    content: dict[str, Any] = {
+        "images": [{"id": n, "file_name": f"00000000{n:04}.jpg", "height": HEIGHT, "width": WIDTH} for n in (139, 285)],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cat", "isthing": 1}, {"id": 184, "name": "tree", "isthing": 0}],
+    }
+    for image, shown in zip(content["images"], ((1, 2), (2,)), strict=True):
+        photo(root / part / image["file_name"])
+        png = image["file_name"].replace(".jpg", ".png")
+        colours = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+        for number in (*shown, 255):
+            colours[numbers() == number] = [(ids[number] >> shift) % 256 for shift in (0, 8, 16)]
+        path = root / "annotations" / f"panoptic_{part}" / png
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(colours).save(path)
+        segments = [{"id": ids[number], "category_id": 1, "iscrowd": int(number == 2)} for number in shown]
+        content["annotations"].append({"image_id": image["id"], "file_name": png, "segments_info": segments})
+    content |= changes
+    (root / "annotations" / f"panoptic_{part}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_coco_lvis(root: Path, part: str = "val", protocol: int = 4) -> None:
+    """Two pictures: the square with a part of it, and the bar as stuff; the bar as a thing. A number is NumPy's."""
+
+    def pack(layers: list[NDArray[np.uint8]], places: list[Any], name: str) -> None:
+        files = []
+        for layer in layers:
+            file = io.BytesIO()
+            Image.fromarray(layer).save(file, "PNG")
+            files.append(np.frombuffer(file.getvalue(), dtype=np.uint8).reshape(-1, 1).copy())
+        path = root / part / "masks" / f"{name}.pickle"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps((files, places), protocol=protocol))
+        photo(root / part / "images" / f"{name}.jpg")
+
+    ids = numbers(ignored=False)
+    piece = np.zeros_like(ids)
+    piece[3:5, 3:5] = 9
+    pack([ids, piece], [(0, 1), (1, 9), (0, np.int64(2))], "000000000009")
+    pack([ids * np.uint8(ids == 2)], [(0, 2)], "000000000025")
+    node = {"children": [1], "parent": None, "node_level": 0}
+    content = {
+        "000000000025": {"num_instance_masks": 1, "hierarchy": {0: None}},
+        "000000000009": {
+            "num_instance_masks": 2,
+            "hierarchy": {0: node, 1: {"children": [], "parent": 0, "node_level": 1}},
+        },
+    }
+    (root / part / "hannotation.pickle").write_bytes(pickle.dumps(content, protocol=protocol))
 
 
 def write_lvis(root: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from samref.core.images import encode_png
 from samref.errors import DataError
 from samref.evaluation.datasets import find_pictures, load_objects, read_image, sample_objects
+from samref.evaluation.readers import pictures_of
 
 
 def grey(*rows: list[int]) -> NDArray[np.uint8]:
@@ -42,6 +43,51 @@ def test_a_numbered_mask_holds_one_object_per_number_and_255_is_ignored(tmp_path
     assert second.gt.sum() == 1
     assert first.ignore is not None
     assert first.ignore.tolist() == [[False, False, False], [False, True, False]]
+
+
+def write_plain(folder: Path, **masks: NDArray[np.uint8]) -> Path:
+    for name, mask in masks.items():
+        write_picture(folder, f"{name}.png")
+        write_mask(folder, f"{name}.png", mask)
+    return folder
+
+
+WHITE = grey([0, 255, 255], [0, 0, 255])
+
+
+def test_black_and_white_masks_hold_one_object_each(tmp_path: Path) -> None:
+    shop = write_plain(tmp_path / "shop", a=WHITE, b=grey([255, 0, 0], [0, 0, 0]), c=grey([0, 0, 0], [0, 0, 0]))
+    pictures, skipped = find_pictures(shop)
+    assert [picture.sample_id(key) for picture in pictures for key in picture.keys or ()] == ["shop/a#1", "shop/b#1"]
+    (one,) = load_objects(pictures[0], read_image(pictures[0]))
+    assert one.ignore is None
+    assert one.gt.tolist() == (WHITE > 0).tolist()
+    assert (skipped.empty_objects, skipped.pictures_without_objects, skipped.ignored_objects) == (1, 1, 0)
+
+
+def test_255_stays_ignored_beside_the_number_one(tmp_path: Path) -> None:
+    zoo = write_plain(tmp_path / "zoo", a=grey([0, 1, 1], [0, 0, 255]))
+    (picture,), _ = find_pictures(zoo)
+    (one,) = load_objects(picture, read_image(picture))
+    assert one.gt.sum() == 2
+    assert one.ignore is not None
+    assert one.ignore.sum() == 1
+
+
+def test_one_mask_with_a_number_makes_255_mean_ignored_in_the_whole_folder(tmp_path: Path) -> None:
+    """A picture with nothing but ignored pixels is no object; it is counted as ignored, not passed over in silence."""
+    zoo = write_plain(tmp_path / "zoo", a=WHITE, b=WHITE, c=grey([0, 7, 7], [0, 0, 0]))
+    pictures, skipped = find_pictures(zoo)
+    assert [picture.name for picture in pictures] == ["c"]
+    assert (skipped.ignored_objects, skipped.pictures_without_objects, skipped.empty_objects) == (2, 2, 0)
+    labelled = pictures_of(zoo)[0].load()
+    assert labelled.masks == ()
+    assert labelled.label_map().tolist() == WHITE.tolist()
+
+
+def test_a_white_mask_without_black_is_ignored_altogether(tmp_path: Path) -> None:
+    _, skipped = find_pictures(write_plain(tmp_path / "shop", a=WHITE, b=grey([255, 255, 255], [255, 255, 255])))
+    assert (skipped.ignored_objects, skipped.pictures_without_objects) == (1, 1)
 
 
 def test_sixteen_bit_numbers_beyond_255_are_objects_too(tmp_path: Path) -> None:
@@ -83,13 +129,14 @@ def test_a_name_with_two_underscores_belongs_to_the_picture_of_exactly_that_name
 
 
 def test_empty_objects_and_lonely_masks_are_left_out_and_counted(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
+    for name in ("a.png", "b.png", "d.png"):
         write_picture(tmp_path, name)
     write_mask(tmp_path, "a__1.png", grey([0, 0, 255], [0, 0, 0]))
     write_mask(tmp_path, "a__2.png", grey([0, 0, 0], [128, 0, 0]))
     write_mask(tmp_path, "b.png", grey([0, 0, 0], [255, 0, 0]))
     write_mask(tmp_path, "c.png", NUMBERED)
-    (picture,), skipped = find_pictures(tmp_path)
+    write_mask(tmp_path, "d.png", NUMBERED)
+    (picture, _), skipped = find_pictures(tmp_path)
     assert picture.keys == ("1",)
     assert (skipped.empty_objects, skipped.pictures_without_objects, skipped.masks_without_picture) == (1, 1, 1)
 

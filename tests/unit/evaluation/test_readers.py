@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from samref.errors import DataError
 from samref.evaluation.datasets import find_pictures
-from samref.evaluation.readers import LAYOUTS, LabelledPicture, layout_of, pictures_of
+from samref.evaluation.readers import LAYOUTS, LabelledPicture, layout_of, list_data_sets, pictures_of
+from samref.evaluation.readers.coco import UNFIT
 from tests.unit.evaluation import miniatures
 from tests.unit.evaluation.miniatures import BAR, SQUARE
 from tests.unit.evaluation.painter import write_zoo
@@ -29,6 +32,8 @@ SETS: dict[str, tuple[str, Writer, list[list[int]]]] = {
     "sam-hq": ("hqseg", miniatures.write_hqseg, [[SQUARE]] * 4),
     "coco2017": ("coco", miniatures.write_coco, [[SQUARE, BAR], [BAR]]),
     "lvis": ("lvis", miniatures.write_lvis, [[SQUARE, BAR], [BAR]]),
+    "panoptic": ("coco-panoptic", miniatures.write_panoptic, [[SQUARE, BAR], [BAR]]),
+    "coco_lvis": ("coco-lvis", miniatures.write_coco_lvis, [[SQUARE, BAR], [BAR]]),
     "zoo": ("folders", lambda root: write_zoo(root.parent, (root.name,)), [[400, 180], [400, 180]]),
 }
 
@@ -58,6 +63,58 @@ def test_every_layout_can_also_be_named_and_travels_to_other_processes(name: str
     assert len(pictures) == len(areas)
     sent: list[LabelledPicture] = [pickle.loads(pickle.dumps(picture)).load() for picture in pictures]
     assert [picture.label_map().max() >= 1 for picture in sent] == [True] * len(areas)
+
+
+def test_panoptic_ids_are_colours_and_stuff_and_crowds_are_objects_as_things_are(tmp_path: Path) -> None:
+    miniatures.write_panoptic(tmp_path)
+    first, second = (picture.load() for picture in pictures_of(tmp_path))
+    assert (first.ids, second.ids) == (("3", str(5 + 256 * 7 + 65_536 * 9)), (str(5 + 256 * 7 + 65_536 * 9),))
+    assert first.ignore is None
+    assert np.array_equal(first.label_map(), miniatures.numbers(ignored=False))
+
+
+def test_panoptic_beside_instances_must_be_asked_for(tmp_path: Path) -> None:
+    miniatures.write_coco(tmp_path)
+    miniatures.write_panoptic(tmp_path)
+    assert layout_of(tmp_path) is LAYOUTS["coco"]
+    assert [len(picture.load().masks) for picture in pictures_of(tmp_path, "coco-panoptic")] == [2, 1]
+
+
+def test_pictures_that_focsam_leaves_out_are_left_out_of_both_train_parts(tmp_path: Path) -> None:
+    """By its list of 21 names; the first of them is 16449."""
+    content = miniatures.coco_content()
+    for one in (*content["images"], *content["annotations"]):
+        name = "image_id" if "image_id" in one else "id"
+        one[name] = 16449 if one[name] == 139 else one[name]
+    for image in content["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/train2017/{image['file_name']}"
+        miniatures.photo(tmp_path / "lvis" / "train2017" / image["file_name"])
+    (tmp_path / "lvis" / "lvis_v1_train.json").write_text(json.dumps(content), encoding="utf-8")
+    (lvis,) = list_data_sets(tmp_path / "lvis", split="train")
+    miniatures.write_panoptic(tmp_path / "panoptic", "train2017")
+    path = tmp_path / "panoptic" / "annotations" / "panoptic_train2017.json"
+    path.write_text(path.read_text().replace('"id": 139', '"id": 16449').replace('_id": 139', '_id": 16449'))
+    (panoptic,) = list_data_sets(tmp_path / "panoptic", split="train")
+    for listing in (lvis, panoptic):
+        assert [picture.name for picture in listing.pictures] == ["000000000285"]
+        assert listing.skipped.excluded_pictures == 1
+    assert len(UNFIT) == 21
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"annotations": [{"image_id": 7}]}, "its image_id 7 is not among the images"),
+        ({"annotations": [{"image_id": 139, "segments_info": 3}]}, "no proper 'segments_info'"),
+        ({"annotations": [{"image_id": 139, "segments_info": [{"id": "x"}]}]}, "a segment: it has no proper 'id'"),
+        ({"annotations": [{"image_id": 139, "file_name": "../x.png", "segments_info": [{"id": 1}]}]}, "does not lie"),
+        ({"annotations": [{"image_id": 139, "file_name": "x.png", "segments_info": [{"id": 1}]}]}, "x.png is missing"),
+    ],
+)
+def test_a_wrong_panoptic_annotation_is_named(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    miniatures.write_panoptic(tmp_path, **change)
+    with pytest.raises(DataError, match=sentence):
+        pictures_of(tmp_path)
 
 
 def test_a_folder_of_data_sets_may_hold_every_layout_at_once(tmp_path: Path) -> None:

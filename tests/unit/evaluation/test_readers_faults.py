@@ -131,13 +131,6 @@ def test_nothing_but_empty_masks_is_refused(tmp_path: Path) -> None:
     assert "no picture with an object" in refusal(tmp_path / "DAVIS")
 
 
-def test_black_and_white_masks_in_own_folders_point_to_the_option(tmp_path: Path) -> None:
-    miniatures.photo(tmp_path / "shop" / "images" / "a.jpg")
-    miniatures.grey(tmp_path / "shop" / "masks" / "a.png", (miniatures.numbers() == 1).astype(np.uint8) * np.uint8(255))
-    assert "--layout" in refusal(tmp_path / "shop")
-    assert len(find_pictures(tmp_path / "shop", "berkeley")[0]) == 1
-
-
 def test_a_mask_without_picture_is_counted(tmp_path: Path) -> None:
     miniatures.write_grabcut(tmp_path / "GrabCut")
     black(tmp_path / "GrabCut" / "boundary_GT" / "lonely.bmp")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
 from samref.models.dense_prompts_network import DensePromptsConfig, DensePromptsNet
+from samref.models.zoo import build_model, list_models
 
 CONFIG = replace(DENSE_PROMPTS_CONFIGS["segnext-random"], fusion_blocks=2)
 
@@ -29,6 +32,35 @@ def test_a_gradient_reaches_every_weight_that_has_a_part_in_the_answer() -> None
     assert position[:, 1:].any(dim=-1).all()
     assert maps.grad is not None
     assert maps.grad.any(dim=(0, 2, 3)).all()
+
+
+def test_without_attention_a_prompt_reaches_its_own_cell_only() -> None:
+    """The plain sum: of the fused maps, what a disk changes is the token under it; with attention it is all of them."""
+    torch.manual_seed(0)
+    maps = torch.zeros(1, 3, 128, 128)
+    maps[:, 1, 20:28, 36:44] = 1  # in the patch of row 1, column 2
+    embedding = torch.randn(1, CONFIG.width, 8, 8)
+    for blocks in (0, 1):
+        network = DensePromptsNet(replace(CONFIG, fusion_blocks=blocks)).eval()
+        with torch.no_grad():
+            changed = network.fuse(embedding, maps) != network.fuse(embedding, torch.zeros_like(maps))
+        cells = changed.any(dim=1)[0].nonzero().tolist()
+        assert (cells == [[1, 2]]) is (blocks == 0)
+        assert len(cells) == (64 if blocks else 1)
+    assert not any(key.startswith("fusion") for key in DensePromptsNet(replace(CONFIG, fusion_blocks=0)).state_dict())
+
+
+def test_the_plain_sum_is_built_by_name_and_offered_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
+    monkeypatch.setitem(DENSE_PROMPTS_CONFIGS, "segnext-b-sum", replace(CONFIG, fusion_blocks=0))
+    assert "segnext-b-sum" not in [spec.name for spec in list_models()]
+    with pytest.raises(CheckpointMissingError, match="None of segnext-b-sum are published: train them"):
+        build_model("segnext-b-sum")
+    torch.save(DensePromptsNet(replace(CONFIG, fusion_blocks=0)).state_dict(), tmp_path / "own.pth")
+    assert build_model("segnext-b-sum", checkpoint=tmp_path / "own.pth").spec.name == "segnext-b-sum"
+    torch.save(DensePromptsNet(CONFIG).state_dict(), tmp_path / "wrong.pth")
+    with pytest.raises(CheckpointInvalidError, match="fusion_blocks"):
+        build_model("segnext-b-sum", checkpoint=tmp_path / "wrong.pth")
 
 
 def test_a_windowed_block_sees_its_window_only_and_a_global_one_everything() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -119,6 +120,7 @@ class TestBlock:
     def test_the_token_scale_undoes_what_inactive_windows_dilute(self) -> None:
         x, token, cells = noise(1, 8, GRID, GRID), noise(1, 1, 8, seed=1), cells_of((0, 0, 4, 4))
         fresh = FocusBlock(CONFIG, shifted=False, scales_token=True).eval()
+        assert fresh.img2cls is not None
         learnt = fresh.img2cls(token, x[..., :4, :4].flatten(2).transpose(1, 2))
         torch.testing.assert_close(fresh(x, token, cells)[1], learnt)
         last = FocusBlock(CONFIG, shifted=False, scales_token=False).eval()
@@ -144,6 +146,28 @@ class TestBlock:
         cells = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
         cells[..., 0, :3] = True
         assert torch.autograd.gradcheck(lambda x, token: made(x, token, cells), (x, token))
+
+
+class TestAblations:
+    def test_without_dynamic_windows_all_of_the_embedding_is_computed_wherever_the_object_is(self) -> None:
+        """As the whole refiner is where every window is the object's."""
+        torch.manual_seed(0)
+        whole = varied(FocusRefiner(CONFIG))
+        everywhere = FocusRefiner(replace(CONFIG, dynamic_windows=False)).eval()
+        everywhere.load_state_dict(whole.state_dict())
+        x, token = noise(1, 8, GRID, GRID), noise(1, 1, 8, seed=1)
+        few, all_cells = cells_of((0, 0, 2, 2)), cells_of((0, 0, GRID, GRID))
+        torch.testing.assert_close(everywhere(x, token, few), whole(x, token, all_cells))
+        assert not torch.allclose(whole(x, token, few), whole(x, token, all_cells))
+
+    def test_without_the_dynamic_relu_there_is_no_token_and_every_weight_is_trained(self) -> None:
+        torch.manual_seed(0)
+        plain = varied(FocusRefiner(replace(CONFIG, dynamic_relu=False)))
+        x, cells = noise(1, 8, GRID, GRID), cells_of((0, 0, 6, 6))
+        out = plain(x, noise(1, 1, 8, seed=1), cells)
+        assert torch.equal(out, plain(x, noise(1, 1, 8, seed=2), cells))
+        out.square().mean().backward()
+        assert all(value.grad is not None and value.grad.any() for value in plain.parameters())
 
 
 class TestParts:

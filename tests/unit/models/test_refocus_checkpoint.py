@@ -21,8 +21,14 @@ from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models import refocus_checkpoint, sam
 from samref.models.checkpoints import cache_folder
 from samref.models.interface import Checkpoint, DecoderState, ImageInput, PromptBatch
-from samref.models.refocus import FocusRefiner
-from samref.models.refocus_checkpoint import OFFICIAL_INPUT, build_refocus_model, focsam_specs, official_parts
+from samref.models.refocus import FocusRefiner, RefinerConfig
+from samref.models.refocus_checkpoint import (
+    OFFICIAL_INPUT,
+    about_focus,
+    build_refocus_model,
+    focsam_specs,
+    official_parts,
+)
 from samref.models.refocus_model import RefocusConfig, RefocusModel
 from samref.models.zoo import build_model, get_spec
 
@@ -52,10 +58,14 @@ def tiny_sizes(original: RefocusModel, tmp_path: Path, monkeypatch: pytest.Monke
     specs = {
         name: replace(sam.SAM_SPECS[name], checkpoints=(Checkpoint(f"{name}.pth", "https://x"),)) for name in configs
     }
+
+    def small_refiner(given: RefinerConfig) -> FocusRefiner:
+        return FocusRefiner(replace(config, dynamic_windows=given.dynamic_windows, dynamic_relu=given.dynamic_relu))
+
     for module in (sam, refocus_checkpoint):
         monkeypatch.setattr(module, "SAM_CONFIGS", {**sam.SAM_CONFIGS, **configs})
         monkeypatch.setattr(module, "SAM_SPECS", {**sam.SAM_SPECS, **specs})
-    monkeypatch.setattr(refocus_checkpoint, "FocusRefiner", lambda: FocusRefiner(config))
+    monkeypatch.setattr(refocus_checkpoint, "FocusRefiner", small_refiner)
     monkeypatch.setenv("SAMREF_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     return tmp_path
@@ -143,6 +153,25 @@ class TestPartsOfFiles:
         model = build_refocus_model("focsam-vit-b", checkpoint=saved(tmp_path / "tuned.pth", parts))
         torch.testing.assert_close(last_logits(model), last_logits(original))
         assert not any(p.requires_grad for p in model.base.network.parameters())
+
+    @pytest.mark.parametrize("switch", ["dynamic_windows", "dynamic_relu"])
+    def test_a_refiner_of_an_ablation_is_what_its_file_says(
+        self, original: RefocusModel, switch: str, tmp_path: Path
+    ) -> None:
+        save_sam(original, original.base.network.state_dict())
+        assert original.refiner is not None
+        refiner = FocusRefiner(replace(original.refiner.config, **{switch: False}))
+        weights = {f"{REFINER}{key}": value for key, value in refiner.state_dict().items()}
+        path = tmp_path / "part.safetensors"
+        save_file(weights, path, about_focus(refiner.config))
+        model = build_refocus_model("focsam-vit-b", checkpoint=path)
+        assert model.refiner is not None
+        assert model.refiner.config == refiner.config
+        assert last_logits(model).isfinite().all()
+        if switch == "dynamic_relu":
+            save_file(weights, path)
+            with pytest.raises(CheckpointInvalidError, match=r"missing: refine_head\.token_proj"):
+                build_refocus_model("focsam-vit-b", checkpoint=path)
 
     def test_a_refiner_needs_its_sam(self, whole: Weights, tmp_path: Path) -> None:
         parts = {key: value for key, value in whole.items() if key.startswith(REFINER)}

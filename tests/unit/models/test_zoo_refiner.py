@@ -18,7 +18,7 @@ from samref.models import sam_ref_checkpoint
 from samref.models.checkpoints import place_of, verify
 from samref.models.interface import ModelSpec
 from samref.models.layers import randomize
-from samref.models.sam import build_sam_model
+from samref.models.sam import MultimaskMode, build_sam_model
 from samref.models.sam_ref import SamRef, SamRefConfig
 from samref.models.sam_ref_checkpoint import (
     AGNOSTIC_REFINER,
@@ -36,6 +36,25 @@ OVER_SAM = [spec for spec in list_models() if spec.name.startswith("sam-ref-vit-
 
 def test_there_is_one_over_every_official_sam() -> None:
     assert [spec.name for spec in OVER_SAM] == ["sam-ref-vit-b", "sam-ref-vit-l", "sam-ref-vit-h"]
+
+
+def test_sam_below_the_refiner_always_answers_with_its_single_mask() -> None:
+    """As it is trained: at a lone first click, too, mask token 0 and not the best of the other three."""
+    model = build_model("sam-ref-random")
+    assert isinstance(model, SamRefModel)
+    rgb = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    image, click = DecodedImage(rgb, ImageSize(90, 120), "0"), Prompts((Click(60, 40),))
+    lone = Predictor(model)
+    coarse = next(iter(lone.predict(lone.embed(image), click)))
+    modes: tuple[MultimaskMode, ...] = ("single", "first-click")
+    alone = [Predictor(build_sam_model("random", mode)) for mode in modes]
+    single, best = (next(iter(sam.predict(sam.embed(image), click))).state.low_res_logits for sam in alone)
+    own = coarse.state.low_res_logits
+    assert own is not None
+    assert single is not None
+    assert best is not None
+    assert torch.equal(own, single)
+    assert not torch.equal(single, best)
 
 
 def test_a_file_of_ones_own_training_is_used_over_sam(tmp_path: Path) -> None:
@@ -121,7 +140,7 @@ def test_without_sams_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatc
 
 def test_with_sams_weights_the_refiner_for_any_base_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
     small = build_sam_model("random", seed=7)
-    monkeypatch.setattr(sam_ref_checkpoint, "build_sam_model", lambda variant, **_: small)  # in place of 375 MB
+    monkeypatch.setattr(sam_ref_checkpoint, "build_sam_model", lambda *_, **__: small)  # in place of 375 MB
     model = build_model("sam-ref-vit-b")
     assert isinstance(model, SamRefModel)
     assert model.spec == get_spec("sam-ref-vit-b")

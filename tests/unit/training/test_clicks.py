@@ -68,6 +68,55 @@ def test_negatives_are_near_on_others_and_anywhere_in_the_published_shares() -> 
     assert on_other == pytest.approx(0.4 + 0.1 * other.mean() / anywhere, abs=0.04)
 
 
+def geometric_mean(count: int) -> float:
+    """Of a number 0..count-1 with P ∝ 0.8ᵏ."""
+    shares = 0.8 ** np.arange(count)
+    return float((np.arange(count) * shares).sum() / shares.sum())
+
+
+def test_without_another_object_no_negative_is_lost() -> None:
+    """As on HQSeg-44K, one object a picture: RITM's negatives "on other objects" then fall anywhere outside."""
+    rng = np.random.default_rng(2)
+    mask = disk(40, 50, radius=20)
+    alone = np.zeros(mask.shape, dtype=np.bool_)
+    negatives = [inside(sample_points([mask], alone, RULES, rng).negative, mask) for _ in range(4000)]
+    assert geometric_mean(25) == pytest.approx(3.90, abs=0.01)
+    assert np.mean([len(own) for own in negatives]) == pytest.approx(3.90, abs=0.25)
+    steps = int(np.ceil(0.1 * np.sqrt(mask.sum())))
+    band = (cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=steps) > 0) & (mask == 0)
+    points = [point for _ in range(400) for point in sample_points([mask], alone, RULES, rng).negative]
+    near = np.mean([band[int(y), int(x)] for x, y in points if not np.isnan(x)])
+    assert near == pytest.approx(0.5 + 0.5 * band.sum() / (mask == 0).sum(), abs=0.05)
+
+
+def test_others_wholly_under_the_object_take_no_negatives() -> None:
+    rng = np.random.default_rng(3)
+    mask, under = disk(48, 48, radius=20), disk(48, 48, radius=6) > 0
+    counts = [len(inside(sample_points([mask], under, RULES, rng).negative, mask)) for _ in range(1500)]
+    assert np.mean(counts) == pytest.approx(0.6 * 3.90, abs=0.25)
+
+
+def test_two_merged_objects_get_a_point_each_and_k_more() -> None:
+    rng = np.random.default_rng(4)
+    left, right = disk(24, 48), disk(72, 48)
+    drawn = [sample_points([left, right], left < 0, RULES, rng).positive for _ in range(3000)]
+    counts = np.array([np.count_nonzero(~np.isnan(points[:, 0])) for points in drawn])
+    shares = 0.8 ** np.arange(25) / (0.8 ** np.arange(25)).sum()
+    expected = (np.minimum(2 + np.arange(25), 24) * shares).sum()
+    assert counts.mean() == pytest.approx(expected, abs=0.25)
+    assert (counts == 2).mean() == pytest.approx(shares[0], abs=0.03)
+
+
+def test_negatives_of_an_empty_sample_fall_where_no_object_is() -> None:
+    rng = np.random.default_rng(5)
+    small = disk(48, 48, radius=30)
+    points = [sample_points([], small > 0, RULES, rng) for _ in range(1000)]
+    assert all(np.isnan(one.positive).all() for one in points)
+    negatives = [inside(one.negative, small) for one in points]
+    assert not any(map(any, negatives))
+    assert np.mean([len(own) for own in negatives]) == pytest.approx(3.90, abs=0.4)
+
+
 def test_merged_objects_get_a_point_each_and_an_empty_sample_none() -> None:
     left, right = disk(24, 48), disk(72, 48)
     for seed in range(10):

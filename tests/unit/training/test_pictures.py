@@ -18,15 +18,17 @@ from samref.core.images import encode_png
 from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.errors import DataError, LabelError
+from samref.evaluation.readers.pictures import KeptMasks, ObjectMask
 from samref.labels.log import AnnotationsImported
 from samref.labels.project import Annotation
 from samref.labels.store import ProjectStore
 from samref.training.paper_recipes import PAPER_RECIPES, PaperRecipe
 from samref.training.pictures import find_training_pictures, scene_feed
 from samref.training.recipes import RECIPES
-from samref.training.samples import SampleFeed
+from samref.training.samples import SampleFeed, painted
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
+from tests.unit.evaluation import miniatures
 
 RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], batch=2, steps=1)
 CPU = torch.device("cpu")
@@ -123,6 +125,126 @@ def test_data_without_any_usable_object_is_given_up(tmp_path: Path) -> None:
         feed_of(place).batch(0)
     with pytest.raises(DataError, match="in a row have no object large enough"):
         scene_feed(tmp_path / "all", RECIPES["smoke-base"])[0].batch(0)
+
+
+RITM = replace(PAPER_RECIPES["segnext-sax1"], batch=1, minimum_area=20)
+
+
+def empty_ones(feed: SampleFeed, count: int) -> float:
+    return float(np.mean([not feed.sample(number)[0].parts for number in range(count)]))
+
+
+def test_a_picture_with_an_object_in_its_frame_never_makes_an_empty_sample(tmp_path: Path) -> None:
+    """RITM's 5 % are of the pictures whose objects augmentation has moved out of the frame, not of all."""
+    feed = feed_of(folder_of(tmp_path / "seen", [noisy_disk(index)[1] for index in range(3)]), RITM)
+    assert RITM.background == 0.05
+    assert empty_ones(feed, 150) == 0
+
+
+def test_pictures_without_an_object_large_enough_make_empty_samples(tmp_path: Path) -> None:
+    bare = np.zeros((60, 90), dtype=np.uint8)
+    feed = feed_of(folder_of(tmp_path / "half", [bare, noisy_disk(1)[1]]), RITM)
+    assert empty_ones(feed, 150) == pytest.approx(0.5, abs=0.12)
+    small = feed_of(folder_of(tmp_path / "small", [noisy_disk(1)[1]]), replace(RITM, minimum_area=64 * 64))
+    sample, skipped = small.sample(0)
+    assert (sample.parts, skipped) == ((), 0)
+    assert not (sample.labels == 1).any()
+    assert sample.others is not None
+    assert sample.others.any()  # so that no negative falls on it
+
+
+def test_an_object_at_the_rim_is_augmented_anew_until_it_is_in_the_frame(tmp_path: Path) -> None:
+    """One pixel in a corner leaves the frame in about a quarter of the augmentations."""
+    corner = np.zeros((60, 90), dtype=np.uint8)
+    corner[0, 0] = 1
+    place = folder_of(tmp_path / "rim", [corner])
+    shares = {}
+    for background in (0.05, 1.0):
+        feed = feed_of(place, replace(RITM, minimum_area=0, background=background))
+        masks = [corner]
+        ignore = np.zeros_like(corner)
+        rngs = [np.random.default_rng(seed) for seed in range(400)]
+        shares[background] = np.mean([not feed._vary(noisy_disk(0)[0], masks, ignore, rng)[1][0].any() for rng in rngs])
+    lost = shares[1.0]
+    assert lost > 0.1
+    assert shares[0.05] == pytest.approx(0.05 * lost / (1 - 0.95 * lost), abs=0.03)
+    assert shares[0.05] > 0
+
+
+def test_others_too_small_to_be_asked_for_are_no_other_objects(tmp_path: Path) -> None:
+    mask = noisy_disk(0)[1]
+    mask[55:57, 80:83] = 2
+    place = folder_of(tmp_path / "crumb", [mask])
+    crumb, none = (feed_of(place, replace(RITM, minimum_area=least)).sample(0)[0].others for least in (1, 40))
+    assert crumb is not None
+    assert none is not None
+    assert crumb.any()
+    assert not none.any()
+
+
+def box_object(key: str, x0: int, x1: int) -> ObjectMask:
+    mask = np.zeros((4, 40), dtype=np.bool_)
+    mask[:, x0:x1] = True
+    return ObjectMask(key, mask, None)
+
+
+def outcomes(objects: list[ObjectMask]) -> set[tuple[tuple[str, int], ...]]:
+    """Columns of each object that is kept, over many orders."""
+    return {
+        tuple((one.key, int(one.gt[0].sum())) for one in painted(objects, 0.5, np.random.default_rng(seed)))
+        for seed in range(40)
+    }
+
+
+def test_lvis_objects_that_cover_each_other_a_little_share_the_pixels_by_chance() -> None:
+    assert outcomes([box_object("a", 0, 20), box_object("b", 10, 30)]) == {
+        (("a", 10), ("b", 20)),
+        (("a", 20), ("b", 10)),
+    }, "half is not more than half"
+
+
+def test_of_lvis_objects_that_cover_each_other_by_more_than_half_one_is_left_out() -> None:
+    """Whichever comes second: a small part on a whole lies on it, the whole on the part would take all of it."""
+    assert outcomes([box_object("whole", 0, 20), box_object("part", 2, 7)]) == {(("whole", 20),), (("part", 5),)}
+    assert outcomes([box_object("a", 0, 20), box_object("b", 9, 29)]) == {(("a", 20),), (("b", 20),)}
+
+
+def test_what_lies_on_several_objects_is_left_out_by_the_sum() -> None:
+    assert outcomes([box_object("a", 0, 20), box_object("b", 20, 40), box_object("bridge", 13, 26)]) == {
+        (("a", 20), ("b", 20)),  # both before the bridge, which then lies on them altogether
+        (("b", 20), ("bridge", 7)),  # "a" would take 7 of the bridge's 13 columns, "b" takes 6
+        (("b", 14), ("bridge", 13)),
+    }
+
+
+@pytest.mark.parametrize(("layout", "most"), [("lvis", 1), ("coco", 2)])
+def test_only_focsams_recipes_and_only_lvis_know_the_rule(layout: str, most: int, tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "pair", [noisy_disk(0)[1]])
+    (picture,) = find_training_pictures(place).pictures
+    whole = noisy_disk(0)[1] > 0
+    part = whole.copy()
+    part[:20] = False
+    source = KeptMasks.of(place, [ObjectMask("whole", whole, None), ObjectMask("part", part, None)])
+    feed = SampleFeed([replace(picture, masks=source, layout=layout)], PAPER_RECIPES["focsam-decoder"], 90)
+    samples = [feed.sample(number)[0] for number in range(12)]
+    others = [sample.others is not None and bool(sample.others.any()) for sample in samples]
+    assert others == [most == 2] * 12
+    assert PAPER_RECIPES["sam-ref-decoder"].overlap is None
+
+
+def test_stuff_is_an_object_in_three_of_ten_samples_of_ritms_set(tmp_path: Path) -> None:
+    miniatures.write_coco_lvis(tmp_path / "set", "train")
+    pictures = find_training_pictures(tmp_path / "set").pictures[:1]
+    square, bar = miniatures.SQUARE, miniatures.BAR
+    for stuff in (0.3, 0.0):
+        assert PAPER_RECIPES["segnext-sax2"].stuff == 0.3
+        feed = SampleFeed(pictures, replace(RECIPE, stuff=stuff), miniatures.WIDTH)
+        samples = [feed.sample(number)[0] for number in range(150)]
+        with_bar = [
+            int(one.labels.sum()) == bar or bool(one.others is not None and one.others.any()) for one in samples
+        ]
+        assert np.mean(with_bar) == pytest.approx(stuff, abs=0.1 if stuff else 0)
+        assert {int((one.labels == 1).sum()) for one in samples} == ({square, bar} if stuff else {square})
 
 
 def test_a_mask_of_another_size_stops_training_with_its_own_sentence(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from samref.models.sam import build_sam_model
 from samref.models.sam_ref import Refined
 from samref.training import focsam_stage, sam_sessions
 from samref.training.clicks import SessionPlan
-from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe
+from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
 from samref.training.pictures import find_training_pictures
 from samref.training.sam_ref_stage import sam_ref_loss
 from samref.training.sam_sessions import decode_objects
@@ -90,6 +90,26 @@ def test_focsam_refocuses_at_the_drawn_step_and_again_with_gradient(
         ("refocus", True),
         ("decode", False, 4, True),
     ]
+
+
+def test_objects_of_one_data_set_share_the_length_of_their_session(shapes: Path) -> None:
+    """FocSAM draws n and r once per data set and batch; other batches and data sets have draws of their own."""
+    recipe = replace(PAPER_RECIPES["focsam-refiner"], batch=8, augmentation="none")
+    feed = SampleFeed(find_training_pictures(shapes).pictures, recipe, 64)
+    assert isinstance(recipe.clicks, SessionClicks)
+    lengths: dict[str, list[SessionPlan]] = {}
+    for number in range(40):
+        batch = feed.batch(number)
+        plans: dict[str, set[SessionPlan]] = {}
+        for one in sam_sessions.SamSessions(batch, recipe.clicks, Draws(recipe.seed, 0)).objects:
+            plans.setdefault(one.sample.data_set, set()).add(one.plan)
+        for name, own in plans.items():
+            assert len(own) == 1
+            lengths.setdefault(name, []).extend(own)
+    coco, lvis = (np.mean([p.earlier for p in lengths[name]]) for name in sorted(lengths))
+    assert len(set(lengths[sorted(lengths)[1]])) > 5
+    assert coco == pytest.approx(1.5, abs=0.9)
+    assert lvis == pytest.approx(6.4, abs=2.5)
 
 
 def test_segnext_encodes_once_and_corrects_without_gradient_in_eval_mode(

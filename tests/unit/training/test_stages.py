@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
+from samref.models import refocus_checkpoint
 from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
 from samref.models.dense_prompts_network import DensePromptsNet
+from samref.models.refocus import RefinerConfig
+from samref.training.command import export_weights
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
 from samref.training.pictures import find_training_pictures
@@ -109,10 +112,11 @@ def test_mixed_precision_starts_with_nearly_the_same_loss(part: str, shapes: Pat
 
 
 def test_accumulated_samples_equal_one_big_batch_of_them(shapes: Path, tmp_path: Path) -> None:
-    """Sessions, groups of clicks and losses per object: nothing depends on who else is in the batch."""
+    """Groups of clicks and losses per object: but for the number of clicks nothing depends on who is in the batch."""
     found = {}
+    three = SessionClicks(most=3, decay=(), other_decay=1e9)  # always all of them
     for batch, accumulate in ((4, 1), (2, 2)):
-        recipe = replace(small("sam-ref-decoder", steps=1, warmup=0), batch=batch)
+        recipe = replace(small("sam-ref-decoder", steps=1, warmup=0), batch=batch, clicks=three)
         stage, feed = build(recipe, shapes)
         out = tmp_path / str(batch)
         trainer = Trainer(stage.objective, recipe, feed, out, CPU, False, accumulate=accumulate, workers=0)
@@ -181,6 +185,28 @@ def test_a_recipe_over_a_model_of_another_kind_is_refused() -> None:
         build_stage(PAPER_RECIPES["segnext-sax1"], StageFiles(), CPU, model="sam-random")
 
 
+@pytest.mark.parametrize(
+    ("name", "switch"), [("focsam-refiner-dwin", "dynamic_relu"), ("focsam-refiner-pdyrelu", "dynamic_windows")]
+)
+def test_a_file_of_an_ablation_says_which_refiner_it_holds(
+    name: str, switch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = build_stage(PAPER_RECIPES[name], StageFiles(), CPU, model="sam-random")
+    path = tmp_path / "own.safetensors"
+    export_weights(stage.to_export(), path, stage.about_export(), torch.float32)
+    config = refocus_checkpoint._config_of(path)
+    assert [config.dynamic_windows, config.dynamic_relu].count(False) == 1
+    assert not getattr(config, switch)
+    whole = build_stage(PAPER_RECIPES["focsam-refiner"], StageFiles(), CPU, model="sam-random")
+    assert whole.about_export() == {}
+    export_weights(whole.to_export(), path, {}, torch.float32)
+    assert refocus_checkpoint._config_of(path) == RefinerConfig()
+    for odd in ("[]", "no JSON", '{"depth": false}', '{"dynamic_relu": 3}'):
+        export_weights(whole.to_export(), path, {"focsam_refiner": odd}, torch.float32)
+        with pytest.raises(CheckpointInvalidError, match="which FocSAM refiner it holds"):
+            refocus_checkpoint._config_of(path)
+
+
 def test_the_numbers_of_the_papers_are_as_published() -> None:
     """A second writing-down, from papers.md 1.4, 2.3 and 3.5."""
     decoder, refiner = PAPER_RECIPES["focsam-decoder"], PAPER_RECIPES["focsam-refiner"]
@@ -194,8 +220,10 @@ def test_the_numbers_of_the_papers_are_as_published() -> None:
         assert [recipe.clicks.refine_decay_of(n) for n in ("coco", "LVIS")] == [0.6, 0.35]
     assert PAPER_RECIPES["sam-ref-64"].steps == PAPER_RECIPES["sam-ref-32"].steps == 80_000
     for recipe in (PAPER_RECIPES["segnext-sax1"], PAPER_RECIPES["segnext-sax2"]):
-        assert recipe.steps * recipe.batch * recipe.processes == 100 * 30_000
+        assert (recipe.batch, recipe.processes, recipe.steps) == (4, 4, 100 * 1_875)
         assert (recipe.optimizer, recipe.rate) == ("adam", 5e-5)
-        assert [recipe.rate_factor(s) for s in (0, 124_999, 125_000, 225_000)] == pytest.approx([1, 1, 0.1, 0.01])
+        assert [recipe.rate_factor(s) for s in (0, 93_749, 93_750, 168_750)] == pytest.approx([1, 1, 0.1, 0.01])
         assert (recipe.minimum_area, recipe.background) == (1000, 0.05)
+    fine = PAPER_RECIPES["segnext-sax2-hqseg"]
+    assert (fine.batch * fine.processes, fine.steps, fine.drops) == (12, 30_000 // 12, ())
     assert all(recipe.source for recipe in PAPER_RECIPES.values())
