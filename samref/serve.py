@@ -24,7 +24,7 @@ import typer
 from starlette.middleware import Middleware
 
 from samref import __version__
-from samref.core.images import decode_image
+from samref.core.images import decode_image, hold_large_blocks_apart
 from samref.core.prompts import Click, Prompts
 from samref.errors import ModelError, SamrefError, StorageError
 from samref.inference.device import load_predictor
@@ -362,6 +362,7 @@ def serve(
         data_folder=data,
         self_test=self_test,
     )
+    hold_large_blocks_apart()
     _find_room_for_temporary_files()
     with _ended_by_signals():
         app = build(settings)
