@@ -291,9 +291,13 @@ class TestFinding:
 
     def test_a_missing_checkpoint_names_the_path_and_the_command(self, cache: Path) -> None:
         with pytest.raises(CheckpointMissingError) as raised:
-            locate(Checkpoint("a.pth"), "sam-vit-b")
+            locate(Checkpoint("a.pth", url="https://example.org/a.pth"), "sam-vit-b")
         assert str(cache / "a.pth") in str(raised.value)
         assert "python -m samref models fetch sam-vit-b" in str(raised.value)
+
+    def test_missing_weights_that_nobody_publishes_are_to_be_trained(self, cache: Path) -> None:
+        with pytest.raises(CheckpointMissingError, match="None of segnext-b-sum are published: train them"):
+            locate(Checkpoint("a.pth"), "segnext-b-sum")
 
     def test_a_path_of_the_users_own_comes_first(self, tmp_path: Path) -> None:
         own = tmp_path / "own.pth"
