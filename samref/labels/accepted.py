@@ -10,11 +10,11 @@ import logging
 from pathlib import Path
 
 from samref.errors import LabelError
-from samref.labels.folder import DATABASE_NAME, picture_file
+from samref.labels.folder import DATABASE_NAME
 from samref.labels.project import Project
 from samref.labels.store import ProjectStore
 
-__all__ = ["DATABASE_NAME", "accepted_projects", "picture_file"]
+__all__ = ["accepted_projects"]
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def accepted_projects(folder: Path) -> dict[int, Project]:
     Pictures whose log is damaged are left out, with a warning.
 
     Args:
-        folder: the one with :data:`DATABASE_NAME` in it.
+        folder: the one with :data:`~samref.labels.folder.DATABASE_NAME` in it.
 
     Raises:
         LabelError: there is no such database.

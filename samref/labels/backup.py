@@ -73,11 +73,7 @@ def back_up(folder: Path, out: Path) -> Copied:
     with disk_errors(f"{out} could not be made"):
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FolderLock(out), database_part(out) as part:
-        source = Database(path, reads_only=True)
-        try:
-            source.copy_to(part)
-        finally:
-            source.close()
+        _take_snapshot(path, part)
         _check_older(out, part)
         rows = _images_named_in(part)
         old, new = BlobFolder(folder / IMAGES_NAME, make=False), BlobFolder(out / IMAGES_NAME)
@@ -104,17 +100,22 @@ def restore(backup: Path, folder: Path) -> Copied:
     with disk_errors(f"{folder} could not be made"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FolderLock(folder), database_part(folder) as part:
-        source = Database(path, reads_only=True)
-        try:
-            source.copy_to(part)
-        finally:
-            source.close()
+        _take_snapshot(path, part)
         _check_sound(part, path)
         rows = _images_named_in(part)
         kept, mine = BlobFolder(backup / IMAGES_NAME, make=False), BlobFolder(folder / IMAGES_NAME)
         copied, faults = _copy_images(rows, kept, mine, lambda digest: _is_whole(mine, digest))
         aside = replace_database(part, folder / DATABASE_NAME)
     return _counted(folder / DATABASE_NAME, rows, copied, faults, aside)
+
+
+def _take_snapshot(path: Path, part: Path) -> None:
+    """Write the database as it is at this moment to ``part``, whoever works on it."""
+    source = Database(path, reads_only=True)
+    try:
+        source.copy_to(part)
+    finally:
+        source.close()
 
 
 def replace_database(part: Path, path: Path) -> Path | None:

@@ -13,7 +13,8 @@ from samref.errors import DataError
 from samref.evaluation.readers import LAYOUTS, Skipped, list_data_sets
 from samref.evaluation.readers import Picture as LabelledPicture
 from samref.evaluation.readers.pictures import KeptMasks
-from samref.labels.accepted import DATABASE_NAME, accepted_projects, picture_file
+from samref.labels.accepted import accepted_projects
+from samref.labels.folder import DATABASE_NAME, picture_file
 from samref.training.dataset import Picture, SceneBatches, find_pictures
 from samref.training.recipes import Recipe
 from samref.training.scenes import SceneFeed

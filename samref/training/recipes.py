@@ -65,6 +65,12 @@ EVERYDAY = (
 )
 """The same of the second part of the data; sets whose pictures resemble each other are drawn less often."""
 
+WITH_DETAIL = (
+    BatchShape(pictures=8, side=320, whole=0.35, zoomed=0.35, share=0.6),
+    BatchShape(pictures=4, side=512, whole=0.7, zoomed=0.3, share=0.4),
+)
+"""Batches of which a third show one object as large as a detail window does; from the second round on."""
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -83,10 +89,7 @@ RECIPES = {
         Recipe(
             name="tiny-base-2",
             part="base",
-            shapes=(
-                BatchShape(pictures=8, side=320, whole=0.35, zoomed=0.35, share=0.6),
-                BatchShape(pictures=4, side=512, whole=0.7, zoomed=0.3, share=0.4),
-            ),
+            shapes=WITH_DETAIL,
             objects=2,
             steps=4500,
             rate=1e-3,
@@ -99,10 +102,7 @@ RECIPES = {
         Recipe(
             name="tiny-base-3",
             part="base",
-            shapes=(
-                BatchShape(pictures=8, side=320, whole=0.35, zoomed=0.35, share=0.6),
-                BatchShape(pictures=4, side=512, whole=0.7, zoomed=0.3, share=0.4),
-            ),
+            shapes=WITH_DETAIL,
             objects=2,
             steps=1000,
             rate=8e-4,

@@ -51,19 +51,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedServer]
         server.stop()
 
 
-@pytest.fixture
-def owner(served: AttackedServer) -> Iterator[Person]:
-    """Somebody whose workspace nobody else may see or change."""
+def _newcomer(served: AttackedServer) -> Iterator[Person]:
+    """Somebody with a new workspace, until the test is over."""
     person = Person(served.url)
     person.hello()
     yield person
     person.close()
+
+
+@pytest.fixture
+def owner(served: AttackedServer) -> Iterator[Person]:
+    """Somebody whose workspace nobody else may see or change."""
+    yield from _newcomer(served)
 
 
 @pytest.fixture
 def stranger(served: AttackedServer) -> Iterator[Person]:
     """Somebody else."""
-    person = Person(served.url)
-    person.hello()
-    yield person
-    person.close()
+    yield from _newcomer(served)
