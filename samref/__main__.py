@@ -31,23 +31,17 @@ COMMANDS = {
     "serve": Command("samref.serve", "serve", "Open the labelling page on this machine."),
     "backup": Command("samref.cli.backup", "backup", "Copy all images and labels, while a server may be running."),
     "workspaces": Command("samref.cli.workspaces", "app", "List, export, check and repair what a server keeps."),
-    "segment": Command("samref.inference.segment_command", "segment", "Segment one object of one picture."),
-    "models": Command("samref.models.models_command", "app", "List, fetch and verify models."),
-    "export": Command(
-        "samref.models.export_command", "export", "Write a model as ONNX graphs for browsers and other runtimes."
-    ),
-    "evaluate": Command("samref.evaluation.command", "evaluate", "Measure clicks needed and speed on a data set."),
-    "compare": Command(
-        "samref.evaluation.comparison_command", "compare", "Measure every model on this machine in one run."
-    ),
-    "latency": Command("samref.evaluation.latency_command", "latency", "Measure seconds for whole pictures."),
-    "train": Command("samref.training.command", "train", "Train the embedded model, a refiner, or a paper's stage."),
+    "segment": Command("samref.cli.segment", "segment", "Segment one object of one image."),
+    "models": Command("samref.cli.models", "app", "List, fetch and verify models."),
+    "export": Command("samref.cli.export", "export", "Write a model as ONNX graphs for browsers and other runtimes."),
+    "evaluate": Command("samref.cli.evaluate", "evaluate", "Measure clicks needed and speed on a data set."),
+    "compare": Command("samref.cli.compare", "compare", "Measure every model on this machine in one run."),
+    "latency": Command("samref.cli.latency", "latency", "Measure seconds for whole images."),
+    "train": Command("samref.cli.train", "train", "Train the embedded model, a refiner, or a paper's stage."),
     "precompute": Command(
-        "samref.training.precompute_command", "precompute_embeddings", "Store SAM's image embeddings for training."
+        "samref.cli.precompute", "precompute_embeddings", "Store SAM's image embeddings for training."
     ),
-    "refiner": Command(
-        "samref.training.refiner_command", "app", "Train, check and ablate a refiner that fits any base."
-    ),
+    "refiner": Command("samref.cli.refiner", "app", "Train, check and ablate a refiner that fits any base."),
 }
 
 

@@ -1,7 +1,7 @@
 """Every failure a person can cause or repair, as one tree.
 
     SamrefError                  base: the message is fit to show to the person at the keyboard
-    ├── ImageError               the picture cannot be used (not an image, truncated, too large, ...)
+    ├── ImageError               the image cannot be used (not an image, truncated, too large, ...)
     ├── PromptError              the prompt cannot be used (outside the image, no area, not finite, ...)
     ├── ModelError               the model cannot be used
     │   ├── UnknownModelError    no model of that name
@@ -47,7 +47,7 @@ class SamrefError(Exception):
 
 
 class ImageError(SamrefError):
-    """The picture cannot be used."""
+    """The image cannot be used."""
 
 
 class PromptError(SamrefError):

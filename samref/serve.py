@@ -35,7 +35,7 @@ from samref.labels.folder import DATABASE_NAME, FolderLock
 from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
-from samref.models.zoo import get_spec, list_models
+from samref.models.registry import get_spec, list_models
 from samref.settings import Settings
 from samref.web.examples import Examples
 from samref.web.guard import Guard, is_loopback, known_hosts
@@ -178,7 +178,7 @@ class App:
         waiting.shutdown(wait=False, cancel_futures=True)
 
     def self_test(self) -> str:
-        """Click a bundled picture and say in one line how long it took.
+        """Click a bundled image and say in one line how long it took.
 
         Raises:
             SamrefError: the model does not work on this machine.
@@ -187,7 +187,7 @@ class App:
         predictor = self.predictors(self.settings.model)
         where = f"{self.settings.model} on {predictor.device}, {str(predictor.dtype).removeprefix('torch.')}"
         if example is None:
-            return f"{where}: no bundled picture to try it on"
+            return f"{where}: no bundled image to try it on"
         image = decode_image(example.path.read_bytes())
         embedding = predictor.embed(image)
         click = Prompts((Click(image.size.width // 2, image.size.height // 2),))
@@ -336,11 +336,11 @@ def _find_room_for_temporary_files() -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model for new pictures.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model for new images.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder for pictures and labels.")] = None,
-    self_test: Annotated[bool | None, typer.Option(help="Click a bundled picture at start.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder for images and labels.")] = None,
+    self_test: Annotated[bool | None, typer.Option(help="Click a bundled image at start.")] = None,
 ) -> None:
     """Open the labelling page on this machine.
 

@@ -43,23 +43,23 @@ class Settings:
     Attributes:
         host: address to listen on; only this machine can connect to 127.0.0.1.
         port: TCP port.
-        model: name of the model new pictures are opened with.
+        model: name of the model new images are opened with.
         device: "auto", "cpu", "cuda", ...
         precision: "auto" (measured at start), "fp32" or "bf16".
-        data_folder: pictures, classes and annotations live here.
+        data_folder: images, classes and annotations live here.
         upload_bytes: largest file that may be uploaded.
-        pixels: largest picture that may be uploaded, checked before decoding; at most 100 million.
-        sessions: pictures kept ready in memory, over all workspaces.
+        pixels: largest image that may be uploaded, checked before decoding; at most 100 million.
+        sessions: images kept ready in memory, over all workspaces.
         session_bytes: memory of those sessions together, without embeddings.
         session_idle_s: a session not touched for so long is dropped from memory (its log stays on disk).
         embedding_bytes: memory for image embeddings.
         demo_days: for a demo that anybody may visit: workspaces made while this is set are removed with all they hold
             when nobody looked at them for so many days in which a server ran; 0 keeps everything for good.
-        store_bytes: disk space for all pictures and labels together; more pictures are refused, nothing is removed.
+        store_bytes: disk space for all images and labels together; more images are refused, nothing is removed.
         max_threads: threads that wait for disk and decoder; an open page holds none.
         hosts: further names the server answers to, separated by commas; "*" for any. Its own addresses need no mention.
         frame_ancestors: who may show the page in a frame: "self", "*", or addresses separated by spaces.
-        self_test: click a bundled picture at start and print the times.
+        self_test: click a bundled image at start and print the times.
     """
 
     host: str = "127.0.0.1"
@@ -99,7 +99,7 @@ class Settings:
             raise SettingsError(f"The setting demo_days is {self.demo_days}; it must be 0 (keep for good) or more.")
         if self.pixels > MAX_PIXELS:
             raise SettingsError(
-                f"The setting pixels is {self.pixels}; a picture may have at most {MAX_PIXELS} pixels, whatever is set."
+                f"The setting pixels is {self.pixels}; an image may have at most {MAX_PIXELS} pixels, whatever is set."
             )
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"The port {self.port} does not exist; choose one from 1 to 65535 (0: any free one).")

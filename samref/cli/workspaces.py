@@ -13,7 +13,7 @@ from samref.errors import LabelError
 from samref.labels import backup, inspection, recovery
 from samref.labels.files import bytes_in_words, disk_errors, replacing
 from samref.labels.folder import database_in
-from samref.labels.formats.bundle import add_pictures
+from samref.labels.formats.bundle import add_images
 from samref.labels.store import ProjectStore
 from samref.web.exports import build_export
 
@@ -60,7 +60,7 @@ def export(
         with replacing(out) as part:
             part.write_bytes(build_export(project, "zip").data)
             if images:
-                faults += add_pictures(part, project, lambda digest: store.image_bytes(number, digest))
+                faults += add_images(part, project, lambda digest: store.image_bytes(number, digest))
     except LabelError as error:
         raise LabelError(f"Workspace {number} cannot be exported: {error}") from error
     finally:

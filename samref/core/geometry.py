@@ -1,6 +1,6 @@
-"""The frames of a picture, and the one place where a point crosses from one to another.
+"""The frames of an image, and the one place where a point crosses from one to another.
 
-*image frame*: the pixels of the decoded picture. *model frame*: what the encoder sees. Lengths are in pixels of the
+*image frame*: the pixels of the decoded image. *model frame*: what the encoder sees. Lengths are in pixels of the
 frame they live in, x to the right and y down.
 """
 
@@ -54,7 +54,7 @@ class Frame:
         """Aspect kept, longest side ``side``, padded at the bottom and right.
 
         Args:
-            image: size of the picture.
+            image: size of the image.
             side: length of the longest side in the model frame.
             multiple: pad only to the next multiple of this; None pads to a square of ``side``.
 

@@ -52,15 +52,15 @@ def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
         ImageError: it is, or it has no pixels at all.
     """
     if width <= 0 or height <= 0:
-        raise ImageError("This picture has no pixels. Choose another file.")
+        raise ImageError("This image has no pixels. Choose another file.")
     if width * height > max_pixels:
         raise ImageError(
-            f"This picture has {width} x {height} = {width * height / 1e6:.0f} million pixels, more than can be opened "
+            f"This image has {width} x {height} = {width * height / 1e6:.0f} million pixels, more than can be opened "
             f"(the limit is {max_pixels / 1e6:g} million). Use a smaller copy of it."
         )
     if max(width, height) > max_side:
         raise ImageError(
-            f"This picture is {width} x {height} pixels; a side longer than {max_side} pixels cannot be opened. "
+            f"This image is {width} x {height} pixels; a side longer than {max_side} pixels cannot be opened. "
             "Cut it into parts or use a smaller copy of it."
         )
 
@@ -74,21 +74,21 @@ def check_cost(image: Image.Image, data: bytes) -> None:
     pixels = image.width * image.height
     if _codec(image) in _SLOW_CODECS and pixels > _SLOW_PIXELS:
         raise ImageError(
-            f"This {_kind(image)} picture has {pixels / 1e6:.0f} million pixels; written the way it is, more than "
+            f"This {_kind(image)} image has {pixels / 1e6:.0f} million pixels; written the way it is, more than "
             f"{_SLOW_PIXELS // 1_000_000} million take too long to decode. Save it as PNG first."
         )
     if isinstance(image, JpegImagePlugin.JpegImageFile) and not _has_one_scan(image, data):
         scans = data.count(b"\xff\xda")
         if scans > MAX_JPEG_SCANS:
             raise ImageError(
-                f"This JPEG picture is made of {scans} scans; at most {MAX_JPEG_SCANS} can be decoded. "
+                f"This JPEG image is made of {scans} scans; at most {MAX_JPEG_SCANS} can be decoded. "
                 "Open and save it elsewhere first."
             )
     needed = decode_bytes(image, data)
     if needed > DECODE_BYTES:
         at_most = max(1, int(pixels * DECODE_BYTES / needed / 1e6))
         raise ImageError(
-            f"This {_kind(image)} picture has {pixels / 1e6:.0f} million pixels; of its kind about {at_most} million "
+            f"This {_kind(image)} image has {pixels / 1e6:.0f} million pixels; of its kind about {at_most} million "
             "can be decoded in the memory there is for one. Save it as PNG or as a plain JPEG, or use a smaller copy."
         )
 
@@ -142,7 +142,7 @@ def _tiff_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
     pixels = image.width * image.height
     chunk_width, chunk_height = _tag(image, _TIFF_TILE_WIDTH), _tag(image, _TIFF_TILE_HEIGHT)
     if not chunk_width or not chunk_height:
-        # The size Pillow tells is that of the turned picture.
+        # The size Pillow tells is that of the turned image.
         chunk_width, height = _tag(image, _TIFF_WIDTH), _tag(image, _TIFF_HEIGHT)
         chunk_height = min(_tag(image, _TIFF_ROWS) or height, height)
     sample = max(1, _tag(image, _TIFF_SAMPLES)) * -(-max(8, _tag(image, _TIFF_BITS)) // 8)

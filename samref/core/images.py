@@ -1,4 +1,4 @@
-"""The one image decoder: bytes of a picture file in, upright 8-bit RGB out.
+"""The one image decoder: bytes of an image file in, upright 8-bit RGB out.
 
 Everything that looks at pixels (session, evaluation, training, command line, the browser's copy) starts here, so all
 of them agree on orientation, transparency and range.
@@ -81,12 +81,12 @@ _DAMAGED = (
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A picture as every part of the product sees it.
+    """An image as every part of the product sees it.
 
     Attributes:
         rgb: uint8 (H, W, 3), upright; shared, so never write into it.
         size: its height and width.
-        digest: SHA-256 of the file's bytes in hex; names the picture everywhere.
+        digest: SHA-256 of the file's bytes in hex; names the image everywhere.
     """
 
     rgb: NDArray[np.uint8]
@@ -95,7 +95,7 @@ class DecodedImage:
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
-    """The picture in ``data``, upright, 8-bit RGB.
+    """The image in ``data``, upright, 8-bit RGB.
 
     EXIF orientation is applied once. Transparency lies on white. Grey with more than 8 bits is scaled from its own
     darkest to its own brightest value. Of an animation the first frame is taken. Colour profiles are not applied.
@@ -103,11 +103,11 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     Any number of threads may decode: they wait for each other where memory would not suffice.
 
     Args:
-        data: a whole picture file.
-        max_pixels: larger pictures are refused before a pixel is decoded; above :data:`MAX_PIXELS` it changes nothing.
+        data: a whole image file.
+        max_pixels: larger images are refused before a pixel is decoded; above :data:`MAX_PIXELS` it changes nothing.
 
     Raises:
-        ImageError: empty, not a picture, a drawing (SVG), too large or too long, too costly to decode, truncated or
+        ImageError: empty, not an image, a drawing (SVG), too large or too long, too costly to decode, truncated or
             damaged.
     """
     with _open(data, min(max_pixels, MAX_PIXELS), MAX_SIDE) as image:
@@ -116,7 +116,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
 
 
 def decode_stored_image(data: bytes) -> DecodedImage:
-    """A picture that was accepted once, perhaps under wider limits than those of today; else as :func:`decode_image`.
+    """An image that was accepted once, perhaps under wider limits than those of today; else as :func:`decode_image`.
 
     Raises:
         ImageError: the file is damaged.
@@ -129,7 +129,7 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
     """The size that :func:`decode_image` gives, from the head of the file alone.
 
     Raises:
-        ImageError: empty, not a picture, too large, or damaged so early that its size cannot be told.
+        ImageError: empty, not an image, too large, or damaged so early that its size cannot be told.
     """
     with _open(data, min(max_pixels, MAX_PIXELS), MAX_SIDE) as image:
         # Pillow tells the upright size of a TIFF, and turns it while loading.
@@ -163,7 +163,7 @@ def decode_label_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[
 def decode_grey_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """How bright each pixel (H, W) of a black-and-white mask file is: the largest of its colour channels.
 
-    For masks that are pictures: a palette is looked up, transparency is not looked at, more than 8 bits are scaled to
+    For masks that are images: a palette is looked up, transparency is not looked at, more than 8 bits are scaled to
     8, a one-bit file gives 0 and 255. Nothing is rotated. For masks that hold numbers see :func:`decode_label_image`.
 
     Raises:
@@ -190,7 +190,7 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 90) -> bytes:
         ImageError: a side is longer than a JPEG can be.
     """
     if max(rgb.shape[:2]) > MAX_SIDE:
-        raise ImageError(f"A JPEG side cannot be longer than {MAX_SIDE} pixels. Save the picture as PNG.")
+        raise ImageError(f"A JPEG side cannot be longer than {MAX_SIDE} pixels. Save the image as PNG.")
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
@@ -212,11 +212,11 @@ def _open(data: bytes, max_pixels: int, max_side: int) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"This picture has far more pixels than can be opened (the limit is {max_pixels / 1e6:g} million). "
+            f"This image has far more pixels than can be opened (the limit is {max_pixels / 1e6:g} million). "
             "Use a smaller copy of it."
         ) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"This file is not a picture that can be opened. {_WANTED}") from error
+        raise ImageError(f"This file is not an image that can be opened. {_WANTED}") from error
     except _DAMAGED as error:
         raise _damaged() from error
     try:
@@ -228,18 +228,18 @@ def _open(data: bytes, max_pixels: int, max_side: int) -> Image.Image:
 
 
 def _refuse_known_strangers(data: bytes) -> None:
-    """Formats people do drop on the page and that deserve a better sentence than "not a picture"."""
+    """Formats people do drop on the page and that deserve a better sentence than "not an image"."""
     start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(b"<") and b"<svg" in start:
         raise ImageError("This is an SVG drawing, which has shapes instead of pixels. Export it as PNG first.")
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-        raise ImageError("HEIC pictures cannot be opened here. Export it as JPEG first.")
+        raise ImageError("HEIC images cannot be opened here. Export it as JPEG first.")
     if data[:5] == b"%PDF-":
-        raise ImageError("This is a PDF document, not a picture. Export the page as PNG first.")
+        raise ImageError("This is a PDF document, not an image. Export the page as PNG first.")
 
 
 def _damaged() -> ImageError:
-    return ImageError("This picture is truncated or damaged. Copy or download it again, or open and save it elsewhere.")
+    return ImageError("This image is truncated or damaged. Copy or download it again, or open and save it elsewhere.")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -247,12 +247,12 @@ def _orientation(image: Image.Image) -> int:
     try:
         value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
     except _DAMAGED:
-        return 1  # the pixels are fine, so a damaged note about them is no reason to refuse the picture
+        return 1  # the pixels are fine, so a damaged note about them is no reason to refuse the image
     return value if isinstance(value, int) and 1 <= value <= _LAST_ORIENTATION else 1
 
 
 def _decode(image: Image.Image, data: bytes) -> DecodedImage:
-    """Load an opened picture and make its pixels what they are to be; the picture is closed then."""
+    """Load an opened image and make its pixels what they are to be; the image is closed then."""
     pixels = image.width * image.height
     try:
         with _GATE.room(decode_bytes(image, data), is_large=pixels > SMALL_PIXELS):
@@ -267,12 +267,12 @@ def _decode(image: Image.Image, data: bytes) -> DecodedImage:
     except _DAMAGED as error:
         raise _damaged() from error
     except MemoryError as error:
-        raise ImageError("There is not enough memory to open this picture. Use a smaller copy of it.") from error
+        raise ImageError("There is not enough memory to open this image. Use a smaller copy of it.") from error
     return DecodedImage(rgb, ImageSize(rgb.shape[0], rgb.shape[1]), hashlib.sha256(data).hexdigest())
 
 
 def _to_upright_rgb(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
-    """The pixels of a loaded picture, a strip at a time and each at once where it belongs."""
+    """The pixels of a loaded image, a strip at a time and each at once where it belongs."""
     size = (image.width, image.height) if orientation >= _FIRST_TURNED else (image.height, image.width)
     rgb = np.empty((*size, 3), dtype=np.uint8)
     stored = _as_stored(rgb, orientation)
@@ -283,7 +283,7 @@ def _to_upright_rgb(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
 
 
 def _as_stored(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """A view of an upright picture in which its rows and columns lie as the file has them."""
+    """A view of an upright image in which its rows and columns lie as the file has them."""
     turns = {3: 2, 5: 1, 6: 1, 7: -1, 8: -1}  # quarters, against the clock
     turned = np.rot90(rgb, turns.get(orientation, 0))
     if orientation in (2, 5, 7):
@@ -292,7 +292,7 @@ def _as_stored(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The picture in parts from the top down, each with its first row."""
+    """The image in parts from the top down, each with its first row."""
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
@@ -306,7 +306,7 @@ def _strip_to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
 
 
 def _wide_grey_converter(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]:
-    """Darkest value to 0, brightest to 255; values that are not finite count as darkest, a flat picture is black."""
+    """Darkest value to 0, brightest to 255; values that are not finite count as darkest, a flat image is black."""
     low, high = np.inf, -np.inf
     for _, strip in _strips(image):
         values = np.asarray(strip)

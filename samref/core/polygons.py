@@ -23,7 +23,7 @@ Ring: TypeAlias = tuple[tuple[float, float], ...]
 """Corners (x, y) of a closed outline, image frame; the last one is joined to the first."""
 
 _BAND_PIXELS = 4_000_000
-"""Pixels filled at a time: a polygon over a huge picture must not need a huge table."""
+"""Pixels filled at a time: a polygon over a huge image must not need a huge table."""
 
 _Lattice: TypeAlias = NDArray[np.int64]
 

@@ -27,8 +27,8 @@ __all__ = ["Difference", "Measure", "Unit", "measure_named", "paired_difference"
 Measure: TypeAlias = Callable[[ClickCurve], float]
 """A number of one object; NaN where it has none."""
 
-Unit: TypeAlias = Literal["object", "picture"]
-"""What is drawn. Objects of one picture resemble each other, so drawing whole pictures gives wider intervals."""
+Unit: TypeAlias = Literal["object", "image"]
+"""What is drawn. Objects of one image resemble each other, so drawing whole images gives wider intervals."""
 
 REPORTED = ("NoC@85", "NoC@90", "IoU@1", "IoU@5", "BIoU@1", "BIoU@5")
 
@@ -111,7 +111,7 @@ def paired_difference(
         confidence: of the interval.
         resamples: draws.
         seed: of the draws.
-        unit: draw objects, or whole pictures.
+        unit: draw objects, or whole images.
 
     Raises:
         DataError: fewer than two objects are in both (there is no interval of one), or a number is out of range.
@@ -158,7 +158,7 @@ def stage_differences(
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Groups (objects or pictures) to draw from: the sum of each one's differences, and its weight."""
+    """Groups (objects or images) to draw from: the sum of each one's differences, and its weight."""
 
     sums: NDArray[np.float64]
     weights: NDArray[np.float64]

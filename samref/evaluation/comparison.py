@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from samref.core.masks import Rle
+from samref.datasets.objects import ImageRecord, find_images, load_objects, read_image, sample_objects
 from samref.errors import SamrefError, UnknownModelError
 from samref.evaluation.cost import Cost, CostJob, Device, PrecisionName, Sample, build_predictor, measure_cost
-from samref.evaluation.datasets import Picture, find_pictures, load_objects, read_image, sample_objects
 from samref.evaluation.journal import journal_path
 from samref.evaluation.noc import Stage
 from samref.evaluation.progress import Progress
 from samref.evaluation.provenance import data_digest, describe_machine, weights_digests
-from samref.evaluation.report import Report, scores_to_dict
+from samref.evaluation.report.build import Report, scores_to_dict
 from samref.evaluation.run import evaluate
+from samref.models.registry import get_spec
 from samref.models.untrained import UNTRAINED
-from samref.models.zoo import get_spec
 
 __all__ = [
     "CONTENDERS",
@@ -31,8 +31,8 @@ __all__ = [
     "find_contenders",
 ]
 
-COST_PICTURES = 1
-"""Pictures that are clicked on for the times, spread over the data sets (SegNext takes minutes for each on a CPU)."""
+COST_IMAGES = 1
+"""Images that are clicked on for the times, spread over the data sets (SegNext takes minutes for each on a CPU)."""
 
 Told: TypeAlias = Callable[[str], None]
 """Told in words what is measured now."""
@@ -161,9 +161,9 @@ def compare(
         DataError: the folder does not hold what was expected.
         StorageError: a report cannot be written.
     """
-    found, _ = find_pictures(data)
-    pictures = sample_objects(found, settings.limit_per_dataset, settings.seed)
-    samples = tuple(_sample(picture) for picture in _spread(pictures, COST_PICTURES))
+    found, _ = find_images(data)
+    records = sample_objects(found, settings.limit_per_dataset, settings.seed)
+    samples = tuple(_sample(record) for record in _spread(records, COST_IMAGES))
     jobs = {one.name: _job(one, samples, settings) for one in contenders}
     costs = {one.name: _measured(one, jobs[one.name], told) for one in contenders}
     rows = []
@@ -181,7 +181,7 @@ def compare(
         rows.append(Row(one, cost, report, failure))
     for path in journals:
         path.unlink(missing_ok=True)
-    return Comparison(data.resolve().name, data_digest(pictures), settings, describe_machine(), tuple(rows))
+    return Comparison(data.resolve().name, data_digest(records), settings, describe_machine(), tuple(rows))
 
 
 def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
@@ -205,17 +205,17 @@ def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _spread(pictures: Sequence[Picture], count: int) -> list[Picture]:
-    """So many pictures at equal distances in the list."""
-    return [pictures[index * len(pictures) // count] for index in range(min(count, len(pictures)))]
+def _spread(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
+    """So many images at equal distances in the list."""
+    return [records[index * len(records) // count] for index in range(min(count, len(records)))]
 
 
-def _sample(picture: Picture) -> Sample:
-    """The picture's largest object."""
-    objects = load_objects(picture, read_image(picture))
+def _sample(record: ImageRecord) -> Sample:
+    """The image's largest object."""
+    objects = load_objects(record, read_image(record))
     largest = max(objects, key=lambda one: int(one.gt.sum()))
     rle = Rle.from_mask(largest.gt)
-    return Sample(str(picture.image_path.resolve()), (rle.height, rle.width, rle.counts))
+    return Sample(str(record.image_path.resolve()), (rle.height, rle.width, rle.counts))
 
 
 def _job(one: Contender, samples: tuple[Sample, ...], settings: Settings) -> CostJob:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from samref.errors import StorageError
 from samref.evaluation.comparison import Comparison, Row
-from samref.evaluation.report_files import check_target, write_text
+from samref.evaluation.report.files import check_target, write_text
 
 __all__ = ["BEGIN", "END", "check_marks", "comparison_to_markdown", "put_between_marks"]
 
@@ -51,7 +51,7 @@ def comparison_to_markdown(comparison: Comparison, command: str) -> str:
     objects = max((row.report.macro[row.contender.stage].objects for row in comparison.rows if row.report), default=0)
     spent = (
         "SPC: mean seconds per click without the encoder, until the last mask; SPC/20 adds a twentieth of the encoder. "
-        f"SAT: encoder and {settings.sat_grid} x {settings.sat_grid} lone clicks on one picture. "
+        f"SAT: encoder and {settings.sat_grid} x {settings.sat_grid} lone clicks on one image. "
         "Memory: the most the whole process held (on a GPU, of its tensors there)."
     )
     good = (

@@ -31,8 +31,8 @@ from samref.evaluation.latency import GRID_SIDE, sat_latency
 from samref.evaluation.noc import AMORTISED_CLICKS, Stage
 from samref.inference.predictor import Predictor
 from samref.models.interface import InteractiveModel
+from samref.models.registry import build_model
 from samref.models.untrained import build_untrained
-from samref.models.zoo import build_model
 
 __all__ = ["Cost", "CostJob", "Device", "PrecisionName", "Sample", "build_predictor", "measure_cost"]
 
@@ -44,7 +44,7 @@ PrecisionName: TypeAlias = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture file and one object in it, as (height, width, COCO counts)."""
+    """An image file and one object in it, as (height, width, COCO counts)."""
 
     image: str
     gt: tuple[int, int, str]
@@ -59,9 +59,9 @@ class CostJob:
         untrained: name for :func:`samref.models.untrained.build_untrained`, taken where the weights are missing.
         stage: up to which stage a click is answered.
         refines: whether the model counts as loaded only with its refiner's weights.
-        samples: pictures with objects to click on.
+        samples: images with objects to click on.
         clicks: per object.
-        sat_grid: clicks along each side of the first picture for the SAT latency; 0 leaves it out.
+        sat_grid: clicks along each side of the first image for the SAT latency; 0 leaves it out.
         device: where to run.
         precision: of the model's heavy part.
     """
@@ -84,7 +84,7 @@ class Cost:
     Attributes:
         loaded: whether the weights are the model's own; False: random ones of the same sizes.
         parameters: numbers in the model; 0 where it has none.
-        encode_s: mean over the pictures.
+        encode_s: mean over the images.
         coarse_s: mean per click until the first stage's mask.
         click_s: mean per click until the last stage's mask (SPC, decode only).
         amortised_s: the same with a twentieth of the encoder.
@@ -179,9 +179,9 @@ def _networks(value: object, seen: set[int]) -> Iterator[nn.Module]:
 
 def _measure(job: CostJob) -> Cost:
     predictor, parameters, loaded = build_predictor(job)
-    pictures = [(decode_image(Path(one.image).read_bytes()), Rle(*one.gt).to_mask()) for one in job.samples]
-    _click_through(predictor, *pictures[0], job.stage, min(3, job.clicks))  # the first run chooses kernels
-    runs = [_click_through(predictor, image, gt, job.stage, job.clicks) for image, gt in pictures]
+    records = [(decode_image(Path(one.image).read_bytes()), Rle(*one.gt).to_mask()) for one in job.samples]
+    _click_through(predictor, *records[0], job.stage, min(3, job.clicks))  # the first run chooses kernels
+    runs = [_click_through(predictor, image, gt, job.stage, job.clicks) for image, gt in records]
     encode_s = statistics.fmean(run.encode_s for run in runs)
     click_s = statistics.fmean(second for run in runs for second in run.last_s)
     return Cost(
@@ -191,7 +191,7 @@ def _measure(job: CostJob) -> Cost:
         coarse_s=statistics.fmean(second for run in runs for second in run.coarse_s),
         click_s=click_s,
         amortised_s=encode_s / AMORTISED_CLICKS + click_s,
-        sat_s=_sat(predictor, pictures[0][0], job),
+        sat_s=_sat(predictor, records[0][0], job),
         memory_bytes=_peak_memory_bytes(),
         gpu_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         device=str(getattr(predictor, "device", "cpu")),

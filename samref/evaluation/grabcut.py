@@ -28,7 +28,7 @@ SEED_RADIUS = 3
 
 GUESS_FRACTION = 0.2
 """Radius, over the longer side, of the disk round a first click that is guessed to be object. Of 0.03, 0.1 and 0.2 the
-one that needs the fewest clicks on development pictures, so that the baseline is not made weaker than it is."""
+one that needs the fewest clicks on development images, so that the baseline is not made weaker than it is."""
 
 FIRST_ITERATIONS = 5
 """Rounds of the first cut; OpenCV's own example."""
@@ -42,7 +42,7 @@ _COMPONENTS = 5
 
 @dataclass(frozen=True, slots=True)
 class GrabCutEmbedding:
-    """The picture itself: GrabCut has nothing to prepare."""
+    """The image itself: GrabCut has nothing to prepare."""
 
     rgb: NDArray[np.uint8]
     size: ImageSize
@@ -86,7 +86,7 @@ class GrabCutPredictor:
         """The cut for all prompts so far; exactly one prediction.
 
         Raises:
-            PromptError: a prompt does not fit the picture.
+            PromptError: a prompt does not fit the image.
         """
         check_prompts(prompts, embedding.size)
         start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""SAT latency: how long a model takes for a whole picture, one click after the other.
+"""SAT latency: how long a model takes for a whole image, one click after the other.
 
-The picture is encoded once; then a grid of 16 x 16 single positive clicks is answered, each as a new object and one at
-a time, with the final mask of each at the picture's own size.
+The image is encoded once; then a grid of 16 x 16 single positive clicks is answered, each as a new object and one at
+a time, with the final mask of each at the image's own size.
 
 Source: papers.md §2.4 (SegNext, "segment anything task"). Deviation: SAM's figures there come from its mask generator,
 which also filters masks; nothing is filtered here, for any model.
@@ -27,7 +27,7 @@ GRID_SIDE = 16
 
 @dataclass(frozen=True, slots=True)
 class SatTiming:
-    """Seconds for one picture.
+    """Seconds for one image.
 
     Attributes:
         encode_s: for its embedding.
@@ -51,7 +51,7 @@ class SatTiming:
 
 
 def grid_clicks(size: ImageSize, side: int = GRID_SIDE) -> list[Click]:
-    """Positive clicks in the middles of ``side`` x ``side`` equal tiles of a picture, row by row."""
+    """Positive clicks in the middles of ``side`` x ``side`` equal tiles of an image, row by row."""
     xs = [int((2 * column + 1) * size.width / (2 * side)) for column in range(side)]
     ys = [int((2 * row + 1) * size.height / (2 * side)) for row in range(side)]
     return [Click(x, y, True) for y in ys for x in xs]
@@ -60,11 +60,11 @@ def grid_clicks(size: ImageSize, side: int = GRID_SIDE) -> list[Click]:
 def sat_latency(
     predictor: EvaluatedPredictor, image: DecodedImage, *, stage: Stage = "refined", side: int = GRID_SIDE
 ) -> SatTiming:
-    """Encode a picture once and answer a grid of single clicks, one after the other.
+    """Encode an image once and answer a grid of single clicks, one after the other.
 
     Args:
         predictor: the model or baseline.
-        image: the picture.
+        image: the image.
         stage: whose masks are waited for.
         side: clicks per row and per column.
     """
@@ -78,7 +78,7 @@ def sat_latency(
 
 
 def mean_timing(timings: Sequence[SatTiming]) -> SatTiming:
-    """The mean over pictures of the same number of clicks."""
+    """The mean over images of the same number of clicks."""
     return SatTiming(
         statistics.fmean(one.encode_s for one in timings),
         statistics.fmean(one.clicks_s for one in timings),

@@ -21,7 +21,7 @@ from samref.core.images import DecodedImage
 from samref.core.masks import Mask, Rle, boundary_iou, mask_iou
 from samref.core.oracle import ClickRule, build_annotator
 from samref.core.prompts import Prompts
-from samref.evaluation.datasets import ObjectMask
+from samref.datasets.objects import ObjectMask
 from samref.evaluation.first_prompts import FirstPrompt, first_prompt
 
 __all__ = [
@@ -67,7 +67,7 @@ class EvaluatedPredictor(Protocol):
     """What can be measured: :class:`samref.inference.predictor.Predictor` and every baseline."""
 
     def embed(self, image: DecodedImage) -> _Embedding:
-        """All that depends on the picture alone."""
+        """All that depends on the image alone."""
         ...
 
     def predict(self, embedding: Any, prompts: Prompts, state: Any) -> Iterator[_Prediction]:
@@ -84,7 +84,7 @@ class ClickCurve:
         dataset: the data set it counts for.
         ious: IoU after each click, in float32 precision. Shorter than asked where the annotator was content.
         bious: boundary IoU after each click.
-        encode_s: seconds for the picture's embedding, shared by its objects.
+        encode_s: seconds for the image's embedding, shared by its objects.
         click_s: seconds from each prompt to its mask, embedding not included.
     """
 
@@ -134,7 +134,7 @@ def click_curve(
 
     Args:
         predictor: the model or baseline.
-        embedding: of the object's picture, by the same predictor.
+        embedding: of the object's image, by the same predictor.
         target: the object.
         sample_id: its name.
         dataset: its data set.

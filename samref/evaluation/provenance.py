@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from samref import __version__
+from samref.datasets.records import ImageRecord, KeptMasks
 from samref.errors import DataError
-from samref.evaluation.readers.pictures import KeptMasks, Picture
 from samref.models.checkpoints import locate, weights_folder
 from samref.models.interface import Checkpoint
-from samref.models.zoo import get_spec
+from samref.models.registry import get_spec
 
 __all__ = ["cpu_name", "data_digest", "describe_machine", "file_digest", "weights_digests"]
 
@@ -25,19 +25,19 @@ CPU_INFO = Path("/proc/cpuinfo")
 _WHOLE_SHA256 = 64
 
 
-def data_digest(pictures: Sequence[Picture]) -> str:
-    """SHA-256 over the pictures and the masks that are measured; the same wherever and however they are stored.
+def data_digest(records: Sequence[ImageRecord]) -> str:
+    """SHA-256 over the images and the masks that are measured; the same wherever and however they are stored.
 
     Raises:
         DataError: a file cannot be read.
     """
     total = hashlib.sha256()
-    for picture in pictures:
-        masks = picture.masks
-        kept = masks if isinstance(masks, KeptMasks) else KeptMasks.of(picture.image_path, masks.read())
-        total.update(f"{picture.dataset}/{picture.name} {file_digest(picture.image_path)}\n".encode())
+    for record in records:
+        masks = record.masks
+        kept = masks if isinstance(masks, KeptMasks) else KeptMasks.of(record.image_path, masks.read())
+        total.update(f"{record.dataset}/{record.name} {file_digest(record.image_path)}\n".encode())
         for key, gt, ignore in kept.objects:
-            if picture.keys is None or key in picture.keys:
+            if record.keys is None or key in record.keys:
                 total.update(f"{key} {gt.counts} {'' if ignore is None else ignore.counts}\n".encode())
     return total.hexdigest()
 

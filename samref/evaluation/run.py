@@ -1,4 +1,4 @@
-"""Measure a predictor on folders of pictures with known objects."""
+"""Measure a predictor on folders of images with known objects."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from samref.core.oracle import ClickRule
+from samref.datasets.catalogue import AUTO
+from samref.datasets.objects import ImageRecord, ObjectMask, find_images, load_objects, read_image, sample_objects
 from samref.errors import DataError
-from samref.evaluation.datasets import ObjectMask, Picture, find_pictures, load_objects, read_image, sample_objects
 from samref.evaluation.first_prompts import FirstPrompt
 from samref.evaluation.journal import Journal, journal_path
 from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Stage, click_curve
 from samref.evaluation.progress import Progress
 from samref.evaluation.provenance import data_digest, describe_machine
-from samref.evaluation.readers.catalogue import AUTO
-from samref.evaluation.report import Protocol, Report, report_to_dict
-from samref.evaluation.report_files import check_target, is_device, write_json
-from samref.evaluation.report_page import check_page, write_page
+from samref.evaluation.report.build import Protocol, Report, report_to_dict
+from samref.evaluation.report.files import check_target, is_device, write_json
+from samref.evaluation.report.page import check_page, write_page
 
 __all__ = ["StageChoice", "evaluate"]
 
@@ -29,20 +29,20 @@ StageChoice: TypeAlias = Literal["coarse", "refined", "both"]
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One picture: its objects share the embedding, so they are measured together."""
+    """One image: its objects share the embedding, so they are measured together."""
 
-    picture: Picture
+    record: ImageRecord
     protocol: Protocol
     journal: Journal | None
 
     def known(self, stage: Stage, key: str) -> ClickCurve | None:
         """What an earlier run found out."""
-        return None if self.journal is None else self.journal.curves.get((stage, self.picture.sample_id(key)))
+        return None if self.journal is None else self.journal.curves.get((stage, self.record.sample_id(key)))
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Its objects."""
-        return self.picture.keys or ()
+        return self.record.keys or ()
 
     def count_known(self) -> int:
         """Objects that have nothing left to measure."""
@@ -74,12 +74,12 @@ def evaluate(
 ) -> Report:
     """Let a simulated annotator label every object under ``data`` and say how many clicks it took.
 
-    Each picture is encoded once, for all its objects and both stages. The result depends on ``workers`` in its
+    Each image is encoded once, for all its objects and both stages. The result depends on ``workers`` in its
     times only: with more than one they are those of a busy machine. Where a file is to be written, a journal lies
     beside it while the measurement runs: killed and started again with the same arguments, it goes on where it was.
 
     Args:
-        data: a data set folder or a folder of those, see :mod:`samref.evaluation.datasets`.
+        data: a data set folder or a folder of those, see :mod:`samref.datasets.objects`.
         predictor: the model or baseline.
         model: its name, for the report.
         weights: SHA-256 of its weights by file name, for the report.
@@ -88,14 +88,14 @@ def evaluate(
         first_prompt: kind of the first prompt; all others are clicks.
         stop_at: stop an object at this IoU. None clicks on to the end, which IoU after k clicks needs.
         rule: whose annotator and whose ignored pixels, see :func:`samref.evaluation.noc.click_curve`.
-        layout: how the data lie in their folder, see :func:`samref.evaluation.readers.pictures_of`.
+        layout: how the data lie in their folder, see :func:`samref.datasets.images_of`.
         split: which part of them; None: the one the field measures.
         sam_masks: for the report, what the predictor was told about SAM's three masks.
         limit: objects per data set, drawn at random but always alike.
         seed: of that draw.
-        workers: pictures measured at the same time, in threads.
+        workers: images measured at the same time, in threads.
         json_path: where to write the report as well.
-        html_path: where to write it as a page with plots and pictures.
+        html_path: where to write it as a page with plots and images.
         restart: begin anew although an interrupted run left a journal.
         keep_journal: leave the journal beside the finished report, so that the next call measures nothing again.
         progress: told how far it is.
@@ -111,20 +111,20 @@ def evaluate(
             check_target(target)
     if html_path is not None:
         check_page()
-    found, skipped = find_pictures(data, layout, split)
-    pictures = sample_objects(found, limit, seed)
+    found, skipped = find_images(data, layout, split)
+    records = sample_objects(found, limit, seed)
     stages: tuple[Stage, ...] = ("coarse", "refined") if stage == "both" else (stage,)
-    layouts = tuple(dict.fromkeys(picture.layout for picture in pictures))
+    layouts = tuple(dict.fromkeys(record.layout for record in records))
     protocol = Protocol(
         max_clicks, stages, first_prompt, stop_at, limit, seed, workers, rule, layouts, split, sam_masks
     )
     machine = describe_machine(predictor)
     digests = dict(weights or {})
-    data_sha256 = data_digest(pictures)
+    data_sha256 = data_digest(records)
     header = _header(model, digests, data.resolve().name, data_sha256, protocol, machine)
     target = next((path for path in (json_path, html_path) if path is not None and not is_device(path)), None)
     with nullcontext() if target is None else Journal(journal_path(target), header, restart=restart) as journal:
-        jobs = [_Job(picture, protocol, journal) for picture in pictures]
+        jobs = [_Job(record, protocol, journal) for record in records]
         known = sum(job.count_known() for job in jobs)
         curves = _measure(predictor, jobs, workers, progress)
         report = Report(
@@ -141,7 +141,7 @@ def evaluate(
         if json_path is not None:
             write_json(report_to_dict(report), json_path)
         if html_path is not None:
-            write_page(report, predictor, pictures, html_path)
+            write_page(report, predictor, records, html_path)
         if journal is not None and not keep_journal:
             journal.remove()
     return report
@@ -178,7 +178,7 @@ def _measure(
         progress(done, total)
     with ThreadPoolExecutor(workers, thread_name_prefix="evaluate") as pool:
         futures: dict[Future[dict[Stage, list[ClickCurve]]], _Job] = {
-            pool.submit(_measure_picture, predictor, job): job for job in jobs
+            pool.submit(_measure_image, predictor, job): job for job in jobs
         }
         try:
             for future in as_completed(futures):
@@ -193,14 +193,14 @@ def _measure(
     return [future.result() for future in futures]
 
 
-def _measure_picture(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, list[ClickCurve]]:
-    """Curves of one picture's objects; what the journal has is not measured again."""
-    picture, protocol = job.picture, job.protocol
+def _measure_image(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, list[ClickCurve]]:
+    """Curves of one image's objects; what the journal has is not measured again."""
+    record, protocol = job.record, job.protocol
     curves = {stage: {key: job.known(stage, key) for key in job.keys} for stage in protocol.stages}
     if all(curve is not None for by_key in curves.values() for curve in by_key.values()):
         return _in_order(curves)
-    image = read_image(picture)
-    objects = load_objects(picture, image)
+    image = read_image(record)
+    objects = load_objects(record, image)
     embedding = predictor.embed(image)
 
     def label(target: ObjectMask, stage: Stage) -> ClickCurve:
@@ -208,8 +208,8 @@ def _measure_picture(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, li
             predictor,
             embedding,
             target,
-            sample_id=picture.sample_id(target.key),
-            dataset=picture.dataset,
+            sample_id=record.sample_id(target.key),
+            dataset=record.dataset,
             stage=stage,
             max_clicks=protocol.max_clicks,
             first=protocol.first_prompt,

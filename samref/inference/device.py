@@ -17,7 +17,7 @@ from samref.errors import ModelError
 from samref.inference.predictor import Predictor
 
 if TYPE_CHECKING:
-    from samref.models.sam import MultimaskMode
+    from samref.models.sam.model import MultimaskMode
 
 __all__ = ["PRECISION_VARIABLE", "Precision", "choose_device", "choose_precision", "load_predictor"]
 
@@ -55,8 +55,8 @@ def load_predictor(
     Raises:
         ModelError: no such model, device or precision; weights missing or damaged.
     """
-    from samref.models.sam import with_multimask
-    from samref.models.zoo import build_model
+    from samref.models.registry import build_model
+    from samref.models.sam.model import with_multimask
 
     chosen = choose_device(device)
     dtype = choose_precision(precision, chosen)
@@ -143,12 +143,12 @@ def _probe(dtype: torch.dtype) -> Callable[[], None]:
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).mul_(0.05).to(dtype)
 
-    picture, deep, tokens = random(1, 24, 96, 96), random(1, 64, 32, 32), random(1, 1024, 128)
+    image, deep, tokens = random(1, 24, 96, 96), random(1, 64, 32, 32), random(1, 1024, 128)
     fine, widen, depthwise = random(24, 24, 3, 3), random(384, 64, 1, 1), random(384, 1, 3, 3)
     narrow, weight = random(64, 384, 1, 1), random(256, 128)
 
     def run() -> None:
-        x = F.conv2d(picture, fine, padding=1)
+        x = F.conv2d(image, fine, padding=1)
         F.conv2d(F.gelu(F.group_norm(x, 1)), fine, padding=1)
         y = F.relu6(F.conv2d(F.relu6(F.conv2d(deep, widen)), depthwise, padding=2, dilation=2, groups=384))
         F.conv2d(y, narrow)

@@ -37,7 +37,7 @@ class Answer:
     """A mask to show, with where it came from.
 
     Attributes:
-        mask: of the picture's size.
+        mask: of the image's size.
         score: the model's own IoU estimate.
         stage: which part of the model answered.
         seconds: model time from the prompt to this mask; 0 for a mask that was not computed.
@@ -207,7 +207,7 @@ def _state_bytes(states: Iterable[DecoderState | None]) -> int:
 
 
 def follow(draft: Draft, event: Event, before: ImageState, after: ImageState) -> Draft:
-    """The draft after an event that led from one state of the picture to the next."""
+    """The draft after an event that led from one state of the image to the next."""
     now = after.draft
     if isinstance(event, EditStarted) and now is not before.draft:
         return _edited(after)

@@ -13,7 +13,7 @@ __all__ = [
 ]
 
 EMBEDDING_STORE_BYTES = 512 * 2**20
-"""Some forty pictures of the embedded model (5 to 14 MB each, most of it the pixels the local refiner crops)."""
+"""Some forty images of the embedded model (5 to 14 MB each, most of it the pixels the local refiner crops)."""
 
 SESSION_STORE_COUNT = 256
 """Drafts in memory at once. Far more than one device can serve; a session dropped here is rebuilt from its log."""

@@ -1,4 +1,4 @@
-"""A model in the image frame: pictures and prompts in, masks of the picture out. Holds no picture and no user."""
+"""A model in the image frame: images and prompts in, masks of the image out. Holds no image and no user."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from samref.core.images import DecodedImage
 from samref.core.masks import Mask, Rle
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble, check_prompts
 from samref.errors import ModelError, PromptError
-from samref.inference.mask_step import mask_from_logits
-from samref.inference.pictures import Picture, picture_from
+from samref.inference.image_source import ImageSource, image_from
+from samref.inference.postprocess import mask_from_logits
 from samref.models.interface import (
     DecoderState,
     ImageFeatures,
@@ -53,10 +53,10 @@ _NAMES: dict[PromptKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What a model made of a picture; all that is needed to answer prompts.
+    """What a model made of an image; all that is needed to answer prompts.
 
     Attributes:
-        image_digest: of the picture.
+        image_digest: of the image.
         model_name: of the model; an embedding is of no use to another one.
         features: tensors, model frame.
         encode_s: seconds it took.
@@ -79,7 +79,7 @@ class Prediction:
     """One stage's answer, in the image frame.
 
     Attributes:
-        mask: of the picture's size.
+        mask: of the image's size.
         score: the model's own IoU estimate, 0..1.
         stage: which part of the model answered.
         seconds: model time from the prompt to this mask (so the last one's is the whole click); time that the
@@ -128,7 +128,7 @@ class Predictor:
         return self._dtype
 
     def embed(self, image: DecodedImage) -> Embedding:
-        """What the model sees in a picture; slow, once per picture."""
+        """What the model sees in an image; slow, once per image."""
         started = time.perf_counter()
         pixels = image.rgb if image.rgb.flags.writeable else image.rgb.copy()  # torch warns of read-only arrays
         with torch.inference_mode():
@@ -158,7 +158,7 @@ class Predictor:
             error_map: whether to fill ``Prediction.error_mask``.
 
         Raises:
-            PromptError: at the call, not at the first stage: no prompts, prompts that do not fit the picture, or
+            PromptError: at the call, not at the first stage: no prompts, prompts that do not fit the image, or
                 kinds this model does not take.
         """
         if embedding.model_name != self.spec.name:
@@ -171,7 +171,7 @@ class Predictor:
 
     def segment(
         self,
-        image: Picture,
+        image: ImageSource,
         clicks: Sequence[ClickLike] = (),
         box: Box | Sequence[float] | None = None,
         *,
@@ -179,21 +179,21 @@ class Predictor:
         polygons: Sequence[Polygon | Sequence[Point]] = (),
         mask: Rle | Mask | None = None,
     ) -> Prediction:
-        """Encode a picture and give the final mask of one object, in one call.
+        """Encode an image and give the final mask of one object, in one call.
 
-        For several objects or several rounds of clicks on one picture use :meth:`embed` and :meth:`predict`.
+        For several objects or several rounds of clicks on one image use :meth:`embed` and :meth:`predict`.
 
         Args:
             image: a file name, the bytes of a file, a Pillow image, a uint8 array (H, W, 3) or (H, W), or a decoded
-                picture.
+                image.
             clicks: ``(x, y)`` or ``(x, y, positive)``.
             box: ``(x0, y0, x1, y1)``.
             scribbles: strokes on the object; a :class:`Scribble` can say more.
             polygons: rough outlines; a :class:`Polygon` can say more.
-            mask: a rough mask of the picture's size.
+            mask: a rough mask of the image's size.
 
         Raises:
-            ImageError: the picture cannot be used.
+            ImageError: the image cannot be used.
             PromptError: nothing was said, or it cannot be used.
         """
         items: list[Prompt] = []
@@ -206,10 +206,10 @@ class Predictor:
         prompts = Prompts(tuple(items), rough)
         if prompts.is_empty():
             raise PromptError("Say where the object is: give at least one click, box, scribble or polygon.")
-        picture = picture_from(image)
-        check_prompts(prompts, picture.size)  # before the slow part
+        decoded = image_from(image)
+        check_prompts(prompts, decoded.size)  # before the slow part
         check_prompt_kinds(prompts, self.spec)
-        *_, final = self.predict(self.embed(picture), prompts)
+        *_, final = self.predict(self.embed(decoded), prompts)
         return final
 
     def _stages(
@@ -254,7 +254,7 @@ def _check_finite(output: MaskOutput) -> None:
 
 
 def _mask_prompt(mask: Rle, frame: Frame) -> Tensor:
-    """A mask of the picture as logits (1, 1, h, w) over the padded model frame; cells on its rim lie in between."""
+    """A mask of the image as logits (1, 1, h, w) over the padded model frame; cells on its rim lie in between."""
     resized = (frame.resized.width, frame.resized.height)
     pixels: NDArray[np.float32] = np.zeros((frame.covered.height, frame.covered.width), dtype=np.float32)
     pixels[: frame.image.height, : frame.image.width] = mask.to_mask()

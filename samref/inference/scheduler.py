@@ -196,7 +196,7 @@ class Scheduler:
         Args:
             session_id: whose work it is; jobs of one id never run side by side.
             work: an iterator (such as :meth:`Session.prompt` returns), or what makes one when its turn comes.
-            kind: ``"encode"`` when its first stage encodes a picture: it lets other sessions' clicks go first.
+            kind: ``"encode"`` when its first stage encodes an image: it lets other sessions' clicks go first.
 
         Raises:
             SessionError: the scheduler was shut down.

@@ -1,4 +1,4 @@
-"""One person at one picture: the fold over prompts, with undo, redo, objects and a log.
+"""One person at one image: the fold over prompts, with undo, redo, objects and a log.
 
 Every verb does its bookkeeping at once, on the calling thread: it checks, records its event, changes the draft and
 gives the view, without touching the model. The model's work is an iterator apart, for the device's worker:
@@ -32,18 +32,18 @@ __all__ = ["Recorder", "Session", "SessionView"]
 
 
 class Session(SessionCore):
-    """A picture, its finished objects and the one being drawn. Any thread may call any method.
+    """An image, its finished objects and the one being drawn. Any thread may call any method.
 
     Each verb gives the view after it. It raises, records nothing and changes nothing when it is refused: with the
-    errors named below, :class:`SessionError` when no picture is open, :class:`SessionExpiredError` when the session was
+    errors named below, :class:`SessionError` when no image is open, :class:`SessionExpiredError` when the session was
     closed (rebuild it with :meth:`replay`), and whatever the recorder raises.
     """
 
     def open_image(self, image: DecodedImage, file_name: str) -> SessionView:
-        """Begin with a picture; opening the same one again changes nothing.
+        """Begin with an image; opening the same one again changes nothing.
 
         Raises:
-            SessionError: another picture is open here.
+            SessionError: another image is open here.
         """
         with self._verb(opened=False):
             state = self._now.state
@@ -52,7 +52,7 @@ class Session(SessionCore):
                 self._do(log.ImageOpened(image.digest, file_name, image.size.height, image.size.width))
                 self._image = image
             elif state.digest != image.digest:
-                raise SessionError("Another picture is open in this session. Start a new session for this one.")
+                raise SessionError("Another image is open in this session. Start a new session for this one.")
             return self.view
 
     def prompt(self, *prompts: Prompt) -> Iterator[SessionView]:
@@ -64,7 +64,7 @@ class Session(SessionCore):
             Views as of :meth:`catch_up`: coarse, then refined.
 
         Raises:
-            PromptError: they do not fit the picture or the model; nothing was changed.
+            PromptError: they do not fit the image or the model; nothing was changed.
         """
         with self._verb():
             if not prompts:

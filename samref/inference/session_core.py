@@ -38,7 +38,7 @@ class _Now:
 
 
 class SessionCore:
-    """A picture, its finished objects and the one being drawn. Any thread may call any method.
+    """An image, its finished objects and the one being drawn. Any thread may call any method.
 
     Args:
         session_id: names it in stores and queues.
@@ -47,7 +47,7 @@ class SessionCore:
         record: keeps the events.
         model: answers until another is chosen.
         clock: seconds since 1970.
-        load_image: gives the picture again by its digest. With it the pixels are let go once they are encoded.
+        load_image: gives the image again by its digest. With it the pixels are let go once they are encoded.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class SessionCore:
 
         Args:
             events: in order; they are not recorded again.
-            image: the picture, or None to have it loaded when it is needed.
+            image: the image, or None to have it loaded when it is needed.
 
         Raises:
-            SessionError: this session has begun already, or the events are about another picture.
+            SessionError: this session has begun already, or the events are about another image.
         """
         with self._working(), self._lock:
             if self._now.revision:
@@ -95,7 +95,7 @@ class SessionCore:
             read = list(events)
             digests = {event.digest for event in read if isinstance(event, log.ImageOpened)}
             if image is not None and digests - {image.digest}:
-                raise SessionError("This log belongs to another picture. Open the picture it was made on.")
+                raise SessionError("This log belongs to another image. Open the image it was made on.")
             self._image = image
             self._apply(read)
             return self.view
@@ -114,7 +114,7 @@ class SessionCore:
 
     @property
     def needs_encode(self) -> bool:
-        """Whether :meth:`catch_up` would begin by encoding the picture."""
+        """Whether :meth:`catch_up` would begin by encoding the image."""
         state = self._now.state
         return state.size is not None and not self._embeddings.contains(state.digest, self.model)
 
@@ -182,10 +182,10 @@ class SessionCore:
         if (held := self._image) is not None:
             return held
         if self._load_image is None:
-            raise SessionError("The picture of this session is not at hand. Open it again.")
+            raise SessionError("The image of this session is not at hand. Open it again.")
         image = self._load_image(digest)
         if image.digest != digest:
-            raise ImageError("The stored picture is not the one these labels were made on. Upload it again.")
+            raise ImageError("The stored image is not the one these labels were made on. Upload it again.")
         return image
 
     def _compute(self, predictor: Predictor, embedding: Embedding, number: int, target: int) -> Iterator[None]:
@@ -255,7 +255,7 @@ class SessionCore:
     def _working(self) -> Iterator[None]:
         with self._gate:
             if self._is_closed:
-                raise SessionExpiredError("This session has expired. Open the picture again to go on where you were.")
+                raise SessionExpiredError("This session has expired. Open the image again to go on where you were.")
             self._at_work += 1
         try:
             yield
@@ -272,7 +272,7 @@ class SessionCore:
 
     def _check_opened(self) -> None:
         if self._now.state.size is None:
-            raise SessionError("Open a picture first.")
+            raise SessionError("Open an image first.")
 
     def _check_no_draft(self) -> None:
         if self._now.draft.is_open:

@@ -34,7 +34,7 @@ class EmbeddingStats:
 
 
 class EmbeddingStore:
-    """Embeddings by picture and model; the least recently used go first when the bytes run out.
+    """Embeddings by image and model; the least recently used go first when the bytes run out.
 
     Threads that want the same embedding at once wait for one encode. An embedding larger than the whole store is
     handed out and not kept.
@@ -69,8 +69,8 @@ class EmbeddingStore:
 
         Args:
             predictor: the model.
-            image_digest: of the picture.
-            load: gives the picture, called only when it must be encoded.
+            image_digest: of the image.
+            load: gives the image, called only when it must be encoded.
 
         Raises:
             Exception: whatever the encode raises, in every thread that waited for it; the next call tries again.
@@ -195,7 +195,7 @@ class SessionStore(Generic[S]):
             self._expire()
             entry = self._entries.get(session_id)
             if entry is None:
-                raise SessionExpiredError("This session has expired. Open the picture again to go on where you were.")
+                raise SessionExpiredError("This session has expired. Open the image again to go on where you were.")
             self._touch(session_id, entry)
             return entry.session
 

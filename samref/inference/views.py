@@ -18,8 +18,8 @@ __all__ = ["DraftView", "Phase", "SessionView", "phase_of"]
 Phase: TypeAlias = Literal["empty", "preparing", "ready", "coarse", "refined"]
 """Where a session stands:
 
-- ``empty``: no picture.
-- ``preparing``: the model is at the picture, or at a prompt that has no mask yet.
+- ``empty``: no image.
+- ``preparing``: the model is at the image, or at a prompt that has no mask yet.
 - ``ready``: prompts can be answered at once; the draft has no mask.
 - ``coarse``: a first mask is here, the final one follows.
 - ``refined``: the final mask is here (also of a model that has no refined stage).
@@ -71,14 +71,14 @@ class SessionView:
     """A session at one moment.
 
     Attributes:
-        revision: events in the log of this picture.
+        revision: events in the log of this image.
         phase: where it stands.
-        image_digest, file_name, image_size: the picture; None and empty before one is opened.
+        image_digest, file_name, image_size: the image; None and empty before one is opened.
         draft: the object being drawn.
         annotations: finished objects, lowest first.
         model, model_note: which model answers, and what a person should know about it.
         seconds: model time from the prompt to ``draft.mask``.
-        encode_seconds: time the picture's embedding took; 0 where this session did not need to make one.
+        encode_seconds: time the image's embedding took; 0 where this session did not need to make one.
     """
 
     session_id: str
@@ -96,7 +96,7 @@ class SessionView:
 
 
 def phase_of(state: ImageState, draft: Draft, *, is_encoded: bool) -> Phase:
-    """Where a session with this picture and draft stands."""
+    """Where a session with this image and draft stands."""
     if state.size is None:
         return "empty"
     if draft.answer is not None:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 def accepted_projects(folder: Path) -> dict[int, Project]:
     """The project of every workspace that has an annotation, by the workspace's number.
 
-    Pictures whose log is damaged are left out, with a warning.
+    Images whose log is damaged are left out, with a warning.
 
     Args:
         folder: the one with :data:`~samref.labels.folder.DATABASE_NAME` in it.

@@ -1,4 +1,4 @@
-"""What a person can do to a picture or to the classes of a workspace, as values.
+"""What a person can do to an image or to the classes of a workspace, as values.
 
 :mod:`samref.labels.log` says what they mean, :mod:`samref.labels.event_json` how they are written.
 """
@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ImageOpened:
-    """A picture was put into the workspace."""
+    """An image was put into the workspace."""
 
     digest: str
     file_name: str

@@ -1,4 +1,4 @@
-"""Files that are either the old or the new version, never half of one; and a folder of pictures named by digest."""
+"""Files that are either the old or the new version, never half of one; and a folder of images named by digest."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class BlobFolder:
         """
         self._folder = folder
         if make:
-            with disk_errors("The folder for pictures could not be made"):
+            with disk_errors("The folder for images could not be made"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -158,7 +158,7 @@ class BlobFolder:
         Raises:
             StorageError: no space or no permission.
         """
-        with disk_errors("The picture was not saved"):
+        with disk_errors("The image was not saved"):
             return _write_part(self._folder, data)
 
     def add(self, data: bytes, digest: str) -> None:
@@ -180,7 +180,7 @@ class BlobFolder:
             StorageError: no space or no permission.
         """
         path = self._path(digest)
-        with disk_errors("The picture was not saved"):
+        with disk_errors("The image was not saved"):
             if not path.parent.exists():
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 _sync_folder(self._folder)
@@ -197,12 +197,12 @@ class BlobFolder:
         Raises:
             StorageError: it is not there, cannot be read, or is not what was put there.
         """
-        with disk_errors("The picture could not be read"):
+        with disk_errors("The image could not be read"):
             data = self._path(digest).read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
             raise StorageError(
-                "The file of this picture was changed on the disk, so its labels may not fit it any more. Open the "
-                "original picture once more, or put back its file from a backup."
+                "The file of this image was changed on the disk, so its labels may not fit it any more. Open the "
+                "original image once more, or put back its file from a backup."
             )
         return data
 
@@ -219,7 +219,7 @@ class BlobFolder:
         Raises:
             StorageError: the folder cannot be read.
         """
-        with disk_errors("The folder of pictures could not be read"):
+        with disk_errors("The folder of images could not be read"):
             for path in self._folder.glob("??/*"):
                 if _DIGEST.fullmatch(path.name) and path.parent.name == path.name[:2]:
                     yield path.name
@@ -231,7 +231,7 @@ class BlobFolder:
             StorageError: it cannot be removed.
         """
         path = self._path(digest)
-        with disk_errors("A picture could not be removed"):
+        with disk_errors("An image could not be removed"):
             size = self.size_bytes(digest)
             path.unlink(missing_ok=True)
         return size or 0
@@ -243,7 +243,7 @@ class BlobFolder:
             StorageError: it cannot be renamed.
         """
         path = self._path(digest)
-        with disk_errors("A picture could not be renamed"):
+        with disk_errors("An image could not be renamed"):
             path.rename(path.with_name(f"{digest}.{mark}"))
 
     def discard_unfinished(self) -> None:

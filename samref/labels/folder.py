@@ -12,7 +12,7 @@ import filelock
 from samref.errors import StorageError
 from samref.labels.files import disk_errors
 
-__all__ = ["DATABASE_NAME", "IMAGES_NAME", "LOCK_NAME", "FolderLock", "database_in", "picture_file"]
+__all__ = ["DATABASE_NAME", "IMAGES_NAME", "LOCK_NAME", "FolderLock", "database_in", "image_file"]
 
 DATABASE_NAME = "samref.sqlite"
 """Name of the database in the data folder."""
@@ -35,8 +35,8 @@ def database_in(folder: Path) -> Path:
     return path
 
 
-def picture_file(folder: Path, digest: str) -> Path:
-    """Where the file of a picture lies."""
+def image_file(folder: Path, digest: str) -> Path:
+    """Where the file of an image lies."""
     return folder / IMAGES_NAME / digest[:2] / digest
 
 

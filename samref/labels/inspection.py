@@ -12,9 +12,9 @@ from samref.errors import StorageError
 from samref.labels.database import database_errors
 from samref.labels.files import BlobFolder
 from samref.labels.folder import database_in
+from samref.labels.image_rows import ImageSummary, list_images
 from samref.labels.ledger import CLASS_LOG, read_events
 from samref.labels.log import replay, replay_classes
-from samref.labels.pictures import ImageSummary, list_images
 from samref.labels.store import ProjectStore
 from samref.labels.tables import annotation_table
 
@@ -116,9 +116,9 @@ def _faults_of_log(
     logged = {annotation.id: annotation.class_id for annotation in state.annotations}
     faults = []
     if state.digest != image.digest:
-        faults.append(f"{where}: its log does not begin with the picture's own digest.")
+        faults.append(f"{where}: its log does not begin with the image's own digest.")
     elif state.size != image.size:
-        faults.append(f"{where}: the list of pictures and the log name different sizes.")
+        faults.append(f"{where}: the list of images and the log name different sizes.")
     if logged != listed:
         faults.append(f"{where}: the log holds {len(logged)} objects, the list {len(listed)}, or their classes differ.")
     unknown = set() if classes is None else {*logged.values()} - classes

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from samref.errors import LabelError, StorageError
 from samref.labels import tables, workspaces
 from samref.labels.classes import LabelClass, check_removable, find_class
+from samref.labels.image_rows import check_held
 from samref.labels.log import (
     AnnotationsImported,
     ClassAdded,
@@ -27,7 +28,6 @@ from samref.labels.log import (
     event_to_dict,
     replay_classes,
 )
-from samref.labels.pictures import check_held
 from samref.labels.project import Annotation, Project, add_class, change_class
 
 __all__ = ["CLASS_LOG", "MAX_EVENTS", "Entry", "read_classes", "read_events", "revision", "write_entries"]
@@ -80,7 +80,7 @@ def _broken(connection: sa.Connection, workspace_id: int, digest: str, number: i
     name = connection.execute(
         sa.select(images.file_name).where(images.workspace_id == workspace_id, images.digest == digest)
     ).scalar()
-    log = "the classes" if digest == CLASS_LOG else f"the picture {name or digest!r}"
+    log = "the classes" if digest == CLASS_LOG else f"the image {name or digest!r}"
     return StorageError(
         f"Entry {number} of the log of {log} (workspace {workspace_id}) {what}. Restore a backup with `python -m "
         "samref workspaces restore BACKUP`, or save the other entries with `python -m samref workspaces recover`."
@@ -132,7 +132,7 @@ def write_entries(
     Args:
         connection: in a transaction that writes.
         workspace_id: the workspace.
-        digest: of the picture, or :data:`CLASS_LOG`.
+        digest: of the image, or :data:`CLASS_LOG`.
         entries: in order.
         at: now by the wall clock.
         served: now by the served clock.
@@ -142,7 +142,7 @@ def write_entries(
 
     Raises:
         StorageError: the end of the log is missing.
-        LabelError: an event does not fit (no such workspace, picture or class, a class that is used, a log too long).
+        LabelError: an event does not fit (no such workspace, image or class, a class that is used, a log too long).
     """
     workspaces.revision(connection, workspace_id)  # refuses a workspace that is gone
     if digest != CLASS_LOG:
@@ -151,7 +151,7 @@ def write_entries(
     if number != (last := _last_number(connection, workspace_id, digest)):
         raise _broken(connection, workspace_id, digest, min(number, last) + 1, _missing(number, last))
     if number + len(entries) > MAX_EVENTS:
-        raise LabelError(f"The history of this picture is full ({MAX_EVENTS} steps). Export it and start it anew.")
+        raise LabelError(f"The history of this image is full ({MAX_EVENTS} steps). Export it and start it anew.")
     lists_changed = False
     for entry in entries:
         lists_changed |= _keep_in_step(connection, workspace_id, digest, entry.event)
@@ -172,7 +172,7 @@ def _last_number(connection: sa.Connection, workspace_id: int, digest: str) -> i
 def _keep_in_step(connection: sa.Connection, workspace_id: int, digest: str, event: Event) -> bool:
     """Bring the lists up to date with one event; True if they changed."""
     if isinstance(event, ClassAdded | ClassChanged | ClassRemoved) != (digest == CLASS_LOG):
-        raise LabelError("Changes of classes belong to the workspace, all others to a picture.")
+        raise LabelError("Changes of classes belong to the workspace, all others to an image.")
     match event:
         case ClassAdded() | ClassChanged() | ClassRemoved():
             _check_class_event(connection, workspace_id, event)
@@ -213,7 +213,7 @@ def _put(connection: sa.Connection, workspace_id: int, digest: str, annotations:
 
 def _rename_image(connection: sa.Connection, workspace_id: int, digest: str, event: ImageOpened) -> None:
     if event.digest != digest:
-        raise LabelError("The event names another picture than the log it belongs to.")
+        raise LabelError("The event names another image than the log it belongs to.")
     images = tables.image_table
     here = sa.and_(images.c.workspace_id == workspace_id, images.c.digest == digest)
     connection.execute(images.update().where(here).values(file_name=event.file_name))

@@ -1,4 +1,4 @@
-"""The log of a picture: what a person did, as events in order, and the fold that turns them back into its state.
+"""The log of an image: what a person did, as events in order, and the fold that turns them back into its state.
 
 The log is the master record of a label; masks, drafts and lists can be rebuilt from it. :func:`apply` is the only
 place that says what an event means. It is total: an event that makes no sense where it stands (undo with nothing to
@@ -100,7 +100,7 @@ class DraftState:
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """A picture after its log. ``size`` is None before ``ImageOpened``; ``model`` is None before one was named."""
+    """An image after its log. ``size`` is None before ``ImageOpened``; ``model`` is None before one was named."""
 
     digest: str = ""
     file_name: str = ""
@@ -111,7 +111,7 @@ class ImageState:
 
 
 def replay(events: Iterable[Event], state: ImageState = ImageState()) -> ImageState:
-    """The state of a picture after ``events``."""
+    """The state of an image after ``events``."""
     for event in events:
         state = apply(state, event)
     return state

@@ -9,7 +9,7 @@ from samref.labels.project import MAX_FILE_NAME, ImageRecord
 
 __all__ = ["file_names", "safe_stem", "safe_stems", "tidy_file_name"]
 
-_FALLBACK = "picture"
+_FALLBACK = "image"
 _MAX_STEM_BYTES = 120  # with a number, a suffix and a folder well below every file system's limit of 255
 _RESERVED = frozenset('<>:"/\\|?*')
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
@@ -32,7 +32,7 @@ def safe_stem(name: str) -> str:
 
 
 def file_names(images: Iterable[ImageRecord]) -> dict[str, str]:
-    """A file name for each digest: the picture's own, with ``-2``, ``-3``, … before the suffix where it is taken."""
+    """A file name for each digest: the image's own, with ``-2``, ``-3``, … before the suffix where it is taken."""
     split = ((image.digest, tidy_file_name(image.file_name).rpartition(".")) for image in images)
     return _unique(
         (digest, stem, dot + suffix) if stem else (digest, dot + suffix, "") for digest, (stem, dot, suffix) in split

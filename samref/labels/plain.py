@@ -78,10 +78,10 @@ def prompts_to_dict(prompts: Prompts) -> dict[str, Any]:
 
 
 def prompts_from_dict(data: Any, size: ImageSize) -> Prompts:
-    """The inverse of :func:`prompts_to_dict`, for a picture of ``size``.
+    """The inverse of :func:`prompts_to_dict`, for an image of ``size``.
 
     Raises:
-        LabelError: a value is missing or wrong, or the prompts do not fit the picture.
+        LabelError: a value is missing or wrong, or the prompts do not fit the image.
     """
     items = tuple(read_prompt(item) for item in read_list(data, "items", MAX_PROMPTS))
     mask = read_mapping(data).get("mask")

@@ -1,4 +1,4 @@
-"""A project as a value: classes, and pictures with their annotations. Every change makes a new project.
+"""A project as a value: classes, and images with their annotations. Every change makes a new project.
 
 The order of ``ImageRecord.annotations`` is the order of overlap: a later annotation lies on top of an earlier one.
 """
@@ -56,8 +56,8 @@ class Annotation:
     """A finished object and where it came from.
 
     Attributes:
-        id: unique within its picture; an annotation with the same id takes the place of the older one.
-        mask: the object's pixels, of the picture's size.
+        id: unique within its image; an annotation with the same id takes the place of the older one.
+        mask: the object's pixels, of the image's size.
         prompts: what the person said; empty for an annotation that was imported without them.
         model: name of the model that drew the mask.
         score: the model's own IoU estimate; 1 where the mask was imported without one.
@@ -95,7 +95,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """A picture of the project: the digest of its file, the name it came with, and its annotations, lowest first."""
+    """An image of the project: the digest of its file, the name it came with, and its annotations, lowest first."""
 
     digest: str
     file_name: str
@@ -104,9 +104,9 @@ class ImageRecord:
 
     def __post_init__(self) -> None:
         if not _DIGEST.fullmatch(self.digest):
-            raise LabelError("The digest of a picture must be 64 hexadecimal digits.")
+            raise LabelError("The digest of an image must be 64 hexadecimal digits.")
         if not 0 < len(self.file_name) <= MAX_FILE_NAME:
-            raise LabelError(f"The file name of a picture must have 1 to {MAX_FILE_NAME} characters.")
+            raise LabelError(f"The file name of an image must have 1 to {MAX_FILE_NAME} characters.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,9 @@ class Project:
     """All that an export needs.
 
     Attributes:
-        classes: of all its pictures.
+        classes: of all its images.
         images: in the order in which they came.
-        left_out: a sentence for each picture that is not here because its log is damaged; exports repeat them.
+        left_out: a sentence for each image that is not here because its log is damaged; exports repeat them.
     """
 
     classes: tuple[LabelClass, ...] = ()
@@ -176,11 +176,11 @@ def remove_class(project: Project, class_id: int) -> Project:
     return replace(project, classes=tuple(c for c in project.classes if c.id != class_id))
 
 
-# ---- pictures and annotations
+# ---- images and annotations
 
 
 def find_image(project: Project, digest: str) -> ImageRecord:
-    """The picture with that digest.
+    """The image with that digest.
 
     Raises:
         LabelError: the project does not hold it.
@@ -188,11 +188,11 @@ def find_image(project: Project, digest: str) -> ImageRecord:
     for image in project.images:
         if image.digest == digest:
             return image
-    raise LabelError("This project does not hold that picture; open it first.")
+    raise LabelError("This project does not hold that image; open it first.")
 
 
 def add_image(project: Project, image: ImageRecord) -> Project:
-    """The project with one more picture; one with the same digest is replaced."""
+    """The project with one more image; one with the same digest is replaced."""
     others = tuple(i for i in project.images if i.digest != image.digest)
     if len(others) == len(project.images):
         return replace(project, images=(*others, image))
@@ -219,17 +219,17 @@ def upsert(annotations: tuple[Annotation, ...], *new: Annotation) -> tuple[Annot
 
 
 def upsert_annotation(project: Project, digest: str, annotation: Annotation) -> Project:
-    """The project with an annotation added to a picture, or replaced where one with its id is there.
+    """The project with an annotation added to an image, or replaced where one with its id is there.
 
     Raises:
-        LabelError: no such picture or class, or the mask is of another size.
+        LabelError: no such image or class, or the mask is of another size.
     """
     image = find_image(project, digest)
     find_class(project.classes, annotation.class_id)
     mask, size = annotation.mask, image.size
     if (mask.height, mask.width) != (size.height, size.width):
         raise LabelError(
-            f"The mask is {mask.width} x {mask.height} pixels, the picture {image.file_name!r} "
+            f"The mask is {mask.width} x {mask.height} pixels, the image {image.file_name!r} "
             f"{size.width} x {size.height}."
         )
     return _with_image(project, replace(image, annotations=upsert(image.annotations, annotation)))
@@ -239,7 +239,7 @@ def delete_annotation(project: Project, digest: str, annotation_id: str) -> Proj
     """The project without one annotation.
 
     Raises:
-        LabelError: no such picture or annotation.
+        LabelError: no such image or annotation.
     """
     image = find_image(project, digest)
     find_annotation(image.annotations, annotation_id)

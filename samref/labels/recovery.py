@@ -305,7 +305,7 @@ class _Writer:
         self.workspaces += 1
 
     def _write_image(self, number: int, digest: str, log: _Log) -> set[int]:
-        """Write one picture; the classes that it uses."""
+        """Write one image; the classes that it uses."""
         row = self.damaged.images.get((number, digest), {})
         events = list(log.events)
         opened = next((event for _, event in events if isinstance(event, ImageOpened)), None)

@@ -1,4 +1,4 @@
-"""Run lengths from outside: nothing reaches pycocotools' C code before its lengths add up to the picture."""
+"""Run lengths from outside: nothing reaches pycocotools' C code before its lengths add up to the image."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from samref.errors import LabelError
 __all__ = ["MAX_PIXELS", "crop_of", "rle_from_counts", "rle_from_runs"]
 
 MAX_PIXELS = 1_000_000_000
-"""Most pixels a stored or imported mask may claim, and its longest side: more than any picture ever accepted had, so
+"""Most pixels a stored or imported mask may claim, and its longest side: more than any image ever accepted had, so
 that no log is unreadable. Run lengths must also fit pycocotools' 32 bits."""
 
 _BITS = 5  # of a length in each character of a compressed string; the sixth says that another character follows
-_MAX_CHARACTERS = 7  # that one length can take: 35 bits and more never occur in a picture of MAX_PIXELS
+_MAX_CHARACTERS = 7  # that one length can take: 35 bits and more never occur in an image of MAX_PIXELS
 
 
 def rle_from_counts(height: int, width: int, counts: str) -> Rle:
@@ -34,7 +34,7 @@ def rle_from_counts(height: int, width: int, counts: str) -> Rle:
 def crop_of(rle: Rle) -> tuple[Mask, int, int]:
     """The pixels within the bounding box of a mask, and the left and top edge of that box.
 
-    Decodes only the columns of the box: for a small object in a large picture a hundred times faster than the whole.
+    Decodes only the columns of the box: for a small object in a large image a hundred times faster than the whole.
     """
     left, top, width, height = rle.box_xywh
     ends = np.concatenate(([0], np.cumsum(_parse(rle.counts)))).clip(left * rle.height, (left + width) * rle.height)

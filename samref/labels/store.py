@@ -1,4 +1,4 @@
-"""The store of all workspaces: an append-only log of events in SQLite, and the pictures beside it.
+"""The store of all workspaces: an append-only log of events in SQLite, and the images beside it.
 
 A workspace belongs to whoever holds one of its tokens; the store knows only hashes of them. Every method may be called
 from any thread. What a method wrote is on the disk when it returns; when it raises, nothing was changed. Every method
@@ -23,11 +23,12 @@ import sqlalchemy as sa
 
 from samref.core.geometry import ImageSize
 from samref.errors import StorageError
-from samref.labels import pictures, workspaces
+from samref.labels import image_rows, workspaces
 from samref.labels.classes import find_class, new_class, tidy_name
 from samref.labels.database import Database, database_errors
 from samref.labels.files import BlobFolder, bytes_in_words, disk_errors
 from samref.labels.folder import IMAGES_NAME, FolderLock
+from samref.labels.image_rows import ImageSummary
 from samref.labels.ledger import CLASS_LOG, Entry, read_classes, read_events, revision, write_entries
 from samref.labels.log import (
     AnnotationsImported,
@@ -40,7 +41,6 @@ from samref.labels.log import (
     replay,
 )
 from samref.labels.names import tidy_file_name
-from samref.labels.pictures import ImageSummary
 from samref.labels.project import Annotation, ImageRecord, LabelClass, Project, default_classes
 from samref.labels.served_clock import ServedClock
 from samref.labels.workspaces import WorkspaceSummary
@@ -79,7 +79,7 @@ class StoreDescription:
 
 
 class ProjectStore:
-    """Workspaces, their logs and their pictures."""
+    """Workspaces, their logs and their images."""
 
     def __init__(
         self,
@@ -98,8 +98,8 @@ class ProjectStore:
 
         Args:
             path: the SQLite file.
-            blobs: folder for the pictures; "images" beside the file unless told otherwise.
-            max_bytes: new pictures are refused when the store would hold more; None for no limit.
+            blobs: folder for the images; "images" beside the file unless told otherwise.
+            max_bytes: new images are refused when the store would hold more; None for no limit.
             max_untouched: workspaces in which nothing was ever done that are kept.
             demo_days: workspaces made now expire when not used for so many days of serving; 0 keeps them for good.
             lock: taken before anything is written, and held until :meth:`close`.
@@ -108,7 +108,7 @@ class ProjectStore:
             monotonic: tells how much time has passed, in seconds.
 
         Raises:
-            StorageError: the store is damaged, lost though its pictures are there, or locked.
+            StorageError: the store is damaged, lost though its images are there, or locked.
         """
         self._path = path
         self._clock = clock
@@ -216,7 +216,7 @@ class ProjectStore:
             return workspaces.list_workspaces(connection)
 
     def workspace_revision(self, workspace_id: int) -> int:
-        """A number that grows whenever classes, the list of pictures or their annotations change.
+        """A number that grows whenever classes, the list of images or their annotations change.
 
         Raises:
             LabelError: there is no such workspace.
@@ -227,20 +227,20 @@ class ProjectStore:
     # ---- the log
 
     def append(self, workspace_id: int, digest: str | None, *events: Event) -> int:
-        """Add events to the log of a picture, or (``digest`` None) of the workspace's classes; all of them or none.
+        """Add events to the log of an image, or (``digest`` None) of the workspace's classes; all of them or none.
 
         Returns:
             The revision of that log: how many events it holds now.
 
         Raises:
-            LabelError: an event does not fit (no such picture or class, a class that is still used, ...).
+            LabelError: an event does not fit (no such image or class, a class that is still used, ...).
         """
         entries = [Entry.of(event) for event in events]
         with self._database.write() as connection:
             return self._write(connection, workspace_id, digest or CLASS_LOG, entries)
 
     def events(self, workspace_id: int, digest: str | None) -> tuple[Event, ...]:
-        """The log of a picture, or (``digest`` None) of the workspace's classes; empty where there is none."""
+        """The log of an image, or (``digest`` None) of the workspace's classes; empty where there is none."""
         with self._database.read() as connection:
             return read_events(connection, workspace_id, digest or CLASS_LOG)
 
@@ -250,7 +250,7 @@ class ProjectStore:
             return revision(connection, workspace_id, digest or CLASS_LOG)
 
     def state(self, workspace_id: int, digest: str) -> ImageState:
-        """A picture after its log."""
+        """An image after its log."""
         return replay(self.events(workspace_id, digest))
 
     # ---- classes
@@ -295,16 +295,16 @@ class ProjectStore:
         """
         self.append(workspace_id, None, ClassRemoved(class_id))
 
-    # ---- pictures
+    # ---- images
 
     def add_image(self, workspace_id: int, data: bytes, file_name: str, size: ImageSize) -> str:
-        """Put a picture into a workspace; nothing changes where it is there already.
+        """Put an image into a workspace; nothing changes where it is there already.
 
         Args:
             workspace_id: the workspace.
             data: the file's bytes as they came.
             file_name: as it came; folders and control characters are cut off.
-            size: of the upright picture.
+            size: of the upright image.
 
         Returns:
             Its digest, the SHA-256 of ``data`` in hex.
@@ -319,12 +319,12 @@ class ProjectStore:
         try:
             with self._database.write() as connection:
                 workspaces.revision(connection, workspace_id)  # refuses one that is gone
-                if pictures.holds(connection, workspace_id, digest):
+                if image_rows.holds(connection, workspace_id, digest):
                     self._blobs.publish(part, digest)  # the same bytes; repairs a file that was lost
                     return digest
                 self._check_room(connection, len(data))
                 self._blobs.publish(part, digest)
-                pictures.insert_image(connection, workspace_id, digest, name, size, len(data))
+                image_rows.insert_image(connection, workspace_id, digest, name, size, len(data))
                 opened = ImageOpened(digest, name, size.height, size.width)
                 self._write(connection, workspace_id, digest, [Entry.of(opened)])
         finally:
@@ -332,24 +332,24 @@ class ProjectStore:
         return digest
 
     def images(self, workspace_id: int) -> tuple[ImageSummary, ...]:
-        """The pictures of a workspace, first come first."""
+        """The images of a workspace, first come first."""
         with self._database.read() as connection:
-            return pictures.list_images(connection, workspace_id)
+            return image_rows.list_images(connection, workspace_id)
 
     def image_bytes(self, workspace_id: int, digest: str) -> bytes:
-        """A picture's file as it came, only for a workspace that holds it.
+        """An image's file as it came, only for a workspace that holds it.
 
         Raises:
             LabelError: the workspace does not hold it.
         """
         with self._database.read() as connection:
-            pictures.check_held(connection, workspace_id, digest)
+            image_rows.check_held(connection, workspace_id, digest)
         return self._blobs.read(digest)
 
     def project(self, workspace_id: int, digests: Collection[str] | None = None) -> Project:
-        """The whole workspace, or some of its pictures, as a value: what the exporters take.
+        """The whole workspace, or some of its images, as a value: what the exporters take.
 
-        Of the whole, a picture whose log is damaged is left out and named in ``left_out``: it should not keep the
+        Of the whole, an image whose log is damaged is left out and named in ``left_out``: it should not keep the
         others from being exported.
 
         Raises:
@@ -358,7 +358,7 @@ class ProjectStore:
         with self._database.read() as connection:  # one transaction: one moment
             records: list[ImageRecord] = []
             left_out: list[str] = []
-            for image in pictures.list_images(connection, workspace_id):
+            for image in image_rows.list_images(connection, workspace_id):
                 if digests is not None and image.digest not in digests:
                     continue
                 try:
@@ -378,7 +378,7 @@ class ProjectStore:
         new_classes: Sequence[LabelClass],
         annotations: Mapping[str, Sequence[Annotation]],
     ) -> None:
-        """Add classes, and annotations by digest of their picture; all of them or none.
+        """Add classes, and annotations by digest of their image; all of them or none.
 
         Raises:
             LabelError: a class or annotation does not fit.
@@ -393,9 +393,9 @@ class ProjectStore:
     # ---- bounds and housekeeping
 
     def bytes_held(self) -> int:
-        """Bytes of all pictures and of the database."""
+        """Bytes of all images and of the database."""
         with self._database.read() as connection:
-            return pictures.bytes_held(connection)
+            return image_rows.bytes_held(connection)
 
     def keep_house(self) -> None:
         """Write down the served clock, remove what expired in a demo, and shorten the write-ahead log.
@@ -426,7 +426,7 @@ class ProjectStore:
             with self._database.write() as connection, self._looks_lock:
                 if workspace_id in self._looks:  # looked at just now
                     continue
-                digests = pictures.digests_of(connection, workspace_id)
+                digests = image_rows.digests_of(connection, workspace_id)
                 workspaces.remove_workspace(connection, workspace_id)
             removed, freed = self._remove_images(digests)
             _log.warning(
@@ -447,7 +447,7 @@ class ProjectStore:
         removed = freed = 0
         with self._database.write() as connection:  # so that nobody adds one of them meanwhile
             for digest in digests:
-                if not pictures.is_held(connection, digest):
+                if not image_rows.is_held(connection, digest):
                     freed += self._blobs.remove(digest)
                     removed += 1
         return removed, freed
@@ -455,12 +455,12 @@ class ProjectStore:
     def _check_room(self, connection: sa.Connection, size: int) -> None:
         if self._max_bytes is None:
             return
-        held = pictures.bytes_held(connection)
+        held = image_rows.bytes_held(connection)
         excess = held + size - self._max_bytes
         if excess > 0:
             raise StorageError(
                 f"This server holds {bytes_in_words(held)} of the {bytes_in_words(self._max_bytes)} it may hold, so "
-                f"this picture of {bytes_in_words(size)} is {bytes_in_words(excess)} too much. Everything that is here "
+                f"this image of {bytes_in_words(size)} is {bytes_in_words(excess)} too much. Everything that is here "
                 "stays; whoever runs the server can allow more with SAMREF_STORE_BYTES."
             )
 

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
+from samref.models.download import Progress, check_address, disk_errors, open_part, transfer
 from samref.models.interface import Checkpoint
 from samref.models.recognise import owner_of_size, recognised
-from samref.models.transfer import Progress, check_address, disk_errors, open_part, transfer
 
 __all__ = [
     "Progress",

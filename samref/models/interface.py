@@ -71,7 +71,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """One decoded picture on its way into an encoder.
+    """One decoded image on its way into an encoder.
 
     Attributes:
         rgb: uint8 (H, W, 3), image frame.
@@ -88,9 +88,9 @@ class ImageFeatures:
 
     Attributes:
         image_embedding: (1, C, h, w) encoder output.
-        pixels: uint8 (1, 3, H', W') the picture itself, at most a few times larger than the model frame; the local
+        pixels: uint8 (1, 3, H', W') the image itself, at most a few times larger than the model frame; the local
             refiner crops it. Covers ``frame.resized``, without padding.
-        frame: how the picture lies in the model frame.
+        frame: how the image lies in the model frame.
         parts: further tensors by name, for the model that made them (neck levels, refiner stems, ...).
     """
 

@@ -99,7 +99,7 @@ def to_unit(pixels: Tensor) -> Tensor:
 
 
 def fit_frame(pixels: Tensor, frame: Frame) -> Tensor:
-    """A picture, uint8 (1, 3, H', W'), in the padded model frame, as [-1, 1] with padding 0 (mid grey)."""
+    """An image, uint8 (1, 3, H', W'), in the padded model frame, as [-1, 1] with padding 0 (mid grey)."""
     right, bottom = frame.padded.width - frame.resized.width, frame.padded.height - frame.resized.height
     return F.pad(to_unit(_resized_pixels(pixels, frame.resized)), (0, right, 0, bottom))
 

@@ -29,7 +29,7 @@ def recognised(state_dict: Mapping[str, Tensor]) -> str | None:
 
 def owner_of_size(size_bytes: int) -> str | None:
     """The published file of exactly this size, with its model; None when there is none."""
-    from samref.models.zoo import list_models
+    from samref.models.registry import list_models
 
     for spec in list_models():
         for checkpoint in spec.checkpoints:
@@ -41,13 +41,13 @@ def owner_of_size(size_bytes: int) -> str | None:
 def _networks() -> Iterator[tuple[str, str, Callable[[], nn.Module]]]:
     """Name, a weight that only this family has (so that few networks are built), and how it is built."""
     # Imported here: these modules load their weights through samref.models.checkpoints, which asks us.
-    from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
-    from samref.models.dense_prompts_network import DensePromptsNet
-    from samref.models.sam import SAM_CONFIGS
-    from samref.models.sam_network import build_sam_network
-    from samref.models.sam_ref import SamRef
-    from samref.models.tiny import TinyNet
-    from samref.models.zoo import TINY_REFINER
+    from samref.models.registry import TINY_REFINER
+    from samref.models.sam.model import SAM_CONFIGS
+    from samref.models.sam.network import build_sam_network
+    from samref.models.sam_ref.network import SamRef
+    from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
+    from samref.models.segnext.network import DensePromptsNet
+    from samref.models.tiny.network import TinyNet
 
     yield "tiny (its base)", "neck.aspp.weight", TinyNet
     yield "tiny (its refiner)", "global_refiner.error_head.weight", lambda: SamRef(TINY_REFINER)
@@ -62,13 +62,13 @@ def _networks() -> Iterator[tuple[str, str, Callable[[], nn.Module]]]:
 
 
 def _focsam_refiner() -> nn.Module:
-    from samref.models.refocus import FocusRefiner
+    from samref.models.focsam.network import FocusRefiner
 
     return nn.ModuleDict({"refine_head": FocusRefiner()})
 
 
 def _focsam(build_sam: Callable[[], nn.Module]) -> nn.Module:
-    from samref.models.refocus import FocusRefiner
-    from samref.models.refocus_checkpoint import official_parts
+    from samref.models.focsam.network import FocusRefiner
+    from samref.models.focsam.weights import official_parts
 
     return official_parts(build_sam(), FocusRefiner())

@@ -10,18 +10,18 @@ import torch
 
 from samref.errors import UnknownModelError
 from samref.models.checkpoints import load_into
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS, DENSE_PROMPTS_SPECS, DensePromptsModel
-from samref.models.dense_prompts_network import DensePromptsNet
-from samref.models.dense_prompts_network import seeded_weights as dense_prompts_weights
+from samref.models.focsam.model import RefocusModel
+from samref.models.focsam.network import FocusRefiner
 from samref.models.interface import InteractiveModel, ModelSpec
 from samref.models.layers import randomize
-from samref.models.refocus import FocusRefiner
-from samref.models.refocus_model import RefocusModel
-from samref.models.sam import SAM_CONFIGS, SAM_SPECS, SamModel
-from samref.models.sam_network import network_from, seeded_weights
-from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
-from samref.models.sam_ref_model import SamRefModel
+from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, SamModel
+from samref.models.sam.network import network_from, seeded_weights
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import SamRef, SamRefConfig
+from samref.models.sam_ref.weights import AGNOSTIC_REFINER
+from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS, DENSE_PROMPTS_SPECS, DensePromptsModel
+from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.network import seeded_weights as dense_prompts_weights
 
 __all__ = ["UNTRAINED", "build_untrained"]
 

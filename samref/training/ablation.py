@@ -15,19 +15,19 @@ from pathlib import Path
 
 import torch
 
+from samref.datasets.objects import find_images, load_objects, read_image, sample_objects
 from samref.errors import DataError, StorageError
-from samref.evaluation.datasets import find_pictures, load_objects, read_image, sample_objects
 from samref.evaluation.noc import ClickCurve, Stage, click_curve, score_curves
 from samref.inference.predictor import Predictor
 from samref.models.checkpoints import load_into, load_safetensors
 from samref.models.interface import InteractiveModel
 from samref.models.layers import channels_last
-from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
-from samref.models.sam_ref_model import SamRefModel
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import SamRef, SamRefConfig
+from samref.models.sam_ref.weights import AGNOSTIC_REFINER
 from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective
-from samref.training.command import export_weights
 from samref.training.mask_records import MaskRecord
+from samref.training.run_state import export_weights
 from samref.training.trainer import Trainer
 
 __all__ = ["BASELINE", "SIZES", "USES", "Measured", "measure", "refiner_of", "to_table", "train_size", "trained_size"]
@@ -185,20 +185,20 @@ def measure(
 
 
 def _curves(predictor: Predictor, data: Path, stage: Stage, clicks: int, limit: int | None) -> list[ClickCurve]:
-    pictures, _ = find_pictures(data)
+    records, _ = find_images(data)
     curves = []
-    for picture in sample_objects(pictures, limit, 0):
-        image = read_image(picture)
+    for record in sample_objects(records, limit, 0):
+        image = read_image(record)
         embedding = predictor.embed(image)
-        for target in load_objects(picture, image):
-            name = picture.sample_id(target.key)
+        for target in load_objects(record, image):
+            name = record.sample_id(target.key)
             curves.append(
                 click_curve(
                     predictor,
                     embedding,
                     target,
                     sample_id=name,
-                    dataset=picture.dataset,
+                    dataset=record.dataset,
                     stage=stage,
                     max_clicks=clicks,
                 )

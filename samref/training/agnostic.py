@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from samref.core.prompt_maps import MapFrame, PromptMaps, draw_prompt
 from samref.core.prompts import Click, Prompt
-from samref.models import windows
 from samref.models.layers import resize, to_unit
-from samref.models.sam_ref import Refined, SamRef
+from samref.models.sam_ref import windows
+from samref.models.sam_ref.network import Refined, SamRef
 from samref.training import coarse_masks
 from samref.training.annotator import BatchAnnotator
 from samref.training.dataset import IGNORE, BatchShape
@@ -37,7 +37,7 @@ AGNOSTIC_RECIPES = {
         Recipe(
             name="agnostic-refiner",
             part="refiner",
-            shapes=(BatchShape(pictures=8, side=384, whole=0.3, zoomed=0.35, share=1.0),),
+            shapes=(BatchShape(images=8, side=384, whole=0.3, zoomed=0.35, share=1.0),),
             objects=1,
             steps=2500,
             rate=2e-3,
@@ -50,7 +50,7 @@ AGNOSTIC_RECIPES = {
         Recipe(
             name="smoke-agnostic",
             part="refiner",
-            shapes=(BatchShape(pictures=2, side=128, whole=0.5, share=1.0),),
+            shapes=(BatchShape(images=2, side=128, whole=0.5, share=1.0),),
             objects=1,
             steps=4,
             rate=1e-3,

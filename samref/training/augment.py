@@ -1,4 +1,4 @@
-"""How pictures are changed before they are learnt from: as SegNext does (shape and colour) or FocSAM (colour only)."""
+"""How images are changed before they are learnt from: as SegNext does (shape and colour) or FocSAM (colour only)."""
 
 from __future__ import annotations
 

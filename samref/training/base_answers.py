@@ -1,4 +1,4 @@
-"""What several bases answer about an object of a development picture, in a frame like SAM's: to check a refiner on."""
+"""What several bases answer about an object of a development image, in a frame like SAM's: to check a refiner on."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.core.oracle import Annotator
 from samref.core.prompts import Click, Prompts
+from samref.datasets.objects import ObjectMask
 from samref.errors import DataError, StorageError
-from samref.evaluation.datasets import ObjectMask
 from samref.evaluation.grabcut import GrabCutPredictor, GrabCutState
-from samref.inference.mask_step import mask_from_logits
+from samref.inference.postprocess import mask_from_logits
 from samref.inference.predictor import Predictor
-from samref.models import windows
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
 from samref.models.layers import load_pixels, soft_iou
+from samref.models.sam_ref import windows
 from samref.training.coarse_masks import (
     STRIDE,
     LogitLook,
@@ -40,7 +40,7 @@ from samref.training.coarse_masks import (
 __all__ = ["Answers", "RecordedBase", "answer_good", "answer_grabcut", "answer_tiny", "answer_wrong", "kept_answers"]
 
 GRABCUT_LONGEST = 256
-"""Longest side of the picture that GrabCut is given: its answers end in cells of that size or coarser anyway."""
+"""Longest side of the image that GrabCut is given: its answers end in cells of that size or coarser anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class RecordedBase:
         return self
 
     def encode(self, image: ImageInput) -> ImageFeatures:
-        """Nothing but the picture's own pixels."""
+        """Nothing but the image's own pixels."""
         return ImageFeatures(torch.zeros(1, 1, 1, 1), load_pixels(image.rgb, 2 * self._spec.image_size), image.frame)
 
     def decode(
@@ -131,7 +131,7 @@ def answer_tiny(predictor: Predictor, image: DecodedImage, target: ObjectMask, s
         stride = embedding.frame.padded.width / state.low_res_logits.shape[-1]
         own = embedding.frame.resized
         rows, columns = windows.covered_cells(frame, STRIDE)
-        # The cells of the new frame reach over the picture's end by less than one of them.
+        # The cells of the new frame reach over the image's end by less than one of them.
         reach_x = columns * STRIDE / frame.resized.width * own.width / stride
         reach_y = rows * STRIDE / frame.resized.height * own.height / stride
         box = torch.tensor([[0.0, 0.0, reach_x, reach_y]])
@@ -141,7 +141,7 @@ def answer_tiny(predictor: Predictor, image: DecodedImage, target: ObjectMask, s
 
 
 def answer_grabcut(image: DecodedImage, target: ObjectMask, steps: int, side: int) -> Answers:
-    """GrabCut's cuts of a small version of the picture, said as a base says them."""
+    """GrabCut's cuts of a small version of the image, said as a base says them."""
     frame = Frame.letterbox(image.size, side)
     cells = windows.covered_cells(frame, STRIDE)
     scale = min(1.0, GRABCUT_LONGEST / image.size.longest)

@@ -85,7 +85,7 @@ def sample_points(
 
     Args:
         parts: uint8 (h, w) of 0 and 1 each; more than one where objects were merged, none for an empty sample.
-        others: bool (h, w), the picture's other objects.
+        others: bool (h, w), the image's other objects.
         recipe: numbers of points and where they may lie.
         rng: for every draw.
 

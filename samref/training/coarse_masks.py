@@ -90,7 +90,7 @@ def perturbed_logits(gt: Map, rgb: NDArray[np.uint8], size: tuple[int, int], rng
 
     Args:
         gt: uint8 (H, W), 1 inside.
-        rgb: uint8 (H, W, 3), the picture: mistakes like to follow its edges.
+        rgb: uint8 (H, W, 3), the image: mistakes like to follow its edges.
         size: of the low-res frame (rows, columns).
         rng: for all that is random.
     """

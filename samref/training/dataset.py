@@ -1,4 +1,4 @@
-"""Training scenes: part of a picture (or all of it) and several of its objects.
+"""Training scenes: part of an image (or all of it) and several of its objects.
 
 A folder per data set with ``images/<stem>.jpg`` and ``masks/<stem>.png``, where a mask pixel holds the object's number
 (0 background, 255 ignore). Data sets are drawn with probability proportional to the square root of their size, so that
@@ -22,11 +22,11 @@ from samref.errors import DataError
 __all__ = [
     "IGNORE",
     "Framing",
-    "Picture",
     "Scene",
     "SceneBatch",
     "SceneBatches",
-    "find_pictures",
+    "ScenePaths",
+    "find_images",
     "make_scene",
     "paste_object",
 ]
@@ -36,19 +36,19 @@ IGNORE = 255
 MIN_OBJECT_SHARE = 0.0006
 """Smallest visible share of a scene that an object must cover to be asked for."""
 LEAST_ZOOMED = 16
-"""Objects shorter than this (in picture pixels) are not magnified further."""
+"""Objects shorter than this (in image pixels) are not magnified further."""
 MOST_MISSES = 500
 """Scenes of one batch without an object before the data is given up."""
 MAX_ZOOM = 6.0
-"""A scene magnifies no further than this beyond the whole picture."""
+"""A scene magnifies no further than this beyond the whole image."""
 BACKBONE_FRAME = 512
-"""Longest side of a picture in the model frame; scales of crops are drawn around it."""
+"""Longest side of an image in the model frame; scales of crops are drawn around it."""
 FROM_HALF = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
-"""Pixel positions in a picture halved by averaging to those in the picture: pixel 0 there lies between 0 and 1 here."""
+"""Pixel positions in an image halved by averaging to those in the image: pixel 0 there lies between 0 and 1 here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ScenePaths:
     """An image file and its mask file."""
 
     image: Path
@@ -72,22 +72,22 @@ class SceneBatch:
     labels: NDArray[np.uint8]
 
 
-def find_pictures(folder: Path) -> dict[str, list[Picture]]:
-    """All pictures with masks below ``folder``, by data set.
+def find_images(folder: Path) -> dict[str, list[ScenePaths]]:
+    """All images with masks below ``folder``, by data set.
 
     Raises:
-        DataError: nothing there, or a picture without its mask.
+        DataError: nothing there, or an image without its mask.
     """
-    found: dict[str, list[Picture]] = {}
+    found: dict[str, list[ScenePaths]] = {}
     for images in sorted(folder.glob("*/images")):
-        pictures = []
+        records = []
         for image in sorted(images.iterdir()):
             mask = images.parent / "masks" / f"{image.stem}.png"
             if not mask.is_file():
                 raise DataError(f"{image} has no mask: {mask} is missing.")
-            pictures.append(Picture(image, mask))
-        if pictures:
-            found[images.parent.name] = pictures
+            records.append(ScenePaths(image, mask))
+        if records:
+            found[images.parent.name] = records
     if not found:
         raise DataError(f"No data set found in {folder}: expected {folder}/<name>/images and {folder}/<name>/masks.")
     return found
@@ -98,7 +98,7 @@ def make_scene(
 ) -> Scene | None:
     """A scene of ``side`` pixels with ``objects`` objects (some may repeat), or None when no object is large enough.
 
-    ``framing`` "whole" shows the picture, "crop" a part of it at any scale, "object" one object as large as a detail
+    ``framing`` "whole" shows the image, "crop" a part of it at any scale, "object" one object as large as a detail
     window shows it.
     """
     present = np.unique(ids[(ids > 0) & (ids != IGNORE)])
@@ -135,7 +135,7 @@ def make_scene(
 def _place(
     anchor: NDArray[np.bool_], side: int, framing: Framing, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], float]:
-    """Affine picture-to-scene matrix (2, 3) that shows ``anchor``, and its (lesser) scale."""
+    """Affine image-to-scene matrix (2, 3) that shows ``anchor``, and its (lesser) scale."""
     height, width = anchor.shape
     rows, columns = np.nonzero(anchor)
     whole = framing == "whole"
@@ -182,10 +182,10 @@ def paste_object(
     other_ids: NDArray[np.uint8],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One object of another picture laid over this one (copy-paste composition); it becomes an object of its own.
+    """One object of another image laid over this one (copy-paste composition); it becomes an object of its own.
 
     Its border is blended over a pixel or so, and its ids stay below :data:`IGNORE`. Where no id is free or the other
-    picture has no object large enough, the picture is returned as it is.
+    image has no object large enough, the image is returned as it is.
     """
     height, width = ids.shape
     present, counts = np.unique(other_ids[(other_ids > 0) & (other_ids != IGNORE)], return_counts=True)
@@ -251,12 +251,12 @@ def _colour(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 @dataclass(frozen=True, slots=True)
 class BatchShape:
-    """How many pictures of which side, and how often that shape is drawn.
+    """How many images of which side, and how often that shape is drawn.
 
     ``whole`` and ``zoomed`` are the shares of scenes with the framing "whole" and "object"; the rest are crops.
     """
 
-    pictures: int
+    images: int
     side: int
     whole: float
     share: float
@@ -272,7 +272,7 @@ class SceneBatches(IterableDataset[SceneBatch]):
 
     def __init__(
         self,
-        pictures: dict[str, list[Picture]],
+        images: dict[str, list[ScenePaths]],
         shapes: tuple[BatchShape, ...],
         objects: int,
         seed: int,
@@ -280,9 +280,9 @@ class SceneBatches(IterableDataset[SceneBatch]):
         favoured: Mapping[str, float] | None = None,
         pasted: float = 0.0,
     ) -> None:
-        self.names = sorted(pictures)
-        self.pictures = pictures
-        sizes = np.array([len(pictures[name]) ** 0.5 * (favoured or {}).get(name, 1.0) for name in self.names])
+        self.names = sorted(images)
+        self.images = images
+        sizes = np.array([len(images[name]) ** 0.5 * (favoured or {}).get(name, 1.0) for name in self.names])
         self.weights = sizes / sizes.sum()
         self.pasted = pasted
         self.shapes = shapes
@@ -304,30 +304,30 @@ class SceneBatches(IterableDataset[SceneBatch]):
         shape = self.shapes[int(rng.choice(len(self.shapes), p=shares / shares.sum()))]
         scenes: list[Scene] = []
         misses = 0
-        while len(scenes) < shape.pictures:
+        while len(scenes) < shape.images:
             name = self.names[int(rng.choice(len(self.names), p=self.weights))]
-            picture = self.pictures[name][int(rng.integers(len(self.pictures[name])))]
-            rgb, ids = self._load(picture)
+            image = self.images[name][int(rng.integers(len(self.images[name])))]
+            rgb, ids = self._load(image)
             if rng.random() < self.pasted:
                 donor = self.names[int(rng.choice(len(self.names), p=self.weights))]
-                other = self.pictures[donor][int(rng.integers(len(self.pictures[donor])))]
+                other = self.images[donor][int(rng.integers(len(self.images[donor])))]
                 rgb, ids = paste_object(rgb, ids, *self._load(other), rng)
             scene = make_scene(rgb, ids, shape.side, self.objects, shape.draw_framing(rng), rng)
             if scene is not None:
                 scenes.append(scene)
             elif (misses := misses + 1) >= MOST_MISSES:
                 raise DataError(
-                    f"{misses} pictures of {', '.join(self.names)} in a row have no object large enough to learn from. "
+                    f"{misses} images of {', '.join(self.names)} in a row have no object large enough to learn from. "
                     "Look at their masks."
                 )
         return SceneBatch(index, np.stack([s.rgb for s in scenes]), np.stack([s.labels for s in scenes]))
 
-    def _load(self, picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        if picture.image not in self._loaded:
-            bgr = cv2.imread(str(picture.image), cv2.IMREAD_COLOR)
-            ids = cv2.imread(str(picture.mask), cv2.IMREAD_UNCHANGED)
+    def _load(self, image: ScenePaths) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        if image.image not in self._loaded:
+            bgr = cv2.imread(str(image.image), cv2.IMREAD_COLOR)
+            ids = cv2.imread(str(image.mask), cv2.IMREAD_UNCHANGED)
             if bgr is None or ids is None or ids.ndim != 2 or ids.shape != bgr.shape[:2]:
-                raise DataError(f"{picture.image} and {picture.mask} do not fit together.")
+                raise DataError(f"{image.image} and {image.mask} do not fit together.")
             rgb = np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
-            self._loaded[picture.image] = (rgb, np.asarray(ids, dtype=np.uint8))
-        return self._loaded[picture.image]
+            self._loaded[image.image] = (rgb, np.asarray(ids, dtype=np.uint8))
+        return self._loaded[image.image]

@@ -1,7 +1,7 @@
 """Image embeddings on disk: computed once, so that a frozen encoder does not run in training.
 
-One file per picture, ``<model>-<weights>/<aa>/<picture>.safetensors`` in half precision; *weights* are the first digits
-of a digest of the encoder's weights and *picture* the SHA-256 of the picture's file. Other weights get other folders,
+One file per image, ``<model>-<weights>/<aa>/<image>.safetensors`` in half precision; *weights* are the first digits
+of a digest of the encoder's weights and *image* the SHA-256 of the image's file. Other weights get other folders,
 so embeddings of two models cannot be mixed up.
 """
 
@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from samref.datasets.records import ImageRecord
 from samref.errors import DataError, StorageError
-from samref.evaluation.readers.pictures import Picture
 from samref.models.interface import ImageInput
-from samref.models.sam import SamModel
+from samref.models.sam.model import SamModel
 
 __all__ = ["EmbeddingStore", "Precomputed", "precompute", "weights_digest"]
 
@@ -74,9 +74,9 @@ class EmbeddingStore:
         channels, height, width = self.shape
         return 2 * channels * height * width + OVERHEAD_BYTES
 
-    def path(self, picture: str) -> Path:
-        """The file of the picture with that digest."""
-        return self.place / picture[:2] / f"{picture}.safetensors"
+    def path(self, record: str) -> Path:
+        """The file of the image with that digest."""
+        return self.place / record[:2] / f"{record}.safetensors"
 
     def require(self) -> None:
         """Return quietly when there are embeddings of this very encoder.
@@ -95,15 +95,15 @@ class EmbeddingStore:
             )
         raise DataError(f"There are no embeddings of {self.model} in {self.folder}. Make them with: {made}")
 
-    def write(self, picture: str, embedding: Tensor) -> None:
+    def write(self, record: str, embedding: Tensor) -> None:
         """Store (1, C, h, w) or (C, h, w); the file is whole or not there.
 
         Raises:
             StorageError: it cannot be written.
         """
-        path = self.path(picture)
+        path = self.path(record)
         partial = path.with_suffix(".part")
-        about = {"model": self.model, "weights": self.weights, "picture": picture}
+        about = {"model": self.model, "weights": self.weights, "image": record}
         halved = embedding.detach().reshape(self.shape).to("cpu", torch.float16).contiguous()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,16 +116,16 @@ class EmbeddingStore:
                 "untouched; free some space and run the same command again."
             ) from error
 
-    def read(self, picture: str) -> Tensor:
+    def read(self, record: str) -> Tensor:
         """float16 (C, h, w).
 
         Raises:
             DataError: it was not computed, is damaged, or is another encoder's.
         """
-        path = self.path(picture)
+        path = self.path(record)
         if not path.is_file():
             raise DataError(
-                f"The embedding of a picture is missing: {path}. The data has changed since the embeddings were made; "
+                f"The embedding of an image is missing: {path}. The data has changed since the embeddings were made; "
                 f"run this again on it: python -m samref precompute --model {self.model} --out {self.folder}"
             )
         try:
@@ -150,7 +150,7 @@ class Precomputed:
 
 def precompute(
     sam: SamModel,
-    pictures: Sequence[Picture],
+    records: Sequence[ImageRecord],
     store: EmbeddingStore,
     report: Callable[[str], None] | None = None,
     report_every: int = 50,
@@ -159,14 +159,12 @@ def precompute(
 
     Raises:
         StorageError: the disk has not enough space for all of them, or cannot be written.
-        DataError: a picture cannot be read.
+        DataError: an image cannot be read.
     """
     made = there = 0
-    needed = len(pictures) * store.bytes_each
+    needed = len(records) * store.bytes_each
     if report is not None:
-        report(
-            f"{len(pictures)} pictures, {store.bytes_each / 1e6:.2f} MB each: {needed / 1e9:.2f} GB in {store.place}."
-        )
+        report(f"{len(records)} images, {store.bytes_each / 1e6:.2f} MB each: {needed / 1e9:.2f} GB in {store.place}.")
     store.folder.mkdir(parents=True, exist_ok=True)
     held = sum(path.stat().st_size for path in store.place.glob("*/*.safetensors"))
     free = shutil.disk_usage(store.folder).free
@@ -175,8 +173,8 @@ def precompute(
             f"The embeddings need {(needed - held) / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free at "
             f"{store.folder}. Free some space or name another folder with --out."
         )
-    for index, picture in enumerate(pictures, start=1):
-        image = picture.read_image()
+    for index, record in enumerate(records, start=1):
+        image = record.read_image()
         if store.path(image.digest).is_file():
             there += 1
         else:
@@ -184,5 +182,5 @@ def precompute(
             store.write(image.digest, sam.encode(ImageInput(torch.from_numpy(image.rgb), frame)).image_embedding)
             made += 1
         if report is not None and index % report_every == 0:
-            report(f"{index} of {len(pictures)}: {made} made, {there} were there.")
+            report(f"{index} of {len(records)}: {made} made, {there} were there.")
     return Precomputed(made, there, sum(path.stat().st_size for path in store.place.glob("*/*.safetensors")))

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from samref.core.geometry import ImageSize
+from samref.models.focsam.model import SingleMask
+from samref.models.focsam.network import FocusRefiner
+from samref.models.focsam.window import active_cells, expanded_boxes, object_boxes
 from samref.models.layers import resize
-from samref.models.refocus import FocusRefiner
-from samref.models.refocus_model import SingleMask
-from samref.models.refocus_window import active_cells, expanded_boxes, object_boxes
-from samref.models.sam import SamModel
+from samref.models.sam.model import SamModel
 from samref.training.losses import click_loss
 from samref.training.objectives import Autocast, iou
 from samref.training.paper_recipes import PaperRecipe, SessionClicks

@@ -17,7 +17,7 @@ from samref.training.dataset import IGNORE
 __all__ = ["MaskExample", "imagined_prompts", "mirrored", "transposed", "with_margin"]
 
 HALF = 2
-"""Picture pixels per cell that prompts are in."""
+"""Image pixels per cell that prompts are in."""
 
 
 class MaskExample(NamedTuple):

@@ -25,7 +25,7 @@ from samref.core.prompts import Click, Prompt, Prompts, Scribble
 from samref.errors import DataError, StorageError
 from samref.evaluation.grabcut import GrabCutPredictor, GrabCutState
 from samref.models.layers import resize
-from samref.models.tiny import Embedding, TinyNet
+from samref.models.tiny.network import Embedding, TinyNet
 from samref.training.annotator import BatchAnnotator
 from samref.training.coarse_masks import STRIDE, Logits, Map, draw_look, smooth_logits
 from samref.training.dataset import SceneBatch
@@ -101,7 +101,7 @@ def _load(path: Path) -> MaskRecord:
     side = record.labels.shape[0]
     fits = record.rgb.shape == (side, side, 3) and record.logits.shape[1:] == (side // STRIDE, side // STRIDE)
     if not fits or len(record.prompts) != len(record.logits) or not len(record.logits):
-        raise DataError(f"{path}: picture, masks and prompts do not fit together. Delete it and record it again.")
+        raise DataError(f"{path}: image, masks and prompts do not fit together. Delete it and record it again.")
     return record
 
 
@@ -150,16 +150,16 @@ def record_grabcut(batch: SceneBatch, rng: np.random.Generator) -> Iterator[Mask
     side = batch.rgb.shape[1] // 2
     low_res = (2 * side // STRIDE, 2 * side // STRIDE)
     predictor = GrabCutPredictor()
-    pictures = [np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), np.uint8) for rgb in batch.rgb]
+    images = [np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), np.uint8) for rgb in batch.rgb]
     states: dict[int, GrabCutState] = {}
-    looks = [draw_look(rng) for _ in range(len(pictures) * objects)]
+    looks = [draw_look(rng) for _ in range(len(images) * objects)]
 
     def answer(annotator: BatchAnnotator) -> NDArray[np.float32]:
         answers: list[Logits] = []
         for index, prompts in enumerate(annotator.prompts):
             rough = annotator.maps[index, 4] > 0
             given = Prompts(tuple(prompts), Rle.from_mask(rough) if rough.any() else None)
-            embedding = predictor.embed(_decoded(pictures[index // objects]))
+            embedding = predictor.embed(_decoded(images[index // objects]))
             prediction = next(predictor.predict(embedding, given, states.get(index)))
             states[index] = prediction.state
             answers.append(smooth_logits(prediction.mask.to_mask().astype(np.uint8), low_res, looks[index]))

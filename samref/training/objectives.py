@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from samref.models.layers import resize, to_unit
-from samref.models.tiny import Embedding, TinyNet
+from samref.models.tiny.network import Embedding, TinyNet
 from samref.training.annotator import BatchAnnotator
 from samref.training.losses import dice_loss, normalized_focal_loss
 from samref.training.recipes import Recipe
@@ -48,7 +48,7 @@ class Objective(Protocol):
             annotator: has given every object its first prompt.
             rng: for all that is random here.
             autocast: mixed precision.
-            objects: K, objects per picture.
+            objects: K, objects per image.
         """
         ...
 

@@ -91,8 +91,8 @@ class PaperRecipe:
         overlap: where LVIS's objects cover each other (papers.md 3.5): an object is left out of a sample when more than
             this share of it, or of one painted before it, lies under the other; None: objects are as they are.
         minimum_area: least object area in model pixels, after augmentation.
-        background: how often a picture is kept whose objects have all left the frame in augmentation (else it is
-            augmented anew). 0 also skips pictures that have no object large enough; above 0 those are empty samples.
+        background: how often an image is kept whose objects have all left the frame in augmentation (else it is
+            augmented anew). 0 also skips images that have no object large enough; above 0 those are empty samples.
         width: C of the SAM-REF refiner.
         dynamic_windows, dynamic_relu: of FocSAM's refiner; each off is a row of its ablation.
         ema: decay of averaged weights; 0 keeps none, as the papers do.

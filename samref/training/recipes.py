@@ -15,14 +15,14 @@ class Recipe:
 
     Attributes:
         part: "base" (encoder, neck, coarse decoder) or "refiner" (GFR and LFR over the finished base).
-        shapes: pictures per batch, their side, the share of whole pictures, and how often that shape is drawn.
-        objects: objects asked for per picture; they share one encoding.
+        shapes: images per batch, their side, the share of whole images, and how often that shape is drawn.
+        objects: objects asked for per image; they share one encoding.
         steps: optimiser steps; the learning rate is constant after ``warmup`` and falls to zero over the last
             ``cooldown`` share of them.
         frozen_stages: leading encoder stages that keep their pretrained weights (the stem is frozen with them).
         encoder_rate: learning rate of the encoder relative to ``rate``.
         favoured: data sets drawn this many times as often as their size alone would say.
-        pasted: share of scenes into which an object of another picture is pasted.
+        pasted: share of scenes into which an object of another image is pasted.
         ema: decay of the averaged weights that are shipped.
     """
 
@@ -63,11 +63,11 @@ EVERYDAY = (
     ("eg1800_portraits", 0.6),
     ("teachers", 0.6),
 )
-"""The same of the second part of the data; sets whose pictures resemble each other are drawn less often."""
+"""The same of the second part of the data; sets whose images resemble each other are drawn less often."""
 
 WITH_DETAIL = (
-    BatchShape(pictures=8, side=320, whole=0.35, zoomed=0.35, share=0.6),
-    BatchShape(pictures=4, side=512, whole=0.7, zoomed=0.3, share=0.4),
+    BatchShape(images=8, side=320, whole=0.35, zoomed=0.35, share=0.6),
+    BatchShape(images=4, side=512, whole=0.7, zoomed=0.3, share=0.4),
 )
 """Batches of which a third show one object as large as a detail window does; from the second round on."""
 
@@ -78,8 +78,8 @@ RECIPES = {
             name="tiny-base",
             part="base",
             shapes=(
-                BatchShape(pictures=8, side=320, whole=0.45, share=0.55),
-                BatchShape(pictures=4, side=512, whole=0.9, share=0.45),
+                BatchShape(images=8, side=320, whole=0.45, share=0.55),
+                BatchShape(images=4, side=512, whole=0.9, share=0.45),
             ),
             objects=2,
             steps=1700,
@@ -117,8 +117,8 @@ RECIPES = {
             name="tiny-refiner",
             part="refiner",
             shapes=(
-                BatchShape(pictures=4, side=384, whole=0.4, share=0.5),
-                BatchShape(pictures=3, side=512, whole=0.9, share=0.5),
+                BatchShape(images=4, side=384, whole=0.4, share=0.5),
+                BatchShape(images=3, side=512, whole=0.9, share=0.5),
             ),
             objects=2,
             steps=480,
@@ -130,7 +130,7 @@ RECIPES = {
         Recipe(
             name="smoke-base",
             part="base",
-            shapes=(BatchShape(pictures=2, side=128, whole=0.5, share=1.0),),
+            shapes=(BatchShape(images=2, side=128, whole=0.5, share=1.0),),
             objects=2,
             steps=6,
             rate=1e-3,
@@ -139,7 +139,7 @@ RECIPES = {
         Recipe(
             name="smoke-refiner",
             part="refiner",
-            shapes=(BatchShape(pictures=2, side=128, whole=0.5, share=1.0),),
+            shapes=(BatchShape(images=2, side=128, whole=0.5, share=1.0),),
             objects=2,
             steps=6,
             rate=1e-3,

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from samref.core.prompt_maps import MapFrame, PromptMaps, draw_prompt
 from samref.core.prompts import Box, Polygon
-from samref.models import windows
 from samref.models.layers import resize, to_unit
-from samref.models.sam_ref import Refined, SamRef
-from samref.models.tiny import Embedding, TinyNet
+from samref.models.sam_ref import windows
+from samref.models.sam_ref.network import Refined, SamRef
+from samref.models.tiny.network import Embedding, TinyNet
 from samref.training.annotator import BatchAnnotator
 from samref.training.losses import binary_cross_entropy, dice_loss, normalized_focal_loss
 from samref.training.objectives import Autocast, click_schedule, decayed_groups, iou, to_input
@@ -23,9 +23,9 @@ from samref.training.recipes import Recipe
 __all__ = ["RefinerObjective", "refiner_loss"]
 
 STRIDE = 4
-"""Picture pixels per low-res cell of the embedded base."""
+"""Image pixels per low-res cell of the embedded base."""
 HALF = 2
-"""Picture pixels per cell of the label maps that the annotator works on."""
+"""Image pixels per cell of the label maps that the annotator works on."""
 
 
 def refiner_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def refiner_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) ->
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """A batch on its way through the refiner; N = B pictures x K objects."""
+    """A batch on its way through the refiner; N = B images x K objects."""
 
     pixels: Tensor
     objects: int
@@ -174,8 +174,8 @@ class RefinerObjective:
         for index, window in enumerate(chosen):
             box = tuple(float(cell * STRIDE) for cell in window)
             x0, y0, x1, y1 = box
-            picture = scene.pixels[index // scene.objects][None]
-            crops.append(windows.sample_pixels(picture, (x0, y0, x1, y1), config.crop))
+            whole = scene.pixels[index // scene.objects][None]
+            crops.append(windows.sample_pixels(whole, (x0, y0, x1, y1), config.crop))
             frame = MapFrame(
                 config.crop,
                 config.crop,

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from samref.core.images import DecodedImage
 from samref.core.masks import boundary_iou, mask_iou
 from samref.core.prompts import Prompts
+from samref.datasets.objects import ObjectMask, find_images, load_objects, read_image, sample_objects
 from samref.errors import DataError
-from samref.evaluation.datasets import ObjectMask, find_pictures, load_objects, read_image, sample_objects
 from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState, ModelSpec
-from samref.models.sam_ref import SamRef
-from samref.models.sam_ref_model import SamRefModel
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import SamRef
 from samref.training import base_answers
 
 __all__ = [
@@ -139,11 +139,11 @@ def changes(
         tiny: the embedded model, needed for that kind.
     """
     spec = ModelSpec("recorded", "Recorded answers", "letterbox", side, frozenset({"click"}), ("coarse", "refined"))
-    pictures, _ = find_pictures(data)
-    for picture in sample_objects(pictures, limit, 0):
-        image = read_image(picture)
-        for target in load_objects(picture, image):
-            sample_id = picture.sample_id(target.key)
+    records, _ = find_images(data)
+    for record in sample_objects(records, limit, 0):
+        image = read_image(record)
+        for target in load_objects(record, image):
+            sample_id = record.sample_id(target.key)
             for kind in kinds:
                 path = cache / f"{kind}-{side}-{steps}" / (sample_id.replace("/", "__").replace("#", "__") + ".npz")
                 answers = base_answers.kept_answers(

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
 
 from samref.errors import StorageError, TrainingError
 
-__all__ = ["cut_log", "make_folder", "read_state", "write_state"]
+__all__ = ["cut_log", "export_weights", "make_folder", "read_state", "write_state"]
 
 
 def make_folder(folder: Path) -> None:
@@ -90,3 +93,27 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
+
+
+def export_weights(module: nn.Module, path: Path, about: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
+    """Write ``module``'s weights, in half precision unless told; the old file stays until the new one is complete.
+
+    A name that ends in ``.pth`` gives a PyTorch file of the weights alone (without ``about``), any other safetensors.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in module.state_dict().items()}
+    partial = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".pth":
+            with partial.open("wb") as file:
+                torch.save(weights, file)
+        else:
+            save_file(weights, partial, metadata=about)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StorageError(f"The weights cannot be written to {path}: {reason}.") from error

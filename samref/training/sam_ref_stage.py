@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompt_maps import MapFrame, draw_prompt_maps
 from samref.core.prompts import Click, Prompts
-from samref.models import windows
 from samref.models.interface import DecoderState, ImageFeatures, PromptBatch
 from samref.models.layers import fit_frame, resize
-from samref.models.sam import SamModel
-from samref.models.sam_ref import Refined, SamRef
-from samref.models.sam_ref_model import SamRefModel
+from samref.models.sam.model import SamModel
+from samref.models.sam_ref import windows
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import Refined, SamRef
 from samref.training.losses import binary_cross_entropy, dice_loss, weighted_focal_loss
 from samref.training.objectives import Autocast, iou
 from samref.training.paper_recipes import PaperRecipe, SessionClicks
@@ -156,7 +156,7 @@ class SamRefObjective:
         return ImageFeatures(embedding, features.pixels, features.frame, parts)
 
     def _frame(self, sample: Sample) -> Frame:
-        """Clicks are made in the model frame: for them the picture is already resized."""
+        """Clicks are made in the model frame: for them the image is already resized."""
         size = ImageSize(sample.framed.shape[0], sample.framed.shape[1])
         return Frame.letterbox(size, self.sam.config.image_size)
 
@@ -224,7 +224,7 @@ class SamRefObjective:
         for sample, clicks, window in zip(batch.samples, sessions.clicks, chosen, strict=True):
             x0, y0, x1, y1 = (float(cell * config.low_res_stride) for cell in window)
             features = ImageFeatures(torch.empty(0), _pixels(sample, device), self._frame(sample))
-            crops.append(windows.crop_picture(features, (x0, y0, x1, y1), config.crop))
+            crops.append(windows.crop_image(features, (x0, y0, x1, y1), config.crop))
             scale_xy = (config.crop / (x1 - x0), config.crop / (y1 - y0))
             maps.append(self._draw(clicks, MapFrame(config.crop, config.crop, scale_xy, (x0, y0))))
         logits = whole.refined.logits.float()
@@ -240,7 +240,7 @@ class SamRefObjective:
     def _labels_inside(
         self, batch: SampleBatch, chosen: list[windows.Window], device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """Ground truth and valid pixels in the windows, from the picture's own pixels, at the local grid."""
+        """Ground truth and valid pixels in the windows, from the image's own pixels, at the local grid."""
         config = self.refiner.config
         found = []
         for sample, window in zip(batch.samples, chosen, strict=True):

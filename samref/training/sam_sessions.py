@@ -16,10 +16,10 @@ from torch import Tensor
 from samref.core.geometry import Frame, ImageSize
 from samref.core.oracle import FocsamAnnotator
 from samref.core.prompts import Click
+from samref.models.focsam.model import SingleMask, decode_single_mask
 from samref.models.interface import ImageInput
 from samref.models.layers import resize
-from samref.models.refocus_model import SingleMask, decode_single_mask
-from samref.models.sam import SamModel
+from samref.models.sam.model import SamModel
 from samref.training.clicks import SessionPlan, plan_session
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import SessionClicks
@@ -33,13 +33,13 @@ def image_embeddings(sam: SamModel, batch: SampleBatch, device: torch.device, au
     stored = [sample.embedding for sample in batch.samples]
     if all(embedding is not None for embedding in stored):
         return torch.stack([e for e in stored if e is not None]).to(device, torch.float32)
-    pictures = []
+    images = []
     for sample in batch.samples:
         size = ImageSize(sample.framed.shape[0], sample.framed.shape[1])
         frame = Frame.letterbox(size, sam.config.image_size)
-        pictures.append(sam.preprocess(ImageInput(torch.from_numpy(sample.framed), frame)))
+        images.append(sam.preprocess(ImageInput(torch.from_numpy(sample.framed), frame)))
     with torch.no_grad(), autocast():
-        embedding: Tensor = sam.network.image_encoder(torch.cat(pictures).to(sam.dtype))
+        embedding: Tensor = sam.network.image_encoder(torch.cat(images).to(sam.dtype))
     return embedding.float()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from samref.models.layers import resize
-from samref.models.sam import SamModel
+from samref.models.sam.model import SamModel
 from samref.training.losses import EPS_FOCSAM, click_loss, dice_loss, normalized_focal_loss
 from samref.training.objectives import Autocast, iou
 from samref.training.paper_recipes import PaperRecipe, SessionClicks

@@ -1,4 +1,4 @@
-"""Samples for the papers' stages: one object of one picture each, in the model frame.
+"""Samples for the papers' stages: one object of one image each, in the model frame.
 
 Sample ``n`` depends on the recipe's seed and ``n`` alone, and batch ``m`` holds the samples ``m·b`` to ``(m+1)·b - 1``:
 so accumulated batches, or those of several processes, hold together what one big batch would.
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
+from samref.datasets.coco import LVIS
+from samref.datasets.coco_lvis import COCO_LVIS, STUFF
+from samref.datasets.records import ImageRecord, ObjectMask
 from samref.errors import DataError
-from samref.evaluation.readers.coco import LVIS
-from samref.evaluation.readers.coco_lvis import COCO_LVIS, STUFF
-from samref.evaluation.readers.pictures import ObjectMask, Picture
 from samref.training.augment import COLOURS, Planes, fit_mask, vary_shape
 from samref.training.embedding_store import EmbeddingStore
 from samref.training.objectives import Autocast
@@ -32,7 +32,7 @@ __all__ = ["Draws", "Sample", "SampleBatch", "SampleFeed", "SampleObjective", "p
 
 IGNORE = 255
 MOST_TRIES = 200
-"""Pictures in a row without a usable object before training gives up."""
+"""Images in a row without a usable object before training gives up."""
 LARGER_PIXELS = 2
 """Pixels for a local refiner: at most this many times the model frame, as when the model is used."""
 
@@ -44,12 +44,12 @@ class Sample:
     Attributes:
         number: of the sample in the run.
         data_set: names of its data set and layout, which decide the click statistics.
-        digest: SHA-256 of the picture's file.
-        framed: uint8 (h, w, 3), the picture in the model frame, without padding.
+        digest: SHA-256 of the image's file.
+        framed: uint8 (h, w, 3), the image in the model frame, without padding.
         labels: uint8 (S, S), padded: 1 object, 0 background and padding, 255 ignored.
         parts: uint8 (S, S) of 0 and 1 each, the objects asked for (several where merged, none in an empty sample).
-        others: bool (S, S), the picture's other objects.
-        pixels: uint8 (H', W', 3), the picture larger than the model frame where it is; only for a local refiner.
+        others: bool (S, S), the image's other objects.
+        pixels: uint8 (H', W', 3), the image larger than the model frame where it is; only for a local refiner.
         pixel_labels: uint8 (H', W'), the labels of those.
         embedding: float16 (C, h, w) from the store, where there is one.
     """
@@ -68,7 +68,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SampleBatch:
-    """``skipped``: pictures drawn for this batch that held no usable object."""
+    """``skipped``: images drawn for this batch that held no usable object."""
 
     number: int
     samples: tuple[Sample, ...]
@@ -105,26 +105,26 @@ class SampleObjective(Protocol):
 
 
 class SampleFeed:
-    """Samples of pictures for one recipe.
+    """Samples of images for one recipe.
 
     Args:
-        pictures: what to draw from, each as often as any other.
+        images: what to draw from, each as often as any other.
         recipe: numbers of the run.
         side: S of the model frame.
-        store: stored image embeddings; every picture's must be there.
+        store: stored image embeddings; every image's must be there.
         with_pixels: whether samples carry pixels for a local refiner.
     """
 
     def __init__(
         self,
-        pictures: Sequence[Picture],
+        records: Sequence[ImageRecord],
         recipe: PaperRecipe,
         side: int,
         store: EmbeddingStore | None = None,
         *,
         with_pixels: bool = False,
     ) -> None:
-        self.pictures = pictures
+        self.records = records
         self.recipe = recipe
         self.side = side
         self.store = store
@@ -134,7 +134,7 @@ class SampleFeed:
         """Batch ``number``.
 
         Raises:
-            DataError: hardly any picture has a usable object, or a file does not hold what it should.
+            DataError: hardly any image has a usable object, or a file does not hold what it should.
         """
         count = self.recipe.batch
         drawn = [self.sample(number * count + index) for index in range(count)]
@@ -148,26 +148,26 @@ class SampleFeed:
         return {**values, "skipped": float(batch.skipped)}
 
     def sample(self, number: int) -> tuple[Sample, int]:
-        """Sample ``number`` and how many pictures were skipped to find it."""
+        """Sample ``number`` and how many images were skipped to find it."""
         rng = np.random.default_rng([self.recipe.seed, number])
         for skipped in range(MOST_TRIES):
-            picture = self.pictures[int(rng.integers(len(self.pictures)))]
-            image = picture.read_image()
-            sample = self._cut(number, picture, image, picture.read_objects(image), rng)
+            record = self.records[int(rng.integers(len(self.records)))]
+            image = record.read_image()
+            sample = self._cut(number, record, image, record.read_objects(image), rng)
             if sample is not None:
                 return sample, skipped
         raise DataError(
-            f"{MOST_TRIES} pictures in a row have no object to learn from (empty, ignored altogether, or smaller than "
-            f"{self.recipe.minimum_area} pixels of the model frame). Look at the masks of {picture.dataset}."
+            f"{MOST_TRIES} images in a row have no object to learn from (empty, ignored altogether, or smaller than "
+            f"{self.recipe.minimum_area} pixels of the model frame). Look at the masks of {record.dataset}."
         )
 
     def _cut(
-        self, number: int, picture: Picture, image: DecodedImage, found: list[ObjectMask], rng: np.random.Generator
+        self, number: int, record: ImageRecord, image: DecodedImage, found: list[ObjectMask], rng: np.random.Generator
     ) -> Sample | None:
         objects = [one for one in found if one.is_seen]
-        if self.recipe.overlap is not None and picture.layout == LVIS.name:
+        if self.recipe.overlap is not None and record.layout == LVIS.name:
             objects = painted(objects, self.recipe.overlap, rng)
-        if picture.layout == COCO_LVIS.name and rng.random() >= self.recipe.stuff:
+        if record.layout == COCO_LVIS.name and rng.random() >= self.recipe.stuff:
             objects = [one for one in objects if not one.key.startswith(STUFF)]
         ignored = [one.ignore for one in found if one.ignore is not None]
         rgb, masks, ignore_plane = self._vary(
@@ -202,7 +202,7 @@ class SampleFeed:
             extra["pixel_labels"] = _labels(shown, hidden)
         if self.store is not None:
             extra["embedding"] = self.store.read(image.digest)
-        about = f"{picture.dataset} ({picture.layout})"
+        about = f"{record.dataset} ({record.layout})"
         labels = _labels(parts, ignore)
         return Sample(number, about, image.digest, framed, labels, tuple(parts), rest > 0, **extra)
 
@@ -211,7 +211,7 @@ class SampleFeed:
     ) -> tuple[NDArray[np.uint8], Planes, NDArray[np.uint8]]:
         """Pixels, objects and what is ignored, changed in shape where the recipe says so.
 
-        Where every object has left the frame, the picture is changed anew; :attr:`PaperRecipe.background` of such are
+        Where every object has left the frame, the image is changed anew; :attr:`PaperRecipe.background` of such are
         kept. Source: papers.md 2.3, code (RITM).
         """
         if self.recipe.augmentation != "full":

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samref.training.annotator import BatchAnnotator
-from samref.training.dataset import IGNORE, Picture, SceneBatch, SceneBatches
+from samref.training.dataset import IGNORE, SceneBatch, SceneBatches, ScenePaths
 from samref.training.objectives import Autocast, Objective
 from samref.training.recipes import Recipe
 
@@ -26,11 +26,11 @@ class SceneFeed:
         self.recipe = recipe
 
     @classmethod
-    def of(cls, pictures: Mapping[str, list[Picture]], recipe: Recipe) -> SceneFeed:
+    def of(cls, images: Mapping[str, list[ScenePaths]], recipe: Recipe) -> SceneFeed:
         """The scenes that ``recipe`` asks for."""
         return cls(
             SceneBatches(
-                dict(pictures),
+                dict(images),
                 recipe.shapes,
                 recipe.objects,
                 seed=recipe.seed,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from samref.core.prompt_maps import draw_disk
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.checkpoints import load_into
-from samref.models.dense_prompts_network import DensePromptsNet
+from samref.models.segnext.network import DensePromptsNet
 from samref.training.clicks import Points, correct_points, sample_points
 from samref.training.losses import normalized_focal_loss
 from samref.training.objectives import Autocast, iou
@@ -26,7 +26,7 @@ __all__ = ["SegNextObjective", "load_mae"]
 
 
 class SegNextObjective:
-    """Trains everything. The picture is encoded once, with gradient; the corrections before the last mask have none."""
+    """Trains everything. The image is encoded once, with gradient; the corrections before the last mask have none."""
 
     def __init__(self, net: DensePromptsNet, recipe: PaperRecipe) -> None:
         assert isinstance(recipe.clicks, CornerClicks)
@@ -52,7 +52,7 @@ class SegNextObjective:
         corrections = int(draws.of_step().integers(self.points.corrections + 1))
         self.net.train()
         with autocast():
-            image_embedding = self.net.embed(self.net.prepare(self._pictures(batch, device)))
+            image_embedding = self.net.embed(self.net.prepare(self._images(batch, device)))
         previous = torch.zeros_like(gt)
         self.net.eval()
         for number in range(1, corrections + 1):
@@ -72,7 +72,7 @@ class SegNextObjective:
         torch.autograd.backward(loss)
         return {"loss": float(loss.detach()), "iou": iou(logits.detach(), gt, valid)}
 
-    def _pictures(self, batch: SampleBatch, device: torch.device) -> Tensor:
+    def _images(self, batch: SampleBatch, device: torch.device) -> Tensor:
         """RGB (B, 3, S, S) on 0..1, padded with black at the bottom and on the right before it is normalised."""
         side = self.net.config.image_size
         canvas = np.zeros((len(batch.samples), side, side, 3), dtype=np.uint8)

@@ -11,13 +11,13 @@ from torch import nn
 
 from samref.errors import TrainingError
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
-from samref.models.dense_prompts_network import DensePromptsNet
-from samref.models.refocus import FocusRefiner, RefinerConfig
-from samref.models.refocus_checkpoint import about_focus, official_parts
-from samref.models.sam import SAM_CONFIGS, SamModel, build_sam_model
-from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.sam_ref_checkpoint import SMALL_REFINER, about_refiner, trained_parts
+from samref.models.focsam.network import FocusRefiner, RefinerConfig
+from samref.models.focsam.weights import about_focus, official_parts
+from samref.models.sam.model import SAM_CONFIGS, SamModel, build_sam_model
+from samref.models.sam_ref.network import SamRef, SamRefConfig
+from samref.models.sam_ref.weights import SMALL_REFINER, about_refiner, trained_parts
+from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
+from samref.models.segnext.network import DensePromptsNet
 from samref.training.focsam_stage import FocusObjective
 from samref.training.paper_recipes import PaperRecipe
 from samref.training.sam_ref_stage import SamRefObjective

@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from samref.errors import SamrefError, StorageError, TrainingError
-from samref.training.dataset import find_pictures
+from samref.training.dataset import find_images
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PaperRecipe
 from samref.training.processes import Processes
@@ -97,7 +97,7 @@ class Trainer:
         self.recipe = recipe
         if isinstance(data, Path):
             assert isinstance(recipe, Recipe), "a stage of a paper brings a feed of its own"
-            data = SceneFeed.of(find_pictures(data), recipe)
+            data = SceneFeed.of(find_images(data), recipe)
         self.feed: Feed = data
         self.out = out
         self.device = device

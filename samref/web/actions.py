@@ -1,4 +1,4 @@
-"""Verbs that change a picture's session, read from requests."""
+"""Verbs that change an image's session, read from requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which annotations of a picture changed since a tab last looked, so that an answer carries only those."""
+"""Which annotations of an image changed since a tab last looked, so that an answer carries only those."""
 
 from __future__ import annotations
 

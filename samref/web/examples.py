@@ -1,4 +1,4 @@
-"""The example pictures that come with samref: listed once at start, addressed by name only."""
+"""The example images that come with samref: listed once at start, addressed by name only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One bundled picture."""
+    """One bundled image."""
 
     name: str
     title: str
@@ -33,16 +33,16 @@ class Example:
 
 
 class Examples:
-    """All bundled pictures; what is not in this list is never read, whatever a client asks for."""
+    """All bundled images; what is not in this list is never read, whatever a client asks for."""
 
     def __init__(self, folder: Path) -> None:
-        """List the pictures of ``folder``; none when it does not exist (samref installed without its assets)."""
+        """List the images of ``folder``; none when it does not exist (samref installed without its assets)."""
         found = {}
         if folder.is_dir():
             for path in sorted(folder.iterdir()):
                 if path.suffix.lower() in SUFFIXES and path.is_file():
-                    with Image.open(path) as picture:
-                        width, height = picture.size
+                    with Image.open(path) as image:
+                        width, height = image.size
                     title = path.stem.replace("_", " ").replace("-", " ")
                     found[path.name] = Example(path.name, title, path, width, height)
         self._by_name: Mapping[str, Example] = MappingProxyType(found)
@@ -61,5 +61,5 @@ class Examples:
         """
         example = self._by_name.get(name)
         if example is None:
-            raise ImageError("There is no example picture of that name.")
+            raise ImageError("There is no example image of that name.")
         return example

@@ -31,8 +31,8 @@ class Imported:
 
     Attributes:
         annotations: how many were added or replaced.
-        images: in how many pictures.
-        unknown_images: file names of pictures the workspace does not hold.
+        images: in how many images.
+        unknown_images: file names of images the workspace does not hold.
         skipped: a sentence for each object that was left out.
     """
 
@@ -44,7 +44,7 @@ class Imported:
     @property
     def message(self) -> str:
         """What the person is told."""
-        text = f"{_counted(self.annotations, 'object')} in {_counted(self.images, 'picture')} imported."
+        text = f"{_counted(self.annotations, 'object')} in {_counted(self.images, 'image')} imported."
         if self.unknown_images:
             names = ", ".join(self.unknown_images[:3]) + (", …" if len(self.unknown_images) > 3 else "")
             text += f" Not in this workspace: {names}."
@@ -65,9 +65,7 @@ def _coco(project: Project, *, polygons: bool) -> Export:
 
 def _index_mask(project: Project, kind: IndexKind) -> Export:
     if len(project.images) != 1:
-        raise LabelError(
-            "An index mask belongs to one picture. Open the picture, or download everything as a zip file."
-        )
+        raise LabelError("An index mask belongs to one image. Open the image, or download everything as a zip file.")
     name = f"{_stem(project)}-{kind}.png"
     return Export(name, "image/png", export_index_mask(project.images[0], project, kind))
 

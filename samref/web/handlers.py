@@ -67,9 +67,9 @@ class _Call:
     tab_id: str
 
     async def opened(self) -> OpenImage:
-        """The picture the request is about."""
+        """The image the request is about."""
         if self.request.image is None:
-            raise RequestError(f"The request {self.request.verb!r} needs an open picture.")
+            raise RequestError(f"The request {self.request.verb!r} needs an open image.")
         return await self.workspace.open(self.request.image)
 
 
@@ -194,7 +194,7 @@ class Handlers:
         return answer_text(seq, "error", final=True, error={"code": code, "message": message}, view=view)
 
     async def _view_after_error(self, request: Request) -> dict[str, Any] | None:
-        """The truth about the picture, if it can be had; an error must not lead to another one."""
+        """The truth about the image, if it can be had; an error must not lead to another one."""
         assert request.image is not None
         try:
             workspace = await asyncio.to_thread(self._workspaces.find, request.token)
@@ -260,6 +260,6 @@ async def _once(answer: _Answer) -> AsyncIterator[_Answer]:
 
 
 async def _watched(image: OpenImage, *, first: bool = True, with_prompts: bool = True) -> AsyncIterator[_Answer]:
-    """The picture as it is, and again each time its mask gets better, until nothing more is under way."""
+    """The image as it is, and again each time its mask gets better, until nothing more is under way."""
     async for is_settled in image.watch(first=first):
         yield _Answer(image, final=is_settled, with_prompts=with_prompts)

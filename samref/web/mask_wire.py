@@ -1,6 +1,6 @@
 """Masks on the wire: run lengths cropped to the object's box, and smaller previews where those are too long.
 
-Cropping works on the run lengths alone: for a picture of 12 megapixels that is a millisecond, where decoding,
+Cropping works on the run lengths alone: for an image of 12 megapixels that is a millisecond, where decoding,
 cutting and encoding pixels would take a hundred.
 """
 
@@ -34,7 +34,7 @@ def mask_to_wire(mask: Rle | None, characters: int = MASK_CHARACTERS) -> dict[st
     """A mask cropped to its box, as a preview at a lower resolution when its run lengths are too long.
 
     Args:
-        mask: of the whole picture.
+        mask: of the whole image.
         characters: what its run lengths may take.
     """
     if mask is None:

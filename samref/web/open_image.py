@@ -1,6 +1,6 @@
-"""Pictures in memory: a session each, the work under way for it, and who changed it when.
+"""Images in memory: a session each, the work under way for it, and who changed it when.
 
-There is one :class:`OpenImage` per workspace and picture, however many tabs look at it; it lives in a bounded store and
+There is one :class:`OpenImage` per workspace and image, however many tabs look at it; it lives in a bounded store and
 is rebuilt from the log whenever it is not there.
 """
 
@@ -35,22 +35,22 @@ SETTLED = frozenset({"empty", "ready", "refined"})
 """Phases after which nothing more comes by itself."""
 
 MAX_WRITERS = 64
-"""Tabs told apart on one picture."""
+"""Tabs told apart on one image."""
 
 NOBODY = ""
 """Stands for a tab where a change came from elsewhere (an import, an earlier life of the server)."""
 
 
 class OpenImage:
-    """A picture being worked on. Its coroutines belong to the server's event loop."""
+    """An image being worked on. Its coroutines belong to the server's event loop."""
 
     def __init__(self, session: Session, scheduler: Scheduler, digest: str) -> None:
         """Wrap a session.
 
         Args:
-            session: of this picture, with the events so far applied.
+            session: of this image, with the events so far applied.
             scheduler: does the model's work.
-            digest: of the picture.
+            digest: of the image.
         """
         self.digest = digest
         self._session = session
@@ -83,7 +83,7 @@ class OpenImage:
             seen: the revision which that tab last saw.
 
         Raises:
-            StaleError: another tab changed the picture since.
+            StaleError: another tab changed the image since.
             PromptError: they cannot be used; nothing was changed.
         """
         async with self._turn:
@@ -102,7 +102,7 @@ class OpenImage:
             when_settled: wait for the mask under way first.
 
         Raises:
-            StaleError: another tab changed the picture since.
+            StaleError: another tab changed the image since.
             SamrefError: the session refuses; nothing was changed.
         """
         async with self._turn:
@@ -158,7 +158,7 @@ class OpenImage:
         yield True
 
     def to_wire(self, known_annotations: int, *, with_prompts: bool) -> dict[str, Any]:
-        """The picture as the page is told; see ``docs/protocol.md``."""
+        """The image as the page is told; see ``docs/protocol.md``."""
         with self._changes_lock:  # so that revisions only go up
             view = self._session.view
             self._changes.note(view)
@@ -195,7 +195,7 @@ class OpenImage:
     def _check_fresh(self, tab_id: str, seen: int) -> None:
         if any(revision > seen for writer, revision in self._writers.items() if writer != tab_id):
             raise StaleError(
-                "Another tab has changed this picture since. You see it now as it is; do it again if you still want to."
+                "Another tab has changed this image since. You see it now as it is; do it again if you still want to."
             )
 
     def _note_writer(self, tab_id: str) -> None:
@@ -211,7 +211,7 @@ def _same_question(before: SessionView, after: SessionView) -> bool:
 
 
 class OpenImages:
-    """All pictures in memory."""
+    """All images in memory."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class OpenImages:
             embeddings: shared by all.
             scheduler: does the model's work.
             predictors: gives the predictor of a model by name.
-            model: answers on a new picture.
+            model: answers on a new image.
         """
         self._store = store
         self._sessions = sessions
@@ -240,11 +240,11 @@ class OpenImages:
         self._model = model
 
     async def open(self, workspace_id: int, digest: str, load: Callable[[], DecodedImage]) -> OpenImage:
-        """The picture, from memory or rebuilt from its log; what it lacks is being computed when this returns.
+        """The image, from memory or rebuilt from its log; what it lacks is being computed when this returns.
 
         Args:
             workspace_id: that holds it.
-            digest: of the picture.
+            digest: of the image.
             load: gives its pixels when they are needed.
 
         Raises:
@@ -259,7 +259,7 @@ class OpenImages:
         return image
 
     async def absorb(self, workspace_id: int, digest: str, event: Event) -> None:
-        """Tell the picture of an event that is in its log already, if it is in memory."""
+        """Tell the image of an event that is in its log already, if it is in memory."""
         try:
             image = self._sessions.get(f"{workspace_id}:{digest}")
         except SessionExpiredError:
@@ -267,7 +267,7 @@ class OpenImages:
         await image.absorb(event)
 
     def prefetch(self, digest: str, load: Callable[[], DecodedImage]) -> None:
-        """Encode a picture when nothing else is to do."""
+        """Encode an image when nothing else is to do."""
         predictor = self._predictors(self._model)
         if self._embeddings.contains(digest, predictor.spec.name):
             return
@@ -289,5 +289,5 @@ class OpenImages:
         )
         session.replay(self._store.events(workspace_id, digest))
         if session.view.image_digest is None:
-            raise ImageError("This workspace does not hold that picture. Open it again from its file.")
+            raise ImageError("This workspace does not hold that image. Open it again from its file.")
         return OpenImage(session, self._scheduler, digest)

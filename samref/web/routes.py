@@ -1,4 +1,4 @@
-"""Our own HTTP routes beside Gradio's: requests and answers, pictures and labels in and out, modules.
+"""Our own HTTP routes beside Gradio's: requests and answers, images and labels in and out, modules.
 
 Gradio's login does not cover them, so each one checks the workspace's token itself. See ``docs/protocol.md``.
 """
@@ -26,9 +26,9 @@ from samref.core.images import DecodedImage, decode_stored_image, upright_size
 from samref.errors import ImageError, SamrefError
 from samref.web.answers import UNEXPECTED, error_code
 from samref.web.decoding import DecodeThreads
+from samref.web.display import DisplayCopies
 from samref.web.examples import Examples
 from samref.web.handlers import Handlers
-from samref.web.pictures import DisplayCopies
 from samref.web.wire import RequestError
 from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces, image_to_wire
 
@@ -132,7 +132,7 @@ class _Routes:
         entry = await self._decoding.run(pixels, partial(workspace.add_image, data, name))
         return _json(image_to_wire(entry))
 
-    async def picture(self, request: Request) -> Response:
+    async def image(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         digest = request.path_params["digest"]
         held = await asyncio.to_thread(workspace.image, digest)  # refused unless this workspace holds it
@@ -186,17 +186,17 @@ def build_routes(
     Args:
         handlers: answer the requests of pages.
         workspaces: who may see what.
-        examples: the bundled pictures; anybody may see them.
+        examples: the bundled images; anybody may see them.
         static: folder of the ES modules and the style sheet.
         version: part of the modules' address.
         upload_bytes: largest body of a request.
-        pixels: largest picture.
+        pixels: largest image.
     """
     routes = _Routes(handlers, workspaces, examples, upload_bytes, pixels)
     return [
         Route("/samref/send", _guarded(routes.send), methods=["POST"]),
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
-        Route("/samref/images/{digest}", _guarded(routes.picture), methods=["GET"]),
+        Route("/samref/images/{digest}", _guarded(routes.image), methods=["GET"]),
         Route("/samref/examples/{name}", _guarded(routes.example), methods=["GET"]),
         Route("/samref/export", _guarded(routes.export), methods=["GET"]),
         Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),
@@ -277,7 +277,7 @@ def _file_name(header: str) -> str:
     """The file name a browser sent, only ever shown or written into exports, never used as a path."""
     name = unquote(header).replace("\\", "/").rpartition("/")[2]
     name = "".join(character for character in name if character.isprintable()).strip()
-    return name[:200] or "picture"
+    return name[:200] or "image"
 
 
 def _attachment(file_name: str) -> str:

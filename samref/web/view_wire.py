@@ -15,11 +15,11 @@ def view_to_wire(view: SessionView, annotations: dict[str, Any] | None, *, with_
     """The ``view`` of an answer.
 
     Args:
-        view: of an opened picture.
+        view: of an opened image.
         annotations: what the tab lacks, see :mod:`samref.web.changes`.
         with_prompts: whether the draft's prompts travel, too.
     """
-    assert view.image_size is not None, "only opened pictures are shown"
+    assert view.image_size is not None, "only opened images are shown"
     wire: dict[str, Any] = {
         "revision": view.revision,
         "phase": view.phase,

@@ -73,7 +73,7 @@ class Request:
         return value
 
     def digest(self, name: str) -> str:
-        """The argument ``name`` as a picture's digest."""
+        """The argument ``name`` as an image's digest."""
         return _digest(self.arguments.get(name), name)
 
     def integer(self, name: str) -> int:
@@ -138,7 +138,7 @@ def _integer(value: Any, name: str) -> int:
 
 def _digest(value: Any, name: str) -> str:
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise RequestError(f"The request could not be read: {name} names no picture.")
+        raise RequestError(f"The request could not be read: {name} names no image.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Workspaces: what one browser holds. Everything lasting is in the store; open pictures are kept ready in memory."""
+"""Workspaces: what one browser holds. Everything lasting is in the store; open images are kept ready in memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from samref.core.images import DecodedImage, decode_image, decode_stored_image
 from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
 from samref.errors import ImageError, ModelError, SessionError, UnknownModelError
 from samref.labels.formats.coco_reading import CocoImport, import_coco
+from samref.labels.image_rows import ImageSummary
 from samref.labels.log import AnnotationsImported
-from samref.labels.pictures import ImageSummary
 from samref.labels.store import ProjectStore
 from samref.web.examples import Examples
 from samref.web.exports import Export, Imported, build_export
@@ -62,13 +62,13 @@ class Workspaces:
 
         Args:
             store: everything lasting.
-            open_images: the pictures in memory.
-            examples: the bundled pictures.
+            open_images: the images in memory.
+            examples: the bundled images.
             models: what the model picker shows, asked anew each time (weights may be fetched meanwhile).
             keeping: what the page says about how work is kept (see docs/protocol.md), asked anew each time.
             version: of samref.
             upload_bytes: largest file.
-            pixels: largest picture.
+            pixels: largest image.
         """
         self.store = store
         self.open_images = open_images
@@ -159,10 +159,10 @@ class Workspace:
             **self._all.furniture(),
         }
 
-    # ---- pictures
+    # ---- images
 
     def add_image(self, data: bytes, file_name: str) -> ImageSummary:
-        """Put a picture into the workspace; it is checked and decoded first.
+        """Put an image into the workspace; it is checked and decoded first.
 
         Raises:
             ImageError: it cannot be used.
@@ -173,7 +173,7 @@ class Workspace:
         return self.image(digest)
 
     def image(self, digest: str) -> ImageSummary:
-        """A picture of this workspace.
+        """An image of this workspace.
 
         Raises:
             ImageError: the workspace does not hold it.
@@ -181,10 +181,10 @@ class Workspace:
         for image in self._all.store.images(self.id):
             if image.digest == digest:
                 return image
-        raise ImageError("This workspace does not hold that picture. Open it again from its file.")
+        raise ImageError("This workspace does not hold that image. Open it again from its file.")
 
     def decode(self, digest: str) -> DecodedImage:
-        """The pixels of a picture of this workspace.
+        """The pixels of an image of this workspace.
 
         Raises:
             ImageError: the workspace does not hold it.
@@ -193,7 +193,7 @@ class Workspace:
         return decode_stored_image(self._all.store.image_bytes(self.id, digest))
 
     async def open(self, digest: str) -> OpenImage:
-        """A picture ready to be worked on: from memory, or rebuilt from its log.
+        """An image ready to be worked on: from memory, or rebuilt from its log.
 
         Raises:
             ImageError: the workspace does not hold it.
@@ -201,7 +201,7 @@ class Workspace:
         return await self._all.open_images.open(self.id, digest, lambda: self.decode(digest))
 
     def prefetch(self, digest: str) -> None:
-        """Have a picture encoded while nothing else is to do.
+        """Have an image encoded while nothing else is to do.
 
         Raises:
             ImageError: the workspace does not hold it.
@@ -238,11 +238,11 @@ class Workspace:
     # ---- labels in and out
 
     async def export(self, kind: str, digest: str | None) -> Export:
-        """The labels of all pictures, or of one, as a file.
+        """The labels of all images, or of one, as a file.
 
         Raises:
             LabelError: there is no such format.
-            ImageError: the workspace does not hold that picture.
+            ImageError: the workspace does not hold that image.
         """
         return await asyncio.get_running_loop().run_in_executor(_EXPORTING, self._export, kind, digest)
 
@@ -252,7 +252,7 @@ class Workspace:
         return build_export(self._all.store.project(self.id, None if digest is None else {digest}), kind)
 
     async def import_coco(self, data: bytes) -> Imported:
-        """Add the annotations of a COCO file to the pictures it names; all of them or none.
+        """Add the annotations of a COCO file to the images it names; all of them or none.
 
         Raises:
             ImportFormatError: the file does not say what it should.
@@ -272,7 +272,7 @@ class Workspace:
 
 
 def image_to_wire(image: ImageSummary) -> dict[str, Any]:
-    """A line of the list of pictures, as the page is told."""
+    """A line of the list of images, as the page is told."""
     size: ImageSize = image.size
     return {
         "digest": image.digest,

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from samref.core.masks import Rle
-from tests.attack import pictures
+from tests.attack import images
 from tests.attack.client import Answer, Person, RefusedError, taken
-from tests.attack.model import UNKNOWN, Act, Picture, Snapshot, World, adopt, after, differences, differs
+from tests.attack.model import UNKNOWN, Act, Image, Snapshot, World, adopt, after, differences, differs
 
 __all__ = ["Labeller"]
 
 WIDTH, HEIGHT = 160, 120
-MOST_PICTURES = 3
+MOST_IMAGES = 3
 MOST_ANNOTATIONS = 12
 MOST_CLASSES = 8
 EXPORTS = ("coco-polygon", "coco-rle", "zip")
@@ -52,19 +52,19 @@ class Labeller:
     wanted: str | None = None
     on_begin: Callable[[Act], None] = lambda _: None
     done: dict[str, int] = field(default_factory=dict)
-    compared: dict[str, int] = field(default_factory=lambda: {"masks": 0, "annotations": 0, "pictures": 0})
+    compared: dict[str, int] = field(default_factory=lambda: {"masks": 0, "annotations": 0, "images": 0})
     _photos: list[bytes] = field(default_factory=list)
     _snapshot: Snapshot | None = None
     _named: int = 0
 
     @classmethod
     def new(cls, url: str, rng: random.Random) -> Labeller:
-        """Somebody with a new workspace and two pictures in it."""
+        """Somebody with a new workspace and two images in it."""
         person = Person(url)
         workspace = person.hello()["workspace"]
         labeller = cls(person, rng, World(workspace["classes"]))
-        labeller._photos = [pictures.photo(rng, WIDTH, HEIGHT) for _ in range(MOST_PICTURES)]
-        labeller._photos[-1] = pictures.with_ballast(labeller._photos[-1], rng.randbytes(3_000_000))
+        labeller._photos = [images.photo(rng, WIDTH, HEIGHT) for _ in range(MOST_IMAGES)]
+        labeller._photos[-1] = images.with_ballast(labeller._photos[-1], rng.randbytes(3_000_000))
         for number in (0, 1):
             labeller.do(labeller._upload(number))
         return labeller
@@ -99,7 +99,7 @@ class Labeller:
                 taken(self.person.bring(act.values["coco"]))
                 self.is_acknowledged = True
                 touched = act.values.get("annotations") or {
-                    d: p for d, p in act.values["snapshot"].pictures.items() if p.annotations
+                    d: p for d, p in act.values["snapshot"].images.items() if p.annotations
                 }
                 for digest in touched:
                     self._look(expected, digest)
@@ -110,7 +110,7 @@ class Labeller:
                 self._verb(act, expected)
 
     def _verb(self, act: Act, expected: World) -> None:
-        picture = None if act.digest is None else expected.pictures[act.digest]
+        image = None if act.digest is None else expected.images[act.digest]
         answer: Answer = {}
         for answer in self.person.ask(act.verb, act.digest, **act.values):
             if answer["kind"] != "view":
@@ -118,12 +118,12 @@ class Labeller:
                 raise RefusedError(str(told.get("code")), str(told.get("message")))
             self.is_acknowledged = self.is_streaming = True
             view = answer.get("view")
-            if picture is not None and view is not None and view["draft"]["stage"] == "coarse":
-                picture.steps[-1 if act.verb == "prompt" else picture.cursor - 1].coarse = view["draft"]["mask"]
+            if image is not None and view is not None and view["draft"]["stage"] == "coarse":
+                image.steps[-1 if act.verb == "prompt" else image.cursor - 1].coarse = view["draft"]["mask"]
         if not answer.get("final"):
             self.wrong.append(f"{act.verb} got no final answer")
-        elif picture is not None:
-            self._compare(picture, answer["view"], act.verb)
+        elif image is not None:
+            self._compare(image, answer["view"], act.verb)
         self._compare_lists(expected, answer)
 
     def _export(self, act: Act) -> None:
@@ -133,7 +133,7 @@ class Labeller:
             raise RefusedError(str(response.status_code), response.text)
         if kind == "coco-rle":
             world = copy.deepcopy(self.world)
-            self._snapshot = Snapshot(response.content, world.classes, world.pictures)
+            self._snapshot = Snapshot(response.content, world.classes, world.images)
         self.is_acknowledged = True
 
     # ---- comparing
@@ -171,28 +171,28 @@ class Labeller:
 
     def _all_differences(self, world: World, hello: Answer, views: dict[str, Any]) -> list[str]:
         wrong = self._list_differences(world, hello)
-        if set(views) == set(world.pictures):
-            for digest, picture in world.pictures.items():
-                wrong += [f"{picture.file_name}: {line}" for line in differences(picture, views[digest])]
+        if set(views) == set(world.images):
+            for digest, image in world.images.items():
+                wrong += [f"{image.file_name}: {line}" for line in differences(image, views[digest])]
         return wrong
 
     def _take_over(self, views: dict[str, Any]) -> None:
-        for digest, picture in self.world.pictures.items():
-            self.compared["pictures"] += 1
-            self.compared["annotations"] += len(picture.annotations)
-            self.compared["masks"] += picture.mask is not None and picture.mask is not UNKNOWN
-            adopt(picture, views[digest])
+        for digest, image in self.world.images.items():
+            self.compared["images"] += 1
+            self.compared["annotations"] += len(image.annotations)
+            self.compared["masks"] += image.mask is not None and image.mask is not UNKNOWN
+            adopt(image, views[digest])
 
     def _look(self, expected: World, digest: str) -> None:
         view = self.person.open(digest)["view"]
-        self._compare(expected.pictures[digest], view, "open")
+        self._compare(expected.images[digest], view, "open")
 
-    def _compare(self, picture: Picture, view: Any, what: str) -> None:
-        wrong = differences(picture, view)
+    def _compare(self, image: Image, view: Any, what: str) -> None:
+        wrong = differences(image, view)
         if wrong:
             self.wrong.append(f"after {what}: {wrong}")
         else:
-            adopt(picture, view)
+            adopt(image, view)
 
     def _compare_lists(self, expected: World, answer: Answer) -> None:
         wrong = self._list_differences(expected, answer)
@@ -208,10 +208,10 @@ class Labeller:
         wrong = []
         if differs(world.classes, shown["classes"]):
             wrong.append(f"classes {world.classes} became {shown['classes']}")
-        counts = {digest: len(picture.annotations) for digest, picture in world.pictures.items()}
+        counts = {digest: len(image.annotations) for digest, image in world.images.items()}
         seen = {image["digest"]: image["annotations"] for image in shown["images"]}
         if counts != seen:
-            wrong.append(f"pictures and their numbers of annotations {counts} became {seen}")
+            wrong.append(f"images and their numbers of annotations {counts} became {seen}")
         return wrong
 
     def _equal(self, what: str, expected: Any, seen: Any) -> None:
@@ -222,9 +222,9 @@ class Labeller:
 
     def _choice(self) -> Act:
         """Something that is possible now."""
-        digest = self.rng.choice(sorted(self.world.pictures))
-        picture = self.world.pictures[digest]
-        acts = list(self._on_drawing(digest, picture)) + list(self._on_annotations(digest, picture))
+        digest = self.rng.choice(sorted(self.world.images))
+        image = self.world.images[digest]
+        acts = list(self._on_drawing(digest, image)) + list(self._on_annotations(digest, image))
         acts += list(self._on_workspace(digest))
         chosen = [make() for _, make in acts]
         for act in chosen:
@@ -232,26 +232,26 @@ class Labeller:
                 return act
         return self.rng.choices(chosen, [weight for weight, _ in acts])[0]
 
-    def _on_drawing(self, digest: str, picture: Picture) -> Iterator[tuple[float, Callable[[], Act]]]:
-        if len(picture.steps) < 12:
+    def _on_drawing(self, digest: str, image: Image) -> Iterator[tuple[float, Callable[[], Act]]]:
+        if len(image.steps) < 12:
             yield 10, lambda: Act("prompt", digest, {"prompts": self._prompts()})
-        if picture.cursor:
+        if image.cursor:
             yield 3, lambda: Act("undo", digest)
-        if picture.cursor < len(picture.steps):
+        if image.cursor < len(image.steps):
             yield 3, lambda: Act("redo", digest)
-        if picture.is_drawing or picture.steps:
+        if image.is_drawing or image.steps:
             yield 1, lambda: Act("clear", digest)
-        mask = picture.mask
-        has_room = picture.editing is not None or len(picture.annotations) < MOST_ANNOTATIONS
-        if picture.is_drawing and isinstance(mask, dict) and mask["box"][2] and has_room:
+        mask = image.mask
+        has_room = image.editing is not None or len(image.annotations) < MOST_ANNOTATIONS
+        if image.is_drawing and isinstance(mask, dict) and mask["box"][2] and has_room:
             yield 5, lambda: Act("commit", digest, {"class_id": self._some_class()})
 
-    def _on_annotations(self, digest: str, picture: Picture) -> Iterator[tuple[float, Callable[[], Act]]]:
-        if not picture.annotations:
+    def _on_annotations(self, digest: str, image: Image) -> Iterator[tuple[float, Callable[[], Act]]]:
+        if not image.annotations:
             return
-        chosen = self.rng.choice(picture.annotations)
+        chosen = self.rng.choice(image.annotations)
         others = [c["id"] for c in self.world.classes if c["id"] != chosen["class_id"]]
-        if not picture.is_drawing:
+        if not image.is_drawing:
             yield 3, lambda: Act("edit", digest, {"id": chosen["id"]})
         yield 2, lambda: Act("delete", digest, {"id": chosen["id"]})
         yield 2, lambda: Act("set_visible", digest, {"id": chosen["id"], "visible": not chosen["visible"]})
@@ -259,7 +259,7 @@ class Labeller:
             yield 2, lambda: Act("reclass", digest, {"id": chosen["id"], "class_id": self.rng.choice(others)})
 
     def _on_workspace(self, digest: str) -> Iterator[tuple[float, Callable[[], Act]]]:
-        used = {a["class_id"] for p in self.world.pictures.values() for a in p.annotations}
+        used = {a["class_id"] for p in self.world.images.values() for a in p.annotations}
         unused = [c["id"] for c in self.world.classes if c["id"] not in used]
         if len(self.world.classes) < MOST_CLASSES:
             yield 1, lambda: Act("add_class", None, {"name": self._name()})
@@ -270,11 +270,11 @@ class Labeller:
             yield 2, lambda: Act("remove_class", None, {"class_id": self.rng.choice(unused)})
         yield 1, lambda: self._upload(self.rng.randrange(len(self._photos)))
         yield 1.5, lambda: Act("export", None, {"format": self.rng.choice(EXPORTS)})
-        fullest = max(len(picture.annotations) for picture in self.world.pictures.values())
+        fullest = max(len(image.annotations) for image in self.world.images.values())
         if fullest < MOST_ANNOTATIONS and len(self.world.classes) < MOST_CLASSES:
             yield 1.5, self._import
             snapshot = self._snapshot
-            if snapshot is not None and any(picture.annotations for picture in snapshot.pictures.values()):
+            if snapshot is not None and any(image.annotations for image in snapshot.images.values()):
                 yield 1.5, lambda: Act("import_again", None, {"coco": snapshot.coco, "snapshot": snapshot})
 
     def _upload(self, number: int) -> Act:
@@ -283,14 +283,14 @@ class Labeller:
         return Act("upload", hashlib.sha256(data).hexdigest(), values)
 
     def _import(self) -> Act:
-        """A file of another program about one or two pictures: rectangles as polygons and as run lengths."""
-        digests = self.rng.sample(sorted(self.world.pictures), self.rng.randint(1, min(2, len(self.world.pictures))))
+        """A file of another program about one or two images: rectangles as polygons and as run lengths."""
+        digests = self.rng.sample(sorted(self.world.images), self.rng.randint(1, min(2, len(self.world.images))))
         categories = [self.rng.choice(self.world.classes)["name"], self._name()]
         images: list[dict[str, Any]] = []
         entries: list[dict[str, Any]] = []
         by_digest: dict[str, list[dict[str, Any]]] = {}
         for image_id, digest in enumerate(digests, start=1):
-            name = self.world.pictures[digest].file_name
+            name = self.world.images[digest].file_name
             images.append({"id": image_id, "file_name": name, "width": WIDTH, "height": HEIGHT})
             for _ in range(self.rng.randint(1, 2)):
                 x, y = self.rng.randrange(WIDTH - 40), self.rng.randrange(HEIGHT - 40)

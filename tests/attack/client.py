@@ -139,7 +139,7 @@ class Person:
     def headers(self) -> dict[str, str]:
         return {} if self.token is None else {TOKEN_HEADER: self.token}
 
-    def upload(self, data: bytes, name: str = "picture.png") -> httpx.Response:
+    def upload(self, data: bytes, name: str = "image.png") -> httpx.Response:
         headers = {
             **self.headers,
             "X-Samref-Filename": quote(name, safe=""),
@@ -147,12 +147,12 @@ class Person:
         }
         return self.http.post("samref/images", content=data, headers=headers)
 
-    def add(self, data: bytes, name: str = "picture.png") -> str:
-        """Upload a picture that must be taken; its digest."""
+    def add(self, data: bytes, name: str = "image.png") -> str:
+        """Upload an image that must be taken; its digest."""
         digest: str = taken(self.upload(data, name))["digest"]
         return digest
 
-    def picture(self, digest: str, *, thumbnail: bool = False) -> httpx.Response:
+    def image(self, digest: str, *, thumbnail: bool = False) -> httpx.Response:
         return self.http.get(f"samref/images/{digest}{'?thumb=1' if thumbnail else ''}", headers=self.headers)
 
     def export(self, kind: str, digest: str | None = None) -> httpx.Response:

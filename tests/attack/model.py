@@ -1,6 +1,6 @@
 """What a workspace should hold: a plain model of the log, kept by the client and compared with the server's.
 
-A picture is modelled as the page sees it: steps of the draft with the masks that were shown for them, and annotations
+An image is modelled as the page sees it: steps of the draft with the masks that were shown for them, and annotations
 as they were last shown. Where only the server can know a value (an id it makes, a mask it computes), ``UNKNOWN`` stands
 until it was seen once; from then on it must stay.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-__all__ = ["UNKNOWN", "Act", "Picture", "Snapshot", "Step", "World", "adopt", "after", "differences", "differs"]
+__all__ = ["UNKNOWN", "Act", "Image", "Snapshot", "Step", "World", "adopt", "after", "differences", "differs"]
 
 
 class _Unknown:
@@ -42,8 +42,8 @@ class Step:
 
 
 @dataclass
-class Picture:
-    """One picture of a workspace."""
+class Image:
+    """One image of a workspace."""
 
     file_name: str
     revision: int = 1
@@ -87,7 +87,7 @@ class Snapshot:
 
     coco: bytes
     classes: list[Wire]
-    pictures: dict[str, Picture]
+    images: dict[str, Image]
 
 
 @dataclass
@@ -95,7 +95,7 @@ class World:
     """A workspace."""
 
     classes: list[Wire]
-    pictures: dict[str, Picture] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
 
     def class_named(self, name: str) -> Wire | None:
         return next((c for c in self.classes if c["name"].casefold() == name.casefold()), None)
@@ -121,7 +121,7 @@ def after(world: World, act: Act) -> World:
     values = act.values
     match act.verb:
         case "upload":
-            world.pictures.setdefault(str(act.digest), Picture(values["name"]))
+            world.images.setdefault(str(act.digest), Image(values["name"]))
         case "add_class":
             world.add_class(values["name"], values.get("colour", UNKNOWN))
         case "change_class":
@@ -137,78 +137,78 @@ def after(world: World, act: Act) -> World:
             pass
         case _:
             assert act.digest is not None
-            _change(world.pictures[act.digest], act)
+            _change(world.images[act.digest], act)
     return world
 
 
-def _change(picture: Picture, act: Act) -> None:
-    """One verb of a picture's session."""
+def _change(image: Image, act: Act) -> None:
+    """One verb of an image's session."""
     values = act.values
-    picture.revision += len(values["prompts"]) if act.verb == "prompt" else 1
+    image.revision += len(values["prompts"]) if act.verb == "prompt" else 1
     match act.verb:
         case "prompt":
             said = [Step(prompt) for prompt in values["prompts"]]
-            picture.steps = picture.steps[: picture.cursor] + said
-            picture.cursor = len(picture.steps)
+            image.steps = image.steps[: image.cursor] + said
+            image.cursor = len(image.steps)
         case "undo":
-            picture.cursor -= 1
+            image.cursor -= 1
         case "redo":
-            picture.cursor += 1
+            image.cursor += 1
         case "clear":
-            picture.end_draft()
+            image.end_draft()
         case "commit":
             made: Wire = dict.fromkeys(ANNOTATION_KEYS, UNKNOWN)
-            made.update({"class_id": values["class_id"], "mask": picture.mask, "visible": True})
-            if picture.editing is None:
-                picture.committed = _said(picture)
+            made.update({"class_id": values["class_id"], "mask": image.mask, "visible": True})
+            if image.editing is None:
+                image.committed = _said(image)
             else:
-                made["id"] = picture.editing
-                picture.said[picture.editing] = _said(picture)
-            picture.put(made)
-            picture.end_draft()
+                made["id"] = image.editing
+                image.said[image.editing] = _said(image)
+            image.put(made)
+            image.end_draft()
         case "edit":
-            _edit(picture, values["id"])
+            _edit(image, values["id"])
         case "delete":
-            picture.annotations = [a for a in picture.annotations if a["id"] != values["id"]]
-            if picture.editing == values["id"]:
-                picture.end_draft()
+            image.annotations = [a for a in image.annotations if a["id"] != values["id"]]
+            if image.editing == values["id"]:
+                image.end_draft()
         case "set_visible":
-            picture.annotation(values["id"])["visible"] = values["visible"]
+            image.annotation(values["id"])["visible"] = values["visible"]
         case "reclass":
-            picture.annotation(values["id"])["class_id"] = values["class_id"]
+            image.annotation(values["id"])["class_id"] = values["class_id"]
         case _:
             raise AssertionError(f"the model knows no {act.verb}")
 
 
-def _said(picture: Picture) -> tuple[Wire | None, list[Wire]]:
-    return picture.start, [step.prompt for step in picture.steps[: picture.cursor]]
+def _said(image: Image) -> tuple[Wire | None, list[Wire]]:
+    return image.start, [step.prompt for step in image.steps[: image.cursor]]
 
 
-def _edit(picture: Picture, annotation_id: str) -> None:
-    annotation = picture.annotation(annotation_id)
-    start, prompts = picture.said.get(annotation_id, (None, []))
-    picture.steps = [Step(prompt) for prompt in prompts]
+def _edit(image: Image, annotation_id: str) -> None:
+    annotation = image.annotation(annotation_id)
+    start, prompts = image.said.get(annotation_id, (None, []))
+    image.steps = [Step(prompt) for prompt in prompts]
     if prompts:
-        picture.steps[-1].mask = annotation["mask"]
-        picture.start = start
+        image.steps[-1].mask = annotation["mask"]
+        image.start = start
     else:
-        picture.start = annotation["mask"]
-    picture.cursor, picture.editing = len(prompts), annotation_id
+        image.start = annotation["mask"]
+    image.cursor, image.editing = len(prompts), annotation_id
 
 
 def _import(world: World, categories: Sequence[str], annotations: Mapping[str, Sequence[Wire]]) -> None:
-    """A file of another program: names of classes, and annotations by picture with the name of their class."""
+    """A file of another program: names of classes, and annotations by image with the name of their class."""
     for name in categories:
         if world.class_named(name) is None:
             world.add_class(name)
     for digest, items in annotations.items():
-        picture = world.pictures[digest]
-        picture.revision += 1
+        image = world.images[digest]
+        image.revision += 1
         for item in items:
             found = world.class_named(item["class"])
             assert found is not None
             made: Wire = dict.fromkeys(ANNOTATION_KEYS, UNKNOWN)
-            picture.annotations.append(made | {"class_id": found["id"], "mask": item["mask"], "visible": True})
+            image.annotations.append(made | {"class_id": found["id"], "mask": item["mask"], "visible": True})
 
 
 def _import_again(world: World, snapshot: Snapshot) -> None:
@@ -216,16 +216,16 @@ def _import_again(world: World, snapshot: Snapshot) -> None:
     numbers = {}
     for old in snapshot.classes:
         numbers[old["id"]] = (world.class_named(old["name"]) or world.add_class(old["name"], old["colour"]))["id"]
-    for digest, before in snapshot.pictures.items():
+    for digest, before in snapshot.images.items():
         if before.annotations:
-            picture = world.pictures[digest]
-            picture.revision += 1
+            image = world.images[digest]
+            image.revision += 1
             for annotation in before.annotations:
-                picture.put(annotation | {"class_id": numbers[annotation["class_id"]]})
+                image.put(annotation | {"class_id": numbers[annotation["class_id"]]})
                 if annotation["id"] in before.said:
-                    picture.said[annotation["id"]] = before.said[annotation["id"]]
+                    image.said[annotation["id"]] = before.said[annotation["id"]]
                 else:
-                    picture.said.pop(annotation["id"], None)
+                    image.said.pop(annotation["id"], None)
 
 
 # ---- comparing
@@ -242,22 +242,22 @@ def differs(expected: Any, seen: Any) -> bool:
     return bool(expected != seen)
 
 
-def differences(picture: Picture, view: Wire) -> list[str]:
-    """What the server shows of a picture that should be otherwise; ``view`` is a final one that tells everything."""
+def differences(image: Image, view: Wire) -> list[str]:
+    """What the server shows of an image that should be otherwise; ``view`` is a final one that tells everything."""
     draft = view["draft"]
-    step = picture.steps[picture.cursor - 1] if picture.cursor else None
+    step = image.steps[image.cursor - 1] if image.cursor else None
     pairs: dict[str, tuple[Any, Any]] = {
-        "file name": (picture.file_name, view["image"]["file_name"]),
-        "revision": (picture.revision, view["revision"]),
-        "annotations": (picture.annotations, _annotations(view)),
-        "number of prompts": (picture.cursor, draft["count"]),
-        "edited annotation": (picture.editing, draft["editing"]),
-        "can undo": (picture.cursor > 0, draft["can_undo"]),
-        "can redo": (picture.cursor < len(picture.steps), draft["can_redo"]),
-        "mask": (picture.mask, draft["mask"]),
+        "file name": (image.file_name, view["image"]["file_name"]),
+        "revision": (image.revision, view["revision"]),
+        "annotations": (image.annotations, _annotations(view)),
+        "number of prompts": (image.cursor, draft["count"]),
+        "edited annotation": (image.editing, draft["editing"]),
+        "can undo": (image.cursor > 0, draft["can_undo"]),
+        "can redo": (image.cursor < len(image.steps), draft["can_redo"]),
+        "mask": (image.mask, draft["mask"]),
     }
     if "prompts" in draft:
-        pairs["prompts"] = ([s.prompt for s in picture.steps[: picture.cursor]], draft["prompts"])
+        pairs["prompts"] = ([s.prompt for s in image.steps[: image.cursor]], draft["prompts"])
     # Beside a refined mask the coarse one is sent as a coarser preview sooner than alone.
     if step is not None and step.mask is UNKNOWN and _scale(step.coarse) == _scale(draft["coarse"]):
         pairs["coarse mask"] = (step.coarse, draft["coarse"])
@@ -268,15 +268,15 @@ def _scale(mask: Any) -> Any:
     return mask.get("scale") if isinstance(mask, dict) else mask
 
 
-def adopt(picture: Picture, view: Wire) -> None:
+def adopt(image: Image, view: Wire) -> None:
     """Take over from a view that was found right what only the server could know."""
     seen = copy.deepcopy(_annotations(view))
-    for old, new in zip(picture.annotations, seen, strict=True):
-        if old["id"] is UNKNOWN and picture.committed is not None:
-            picture.said[new["id"]] = picture.committed
-    picture.annotations, picture.committed = seen, None
-    if picture.cursor:
-        step = picture.steps[picture.cursor - 1]
+    for old, new in zip(image.annotations, seen, strict=True):
+        if old["id"] is UNKNOWN and image.committed is not None:
+            image.said[new["id"]] = image.committed
+    image.annotations, image.committed = seen, None
+    if image.cursor:
+        step = image.steps[image.cursor - 1]
         step.mask = view["draft"]["mask"]
         step.coarse = UNKNOWN
 

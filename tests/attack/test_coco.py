@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.attack import pictures
+from tests.attack import images
 from tests.attack.client import Person, bare_request
 from tests.attack.figures import Figures, quantile
 from tests.attack.mutations import damaged, with_odd_values
@@ -37,7 +37,7 @@ class _Clicker(threading.Thread):
         self._ended = threading.Event()
         self._person = Person(url)
         self._person.hello()
-        self._digest = self._person.add(pictures.photo(seeded("clicker")), "mine.png")
+        self._digest = self._person.add(images.photo(seeded("clicker")), "mine.png")
         self._person.open(self._digest)
 
     def run(self) -> None:
@@ -68,14 +68,14 @@ def clicker(served: AttackedServer) -> Iterator[_Clicker]:
 
 
 class _Workspace:
-    """A workspace with two pictures and some labels, and its own exports."""
+    """A workspace with two images and some labels, and its own exports."""
 
     def __init__(self, url: str, rng: random.Random) -> None:
         self.person = Person(url, patience_s=2 * SLOWEST_S)
         self.person.hello()
         self.names = ("one.png", "two.png")
         for name in self.names:
-            digest = self.person.add(pictures.photo(rng), name)
+            digest = self.person.add(images.photo(rng), name)
             self.person.open(digest)
             for x, y in ((40, 40), (110, 70)):
                 self.person.click(digest, x, y).accepted()
@@ -139,7 +139,7 @@ def _note_clicks(figures: Figures, clicker: _Clicker, when: str) -> None:
 
 
 def _file(rng: random.Random, objects: int, corners: int) -> bytes:
-    """Objects that zigzag over the whole picture."""
+    """Objects that zigzag over the whole image."""
     entries = []
     for number in range(1, objects + 1):
         outline = [rng.randrange(WIDTH if n % 2 == 0 else HEIGHT) for n in range(2 * corners)]
@@ -169,7 +169,7 @@ def test_growing_files_are_read_until_one_is_refused_and_others_go_on_clicking(
         while True:
             person.token = None
             person.hello()  # a workspace of its own for each
-            person.add(pictures.photo(seeded("large"), WIDTH, HEIGHT), "large.png")
+            person.add(images.photo(seeded("large"), WIDTH, HEIGHT), "large.png")
             data = _file(rng, objects, corners)
             began = time.perf_counter()
             answer = person.bring(data)
@@ -244,7 +244,7 @@ def test_coco_files_made_on_purpose_are_read_or_refused_in_words(
 ) -> None:
     person = Person(served.url, patience_s=2 * SLOWEST_S)
     person.hello()
-    person.add(pictures.photo(seeded("large"), WIDTH, HEIGHT), "large.png")
+    person.add(images.photo(seeded("large"), WIDTH, HEIGHT), "large.png")
     seconds = []
     files = _special_files()
     with served.without_bugs():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.attack import pictures
+from tests.attack import images
 from tests.attack.client import Person, RefusedError, changes, taken
 from tests.attack.figures import Figures
 from tests.attack.server import AttackedServer
@@ -72,7 +72,7 @@ def _refused(person: Person, digest: str) -> dict[str, str]:
         except RefusedError as refused:
             told[verb] = refused.code if refused.message.endswith(".") else f"no sentence: {refused.message}"
     for name, answer in (
-        ("upload", person.upload(pictures.photo(seeded("no room"), 300, 200), "more.png")),
+        ("upload", person.upload(images.photo(seeded("no room"), 300, 200), "more.png")),
         ("import", person.bring(person.export("coco-rle").content)),
     ):
         if answer.status_code != 200:
@@ -88,7 +88,7 @@ def taken_code(body: Any) -> str:
 
 def _can_be_looked_at(person: Person, digest: str, before: dict[str, Any]) -> None:
     assert changes(before, person.everything()) == []
-    assert person.picture(digest).status_code == 200
+    assert person.image(digest).status_code == 200
     for kind in ("zip", "coco-polygon"):
         assert person.export(kind).status_code == 200
 
@@ -102,7 +102,7 @@ def test_a_full_disk_loses_nothing_and_a_restart_on_it_still_shows_and_exports(
     try:
         person = Person(server.url)
         person.hello()
-        digest = person.add(pictures.photo(seeded("disk")), "mine.png")
+        digest = person.add(images.photo(seeded("disk")), "mine.png")
         person.open(digest)
         person.click(digest, 80, 60).accepted()
         person.send("commit", digest, class_id=1).accepted()
@@ -132,7 +132,7 @@ def test_a_full_disk_loses_nothing_and_a_restart_on_it_still_shows_and_exports(
             person.open(digest)
             person.click(digest, 50, 50).accepted()
             person.send("commit", digest, class_id=1).accepted()
-            assert taken(person.upload(pictures.photo(seeded("room again")), "more.png"))["digest"]
+            assert taken(person.upload(images.photo(seeded("room again")), "more.png"))["digest"]
         server.check_database(tmp_path / "copy")
         assert server.leftovers == []
         person.close()

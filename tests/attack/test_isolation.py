@@ -1,4 +1,4 @@
-"""Nobody gets at somebody else's pictures and labels, and no other site gets at anything."""
+"""Nobody gets at somebody else's images and labels, and no other site gets at anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from samref import __version__
-from tests.attack import pictures
+from tests.attack import images
 from tests.attack.client import Answer, Bare, Person, bare_request, changes, new_tab
 from tests.attack.figures import Figures
 from tests.attack.server import AttackedServer
@@ -83,12 +83,12 @@ class Estate:
         for secret in self.secrets:
             if secret in body:
                 return secret.decode("utf-8", "replace")
-        return "the picture itself" if any(jpeg in body for jpeg in self.jpegs) else None
+        return "the image itself" if any(jpeg in body for jpeg in self.jpegs) else None
 
 
 @pytest.fixture
 def estate(owner: Person) -> Estate:
-    digest = owner.add(pictures.photo(seeded("isolation")), f"{MARK}.png")
+    digest = owner.add(images.photo(seeded("isolation")), f"{MARK}.png")
     owner.open(digest)
     owner.send("add_class", name=f"class {MARK}").accepted()
     owner.click(digest, 60, 60).accepted()
@@ -98,7 +98,7 @@ def estate(owner: Person) -> Estate:
     mask = json.dumps(annotation["mask"]["counts"])[1:-1]
     assert owner.token is not None
     words = (MARK, digest, annotation["id"], owner.token, mask)
-    jpegs = tuple(owner.picture(digest, thumbnail=thumbnail).content for thumbnail in (False, True))
+    jpegs = tuple(owner.image(digest, thumbnail=thumbnail).content for thumbnail in (False, True))
     return Estate(digest, annotation["id"], tuple(w.encode() for w in words), jpegs, owner.everything())
 
 
@@ -173,7 +173,7 @@ def _own_routes(url: str, token: Any, estate: Estate) -> Iterator[tuple[str, Bar
             yield query, bare_request(url, "GET", f"/samref/export?{query}", headers)
     coco = json.dumps({"images": [], "categories": [{"id": 1, "name": "stolen"}], "annotations": []}).encode()
     yield "import", bare_request(url, "POST", "/samref/import", headers, coco)
-    yield "upload", bare_request(url, "POST", "/samref/images", headers, b"no picture")
+    yield "upload", bare_request(url, "POST", "/samref/images", headers, b"no image")
 
 
 def test_no_wrong_token_opens_somebody_elses_workspace(
@@ -202,7 +202,7 @@ def test_no_wrong_token_opens_somebody_elses_workspace(
                 own = token == stranger.token and (route == "import" or "image=" not in route)
                 if found or answer.status >= 500 or (answer.status == 200 and not own):
                     leaks.append(f"{route} with the token {name}: {answer.status} {found}")
-        # A picture's file is no key to its labels: who brings the same one sees none of them.
+        # An image's file is no key to its labels: who brings the same one sees none of them.
         digest = stranger.add(owner_photo(estate), "same.png")
         assert digest == estate.digest
         assert stranger.open(digest)["view"]["annotations"]["order"] == []
@@ -212,7 +212,7 @@ def test_no_wrong_token_opens_somebody_elses_workspace(
 
 
 def owner_photo(estate: Estate) -> bytes:
-    photo = pictures.photo(seeded("isolation"))
+    photo = images.photo(seeded("isolation"))
     assert hashlib.sha256(photo).hexdigest() == estate.digest
     return photo
 

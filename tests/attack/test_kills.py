@@ -141,7 +141,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_done_when_the_server_i
     figures.note("kills", **{f"acts_{kind}": number for kind, number in done.items()})
     figures.note("kills", **{f"kill_{moment.replace(' ', '_')}": n for moment, n in sorted(moments.items())})
     figures.note("kills", **{f"pending_{name.replace(' ', '_')}": n for name, n in sorted(outcomes.items())})
-    for what in ("pictures", "annotations", "masks"):
+    for what in ("images", "annotations", "masks"):
         figures.note("kills", **{f"{what}_compared": sum(labeller.compared[what] for labeller in everybody)})
     figures.note("kills", most_unfinished_files=unfinished)
     figures.times("kills", "start again", starts)

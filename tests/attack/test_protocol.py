@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.attack import pictures
+from tests.attack import images
 from tests.attack.client import Answer, Person, bare_request, changes
 from tests.attack.figures import Figures
 from tests.attack.mutations import odd_value, with_odd_values
@@ -22,7 +22,7 @@ from tests.attack.size import FULL, seeded, sized
 PAYLOADS = sized(500, 2_200)
 SLOWEST_S = 15.0
 GROWTH_MIB = sized(200, 250)
-"""Memory that may be gained after the first quarter: sessions and embeddings of a few pictures."""
+"""Memory that may be gained after the first quarter: sessions and embeddings of a few images."""
 
 ENOUGH = 5
 """Wrong answers after which no more are looked for."""
@@ -39,7 +39,7 @@ class _Subject:
     def __init__(self, url: str) -> None:
         self.watcher = Person(url)
         self.watcher.hello()
-        self.digest = self.watcher.add(pictures.photo(seeded("protocol")), "attacked.png")
+        self.digest = self.watcher.add(images.photo(seeded("protocol")), "attacked.png")
         self.watcher.open(self.digest)
         self.watcher.click(self.digest, 80, 60).accepted()
         self.watcher.send("commit", self.digest, class_id=1).accepted()
@@ -208,7 +208,7 @@ def _tidied(subject: _Subject) -> dict[str, Any]:
 
 @pytest.fixture
 def labels_of_another(owner: Person) -> Iterator[Person]:
-    digest = owner.add(pictures.photo(seeded("another")), "mine.png")
+    digest = owner.add(images.photo(seeded("another")), "mine.png")
     owner.open(digest)
     owner.click(digest, 80, 60).accepted()
     before = owner.everything()

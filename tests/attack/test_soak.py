@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.attack import pictures
+from tests.attack import images
 from tests.attack.client import Person
 from tests.attack.figures import Figures
 from tests.attack.server import MIB, AttackedServer, Sample, Watch
@@ -19,7 +19,7 @@ from tests.attack.size import seeded, sized
 
 SECONDS = sized(10, 600)
 PEOPLE = 4
-PICTURES = 6
+IMAGES = 6
 WARM_UP_S = sized(5, 120)
 """Time after which everything that is kept should have been filled; it comes before the seconds above."""
 
@@ -32,7 +32,7 @@ GROWTH_THREADS = 4
 
 
 class _Worker(threading.Thread):
-    """Opens and closes pictures, clicks, accepts, uploads and exports until it is told to end."""
+    """Opens and closes images, clicks, accepts, uploads and exports until it is told to end."""
 
     def __init__(self, url: str, rng: random.Random, photos: list[bytes], until: float) -> None:
         super().__init__(daemon=True)
@@ -63,12 +63,12 @@ class _Worker(threading.Thread):
     def _label(self, person: Person, data: bytes) -> None:
         for _ in range(5):
             digest = person.add(data, "photo.png")
-            assert person.picture(digest, thumbnail=True).status_code == 200
+            assert person.image(digest, thumbnail=True).status_code == 200
             for _ in range(4):
                 person.send("sync").accepted()
         self.done["uploads"] += 5
         person.open(digest)
-        self.done["pictures"] += 1
+        self.done["images"] += 1
         for _ in range(self._rng.randint(3, 8)):
             x, y = self._rng.randrange(160), self._rng.randrange(120)
             reply = person.click(digest, x, y, positive=self._rng.random() < 0.7)
@@ -98,7 +98,7 @@ def test_memory_threads_and_files_stay_flat_under_constant_work(
     server = AttackedServer(tmp_path_factory.mktemp("soak"), **bounds)
     server.start()
     try:
-        photos = [pictures.photo(rng) for _ in range(PICTURES)]
+        photos = [images.photo(rng) for _ in range(IMAGES)]
         until = time.monotonic() + WARM_UP_S + SECONDS
         workers = [_Worker(server.url, random.Random(rng.random()), photos, until) for _ in range(PEOPLE)]
         with server.without_bugs():

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.attack import pictures
+from tests.attack import images
 from tests.attack.client import Person
 from tests.attack.figures import Figures
 from tests.attack.server import AttackedServer, Watch
@@ -121,7 +121,7 @@ def test_open_tabs_do_not_hold_up_somebody_elses_click(
     try:
         person = Person(server.url)
         person.hello()
-        digest = person.add(pictures.photo(seeded("tabs")), "mine.png")
+        digest = person.add(images.photo(seeded("tabs")), "mine.png")
         person.open(digest)
         _clicks(person, digest)  # to warm up
         with server.without_bugs():

@@ -1,4 +1,4 @@
-"""Files that are hardly pictures, sent to the real server: refused in words or taken whole, and nothing is left."""
+"""Files that are hardly images, sent to the real server: refused in words or taken whole, and nothing is left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.attack import pictures
+from tests.attack import images
 from tests.attack.client import Person, changes
 from tests.attack.figures import Figures
 from tests.attack.mutations import damaged
@@ -38,7 +38,7 @@ NAMES = (
 @pytest.fixture
 def labels(owner: Person) -> Iterator[Person]:
     """Somebody whose labels must stay as they are, whatever others upload."""
-    digest = owner.add(pictures.photo(seeded("labels of another")), "mine.png")
+    digest = owner.add(images.photo(seeded("labels of another")), "mine.png")
     owner.open(digest)
     owner.click(digest, 80, 60).accepted()
     owner.send("commit", digest, class_id=1).accepted()
@@ -49,17 +49,17 @@ def labels(owner: Person) -> Iterator[Person]:
 
 
 def _check_taken(person: Person, digest: str, what: str) -> list[str]:
-    """A picture that was taken must be of use: shown, as a thumbnail too."""
+    """An image that was taken must be of use: shown, as a thumbnail too."""
     wrong = []
     for thumbnail in (False, True):
-        shown = person.picture(digest, thumbnail=thumbnail)
+        shown = person.image(digest, thumbnail=thumbnail)
         if shown.status_code != 200 or not shown.content.startswith(b"\xff\xd8"):
             wrong.append(f"{what} was taken but cannot be shown: {shown.status_code} {shown.text[:200]}")
     return wrong
 
 
 def _check_workspace(person: Person) -> list[str]:
-    """No picture may stand in the way of opening, exporting or importing."""
+    """No image may stand in the way of opening, exporting or importing."""
     wrong = []
     for kind in ("coco-rle", "zip"):
         exported = person.export(kind)
@@ -76,11 +76,11 @@ def _check_workspace(person: Person) -> list[str]:
     return wrong
 
 
-def test_damaged_pictures_are_taken_whole_or_refused_in_words(
+def test_damaged_images_are_taken_whole_or_refused_in_words(
     served: AttackedServer, labels: Person, figures: Figures
 ) -> None:
     rng = seeded("uploads")
-    files = pictures.files_of_all_formats()
+    files = images.files_of_all_formats()
     statuses: Counter[int] = Counter()
     seconds, wrong = [], []
     person = Person(served.url)
@@ -119,7 +119,7 @@ def test_files_made_on_purpose_neither_block_a_workspace_nor_eat_the_memory(
 ) -> None:
     wrong, seconds = [], []
     peak, heaviest = 0.0, ""
-    specials = pictures.specials(large=FULL)
+    specials = images.specials(large=FULL)
     with served.without_bugs():
         for name, data in specials.items():
             person = Person(served.url)
@@ -144,16 +144,16 @@ def test_files_made_on_purpose_neither_block_a_workspace_nor_eat_the_memory(
     figures.times("uploads", "made on purpose", seconds)
 
 
-def test_whole_pictures_of_all_formats_are_taken_upright(served: AttackedServer, labels: Person) -> None:
+def test_whole_images_of_all_formats_are_taken_upright(served: AttackedServer, labels: Person) -> None:
     person = Person(served.url)
     person.hello()
     with served.without_bugs():
-        for name, data in pictures.files_of_all_formats().items():
+        for name, data in images.files_of_all_formats().items():
             answer = person.upload(data, name)
             assert answer.status_code == TAKEN, f"{name}: {answer.text}"
             turned = name.startswith("jpeg turned") and int(name.rpartition(" ")[2]) >= 5
             assert (answer.json()["width"], answer.json()["height"]) == ((24, 31) if turned else (31, 24)), name
-            with Image.open(io.BytesIO(person.picture(answer.json()["digest"]).content)) as shown:
+            with Image.open(io.BytesIO(person.image(answer.json()["digest"]).content)) as shown:
                 assert shown.size == (answer.json()["width"], answer.json()["height"]), name
     person.close()
 

@@ -1,4 +1,4 @@
-"""Times and memory of the embedded model on a picture of 1024 pixels; what the README's table is made of."""
+"""Times and memory of the embedded model on an image of 1024 pixels; what the README's table is made of."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="module")
 def image(examples_dir: Path) -> DecodedImage:
-    picture = decode_image((examples_dir / "raccoon.jpg").read_bytes())
-    assert picture.size.longest == 1024
-    return picture
+    image = decode_image((examples_dir / "raccoon.jpg").read_bytes())
+    assert image.size.longest == 1024
+    return image
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +101,12 @@ def test_an_embedding_is_counted_to_the_byte(
 ) -> None:
     tensors = (embedding.features.image_embedding, embedding.features.pixels, *embedding.features.parts.values())
     held = sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
-    record("embedding of one picture", embedding.size_bytes / MEBIBYTE, "MiB")
-    record("picture itself, decoded", image.rgb.nbytes / MEBIBYTE, "MiB")
+    record("embedding of one image", embedding.size_bytes / MEBIBYTE, "MiB")
+    record("image itself, decoded", image.rgb.nbytes / MEBIBYTE, "MiB")
     assert held <= 1.1 * embedding.size_bytes
 
 
-def test_what_an_object_remembers_is_small_beside_its_picture(
+def test_what_an_object_remembers_is_small_beside_its_image(
     predictor: Predictor, embedding: Embedding, record: Record
 ) -> None:
     *_, last = predictor.predict(embedding, Prompts(CLICKS), None)

@@ -1,6 +1,6 @@
 """What SAM-REF's refiner costs over SAM ViT-B's own decoder, at the sizes of the released model, weights at random.
 
-Only the decoder's sizes matter for a click, so the image encoder is a small one: it runs once per picture.
+Only the decoder's sizes matter for a click, so the image encoder is a small one: it runs once per image.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from samref.core.prompts import Click, Prompts
 from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState
 from samref.models.layers import randomize
-from samref.models.sam import SAM_CONFIGS, SAM_SPECS, SamModel
-from samref.models.sam_network import network_from, seeded_weights
-from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
-from samref.models.sam_ref_model import SamRefModel
+from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, SamModel
+from samref.models.sam.network import network_from, seeded_weights
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import SamRef, SamRefConfig
+from samref.models.sam_ref.weights import AGNOSTIC_REFINER
 
 Record = Callable[[str, float, str], None]
 

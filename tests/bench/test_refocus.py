@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from samref.core.geometry import ImageSize
-from samref.models.refocus import FocusRefiner, PixelUpdate
-from samref.models.refocus_window import active_cells, expanded_boxes
+from samref.models.focsam.network import FocusRefiner, PixelUpdate
+from samref.models.focsam.window import active_cells, expanded_boxes
 
 Record = Callable[[str, float, str], None]
 

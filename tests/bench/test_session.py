@@ -55,5 +55,5 @@ def test_object_200_is_as_quick_as_object_1(examples_dir: Path, record: Record) 
     record(f"prompt at object {OBJECTS} against object 1", last / first, "x")
     record(f"session with {OBJECTS} objects, without embedding", session.size_bytes / 1024, "KiB")
     record(f"Python memory of the same {OBJECTS} objects and their log", held / 1024, "KiB")
-    record("embeddings of one picture, shared by its sessions", embeddings.stats().size_bytes / 1024, "KiB")
+    record("embeddings of one image, shared by its sessions", embeddings.stats().size_bytes / 1024, "KiB")
     assert last < 1.5 * first

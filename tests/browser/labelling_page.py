@@ -87,10 +87,10 @@ DROP_FILE = """(element, { name, type, data, how }) => {
 
 @dataclass(frozen=True)
 class Place:
-    """Where the picture is on the screen.
+    """Where the image is on the screen.
 
     ``left`` to ``height`` in CSS pixels, ``dotsWide`` and ``dotsHigh`` of the canvas, ``ratio`` display dots per CSS
-    pixel, ``scale`` dots per picture pixel, ``offset*`` the picture's corner in dots from the canvas' corner.
+    pixel, ``scale`` dots per image pixel, ``offset*`` the image's corner in dots from the canvas' corner.
     """
 
     left: float
@@ -105,21 +105,21 @@ class Place:
     offsetY: float  # noqa: N815
 
     def pixel_at(self, x: float, y: float) -> tuple[int, int]:
-        """The picture pixel shown by the display dot at a position of the window."""
+        """The image pixel shown by the display dot at a position of the window."""
         return self.pixel_of_dot(
             math.floor(x * self.ratio + 1e-6) - round(self.left * self.ratio),
             math.floor(y * self.ratio + 1e-6) - round(self.top * self.ratio),
         )
 
     def pixel_of_dot(self, column: int, row: int) -> tuple[int, int]:
-        """The picture pixel under the middle of a canvas dot."""
+        """The image pixel under the middle of a canvas dot."""
         return (
             math.floor((column + 0.5 - self.offsetX) / self.scale),
             math.floor((row + 0.5 - self.offsetY) / self.scale),
         )
 
     def window_at(self, x: float, y: float) -> tuple[float, float]:
-        """The window position of a continuous position in the picture."""
+        """The window position of a continuous position in the image."""
         return (
             (x * self.scale + self.offsetX + round(self.left * self.ratio)) / self.ratio,
             (y * self.scale + self.offsetY + round(self.top * self.ratio)) / self.ratio,
@@ -148,7 +148,7 @@ class Place:
 
 
 def _bitmap(wire: dict[str, Any] | None, image: dict[str, Any]) -> Mask:
-    """The page's decoded mask in the picture's frame; it must be exact, not a preview."""
+    """The page's decoded mask in the image's frame; it must be exact, not a preview."""
     mask: Mask = np.zeros((image["height"], image["width"]), dtype=np.bool_)
     if wire is None or wire["width"] == 0:
         return mask
@@ -175,7 +175,7 @@ class LabellingPage:
         return self.settle()
 
     def open_example(self, name: str) -> LabellingPage:
-        """Open a bundled picture from the start screen and wait until it is encoded."""
+        """Open a bundled image from the start screen and wait until it is encoded."""
         self.start.get_by_title(name, exact=True).click()
         self.wait(f"() => {HOOK}?.state().image?.file_name?.startsWith('{name}')")
         return self.settle()
@@ -203,7 +203,7 @@ class LabellingPage:
 
     @property
     def place(self) -> Place:
-        """Where the picture is shown."""
+        """Where the image is shown."""
         return Place(**self.page.evaluate(READ_PLACE))
 
     @property
@@ -238,7 +238,7 @@ class LabellingPage:
 
     @property
     def bases(self) -> list[int]:
-        """For each prompt ever given on the open picture, by the log on the disk: which one's memory it starts from."""
+        """For each prompt ever given on the open image, by the log on the disk: which one's memory it starts from."""
         log = self.server.events(self.token, self.state["image"]["digest"])
         return [event.basis or 0 for event in log if isinstance(event, Prompted)]
 
@@ -254,15 +254,15 @@ class LabellingPage:
         """What the person sees of the canvas: RGB of every display dot."""
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         place = self.place
-        picture = Image.open(io.BytesIO(self.page.screenshot(scale="device"))).convert("RGB")
+        image = Image.open(io.BytesIO(self.page.screenshot(scale="device"))).convert("RGB")
         left, top = round(place.left * place.ratio), round(place.top * place.ratio)
-        dots: NDArray[np.uint8] = np.asarray(picture)[top : top + place.dotsHigh, left : left + place.dotsWide]
+        dots: NDArray[np.uint8] = np.asarray(image)[top : top + place.dotsHigh, left : left + place.dotsWide]
         return dots
 
     # ---- pointing
 
     def click(self, x: float, y: float, button: str = "left", modifiers: str | None = None) -> tuple[int, int]:
-        """Click on a continuous position in the picture; gives the pixel under the mouse."""
+        """Click on a continuous position in the image; gives the pixel under the mouse."""
         left, top = self.place.window_at(x, y)
         if modifiers:
             self.page.keyboard.down(modifiers)
@@ -272,7 +272,7 @@ class LabellingPage:
         return self.place.pixel_at(left, top)
 
     def drag(self, *points: tuple[float, float]) -> None:
-        """Press at the first position in the picture, move over the others, let go at the last."""
+        """Press at the first position in the image, move over the others, let go at the last."""
         ways = [self.place.window_at(*point) for point in points]
         self.page.mouse.move(*ways[0])
         self.page.mouse.down()
@@ -281,7 +281,7 @@ class LabellingPage:
         self.page.mouse.up()
 
     def zoom_to(self, percent: float, x: float, y: float) -> None:
-        """Turn the wheel over a position in the picture until the zoom is at least so large."""
+        """Turn the wheel over a position in the image until the zoom is at least so large."""
         for _ in range(60):
             place = self.place
             if place.scale / place.ratio * 100 >= percent:
@@ -292,7 +292,7 @@ class LabellingPage:
         raise AssertionError("the wheel does not zoom")
 
     def pan(self, dx: float, dy: float) -> None:
-        """Drag the picture with the middle button."""
+        """Drag the image with the middle button."""
         place = self.place
         x, y = place.left + place.width / 2, place.top + place.height / 2
         self.page.mouse.move(x, y)

@@ -32,17 +32,17 @@ class Offline:
         self._predictor: Predictor = samref.load_predictor("tiny", device="cpu", precision="fp32")
         self._embeddings: dict[bytes, Embedding] = {}
 
-    def answer(self, picture: bytes, prompts: Sequence[dict[str, Any]], bases: Sequence[int] | None = None) -> Answer:
+    def answer(self, image: bytes, prompts: Sequence[dict[str, Any]], bases: Sequence[int] | None = None) -> Answer:
         """The answer to the last prompt.
 
         Args:
-            picture: bytes of the file.
+            image: bytes of the file.
             prompts: in the order given, as the page holds them.
             bases: for each prompt the number (from 1; 0 is none) of the one whose memory its answer starts from, see
                 ``samref/inference/draft.py``; the one before it unless told otherwise.
         """
-        if picture not in self._embeddings:
-            self._embeddings[picture] = self._predictor.embed(decode_image(picture))
+        if image not in self._embeddings:
+            self._embeddings[image] = self._predictor.embed(decode_image(image))
         said = [prompt_from_dict(prompt) for prompt in prompts]
         before = list(range(len(said))) if bases is None else list(bases)
         known: dict[int, list[Prediction]] = {}
@@ -51,7 +51,7 @@ class Offline:
             if number not in known:
                 basis = before[number - 1]
                 state = DecoderState() if basis == 0 else stages(basis)[-1].state
-                embedding = self._embeddings[picture]
+                embedding = self._embeddings[image]
                 known[number] = list(self._predictor.predict(embedding, Prompts(tuple(said[:number])), state))
             return known[number]
 

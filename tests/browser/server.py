@@ -97,7 +97,7 @@ class Server:
         return self._log.read_text(errors="replace")[-6000:]
 
     def events(self, token: str, digest: str) -> tuple[Event, ...]:
-        """The log of one picture in the workspace of that token, as it is on the disk."""
+        """The log of one image in the workspace of that token, as it is on the disk."""
         store = ProjectStore(self.data / "samref.sqlite")
         try:
             workspace = store.find_workspace(token)

@@ -1,4 +1,4 @@
-"""Pictures that come in, upright and whole, and files that must not."""
+"""Images that come in, upright and whole, and files that must not."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ KEEP_MESSAGES = """
 """
 
 
-def jpeg(picture: Image.Image, **options: object) -> bytes:
+def jpeg(image: Image.Image, **options: object) -> bytes:
     """The bytes of a JPEG file."""
     target = io.BytesIO()
-    picture.save(target, "JPEG", quality=92, **options)
+    image.save(target, "JPEG", quality=92, **options)
     return target.getvalue()
 
 
@@ -82,7 +82,7 @@ def test_a_rotated_photo_is_shown_upright_and_clicks_land_on_its_pixels(new_page
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
-def test_pictures_are_taken_by_drop_and_paste(new_page: NewPage, examples_dir: Path, how: str) -> None:
+def test_images_are_taken_by_drop_and_paste(new_page: NewPage, examples_dir: Path, how: str) -> None:
     page = new_page().open_example("coffee")
     page.give_file("cat.jpg", (examples_dir / "chelsea.jpg").read_bytes(), "image/jpeg", how)
     page.wait(f"() => {HOOK}.state().image?.file_name === 'cat.jpg'").settle()
@@ -91,7 +91,7 @@ def test_pictures_are_taken_by_drop_and_paste(new_page: NewPage, examples_dir: P
     assert page.settle().mask.any()
 
 
-def test_files_that_are_no_pictures_get_a_sentence_and_change_nothing(new_page: NewPage) -> None:
+def test_files_that_are_no_images_get_a_sentence_and_change_nothing(new_page: NewPage) -> None:
     page = new_page().open_example("coffee")
     page.click(300.5, 180.5)
     before = page.settle().state

@@ -25,8 +25,8 @@ def keeping(page: LabellingPage) -> Locator:
     return dialog
 
 
-def pictures(page: LabellingPage) -> list[str]:
-    """Names of the pictures in the page's workspace."""
+def images(page: LabellingPage) -> list[str]:
+    """Names of the images in the page's workspace."""
     return [one["file_name"] for one in page.state["images"]]
 
 
@@ -45,7 +45,7 @@ def test_a_key_opens_the_workspace_in_another_browser_and_leaves_the_own_one_at_
     first.settle()
     other = LabellingPage(new_browser().new_page(), server).open().open_example("rocket")
     own = other.token
-    other.page.get_by_role("button", name="All pictures").click()
+    other.page.get_by_role("button", name="All images").click()
     dialog = keeping(other)
     dialog.get_by_label("Key of another workspace").fill(f"  {first.token} ")
     dialog.get_by_role("button", name="Open", exact=True).click()
@@ -54,7 +54,7 @@ def test_a_key_opens_the_workspace_in_another_browser_and_leaves_the_own_one_at_
     other.start.locator(".samref-tile").first.click()
     other.wait(f"() => {HOOK}.state().draft.count === 1").settle()
 
-    other.page.get_by_role("button", name="All pictures").click()
+    other.page.get_by_role("button", name="All images").click()
     keeping(other).get_by_role("button", name=f"{own[:6]}…").click()
     other.wait(f"() => {HOOK}.state().workspace?.images[0]?.file_name === 'rocket.jpg'").settle()
     assert other.token == own
@@ -65,16 +65,16 @@ def test_a_link_with_a_key_opens_its_workspace_and_leaves_the_address(new_browse
     fresh = LabellingPage(new_browser().new_page(), server)
     fresh.page.goto(f"{server.url}#key={first.token}", wait_until="domcontentloaded")
     fresh.settle()
-    assert pictures(fresh) == ["coffee.jpg"]
+    assert images(fresh) == ["coffee.jpg"]
     assert fresh.page.url == server.url
     fresh.page.reload()
-    assert pictures(fresh.settle()) == ["coffee.jpg"]
+    assert images(fresh.settle()) == ["coffee.jpg"]
 
 
 def test_a_key_that_opens_nothing_changes_nothing(new_browser: NewBrowser, server: Server) -> None:
     page = LabellingPage(new_browser().new_page(), server).open().open_example("coffee")
     own = page.token
-    page.page.get_by_role("button", name="All pictures").click()
+    page.page.get_by_role("button", name="All images").click()
     for wrong, sentence in (("no key!", "That is no key"), ("x" * 43, "No workspace of this server has that key")):
         dialog = page.page.get_by_role("dialog", name="Your work")
         if not dialog.is_visible():
@@ -84,7 +84,7 @@ def test_a_key_that_opens_nothing_changes_nothing(new_browser: NewBrowser, serve
         expect(page.page.locator(".samref-toast", has_text=sentence)).to_be_attached()
     page.wait(f"() => {HOOK}.state().workspace?.images.length === 1").settle()
     assert page.token == own
-    assert pictures(page) == ["coffee.jpg"]
+    assert images(page) == ["coffee.jpg"]
 
 
 def test_a_browser_that_keeps_nothing_says_so_and_works_until_it_is_closed(

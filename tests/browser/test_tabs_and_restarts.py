@@ -16,7 +16,7 @@ from tests.browser.server import Server
 pytestmark = pytest.mark.browser
 
 
-def test_two_tabs_on_two_pictures_keep_their_own_drafts(
+def test_two_tabs_on_two_images_keep_their_own_drafts(
     new_browser: NewBrowser, server: Server, offline: Offline, examples_dir: Path
 ) -> None:
     context = new_browser()
@@ -43,9 +43,7 @@ def test_two_tabs_on_two_pictures_keep_their_own_drafts(
     assert len(cup.prompts) == 2
 
 
-def test_two_tabs_on_one_picture_lose_nothing_and_say_when_one_is_behind(
-    new_browser: NewBrowser, server: Server
-) -> None:
+def test_two_tabs_on_one_image_lose_nothing_and_say_when_one_is_behind(new_browser: NewBrowser, server: Server) -> None:
     context = new_browser()
     one = LabellingPage(context.new_page(), server).open().open_example("coffee")
     one.click(300.5, 180.5)
@@ -59,7 +57,7 @@ def test_two_tabs_on_one_picture_lose_nothing_and_say_when_one_is_behind(
     assert len(other.state["objects"]) == 1
     one.click(300.5, 350.5)
     one.settle()
-    expect(one.error).to_contain_text("Another tab has changed this picture")
+    expect(one.error).to_contain_text("Another tab has changed this image")
     assert one.prompts == []
     assert np.array_equal(one.object_masks[0], other.object_masks[0])
 

@@ -1,4 +1,4 @@
-"""Fingers: one points, two move the picture."""
+"""Fingers: one points, two move the image."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from samref.core.images import DecodedImage
 from samref.core.masks import mask_iou
 from samref.core.prompts import Box, Click, Prompts
 from samref.inference.predictor import Predictor
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
 
 pytestmark = pytest.mark.gpu
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samref.core.geometry import ImageSize
-from samref.models.refocus import (
+from samref.models.focsam.network import (
     FocusBlock,
     FocusRefiner,
     NullKeyAttention,
@@ -27,10 +27,10 @@ from samref.models.refocus import (
     RefinerConfig,
     TokenUpdate,
 )
-from samref.models.refocus_checkpoint import official_parts
-from samref.models.refocus_window import active_cells, expanded_boxes, object_boxes
-from samref.models.sam import SAM_CONFIGS
-from samref.models.sam_network import build_sam_network
+from samref.models.focsam.weights import official_parts
+from samref.models.focsam.window import active_cells, expanded_boxes, object_boxes
+from samref.models.sam.model import SAM_CONFIGS
+from samref.models.sam.network import build_sam_network
 from tests.parity.focsam_files import LIMIT, array, cases, load
 from tests.parity.weights import PARITY, assert_close, official_weights, require
 

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Click, Prompts
-from samref.inference.mask_step import mask_from_logits
+from samref.inference.postprocess import mask_from_logits
 from samref.models.checkpoints import load_into
+from samref.models.focsam.model import RefocusModel
+from samref.models.focsam.network import FocusRefiner
+from samref.models.focsam.weights import official_parts
+from samref.models.focsam.window import active_cells, object_boxes
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
-from samref.models.refocus import FocusRefiner
-from samref.models.refocus_checkpoint import official_parts
-from samref.models.refocus_model import RefocusModel
-from samref.models.refocus_window import active_cells, object_boxes
-from samref.models.sam import SamModel
-from samref.models.sam_network import SamConfig, build_sam_network, network_from
-from samref.models.sam_prompts import to_sam_prompt
+from samref.models.sam.model import SamModel
+from samref.models.sam.network import SamConfig, build_sam_network, network_from
+from samref.models.sam.prompts import to_sam_prompt
 from tests.parity.focsam_files import LIMIT, Arrays, array, cases, load
 from tests.parity.weights import assert_close, official_value
 
@@ -32,7 +32,7 @@ MASK_LIMIT = 1e-4
 class GivenEmbedding:
     """An encoder that always makes the reference's embedding, in the frame that its clicks were moved to.
 
-    An embedding has no picture, so the file does not say whether the picture was padded to multiples of 32 before it
+    An embedding has no image, so the file does not say whether the image was padded to multiples of 32 before it
     was resized; its coordinates do.
     """
 
@@ -77,8 +77,8 @@ class Flow:
         encoder = GivenEmbedding(self._embedding(config), config.image_size, reference)
         self.model = RefocusModel(base, refiner, spec, encoder=encoder)
         frame = self.model.frame(self.size)
-        picture = torch.zeros(self.size.height, self.size.width, 3, dtype=torch.uint8)
-        self.features = self.model.encode(ImageInput(picture, frame))
+        image = torch.zeros(self.size.height, self.size.width, 3, dtype=torch.uint8)
+        self.features = self.model.encode(ImageInput(image, frame))
         self.clicks = [Click(float(x), float(y), bool(positive)) for y, x, positive in reference["clicks"]]
         self.answers = list(self._answers())
 

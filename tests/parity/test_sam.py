@@ -17,9 +17,9 @@ from torch import Tensor
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Prompts
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
-from samref.models.sam import SAM_CONFIGS, SamModel
-from samref.models.sam_network import SamConfig, build_sam_network, network_from
-from samref.models.sam_prompts import SamPrompt, to_sam_prompt
+from samref.models.sam.model import SAM_CONFIGS, SamModel
+from samref.models.sam.network import SamConfig, build_sam_network, network_from
+from samref.models.sam.prompts import SamPrompt, to_sam_prompt
 from tests.parity.weights import PARITY, assert_close, official_value, official_weights, require
 
 LIMIT = 2e-4
@@ -111,7 +111,7 @@ def test_the_weight_rule_gives_the_numbers_of_the_reference() -> None:
         assert float(value.sum(dtype=np.float64)) == pytest.approx(expected["sum"], rel=1e-5, abs=1e-5), name
 
 
-def test_the_picture_is_prepared_as_the_reference_prepares_it(case: Case) -> None:
+def test_the_image_is_prepared_as_the_reference_prepares_it(case: Case) -> None:
     reference = case.reference
     height, width, _ = reference["resized_shape"]
     assert (case.frame.resized.height, case.frame.resized.width) == (height, width)

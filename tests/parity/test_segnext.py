@@ -22,11 +22,11 @@ from samref.core.geometry import ImageSize
 from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
 from samref.inference.predictor import Predictor
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS, LOGIT_SHIFT, DensePromptsModel
-from samref.models.dense_prompts_maps import draw_points, scale_points
-from samref.models.dense_prompts_network import DensePromptsConfig, DensePromptsNet, stretch
 from samref.models.interface import DecoderState, ImageInput, ModelSpec, PromptBatch
 from samref.models.layers import resize
+from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS, LOGIT_SHIFT, DensePromptsModel
+from samref.models.segnext.network import DensePromptsConfig, DensePromptsNet, stretch
+from samref.models.segnext.prompt_maps import draw_points, scale_points
 from tests.parity.weights import PARITY, assert_close, official_weights, require
 
 LIMIT = 2e-4

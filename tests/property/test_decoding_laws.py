@@ -28,7 +28,7 @@ WIDE_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
 def decoded_in_one_piece(data: bytes) -> NDArray[np.uint8]:
-    """What :func:`decode_image` means: the whole picture converted, then turned."""
+    """What :func:`decode_image` means: the whole image converted, then turned."""
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         if image.mode in WIDE_GREY:

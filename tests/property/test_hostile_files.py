@@ -1,4 +1,4 @@
-"""Damaged and hostile files: a picture or labels, or a sentence; never another error, and in bounded time.
+"""Damaged and hostile files: an image or labels, or a sentence; never another error, and in bounded time.
 
 A few hundred seeded mutations by default; all of them with ``SAMREF_ATTACK=full``.
 """
@@ -97,7 +97,7 @@ def with_right_checksums(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_damaged_upload_is_a_picture_or_a_sentence(kind: str) -> None:
+def test_a_damaged_upload_is_a_image_or_a_sentence(kind: str) -> None:
     dice = random.Random(f"uploads {kind}")
     data, other = sample(kind), sample(dice.choice(list(FORMATS)))
     refused = 0

@@ -141,7 +141,7 @@ def classes() -> st.SearchStrategy[LabelClass]:
 
 @st.composite
 def events(draw: st.DrawFn) -> Event:
-    """Any event, of pictures of 6 x 5 pixels."""
+    """Any event, of images of 6 x 5 pixels."""
     size = ImageSize(5, 6)
     kinds: list[st.SearchStrategy[Event]] = [
         st.just(ImageOpened("f" * 64, "f.jpg", 5, 6)),
@@ -360,7 +360,7 @@ def test_a_function_leaves_its_arguments_unchanged(change: Callable[[Project], A
 
 
 def _belongs(event: Event, classes: int) -> bool:
-    """Whether the store takes this event for a picture of a workspace with that many classes."""
+    """Whether the store takes this event for an image of a workspace with that many classes."""
     match event:
         case ImageOpened() | ClassAdded() | ClassChanged() | ClassRemoved():
             return False

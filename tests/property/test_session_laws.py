@@ -20,9 +20,9 @@ from samref.inference.session import Session, SessionView
 from samref.inference.stores import EmbeddingStore
 from samref.labels import log
 from samref.labels.log import Event
-from tests.unit.inference.exact_model import make_picture, make_predictor
+from tests.unit.inference.exact_model import make_image, make_predictor
 
-PICTURE, OTHER_PICTURE = make_picture(1), make_picture(2, height=17, width=40)
+IMAGE, OTHER_IMAGE = make_image(1), make_image(2, height=17, width=40)
 PREDICTORS = {name: make_predictor(name) for name in ("exact", "other")}
 EMBEDDINGS = EmbeddingStore()
 
@@ -57,17 +57,17 @@ _actions: st.SearchStrategy[list[Action]] = st.lists(
 )
 
 
-def _encode(predictor: Predictor, picture: Any) -> None:
-    EMBEDDINGS.get_or_encode(predictor, picture.digest, lambda: picture)
+def _encode(predictor: Predictor, image: Any) -> None:
+    EMBEDDINGS.get_or_encode(predictor, image.digest, lambda: image)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def warm_embeddings() -> None:
-    """Encode every picture for every model first: how far a few views get must not depend on who came before."""
-    for picture in (PICTURE, OTHER_PICTURE):
+    """Encode every image for every model first: how far a few views get must not depend on who came before."""
+    for image in (IMAGE, OTHER_IMAGE):
         for name, predictor in PREDICTORS.items():
-            _encode(predictor, picture)
-            assert EMBEDDINGS.contains(picture.digest, name)
+            _encode(predictor, image)
+            assert EMBEDDINGS.contains(image.digest, name)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Desk:
     """A session with its log."""
 
     name: str = "s"
-    picture: Any = PICTURE
+    image: Any = IMAGE
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -92,12 +92,12 @@ class Desk:
         )
 
     def open(self) -> Desk:
-        self.session.open_image(self.picture, "p.png")
+        self.session.open_image(self.image, "p.png")
         return self
 
     def replayed(self) -> Session:
         session = self.sit_down()
-        session.replay([log.event_from_dict(log.event_to_dict(event)) for event in self.events], self.picture)
+        session.replay([log.event_from_dict(log.event_to_dict(event)) for event in self.events], self.image)
         return session
 
     def act(self, action: Action) -> None:
@@ -142,7 +142,7 @@ class Desk:
             case "use_model":
                 session.use_model(argument)
             case "give_mask":
-                size = self.picture.size
+                size = self.image.size
                 mask = torch.randn(size.height, size.width, generator=torch.Generator().manual_seed(argument)) > 0
                 session.give_mask(Rle.from_mask(mask.numpy()))
 
@@ -234,12 +234,12 @@ def test_undo_takes_back_prompts_and_redo_brings_them_again(actions: list[Action
 def test_two_sessions_interleaved_on_one_predictor_equal_each_alone(
     first: list[Action], second: list[Action], random: Any
 ) -> None:
-    together = (Desk("a").open(), Desk("b", OTHER_PICTURE).open())
+    together = (Desk("a").open(), Desk("b", OTHER_IMAGE).open())
     left = [list(first), list(second)]
     while any(left):
         index = random.choice([number for number in (0, 1) if left[number]])
         together[index].act(left[index].pop(0))
-    alone = (Desk("a").open(), Desk("b", OTHER_PICTURE).open())
+    alone = (Desk("a").open(), Desk("b", OTHER_IMAGE).open())
     for desk, actions in zip(alone, (first, second), strict=True):
         for action in actions:
             desk.act(action)
@@ -280,17 +280,17 @@ def test_quick_prompts_end_where_the_newest_ends_whatever_was_computed_between(p
 @given(st.lists(_prompts, min_size=1, max_size=4), st.booleans())
 def test_a_predictor_leaves_its_arguments_unchanged(items: list[Prompt], with_mask: bool) -> None:
     predictor: Predictor = PREDICTORS["exact"]
-    rough = Rle.from_mask(PICTURE.rgb[..., 0] > 99) if with_mask else None
+    rough = Rle.from_mask(IMAGE.rgb[..., 0] > 99) if with_mask else None
     prompts = Prompts(tuple(items), rough)
-    picture = copy.deepcopy(PICTURE)
-    embedding = predictor.embed(picture)
+    image = copy.deepcopy(IMAGE)
+    embedding = predictor.embed(image)
     *_, first = predictor.predict(embedding, prompts, None)
     kept = copy.deepcopy((prompts, first.state, embedding))
     list(predictor.predict(embedding, prompts, first.state))
     assert prompts == kept[0]
     assert same_tensors(first.state, kept[1])
     assert same_tensors(embedding.features, kept[2].features)
-    assert (picture.rgb == PICTURE.rgb).all()
+    assert (image.rgb == IMAGE.rgb).all()
 
 
 def same_tensors(one: Any, other: Any) -> bool:

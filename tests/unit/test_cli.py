@@ -15,17 +15,17 @@ import pytest
 from PIL import Image
 
 from samref.__main__ import COMMANDS, main
+from samref.cli.segment import parse_box, parse_click, parse_polygon, parse_scribble
 from samref.core.masks import Rle
 from samref.core.prompts import Box, Click, Polygon, Scribble
 from samref.errors import PromptError
-from samref.inference.segment_command import parse_box, parse_click, parse_polygon, parse_scribble
 
 MODEL = ("--model", "tiny-random")
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "disk.png"
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "disk.png"
     rows, columns = np.mgrid[0:96, 0:128]
     disk = (rows - 48) ** 2 + (columns - 64) ** 2 < 30**2
     Image.fromarray(np.where(disk[..., None], (220, 60, 40), (30, 90, 160)).astype(np.uint8)).save(path)
@@ -89,13 +89,11 @@ def test_text_that_is_no_box_is_refused(text: str) -> None:
         parse_box(text)
 
 
-def test_segment_writes_the_mask_and_its_story(
-    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_segment_writes_the_mask_and_its_story(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask_file, json_file = tmp_path / "mask.png", tmp_path / "mask.json"
     arguments = ("--click", "64,48", "--click", "2,2,-", "--box", "30,10,98,86", "--scribble", "60,40;70,50")
     code, out, err = run(
-        capsys, "segment", str(picture), *arguments, *MODEL, "-o", str(mask_file), "--json", str(json_file)
+        capsys, "segment", str(image), *arguments, *MODEL, "-o", str(mask_file), "--json", str(json_file)
     )
     assert (code, err) == (0, "")
     assert "pixels" in out
@@ -113,8 +111,8 @@ def test_segment_writes_the_mask_and_its_story(
     assert story["stage"] == "refined"
 
 
-def test_segment_can_speak_json_on_standard_output(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "segment", str(picture), "--click", "64,48", *MODEL, "--json", "-", "--stage", "coarse")
+def test_segment_can_speak_json_on_standard_output(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "segment", str(image), "--click", "64,48", *MODEL, "--json", "-", "--stage", "coarse")
     assert code == 0
     assert json.loads(out)["stage"] == "coarse"
 
@@ -138,9 +136,9 @@ def test_segment_can_speak_json_on_standard_output(picture: Path, capsys: pytest
     ],
 )
 def test_prompts_that_cannot_be_used_are_refused_in_one_sentence(
-    picture: Path, capsys: pytest.CaptureFixture[str], prompts: tuple[str, ...], words: str
+    image: Path, capsys: pytest.CaptureFixture[str], prompts: tuple[str, ...], words: str
 ) -> None:
-    assert words in refused(capsys, "segment", str(picture), *prompts, *MODEL)
+    assert words in refused(capsys, "segment", str(image), *prompts, *MODEL)
 
 
 def bomb() -> bytes:
@@ -163,13 +161,13 @@ def truncated() -> bytes:
     ("name", "data"),
     [
         ("empty.jpg", b""),
-        ("words.jpg", b"this is not a picture"),
+        ("words.jpg", b"this is not an image"),
         ("half.jpg", truncated()),
         ("bomb.png", bomb()),
         ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
     ],
 )
-def test_a_file_that_is_no_usable_picture_is_refused_in_one_sentence(
+def test_a_file_that_is_no_usable_image_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: bytes
 ) -> None:
     path = tmp_path / name
@@ -179,38 +177,38 @@ def test_a_file_that_is_no_usable_picture_is_refused_in_one_sentence(
     assert not target.exists()
 
 
-def test_a_missing_picture_and_a_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_image_and_a_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no file" in refused(capsys, "segment", str(tmp_path / "gone.jpg"), "--click", "1,1", *MODEL)
     refused(capsys, "segment", str(tmp_path), "--click", "1,1", *MODEL)
 
 
-def test_an_unknown_model_is_refused_by_name(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "gigantic" in refused(capsys, "segment", str(picture), "--click", "5,5", "--model", "gigantic")
+def test_an_unknown_model_is_refused_by_name(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "gigantic" in refused(capsys, "segment", str(image), "--click", "5,5", "--model", "gigantic")
 
 
 def test_a_checkpoint_of_something_else_is_refused(
-    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"not weights at all")
-    refused(capsys, "segment", str(picture), "--click", "5,5", "--model", "tiny", "--checkpoint", str(weights))
+    refused(capsys, "segment", str(image), "--click", "5,5", "--model", "tiny", "--checkpoint", str(weights))
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
-    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("segment", str(picture), "--click", "5,5", *MODEL)
+    arguments = ("segment", str(image), "--click", "5,5", *MODEL)
     assert "folder" in refused(capsys, *arguments, "-o", str(tmp_path))
     assert "not a folder" in refused(capsys, *arguments, "-o", str(tmp_path / "nowhere" / "mask.png"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_no_space_left_is_one_sentence(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "No space left" in refused(capsys, "segment", str(picture), "--click", "5,5", *MODEL, "-o", "/dev/full")
+def test_no_space_left_is_one_sentence(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No space left" in refused(capsys, "segment", str(image), "--click", "5,5", *MODEL, "-o", "/dev/full")
 
 
 def test_a_failed_write_leaves_the_old_file(
-    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "mask.png"
     target.write_bytes(b"old")
@@ -218,7 +216,7 @@ def test_a_failed_write_leaves_the_old_file(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("samref.inference.segment_command.os.fsync", full)
-    assert "No space left" in refused(capsys, "segment", str(picture), "--click", "5,5", *MODEL, "-o", str(target))
+    monkeypatch.setattr("samref.cli.segment.os.fsync", full)
+    assert "No space left" in refused(capsys, "segment", str(image), "--click", "5,5", *MODEL, "-o", str(target))
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]

@@ -1,13 +1,13 @@
 """All labels of a project in one zip file.
 
     annotations/instances.json       COCO, see :mod:`samref.labels.formats.coco`
-    masks/class/<picture>.png        class index mask of each picture, see :mod:`samref.labels.formats.png`
-    masks/instance/<picture>.png     instance index mask of each picture
-    legend.json                      which picture belongs to which mask, and what its values mean
-    LEFT-OUT.txt                     only where pictures are not in it because their labels could not be read
+    masks/class/<image>.png        class index mask of each image, see :mod:`samref.labels.formats.png`
+    masks/instance/<image>.png     instance index mask of each image
+    legend.json                      which image belongs to which mask, and what its values mean
+    LEFT-OUT.txt                     only where images are not in it because their labels could not be read
 
-The pictures are not in it, unless :func:`add_pictures` puts them there as ``images/<file name>``. Names of files come
-from the names of the pictures, made safe for every file system and unique; they cannot lead out of the folder one
+The images are not in it, unless :func:`add_images` puts them there as ``images/<file name>``. Names of files come
+from the names of the images, made safe for every file system and unique; they cannot lead out of the folder one
 unpacks to. The same project gives the same bytes.
 """
 
@@ -26,7 +26,7 @@ from samref.labels.formats.png import IndexKind, export_index_mask, legend
 from samref.labels.names import file_names, safe_stems
 from samref.labels.project import Project
 
-__all__ = ["add_pictures", "export_bundle", "save_bundle"]
+__all__ = ["add_images", "export_bundle", "save_bundle"]
 
 _KINDS: tuple[IndexKind, ...] = ("class", "instance")
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every entry: the earliest a zip file can hold
@@ -41,7 +41,7 @@ def export_bundle(project: Project, *, polygons: bool = True, tolerance: float =
         tolerance: of its polygons; 0 is exact.
 
     Raises:
-        LabelError: a picture has more objects than an index mask can hold.
+        LabelError: an image has more objects than an index mask can hold.
     """
     stems = safe_stems(project.images)
     file = io.BytesIO()
@@ -64,22 +64,22 @@ def save_bundle(project: Project, path: Path, *, polygons: bool = True, toleranc
     """Write the zip file; on a failure an older file of that name is still there.
 
     Raises:
-        LabelError: a picture has more objects than an index mask can hold.
+        LabelError: an image has more objects than an index mask can hold.
         StorageError: no space or no permission.
     """
     write_atomically(path, export_bundle(project, polygons=polygons, tolerance=tolerance))
 
 
-def add_pictures(path: Path, project: Project, read: Callable[[str], bytes]) -> list[str]:
-    """Add the picture files to a zip file, by the names that its COCO file has for them.
+def add_images(path: Path, project: Project, read: Callable[[str], bytes]) -> list[str]:
+    """Add the image files to a zip file, by the names that its COCO file has for them.
 
     Args:
         path: of the zip file.
         project: what it was made from.
-        read: gives the bytes of a picture by its digest.
+        read: gives the bytes of an image by its digest.
 
     Returns:
-        A sentence for each picture whose file cannot be read.
+        A sentence for each image whose file cannot be read.
     """
     names = file_names(project.images)
     faults = []
@@ -92,7 +92,7 @@ def add_pictures(path: Path, project: Project, read: Callable[[str], bytes]) -> 
                 continue
             entry = zipfile.ZipInfo(f"images/{names[image.digest]}", _TIME)
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data)  # stored as it is: picture files are compressed already
+            archive.writestr(entry, data)  # stored as it is: image files are compressed already
     return faults
 
 

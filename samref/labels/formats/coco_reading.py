@@ -1,9 +1,9 @@
 """COCO instance annotations: reading them. Nothing in the file is trusted, and nothing is resized to make it fit.
 
 Polygons, compressed and uncompressed run lengths become masks as pycocotools rasterises them; ``iscrowd`` makes no
-difference. Pictures are found by the digest samref wrote, else by file name. Categories become the classes of the same
+difference. Images are found by the digest samref wrote, else by file name. Categories become the classes of the same
 name, or new ones. All is read or nothing: a wrong entry raises a sentence that names it. Two things are not wrong, and
-are left out and told: entries for pictures the project does not hold, and objects without a pixel or an outline.
+are left out and told: entries for images the project does not hold, and objects without a pixel or an outline.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class CocoImport:
 
     Attributes:
         new_classes: classes to add, numbered to fit the project's.
-        annotations: by digest of the picture, in the order of the file.
-        unknown_images: file names of pictures with annotations that the project does not hold.
+        annotations: by digest of the image, in the order of the file.
+        unknown_images: file names of images with annotations that the project does not hold.
         skipped: a sentence for each object that was left out.
     """
 
@@ -68,18 +68,18 @@ def import_coco(
     now: datetime | None = None,
     new_id: Callable[[], str] = new_annotation_id,
 ) -> CocoImport:
-    """Read a COCO file for the pictures and classes of ``project``, which stays as it is.
+    """Read a COCO file for the images and classes of ``project``, which stays as it is.
 
     Args:
         data: the bytes of the file.
-        project: whose pictures the annotations belong to.
+        project: whose images the annotations belong to.
         source: name of the file, for messages.
         author: of annotations that do not name theirs.
         now: time of annotations that do not tell theirs; the present unless given.
         new_id: makes the ids of annotations that have none of samref's.
 
     Raises:
-        ImportFormatError: the file is no COCO file, an entry is wrong, a picture has another size, or none is known.
+        ImportFormatError: the file is no COCO file, an entry is wrong, an image has another size, or none is known.
     """
     reading = _Reading(source, project, author, now or datetime.now(UTC), new_id)
     return reading.read(_parse(data, source))
@@ -185,15 +185,13 @@ class _Reading:
                     continue
                 on_image = found.setdefault(record.digest, {})
                 if annotation.id in on_image:
-                    raise LabelError(f"Its samref id {annotation.id!r} occurs twice in this picture.")
+                    raise LabelError(f"Its samref id {annotation.id!r} occurs twice in this image.")
                 on_image[annotation.id] = annotation
             except LabelError as error:
                 raise ImportFormatError(f"{self.source}, annotation {_label(entry, place)}: {error}") from error
         if missing and not found and not self.skipped:
             names = ", ".join(repr(name) for name in list(missing)[:3]) + (", …" if len(missing) > 3 else "")
-            raise ImportFormatError(
-                f"{self.source} is about pictures that are not open here: {names}. Open them first."
-            )
+            raise ImportFormatError(f"{self.source} is about images that are not open here: {names}. Open them first.")
         by_digest = {digest: tuple(items.values()) for digest, items in found.items()}
         return CocoImport(tuple(self.new_classes), by_digest, tuple(missing), tuple(self.skipped))
 
@@ -233,7 +231,7 @@ class _Reading:
         return categories
 
     def _images(self, entries: Sequence[Any]) -> tuple[dict[int | str, ImageRecord], dict[int | str, str]]:
-        """The project's picture for each image id, and the names of those it does not hold."""
+        """The project's image for each image id, and the names of those it does not hold."""
         records: dict[int | str, ImageRecord] = {}
         unknown: dict[int | str, str] = {}
         by_digest = {record.digest: record for record in self.project.images}
@@ -250,9 +248,7 @@ class _Reading:
                 match = by_digest.get(read_text(own, "digest", None)) if "digest" in own else None
                 same_name = by_name.get(name, [])
                 if match is None and len(same_name) > 1:
-                    raise LabelError(
-                        f"There are {len(same_name)} pictures named {name!r} here; it could be any of them."
-                    )
+                    raise LabelError(f"There are {len(same_name)} images named {name!r} here; it could be any of them.")
                 if match is None and not same_name:
                     unknown[image_id] = name
                     continue
@@ -261,7 +257,7 @@ class _Reading:
                 height, width = read_int(entry, "height"), read_int(entry, "width")
                 if (height, width) != (size.height, size.width):
                     raise LabelError(
-                        f"The picture {name!r} is {width} x {height} pixels there and {size.width} x {size.height} "
+                        f"The image {name!r} is {width} x {height} pixels there and {size.width} x {size.height} "
                         "here. Label the same file; masks are never resized."
                     )
             except LabelError as error:

@@ -44,7 +44,7 @@ def check_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> fl
         if sides != [size.height, size.width]:
             claimed = " x ".join(f"{side!r:.20}" for side in reversed(sides))
             raise LabelError(
-                f"Its mask is {claimed} pixels, the picture {file_name!r} {size.width} x {size.height}. "
+                f"Its mask is {claimed} pixels, the image {file_name!r} {size.width} x {size.height}. "
                 "Masks are never resized."
             )
         if isinstance(segmentation.get("counts"), str):
@@ -56,7 +56,7 @@ def check_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> fl
 
 
 def read_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> Rle | None:
-    """The pixels of one segmentation of a picture; None where there is none.
+    """The pixels of one segmentation of an image; None where there is none.
 
     Raises:
         LabelError: it is wrong, of another size, or too large.
@@ -69,7 +69,7 @@ def mask_of_checked(segmentation: Any, size: ImageSize) -> Rle | None:
     """The pixels of a segmentation that :func:`check_segmentation` has accepted; None where there is none.
 
     Raises:
-        LabelError: its run lengths do not add up to the picture.
+        LabelError: its run lengths do not add up to the image.
     """
     if segmentation is None or segmentation == []:
         return None
@@ -107,7 +107,7 @@ def _corners(polygon: Any, size: ImageSize) -> NDArray[np.float64]:
     """The corners (N, 2) of a polygon from outside."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         raise LabelError("A polygon must be a list x, y, x, y, … of at least three corners.")
-    wrong = LabelError("A corner of a polygon is no number or lies far outside the picture.")
+    wrong = LabelError("A corner of a polygon is no number or lies far outside the image.")
     if not set(map(type, polygon)) <= {int, float}:
         raise wrong
     try:

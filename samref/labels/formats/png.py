@@ -1,4 +1,4 @@
-"""Index masks: one PNG for a picture, in which the value of a pixel says what lies there.
+"""Index masks: one PNG for an image, in which the value of a pixel says what lies there.
 
 *class*: the number of the class, 1 to 254. *instance*: the place of the object in the list, from 1. 0 is background
 and 255, "ignore" to most readers, is never used. Where objects overlap, the later one in the list lies on top; an
@@ -62,7 +62,7 @@ def index_mask(record: ImageRecord, kind: IndexKind) -> NDArray[np.uint8] | NDAr
 
 
 def export_index_mask(record: ImageRecord, project: Project, kind: IndexKind = "class") -> bytes:
-    """The index mask of one picture as a PNG file.
+    """The index mask of one image as a PNG file.
 
     Raises:
         LabelError: there are more objects than 16 bits can tell apart.

@@ -17,7 +17,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     tell();
   }
 
-  /** Wake the listeners: what the transport holds is part of the picture. */
+  /** Wake the listeners: what the transport holds is part of the image. */
   const tell = () => store.set({});
 
   function accept() {
@@ -26,7 +26,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     const waits = transport.unansweredPrompts().length > 0;
     if (!draft.mask && !waits) {
       if (state().image)
-        toasts.info(serverPhase === "preparing" ? "The picture is still being prepared." : "Click on an object first.");
+        toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
     ask("commit", { class_id: classId });
@@ -76,7 +76,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     if (one) chooseClass(one.id);
   }
 
-  // ---- pictures ---------------------------------------------------------------------------------------------
+  // ---- images ---------------------------------------------------------------------------------------------
 
   function openImage(digest) {
     const known = state().workspace?.images.find((one) => one.digest === digest);
@@ -99,7 +99,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     if (at >= 0 && next) openImage(next.digest);
   }
 
-  /** Pictures, or COCO files, that somebody dropped, pasted or chose. The first picture is opened. */
+  /** Images, or COCO files, that somebody dropped, pasted or chose. The first image is opened. */
   async function addFiles(files) {
     let opened = false;
     for (const file of files) {
@@ -114,7 +114,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     }
   }
 
-  /** Store a picture on the server; null, and a message, when it is refused. */
+  /** Store an image on the server; null, and a message, when it is refused. */
   async function upload(file, oneOfMany) {
     store.set({ uploading: state().uploading + 1 });
     try {
@@ -132,7 +132,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     }
   }
 
-  /** A stored picture is in the list at once; the server's own list follows with the next answer. */
+  /** A stored image is in the list at once; the server's own list follows with the next answer. */
   function learnOf({ digest, file_name, width, height }) {
     const { workspace } = state();
     if (!workspace || workspace.images.some((one) => one.digest === digest)) return;
@@ -214,7 +214,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     }
   }
 
-  /** Esc goes back one step: what lies over the picture first, then what is drawn, then the draft. */
+  /** Esc goes back one step: what lies over the image first, then what is drawn, then the draft. */
   function escape() {
     const { startShown, image, panelOpen } = state();
     if (startShown) return image ? hideStart() : false;

@@ -36,35 +36,35 @@ export function createCanvas({
 }) {
   const painter = createPainter(photo, overlay);
   const latencies = createLatencies();
-  let view = null; // null without a picture
+  let view = null; // null without an image
   let size = { width: 1, height: 1, pixelRatio: globalThis.devicePixelRatio || 1 };
   let gesture = Tools.IDLE;
   let pointer = null; // last device position of the mouse or pen, null when it is elsewhere
-  let picture = null; // {digest, width, height}
+  let image = null; // {digest, width, height}
   let dirty = { photo: false, overlay: false, scheduled: false };
   let beat = 0;
   let beating = null;
   const painted = { count: 0, seq: null, stage: null, at: null };
 
-  // ---- pictures and views -----------------------------------------------------------------------------------
+  // ---- images and views -----------------------------------------------------------------------------------
 
-  /** Show a picture of that size; its photo may follow. */
-  function setPicture(next) {
-    picture = next;
+  /** Show an image of that size; its photo may follow. */
+  function setImage(next) {
+    image = next;
     gesture = Tools.abandon(gesture);
     if (!next) {
       view = null;
     } else {
-      painter.setPicture(null, next.width, next.height);
+      painter.setImage(null, next.width, next.height);
       view = View.createView({ ...deviceSize(), imageWidth: next.width, imageHeight: next.height });
     }
-    stage.classList.toggle("samref-has-picture", next !== null);
+    stage.classList.toggle("samref-has-image", next !== null);
     schedule({ photo: true });
     tellReadout();
   }
 
   function setPhoto(digest, bitmap) {
-    if (picture?.digest !== digest) return bitmap.close?.();
+    if (image?.digest !== digest) return bitmap.close?.();
     painter.setPhoto(bitmap);
     schedule({ photo: true });
   }
@@ -263,7 +263,7 @@ export function createCanvas({
   });
 
   return {
-    setPicture,
+    setImage,
     setPhoto,
     schedule,
     fit: () => view && setView(View.fit(view)),

@@ -11,7 +11,7 @@ const FOCUS_SYNC_MS = 2_000;
 /** Keys of workspaces that were open in this browser before, and are still remembered. */
 const MOST_FORMER = 20;
 
-/** Nothing to do for this long: the model may look at the next picture. */
+/** Nothing to do for this long: the model may look at the next image. */
 const IDLE_MS = 1_500;
 
 /** @param {object} parts {store, transport: () => transport, routes, toasts, onPainted(seq, stage, meta), onBye(bye)} */
@@ -19,7 +19,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
   let token = recall("token");
   let tried = null; // the key to go back to when the new one opens nothing
   let helloWithout = false; // the last hello asked for a new workspace
-  let restored = false; // the picture this tab had open was asked for
+  let restored = false; // the image this tab had open was asked for
   let probing = false;
   let polling = null;
   let syncedAt = 0;
@@ -53,7 +53,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
       console.error(error);
       toasts.error("An answer of the server could not be read. Reload the page; nothing is lost.");
     }
-    if (request.verb === "hello") restorePicture();
+    if (request.verb === "hello") restoreImage();
   }
 
   function merge(answer, request) {
@@ -105,7 +105,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     return true;
   }
 
-  function restorePicture() {
+  function restoreImage() {
     if (restored) return;
     restored = true;
     const digest = recall("image", "session");
@@ -123,7 +123,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
       remember("unsent", JSON.stringify({ digest: image.digest, revision, prompts }), "session");
   }
 
-  /** Send them again if the picture's log did not grow without us. */
+  /** Send them again if the image's log did not grow without us. */
   function resendKept({ image, revision }) {
     const kept = JSON.parse(recall("unsent", "session") ?? "null");
     remember("unsent", null, "session");
@@ -192,7 +192,7 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
       polling = setTimeout(() => transport().send("sync"), POLL_MS);
   }
 
-  /** Have the picture after the open one ready before it is asked for. */
+  /** Have the image after the open one ready before it is asked for. */
   function prefetchWhenIdle() {
     clearTimeout(idle);
     const { image, workspace, serverPhase } = store.get();

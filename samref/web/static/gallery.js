@@ -1,9 +1,9 @@
-/** Where pictures come from: the start screen with upload and examples, and the strip under the open picture. */
+/** Where images come from: the start screen with upload and examples, and the strip under the open image. */
 
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { sentencesOf } from "./keeping.js";
 
-const PICTURES = "image/png,image/jpeg,image/webp,image/bmp,image/tiff,image/gif,.tif,.tiff";
+const IMAGES = "image/png,image/jpeg,image/webp,image/bmp,image/tiff,image/gif,.tif,.tiff";
 
 /** Fill the start screen; gives `update(state, isShown)`. */
 export function createStart(container, actions, routes) {
@@ -12,16 +12,16 @@ export function createStart(container, actions, routes) {
     "button",
     { type: "button", class: "samref-dropzone", on: { click: () => input.click() } },
     icon("upload"),
-    h("strong", {}, "Open pictures"),
+    h("strong", {}, "Open images"),
     h("span", {}, "Choose files, drop them anywhere on this page, or paste one with Ctrl + V"),
   );
   const mine = h("ul", { class: "samref-grid" });
-  const mineBox = h("section", { hidden: true }, h("h2", {}, "Your pictures"), mine);
+  const mineBox = h("section", { hidden: true }, h("h2", {}, "Your images"), mine);
   const examples = h("ul", { class: "samref-grid" });
   const examplesBox = h("section", { hidden: true }, h("h2", {}, "Or try one of these"), examples);
   const kept = h("span", {});
   const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
-  const back = iconButton("close", "Back to the picture", actions.hideStart, { class: "samref-back" });
+  const back = iconButton("close", "Back to the image", actions.hideStart, { class: "samref-back" });
   container.append(
     h(
       "div",
@@ -46,7 +46,7 @@ export function createStart(container, actions, routes) {
     (one) =>
       tile(
         () => actions.openImage(one.digest),
-        (picture) => lazily(picture, () => routes.thumb(one.digest)),
+        (image) => lazily(image, () => routes.thumb(one.digest)),
       ),
   );
   const showExamples = createList(
@@ -55,16 +55,16 @@ export function createStart(container, actions, routes) {
     (one) =>
       tile(
         () => actions.openExample(one.name),
-        (picture) => (picture.src = routes.exampleThumb(one.name)),
+        (image) => (image.src = routes.exampleThumb(one.name)),
       ),
   );
   return (state, isShown) => {
     container.hidden = !isShown;
     back.hidden = !state.image;
     setText(kept, sentencesOf(state.workspace?.keeping).join(" "));
-    const pictures = state.workspace?.images ?? [];
-    mineBox.hidden = pictures.length === 0;
-    showMine(pictures.map((one) => ({ ...one, title: one.file_name, note: objectsText(one.annotations) })));
+    const images = state.workspace?.images ?? [];
+    mineBox.hidden = images.length === 0;
+    showMine(images.map((one) => ({ ...one, title: one.file_name, note: objectsText(one.annotations) })));
     const bundled = state.workspace?.examples ?? [];
     examplesBox.hidden = bundled.length === 0;
     showExamples(bundled);
@@ -77,7 +77,7 @@ export function createStrip(container, actions, routes) {
   const input = fileInput(actions);
   container.append(
     list,
-    iconButton("plus", "Add pictures", () => input.click(), { class: "samref-strip-add" }),
+    iconButton("plus", "Add images", () => input.click(), { class: "samref-strip-add" }),
     input,
   );
   const show = createList(
@@ -86,7 +86,7 @@ export function createStrip(container, actions, routes) {
     (one) =>
       tile(
         () => actions.openImage(one.digest),
-        (picture) => lazily(picture, () => routes.thumb(one.digest)),
+        (image) => lazily(image, () => routes.thumb(one.digest)),
       ),
   );
   let current = null;
@@ -109,11 +109,11 @@ export function createStrip(container, actions, routes) {
 }
 
 function tile(onClick, load) {
-  const picture = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+  const image = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
   const title = h("span", { class: "samref-tile-title" });
   const note = h("span", { class: "samref-tile-note" });
-  const button = h("button", { type: "button", class: "samref-tile", on: { click: onClick } }, picture, title, note);
-  load(picture);
+  const button = h("button", { type: "button", class: "samref-tile", on: { click: onClick } }, image, title, note);
+  load(image);
   return {
     element: h("li", {}, button),
     update(one) {
@@ -140,15 +140,15 @@ const whenSeen = globalThis.IntersectionObserver
   : null;
 
 /** Load a thumbnail once its tile can be seen. */
-function lazily(picture, address) {
-  waiting.set(picture, address);
-  whenSeen?.observe(picture);
+function lazily(image, address) {
+  waiting.set(image, address);
+  whenSeen?.observe(image);
 }
 
 function fileInput(actions) {
   const input = h("input", {
     type: "file",
-    accept: PICTURES,
+    accept: IMAGES,
     multiple: true,
     class: "samref-file-input",
     tabindex: "-1",

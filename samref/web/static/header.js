@@ -1,4 +1,4 @@
-/** The header: name, picture, what is going on, model, help. */
+/** The header: name, image, what is going on, model, help. */
 
 import { h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { PHASES } from "./state.js";
@@ -6,16 +6,16 @@ import { PHASES } from "./state.js";
 /** Fill the header; gives `update(state, phase)`. */
 export function createHeader(container, actions) {
   const file = h("span", { class: "samref-file" });
-  const pictures = h(
+  const images = h(
     "button",
     {
       type: "button",
       class: "samref-button samref-home",
-      title: "All pictures",
-      "aria-label": "All pictures",
+      title: "All images",
+      "aria-label": "All images",
       on: { click: actions.showStart },
     },
-    icon("pictures"),
+    icon("images"),
     file,
   );
   const word = h("span", { class: "samref-phase-word" });
@@ -40,7 +40,7 @@ export function createHeader(container, actions) {
   });
   container.append(
     h("span", { class: "samref-brand" }, "samref"),
-    pictures,
+    images,
     phase,
     times,
     h("label", { class: "samref-model" }, h("span", { class: "samref-model-label" }, "Model"), model),
@@ -55,7 +55,7 @@ export function createHeader(container, actions) {
     setText(hint, now === "ready" && state.modelNote ? state.modelNote : text);
     setAttribute(phase, "title", `${title}: ${text}`);
     setText(times, timesOf(state, now));
-    setText(file, state.image?.file_name ?? "Pictures");
+    setText(file, state.image?.file_name ?? "Images");
     setAttribute(panelButton, "aria-expanded", String(state.panelOpen));
     if (state.workspace?.models && shownModels !== state.workspace.models) {
       shownModels = state.workspace.models;

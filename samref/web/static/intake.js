@@ -1,4 +1,4 @@
-/** Pictures by drag-and-drop and paste, anywhere on the page. */
+/** Images by drag-and-drop and paste, anywhere on the page. */
 
 export function takeFiles({ root, dropHint, onFiles }) {
   let depth = 0; // dragenter and dragleave come for every element under the pointer

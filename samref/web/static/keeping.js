@@ -8,7 +8,7 @@ export function sentencesOf(keeping) {
   const where = folder ? `on this machine, in ${folder}` : "on the server that shows this page";
   return [
     readOnly,
-    `Pictures, labels and the unfinished object are kept ${where}. Each step is on its disk before it is answered.`,
+    `Images, labels and the unfinished object are kept ${where}. Each step is on its disk before it is answered.`,
     days > 0
       ? `This is a demo: a workspace that nobody used for ${plural(days, "day")} is removed with all it holds. ` +
         "Export what you want to keep."
@@ -98,7 +98,7 @@ export function createKeeping(keys, isForgetful, toasts) {
       h(
         "p",
         {},
-        "Export gives the labels as files. Whoever runs the server copies everything, pictures included, with ",
+        "Export gives the labels as files. Whoever runs the server copies everything, images included, with ",
         h("code", {}, "python -m samref backup FOLDER"),
         "; that folder can be served on another machine.",
       ),

@@ -8,7 +8,7 @@
  * For tests and measurements the root element carries a read-only hook, `root.samref`:
  *   state()                what the page knows (see state.js)
  *   phase()                one of the words in state.js `PHASES`
- *   view()                 zoom and place of the picture (see view.js), null without a picture
+ *   view()                 zoom and place of the image (see view.js), null without an image
  *   imageToClient(x, y)    window position [x, y] of a continuous image position; add 0.5 for the middle of a pixel
  *   clientToPixel(x, y)    image pixel [x, y] under a window position
  *   overlayPixel(x, y)     RGBA of the overlay where the middle of that image pixel is shown, null when out of sight
@@ -108,7 +108,7 @@ export function mount({ root, base }) {
 
   const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
   const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);
-  let shownPicture = null;
+  let shownImage = null;
 
   function update() {
     const state = store.get();
@@ -121,19 +121,19 @@ export function mount({ root, base }) {
     updateStrip(state);
     keeping.update(state);
     shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
-    showPicture(state.opening?.digest ? state.opening : state.image);
+    showImage(state.opening?.digest ? state.opening : state.image);
   }
 
-  /** Bring a picture onto the canvas: its frame at once, its photo when it has come. */
-  function showPicture(picture) {
-    const digest = picture?.digest ?? null;
-    if (digest === shownPicture) return;
-    shownPicture = digest;
-    canvas.setPicture(picture);
-    if (!picture) return;
+  /** Bring an image onto the canvas: its frame at once, its photo when it has come. */
+  function showImage(image) {
+    const digest = image?.digest ?? null;
+    if (digest === shownImage) return;
+    shownImage = digest;
+    canvas.setImage(image);
+    if (!image) return;
     routes.photo(digest).then(
       (bitmap) => canvas.setPhoto(digest, bitmap),
-      (error) => shownPicture === digest && toasts.error(error.message),
+      (error) => shownImage === digest && toasts.error(error.message),
     );
   }
 
@@ -191,7 +191,7 @@ export function mount({ root, base }) {
   connection.begin();
 }
 
-/** After a click with the mouse the keys belong to the picture again; somebody who walks with Tab keeps the focus. */
+/** After a click with the mouse the keys belong to the image again; somebody who walks with Tab keeps the focus. */
 function returnFocus(root, stage) {
   root.addEventListener("click", (event) => {
     const byPointer = event.detail > 0;

@@ -3,7 +3,7 @@
 import { outlineSegments } from "./outline.js";
 import { coarser, toPixels } from "./rle.js";
 
-/** The layer of accepted objects never has more pixels than this; larger pictures get it at a half, a third, … */
+/** The layer of accepted objects never has more pixels than this; larger images get it at a half, a third, … */
 const MAX_LAYER_PIXELS = 32_000_000;
 
 /** A canvas of the mask's crop, one canvas pixel for each of its pixels, in an opaque colour. */
@@ -43,7 +43,7 @@ export function outlinePath(mask, scale) {
 }
 
 /**
- * All accepted objects of a picture in one canvas of image pixels, later objects over earlier ones. Painting two
+ * All accepted objects of an image in one canvas of image pixels, later objects over earlier ones. Painting two
  * hundred objects is then as cheap as painting one; a change repaints only the boxes it touches.
  */
 export function createObjectLayer(imageWidth, imageHeight) {

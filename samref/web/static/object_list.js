@@ -1,4 +1,4 @@
-/** Objects of the open picture: select, edit again, hide, give another class, delete. */
+/** Objects of the open image: select, edit again, hide, give another class, delete. */
 
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { findClass } from "./state.js";

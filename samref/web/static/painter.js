@@ -24,14 +24,14 @@ export function createPainter(photo, overlay) {
   let objects = null; // layer of accepted objects
   let draft = { mask: null, colour: null, canvas: null };
 
-  /** Another picture: its bitmap (any size of the same shape; null while it loads) and its true size. */
-  function setPicture(bitmap, imageWidth, imageHeight) {
+  /** Another image: its bitmap (any size of the same shape; null while it loads) and its true size. */
+  function setImage(bitmap, imageWidth, imageHeight) {
     for (const level of levels) level.close?.();
     levels = bitmap ? [bitmap] : [];
     objects = createObjectLayer(imageWidth, imageHeight);
   }
 
-  /** The same picture's photo has arrived. */
+  /** The same image's photo has arrived. */
   function setPhoto(bitmap) {
     levels = [bitmap];
   }
@@ -152,7 +152,7 @@ export function createPainter(photo, overlay) {
     return [...overlayContext.getImageData(deviceX, deviceY, 1, 1).data];
   }
 
-  return { setPicture, setPhoto, resize, paintPhoto, paintOverlay, overlayPixel };
+  return { setImage, setPhoto, resize, paintPhoto, paintOverlay, overlayPixel };
 }
 
 function intoImageFrame(context, view, draw) {

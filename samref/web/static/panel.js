@@ -7,8 +7,8 @@ import { createObjectList } from "./object_list.js";
 const EXPORTS = [
   ["coco-polygon", "COCO, polygons", false],
   ["coco-rle", "COCO, run lengths (exact)", false],
-  ["png-class", "PNG of classes, this picture", true],
-  ["png-instance", "PNG of objects, this picture", true],
+  ["png-class", "PNG of classes, this image", true],
+  ["png-instance", "PNG of objects, this image", true],
   ["zip", "Everything (zip)", false],
 ];
 

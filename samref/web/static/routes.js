@@ -1,4 +1,4 @@
-/** The server's own routes: pictures in and out, exports, imports. Each carries the workspace's token in a header. */
+/** The server's own routes: images in and out, exports, imports. Each carries the workspace's token in a header. */
 
 /** A refused call: `code` and a sentence for the person. */
 export class RouteError extends Error {
@@ -8,7 +8,7 @@ export class RouteError extends Error {
   }
 }
 
-/** Pictures fetched for the strip at the same time; the browser has six connections, and clicks come first. */
+/** Images fetched for the strip at the same time; the browser has six connections, and clicks come first. */
 const THUMBS_AT_ONCE = 2;
 
 /**
@@ -60,16 +60,16 @@ export function createRoutes(base, token) {
   }
 
   return {
-    /** Store a picture; gives {digest, file_name, width, height}. */
+    /** Store an image; gives {digest, file_name, width, height}. */
     async upload(file) {
       const headers = { "X-Samref-Filename": encodeURIComponent(file.name || "pasted.png") };
       return (await call("samref/images", { method: "POST", headers, body: file })).json();
     },
 
-    /** The upright picture as a bitmap, perhaps smaller than the picture itself. */
+    /** The upright image as a bitmap, perhaps smaller than the image itself. */
     photo: (digest) => bitmapOf(`samref/images/${digest}`),
 
-    /** Address of a small picture, or null. */
+    /** Address of a small image, or null. */
     thumb(digest) {
       if (!thumbs.has(digest)) {
         thumbs.set(digest, new Promise((resolve) => line.push({ digest, resolve })));
@@ -80,7 +80,7 @@ export function createRoutes(base, token) {
 
     exampleThumb: (name) => new URL(`samref/examples/${encodeURIComponent(name)}?thumb=1`, base).href,
 
-    /** Download an export; `image` is a digest or null for all pictures. */
+    /** Download an export; `image` is a digest or null for all images. */
     async download(format, image) {
       const query = new URLSearchParams(image ? { format, image } : { format });
       const response = await call(`samref/export?${query}`);

@@ -18,7 +18,7 @@ export function buildShell(root) {
       class: "samref-stage",
       tabindex: "0",
       role: "application",
-      "aria-label": "Picture: click on an object to mark it. Press question mark for the keyboard.",
+      "aria-label": "Image: click on an object to mark it. Press question mark for the keyboard.",
     },
     photo,
     overlay,
@@ -35,13 +35,13 @@ export function buildShell(root) {
     "aria-orientation": "vertical",
   });
   const panel = h("aside", { class: "samref-panel", id: "samref-panel", "aria-label": "Classes, objects and files" });
-  const strip = h("nav", { class: "samref-strip", "aria-label": "Pictures" });
-  const start = h("section", { class: "samref-start", "aria-label": "Open a picture" });
+  const strip = h("nav", { class: "samref-strip", "aria-label": "Images" });
+  const start = h("section", { class: "samref-start", "aria-label": "Open an image" });
   const toasts = h("div", { class: "samref-toasts" });
   const dropHint = h(
     "div",
     { class: "samref-drop", "aria-hidden": "true" },
-    h("span", {}, "Drop pictures, or a COCO file, to add them"),
+    h("span", {}, "Drop images, or a COCO file, to add them"),
   );
   root.setAttribute("tabindex", "-1");
   root.append(header, tools, stage, panel, strip, start, dropHint, toasts);

@@ -1,5 +1,5 @@
 /**
- * What the page knows: the server's last word about the open picture, and what the person set on this page. Pure,
+ * What the page knows: the server's last word about the open image, and what the person set on this page. Pure,
  * but for the little store at the end.
  */
 
@@ -21,7 +21,7 @@ const NO_ANNOTATIONS = Object.freeze({ revision: 0, list: [] });
 
 export const INITIAL = Object.freeze({
   workspace: null,
-  image: null, // {digest, file_name, width, height} of the picture the view speaks of
+  image: null, // {digest, file_name, width, height} of the image the view speaks of
   revision: 0,
   serverPhase: "empty",
   model: null,
@@ -82,7 +82,7 @@ function mergeAnnotations(known, wire) {
   return { revision: wire.revision, list: wire.order.map((id) => byId.get(id)).filter(Boolean) };
 }
 
-/** State with no picture open. */
+/** State with no image open. */
 export function closeImage(state) {
   return { ...INITIAL, workspace: state.workspace, model: state.model };
 }
@@ -103,9 +103,9 @@ export function phaseOf(state, { offline, opening, uploading, answeredFully, una
 
 /** Words for each phase: what is going on, and what to do. */
 export const PHASES = Object.freeze({
-  empty: ["No picture", "Open one to begin"],
-  opening: ["Opening", "The picture is on its way"],
-  preparing: ["Preparing", "The model looks at the picture; you may click already"],
+  empty: ["No image", "Open one to begin"],
+  opening: ["Opening", "The image is on its way"],
+  preparing: ["Preparing", "The model looks at the image; you may click already"],
   ready: ["Ready", "Click on the object"],
   coarse: ["Coarse mask", "Looking for the object"],
   refining: ["Refining", "The coarse mask is here, a finer one follows"],

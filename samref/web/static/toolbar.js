@@ -1,4 +1,4 @@
-/** Tools at the left, the bar of the draft and the zoom buttons over the picture. */
+/** Tools at the left, the bar of the draft and the zoom buttons over the image. */
 
 import { h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { findClass } from "./state.js";
@@ -36,13 +36,13 @@ export function createToolbar(container, actions) {
     min: BRUSH.least,
     max: BRUSH.most,
     step: 2,
-    "aria-label": "Width of the scribble in picture pixels",
+    "aria-label": "Width of the scribble in image pixels",
     on: { input: () => actions.setBrush(Number(width.value)) },
   });
   const widthText = h("span", {});
   const brushBox = h(
     "label",
-    { class: "samref-brush-width", title: "Width in picture pixels ([ and ])" },
+    { class: "samref-brush-width", title: "Width in image pixels ([ and ])" },
     widthText,
     width,
   );
@@ -70,18 +70,18 @@ export function createZoom(container, readout, actions) {
   const percent = h("button", {
     type: "button",
     class: "samref-button samref-percent",
-    title: "Fit the picture (F)",
+    title: "Fit the image (F)",
     on: { click: actions.fit },
   });
   container.append(
     iconButton("minus", "Zoom out (−)", () => actions.zoom(-1)),
     percent,
     iconButton("plus", "Zoom in (+)", () => actions.zoom(1)),
-    iconButton("fit", "Fit the picture (F)", actions.fit),
+    iconButton("fit", "Fit the image (F)", actions.fit),
   );
   return ({ zoom, pixel }) => {
     setText(percent, zoom === null ? "" : `${zoom} %`);
-    setAttribute(percent, "aria-label", zoom === null ? "Fit" : `Zoom is ${zoom} percent; fit the picture`);
+    setAttribute(percent, "aria-label", zoom === null ? "Fit" : `Zoom is ${zoom} percent; fit the image`);
     setText(readout, pixel ? `${pixel[0]}, ${pixel[1]}` : "");
   };
 }

@@ -75,7 +75,7 @@ export function dropCorner(gesture) {
   return freeze({ ...gesture, polygon: points.length ? { ...gesture.polygon, points } : null });
 }
 
-/** Forget whatever is being drawn (Esc, another tool, another picture); fingers stay known. */
+/** Forget whatever is being drawn (Esc, another tool, another image); fingers stay known. */
 export function abandon(gesture) {
   const mode = Object.keys(gesture.pointers).length ? "spent" : "idle";
   return freeze({ mode, pointers: gesture.pointers, polygon: null });

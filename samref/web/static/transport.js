@@ -44,7 +44,7 @@ export function createTransport({
   let silence = null;
   const stats = { sent: 0, received: 0, stale: 0 };
 
-  /** Put a request at the end of the line. `image` is the picture it is about; the open one when left out. */
+  /** Put a request at the end of the line. `image` is the image it is about; the open one when left out. */
   function send(verb, args = {}, { image, meta } = {}) {
     if (QUESTIONS.has(verb) && waiting.some((item) => item.verb === verb && item.image === image)) return;
     waiting.push({ verb, image, args, meta });
@@ -112,7 +112,7 @@ export function createTransport({
     return true;
   }
 
-  /** The picture's log is as long as when the lost request left, so it never arrived. */
+  /** The image's log is as long as when the lost request left, so it never arrived. */
   function sendLostAgain({ view }) {
     if (lost && view?.image?.digest === lost.image && view.revision === lost.revision) waiting.unshift(lost);
     lost = null;

@@ -1,12 +1,12 @@
 /**
- * Where the picture lies on the screen: the one place where a point crosses between the screen and the image.
+ * Where the image lies on the screen: the one place where a point crosses between the screen and the image.
  *
  * Frames, from the outside in:
  *   client  CSS pixels of the browser window, as pointer events give them
  *   device  pixels of the canvas' backing store, (0, 0) at its top left; one of them is one dot of the display
- *   image   pixels of the picture
+ *   image   pixels of the image
  *
- * A view is a frozen value. `scale` is device pixels per image pixel. The picture's corner is kept twice: `cornerX/Y`
+ * A view is a frozen value. `scale` is device pixels per image pixel. The image's corner is kept twice: `cornerX/Y`
  * exactly, so that zooming back and forth does not drift, and `offsetX/Y` rounded to whole device pixels, which is
  * where it is painted and hit. Everything here is pure.
  */
@@ -14,24 +14,24 @@
 /** Closest zoom: one image pixel is this many CSS pixels wide. */
 const MAX_CSS_PIXELS_PER_IMAGE_PIXEL = 48;
 
-/** Widest zoom, as a part of the zoom at which the whole picture is seen. */
+/** Widest zoom, as a part of the zoom at which the whole image is seen. */
 const MIN_PART_OF_FIT = 0.25;
 
-/** This many CSS pixels of the picture stay visible, however far one pans. */
+/** This many CSS pixels of the image stay visible, however far one pans. */
 const KEEP_VISIBLE = 40;
 
-/** Free border around a fitted picture, in CSS pixels. */
+/** Free border around a fitted image, in CSS pixels. */
 const FIT_MARGIN = 12;
 
 /** Products such as 29 * 1.1 fall a hair below the whole number they mean. */
 const EPSILON = 1e-6;
 
-/** A view of a picture on a canvas of `deviceWidth` x `deviceHeight` backing pixels; the whole picture is seen. */
+/** A view of an image on a canvas of `deviceWidth` x `deviceHeight` backing pixels; the whole image is seen. */
 export function createView({ deviceWidth, deviceHeight, imageWidth, imageHeight, pixelRatio = 1 }) {
   return fit({ deviceWidth, deviceHeight, imageWidth, imageHeight, pixelRatio });
 }
 
-/** The scale at which the whole picture is seen; a small picture is not blown up beyond four CSS pixels a pixel. */
+/** The scale at which the whole image is seen; a small image is not blown up beyond four CSS pixels a pixel. */
 export function fitScale({ deviceWidth, deviceHeight, imageWidth, imageHeight, pixelRatio }) {
   const margin = 2 * FIT_MARGIN * pixelRatio;
   const room = Math.min((deviceWidth - margin) / imageWidth, (deviceHeight - margin) / imageHeight);
@@ -39,7 +39,7 @@ export function fitScale({ deviceWidth, deviceHeight, imageWidth, imageHeight, p
   return Math.max(Math.min(room > 0 ? room : tight, 4 * pixelRatio), EPSILON);
 }
 
-/** The same canvas with the whole picture in its middle. */
+/** The same canvas with the whole image in its middle. */
 export function fit(view) {
   const scale = fitScale(view);
   const cornerX = (view.deviceWidth - view.imageWidth * scale) / 2;
@@ -70,7 +70,7 @@ export function panBy(view, dx, dy) {
   return settle({ ...view, cornerX: view.cornerX + dx, cornerY: view.cornerY + dy, fitted: false });
 }
 
-/** The view on a canvas of another size: a fitted picture stays fitted, else the middle stays the middle. */
+/** The view on a canvas of another size: a fitted image stays fitted, else the middle stays the middle. */
 export function resized(view, deviceWidth, deviceHeight, pixelRatio) {
   const next = { ...view, deviceWidth, deviceHeight, pixelRatio };
   if (view.fitted) return fit(next);
@@ -92,7 +92,7 @@ export function deviceToImage(view, x, y) {
 
 /**
  * The image pixel that is *shown* at a device position: the display dot there takes its colour from the image pixel
- * under the dot's middle. May lie outside the picture.
+ * under the dot's middle. May lie outside the image.
  */
 export function deviceToPixel(view, x, y) {
   const [imageX, imageY] = deviceToImage(view, Math.floor(x + EPSILON) + 0.5, Math.floor(y + EPSILON) + 0.5);
@@ -104,17 +104,17 @@ export function imageToDevice(view, x, y) {
   return [x * view.scale + view.offsetX, y * view.scale + view.offsetY];
 }
 
-/** Whether an image pixel belongs to the picture. */
+/** Whether an image pixel belongs to the image. */
 export function containsPixel(view, [x, y]) {
   return x >= 0 && y >= 0 && x < view.imageWidth && y < view.imageHeight;
 }
 
-/** The nearest pixel of the picture. */
+/** The nearest pixel of the image. */
 export function clampPixel(view, [x, y]) {
   return [Math.min(Math.max(x, 0), view.imageWidth - 1), Math.min(Math.max(y, 0), view.imageHeight - 1)];
 }
 
-/** The nearest continuous position in the picture, its far edges included. */
+/** The nearest continuous position in the image, its far edges included. */
 export function clampPosition(view, [x, y]) {
   return [Math.min(Math.max(x, 0), view.imageWidth), Math.min(Math.max(y, 0), view.imageHeight)];
 }
@@ -155,7 +155,7 @@ function clampScale(view, scale) {
   return Math.min(Math.max(scale, widest), closest);
 }
 
-/** Keep part of the picture in sight and round the corner to whole device pixels. */
+/** Keep part of the image in sight and round the corner to whole device pixels. */
 function settle(view) {
   const keep = (length, room) => Math.min(KEEP_VISIBLE * view.pixelRatio, length, room);
   const width = view.imageWidth * view.scale;

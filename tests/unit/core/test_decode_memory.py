@@ -116,12 +116,12 @@ def test_large_images_decoded_at_once_stay_within_the_bound(tmp_path: Path) -> N
 
 
 def test_a_format_that_needs_more_memory_may_have_fewer_pixels() -> None:
-    with pytest.raises(ImageError, match=r"WebP picture has 64 million pixels; of its kind about 43 million"):
+    with pytest.raises(ImageError, match=r"WebP image has 64 million pixels; of its kind about 43 million"):
         decode_image(large("L", "WEBP", side=8000, method=0, quality=1))
 
 
 def tiff_with_a_tile_of(side: int) -> bytes:
-    """A picture of 64 x 64 that says it lies in one corner of a huge tile."""
+    """An image of 64 x 64 that says it lies in one corner of a huge tile."""
     tile = zlib.compress(b"\x00" * 1024)
     tags = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: len(tile)}
     offset = 8 + len(tile)

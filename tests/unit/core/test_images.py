@@ -32,7 +32,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def test_a_plain_picture_comes_back_pixel_for_pixel_with_its_size_and_digest() -> None:
+def test_a_plain_image_comes_back_pixel_for_pixel_with_its_size_and_digest() -> None:
     data = file_of(Image.fromarray(RGB))
     decoded = decode_image(data)
     assert np.array_equal(decoded.rgb, RGB)
@@ -76,7 +76,7 @@ def test_an_orientation_that_does_not_exist_is_ignored() -> None:
     assert np.array_equal(decode_image(file_of(Image.fromarray(RGB), exif=exif)).rgb, RGB)
 
 
-def test_unreadable_exif_does_not_cost_the_picture() -> None:
+def test_unreadable_exif_does_not_cost_the_image() -> None:
     data = file_of(Image.fromarray(RGB), exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
     assert np.array_equal(decode_image(data).rgb, RGB)
 
@@ -157,22 +157,22 @@ def test_the_pixel_limit_names_the_size_and_the_limit() -> None:
     ("data", "sentence"),
     [
         (b"", "empty"),
-        (b"hello, I am a text file", "not a picture"),
+        (b"hello, I am a text file", "not an image"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG drawing"),
         (b"<!-- drawn --><SVG></SVG>", "SVG drawing"),
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIC"),
         (b"%PDF-1.7\n", "PDF"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
         (b"\x89PNG\r\n\x1a\n", "."),
     ],
 )
-def test_what_is_not_a_picture_is_refused_with_a_sentence(data: bytes, sentence: str) -> None:
+def test_what_is_not_a_image_is_refused_with_a_sentence(data: bytes, sentence: str) -> None:
     with pytest.raises(ImageError, match=sentence):
         decode_image(data)
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF"])
-def test_a_truncated_picture_is_refused(format_name: str) -> None:
+def test_a_truncated_image_is_refused(format_name: str) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = file_of(Image.fromarray(pixels), format_name)
     assert decode_image(data).size == ImageSize(64, 64)

@@ -1,4 +1,4 @@
-"""Black-and-white mask files of every kind, and the size of a picture from its head."""
+"""Black-and-white mask files of every kind, and the size of an image from its head."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_truncated_mask_is_refused() -> None:
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_told_from_the_head_is_that_of_the_decoded_picture(orientation: int, format_name: str) -> None:
+def test_the_size_told_from_the_head_is_that_of_the_decoded_image(orientation: int, format_name: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = stored(Image.new("RGB", (8, 6)), format_name, exif=exif)
@@ -64,6 +64,6 @@ def test_the_size_told_from_the_head_is_that_of_the_decoded_picture(orientation:
 
 
 def test_a_file_without_a_head_has_no_size() -> None:
-    for data in (b"", b"no picture", stored(Image.new("RGB", (8, 6)))[:20]):
+    for data in (b"", b"no image", stored(Image.new("RGB", (8, 6)))[:20]):
         with pytest.raises(ImageError):
             upright_size(data)

@@ -31,9 +31,9 @@ from samref.core.prompts import (
     check_prompts,
 )
 from samref.errors import PromptError
-from samref.models.dense_prompts_maps import draw_signed_maps, paint_areas
 from samref.models.interface import DecoderState, PromptBatch
-from samref.models.sam_prompts import to_sam_prompt
+from samref.models.sam.prompts import to_sam_prompt
+from samref.models.segnext.prompt_maps import draw_signed_maps, paint_areas
 
 SIZES = (ImageSize(768, 1024), ImageSize(3000, 4000))
 CELLS = 256

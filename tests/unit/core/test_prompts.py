@@ -77,12 +77,12 @@ def test_what_is_no_prompt_is_refused_with_a_sentence(data: dict[str, Any]) -> N
         Polygon(((0.0, 0.0), (5.0, 5.0), (10.0, 10.0))),
     ],
 )
-def test_prompts_that_do_not_fit_the_picture_are_refused(prompt: Prompt) -> None:
+def test_prompts_that_do_not_fit_the_image_are_refused(prompt: Prompt) -> None:
     with pytest.raises(PromptError, match=r"\.$"):
         check_prompts(Prompts((prompt,)), SIZE)
 
 
-def test_the_whole_picture_is_a_box_and_its_last_pixel_a_click() -> None:
+def test_the_whole_image_is_a_box_and_its_last_pixel_a_click() -> None:
     check_prompts(Prompts((Box(0, 0, 40, 30), Click(39.9, 29.9), Click(0, 0))), SIZE)
 
 

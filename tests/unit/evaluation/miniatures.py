@@ -1,6 +1,6 @@
-"""Miniature copies of the published data sets: real folders, real file formats, pictures of 24 x 32 pixels.
+"""Miniature copies of the published data sets: real folders, real file formats, images of 24 x 32 pixels.
 
-Every picture shows the same two things: a square (pixels 2..11 of rows and columns, 100 pixels) and a bar (rows 16..19,
+Every image shows the same two things: a square (pixels 2..11 of rows and columns, 100 pixels) and a bar (rows 16..19,
 columns 4..23, 80 pixels). Where a format can say so, the top row is ignored.
 """
 
@@ -74,7 +74,7 @@ def write_grabcut(root: Path) -> None:
 
 
 def write_berkeley(root: Path) -> None:
-    """One picture with one object, one with two; masks in colour, as OpenCV reads any."""
+    """One image with one object, one with two; masks in colour, as OpenCV reads any."""
     for name, masks in {"113016": ["113016"], "388016": ["388016#001", "388016#002"]}.items():
         photo(root / "images" / f"{name}.jpg")
         for number, mask in enumerate(masks, start=1):
@@ -121,13 +121,13 @@ def write_pascalvoc(root: Path) -> None:
     for name in ("2007_000033", "2007_000042", "2007_000061"):
         photo(base / "JPEGImages" / f"{name}.jpg")
         palette(base / "SegmentationObject" / f"{name}.png", numbers())
-    photo(base / "JPEGImages" / "2008_999999.jpg")  # most pictures of VOC have no mask
+    photo(base / "JPEGImages" / "2008_999999.jpg")  # most images of VOC have no mask
     lines(base / "ImageSets" / "Segmentation" / "val.txt", "2007_000033", "2007_000042")
     lines(base / "ImageSets" / "Segmentation" / "train.txt", "2007_000061")
 
 
 def write_cod10k(root: Path, *, info: bool = True) -> None:
-    """One camouflaged picture and one that is not, whose mask is black."""
+    """One camouflaged image and one that is not, whose mask is black."""
     plain = (numbers() == 1).astype(np.uint8) * np.uint8(255)
     animal, other = "COD10K-CAM-1-Aquatic-1-BatFish-1", "COD10K-NonCAM-5-Background-1-1"
     for name, mask in ((animal, plain), (other, plain * 0)):
@@ -150,7 +150,7 @@ def write_mvtec(root: Path) -> None:
 
 
 def write_hqseg(root: Path) -> None:
-    """One picture in each part; masks with a soft rim, which counts as object."""
+    """One image in each part; masks with a soft rim, which counts as object."""
     soft = (numbers() == 1).astype(np.uint8) * np.uint8(255)
     soft[2, 2:12] = 40
     thin = "thin_object_detection"
@@ -169,7 +169,7 @@ def write_hqseg(root: Path) -> None:
 
 
 def coco_content(**changes: Any) -> dict[str, Any]:
-    """Three pictures: two objects and a crowd; an uncompressed object; none."""
+    """Three images: two objects and a crowd; an uncompressed object; none."""
     ids = numbers(ignored=False)
     crowd = coco_mask.encode(np.asfortranarray(numbers() == 255, dtype=np.uint8))
     bar = np.asfortranarray(ids == 2)
@@ -205,7 +205,7 @@ def write_coco(root: Path, **changes: Any) -> None:
 
 
 def write_panoptic(root: Path, part: str = "val2017", **changes: Any) -> None:
-    """Two pictures: a thing and a crowd of stuff with ids beyond a byte; stuff alone. The top row is VOID, id 0."""
+    """Two images: a thing and a crowd of stuff with ids beyond a byte; stuff alone. The top row is VOID, id 0."""
     ids = {1: 3, 2: 5 + 256 * 7 + 65_536 * 9, 255: 0}
     content: dict[str, Any] = {
         "images": [{"id": n, "file_name": f"00000000{n:04}.jpg", "height": HEIGHT, "width": WIDTH} for n in (139, 285)],
@@ -228,7 +228,7 @@ def write_panoptic(root: Path, part: str = "val2017", **changes: Any) -> None:
 
 
 def write_coco_lvis(root: Path, part: str = "val", protocol: int = 4) -> None:
-    """Two pictures: the square with a part of it, and the bar as stuff; the bar as a thing. A number is NumPy's."""
+    """Two images: the square with a part of it, and the bar as stuff; the bar as a thing. A number is NumPy's."""
 
     def pack(layers: list[NDArray[np.uint8]], places: list[Any], name: str) -> None:
         files = []
@@ -258,7 +258,7 @@ def write_coco_lvis(root: Path, part: str = "val", protocol: int = 4) -> None:
 
 
 def write_lvis(root: Path) -> None:
-    """As COCO, but pictures are found by their address, in the folders of COCO's train and val parts."""
+    """As COCO, but images are found by their address, in the folders of COCO's train and val parts."""
     content = coco_content()
     content["annotations"] = [one for one in content["annotations"] if not one.pop("iscrowd")]
     for image, part in zip(content["images"], ("train2017", "val2017", "val2017"), strict=True):

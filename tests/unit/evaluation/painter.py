@@ -71,8 +71,8 @@ def paint(shape: tuple[int, int], prompts: Prompts, radius: int) -> Rle:
     return Rle.from_mask(mask)
 
 
-def write_zoo(folder: Path, names: tuple[str, ...] = ("zoo",), pictures: int = 2) -> None:
-    """Data sets of 40 x 50 pictures with a 20 x 20 square (1) and a 6 x 30 bar (2) on noise."""
+def write_zoo(folder: Path, names: tuple[str, ...] = ("zoo",), records: int = 2) -> None:
+    """Data sets of 40 x 50 images with a 20 x 20 square (1) and a 6 x 30 bar (2) on noise."""
     ids = np.zeros((40, 50), dtype=np.uint8)
     ids[3:23, 5:25] = 1
     ids[30:36, 10:40] = 2
@@ -81,7 +81,7 @@ def write_zoo(folder: Path, names: tuple[str, ...] = ("zoo",), pictures: int = 2
     for name in names:
         (folder / name / "images").mkdir(parents=True)
         (folder / name / "masks").mkdir()
-        for number in range(pictures):
+        for number in range(records):
             rgb = rng.integers(0, 60, (40, 50, 3), dtype=np.uint8)
             rgb[ids == 1] += np.array([180, 0, 0], dtype=np.uint8)
             rgb[ids == 2] += np.array([0, 180, 0], dtype=np.uint8)

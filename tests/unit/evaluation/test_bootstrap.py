@@ -111,15 +111,15 @@ def test_small_data_sets_do_not_make_the_interval_too_narrow(objects: int) -> No
     assert 8 <= missed <= 35
 
 
-def test_objects_of_one_picture_that_are_all_alike_are_worth_one_when_pictures_are_drawn() -> None:
+def test_objects_of_one_image_that_are_all_alike_are_worth_one_when_images_are_drawn() -> None:
     rng = np.random.default_rng(1)
     gains = rng.normal(0.02, 0.1, 12)
     first = [curve(f"{n}#{k}", 0.5) for n in range(12) for k in range(30)]
     second = [curve(f"{n}#{k}", 0.5 + float(gains[n])) for n in range(12) for k in range(30)]
     by_object = paired_difference(first, second, "IoU@1", max_clicks=20)
-    by_picture = paired_difference(first, second, "IoU@1", max_clicks=20, unit="picture")
-    assert by_object.mean == pytest.approx(by_picture.mean)
-    assert by_picture.high - by_picture.low > 3 * (by_object.high - by_object.low)
+    by_image = paired_difference(first, second, "IoU@1", max_clicks=20, unit="image")
+    assert by_object.mean == pytest.approx(by_image.mean)
+    assert by_image.high - by_image.low > 3 * (by_object.high - by_object.low)
 
 
 def test_the_refiner_is_compared_only_where_both_stages_were_measured() -> None:

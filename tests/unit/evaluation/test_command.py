@@ -49,7 +49,7 @@ def test_the_table_is_printed_and_the_json_written(tmp_path: Path, capsys: pytes
 def test_what_a_person_can_repair_is_one_sentence_and_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
-    write_zoo(tmp_path / "data", ("zoo",), pictures=1)
+    write_zoo(tmp_path / "data", ("zoo",), records=1)
     filled = [argument.format(data=tmp_path / "data") for argument in arguments]
     code, out, err = run(capsys, *filled, "--model", "grabcut")
     assert code == 1
@@ -63,7 +63,7 @@ def test_what_a_person_can_repair_is_one_sentence_and_exit_code_1(
 def test_a_full_disk_is_said_and_nothing_is_laid_beside_a_device(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_zoo(tmp_path / "data", ("zoo",), pictures=1)
+    write_zoo(tmp_path / "data", ("zoo",), records=1)
     options = ["--data", str(tmp_path / "data"), "--model", "grabcut", "--max-clicks", "1"]
     code, _, err = run(capsys, *options, "--json", "/dev/full")
     assert code == 1
@@ -74,7 +74,7 @@ def test_a_full_disk_is_said_and_nothing_is_laid_beside_a_device(
 def test_a_run_with_other_arguments_is_told_how_to_begin_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_zoo(tmp_path / "data", ("zoo",), pictures=1)
+    write_zoo(tmp_path / "data", ("zoo",), records=1)
     target = tmp_path / "numbers.json"
     journal_path(target).write_text('{"model": "tiny", "max_clicks": 9}\n')
     options = ["--data", str(tmp_path / "data"), "--model", "grabcut", "--max-clicks", "1", "--json", str(target)]

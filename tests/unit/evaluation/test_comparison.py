@@ -10,6 +10,7 @@ from torch import nn
 
 from samref.__main__ import main
 from samref.core.masks import Rle
+from samref.datasets.objects import find_images, load_objects, read_image
 from samref.errors import CheckpointMissingError, SamrefError, StorageError, UnknownModelError
 from samref.evaluation import comparison, cost
 from samref.evaluation.comparison import CONTENDERS, Comparison, Row, Settings, compare, comparison_to_dict
@@ -22,9 +23,8 @@ from samref.evaluation.comparison_table import (
     put_between_marks,
 )
 from samref.evaluation.cost import Cost, CostJob, Sample, build_predictor, count_parameters, measure_cost
-from samref.evaluation.datasets import find_pictures, load_objects, read_image
 from samref.models import untrained
-from samref.models.zoo import build_model, list_models
+from samref.models.registry import build_model, list_models
 from tests.unit.evaluation.painter import write_zoo
 
 COST = Cost(
@@ -44,7 +44,7 @@ COST = Cost(
 @pytest.fixture
 def zoo(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
-    write_zoo(folder, ("air", "zoo"), pictures=1)
+    write_zoo(folder, ("air", "zoo"), records=1)
     return folder
 
 
@@ -65,9 +65,9 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[CostJob]:
 
 
 def job(zoo: Path, **changed: Any) -> CostJob:
-    (picture, *_), _ = find_pictures(zoo)
-    gt = Rle.from_mask(load_objects(picture, read_image(picture))[0].gt)
-    sample = Sample(str(picture.image_path), (gt.height, gt.width, gt.counts))
+    (record, *_), _ = find_images(zoo)
+    gt = Rle.from_mask(load_objects(record, read_image(record))[0].gt)
+    sample = Sample(str(record.image_path), (gt.height, gt.width, gt.counts))
     values = {"model": "grabcut", "untrained": "", "stage": "refined", "refines": False, "clicks": 2, "sat_grid": 1}
     return CostJob(**{**values, "samples": (sample,), **changed})
 

@@ -45,7 +45,7 @@ def test_an_object_of_one_pixel_has_all_prompts(place: tuple[int, int]) -> None:
         check_prompts(Prompts((prompt,)), ImageSize(40, 60))
 
 
-def test_a_stroke_across_the_whole_picture_ends_at_its_border() -> None:
+def test_a_stroke_across_the_whole_image_ends_at_its_border() -> None:
     stroke = widest_stroke(np.ones((40, 60), dtype=np.bool_))
     check_prompts(Prompts((stroke,)), ImageSize(40, 60))
     assert len(stroke.points) >= 2

@@ -73,7 +73,7 @@ def test_the_same_prompts_give_the_same_mask_whatever_was_cut_before() -> None:
     assert cut(Click(35, 40)).mask == first.mask
 
 
-def test_neither_picture_nor_state_is_changed() -> None:
+def test_neither_image_nor_state_is_changed() -> None:
     image, _ = scene()
     before = image.rgb.copy()
     first = cut(Click(35, 40), image=image)
@@ -83,13 +83,13 @@ def test_neither_picture_nor_state_is_changed() -> None:
     assert np.array_equal(image.rgb, before)
 
 
-def test_a_picture_of_one_pixel_and_a_flat_one_are_no_catastrophe() -> None:
+def test_a_image_of_one_pixel_and_a_flat_one_are_no_catastrophe() -> None:
     tiny = DecodedImage(np.zeros((1, 1, 3), dtype=np.uint8), ImageSize(1, 1), "")
     assert cut(Click(0, 0), image=tiny).mask.area == 1
     flat = DecodedImage(np.full((30, 30, 3), 90, dtype=np.uint8), ImageSize(30, 30), "")
     assert cut(Click(15, 15), Click(2, 2, False), image=flat).mask.to_mask()[15, 15]
 
 
-def test_a_prompt_outside_the_picture_is_refused() -> None:
+def test_a_prompt_outside_the_image_is_refused() -> None:
     with pytest.raises(PromptError, match="outside"):
         cut(Click(500, 3))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from samref.__main__ import main
+from samref.cli.latency import spread
 from samref.core.geometry import ImageSize
 from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
+from samref.datasets import images_of
 from samref.evaluation.latency import grid_clicks, mean_timing, sat_latency
-from samref.evaluation.latency_command import spread
-from samref.evaluation.readers import pictures_of
 from tests.unit.evaluation.painter import Canvas, Painter, Painting, write_zoo
 
 
@@ -29,7 +29,7 @@ class Listener(Painter):
         return super().predict(embedding, prompts, state)
 
 
-def picture(height: int = 48, width: int = 64) -> DecodedImage:
+def record(height: int = 48, width: int = 64) -> DecodedImage:
     return DecodedImage(np.zeros((height, width, 3), dtype=np.uint8), ImageSize(height, width), "digest")
 
 
@@ -44,9 +44,9 @@ def test_the_grid_is_one_click_in_the_middle_of_each_tile_row_by_row() -> None:
     assert max(click.x for click in tiny) == 4
 
 
-def test_a_picture_is_encoded_once_and_every_click_is_a_new_object() -> None:
+def test_a_image_is_encoded_once_and_every_click_is_a_new_object() -> None:
     listener = Listener()
-    timing = sat_latency(listener, picture())
+    timing = sat_latency(listener, record())
     assert listener.embedded == 1
     assert [prompts.items for prompts in listener.asked] == [(click,) for click in grid_clicks(ImageSize(48, 64))]
     assert set(listener.states) == {None}
@@ -57,29 +57,29 @@ def test_a_picture_is_encoded_once_and_every_click_is_a_new_object() -> None:
 
 def test_waiting_for_the_coarse_mask_runs_no_refiner() -> None:
     painter = Painter()
-    sat_latency(painter, picture(), stage="coarse", side=3)
+    sat_latency(painter, record(), stage="coarse", side=3)
     assert painter.refined == 0
     assert len(painter.states) == 9
 
 
-def test_timings_of_several_pictures_are_averaged() -> None:
-    one, two = sat_latency(Painter(), picture(), side=2), sat_latency(Painter(), picture(96, 128), side=2)
+def test_timings_of_several_images_are_averaged() -> None:
+    one, two = sat_latency(Painter(), record(), side=2), sat_latency(Painter(), record(96, 128), side=2)
     assert mean_timing([one, two]).total_s == pytest.approx((one.total_s + two.total_s) / 2)
 
 
-def test_pictures_are_spread_over_the_data(tmp_path: Path) -> None:
-    write_zoo(tmp_path, ("air", "zoo"), pictures=4)
-    pictures = pictures_of(tmp_path)
-    assert [(one.dataset, one.name) for one in spread(pictures, 2)] == [("air", "0"), ("zoo", "0")]
-    assert spread(pictures, 99) == pictures
+def test_images_are_spread_over_the_data(tmp_path: Path) -> None:
+    write_zoo(tmp_path, ("air", "zoo"), records=4)
+    records = images_of(tmp_path)
+    assert [(one.dataset, one.name) for one in spread(records, 2)] == [("air", "0"), ("zoo", "0")]
+    assert spread(records, 99) == records
 
 
 def test_the_command_prints_the_seconds_of_both_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_zoo(tmp_path, ("zoo",), pictures=1)
+    write_zoo(tmp_path, ("zoo",), records=1)
     with pytest.raises(SystemExit) as stop:
-        main(["latency", "--data", str(tmp_path), "--model", "tiny-random", "--pictures", "1"])
+        main(["latency", "--data", str(tmp_path), "--model", "tiny-random", "--images", "1"])
     assert not stop.value.code
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("tiny-random, 1 pictures, 16 x 16 clicks each")
+    assert lines[0].startswith("tiny-random, 1 images, 16 x 16 clicks each")
     assert [line.split(":")[0] for line in lines[1:]] == ["coarse", "refined", "Machine"]
     assert "SAT" in lines[1]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from samref.core.masks import Mask
-from samref.evaluation.readers import LabelledPicture, ObjectMask
-from samref.evaluation.readers.pictures import KeptMasks
+from samref.datasets import LabelledImage, ObjectMask
+from samref.datasets.records import KeptMasks
 
 
 def region(*rows: int, size: int = 20) -> Mask:
@@ -17,19 +17,19 @@ def region(*rows: int, size: int = 20) -> Mask:
     return mask
 
 
-def picture(*masks: Mask, ignore: Mask | None = None) -> LabelledPicture:
+def record(*masks: Mask, ignore: Mask | None = None) -> LabelledImage:
     rgb = np.zeros((*masks[0].shape, 3), dtype=np.uint8)
-    return LabelledPicture(rgb, masks, tuple(str(n) for n in range(len(masks))), ignore)
+    return LabelledImage(rgb, masks, tuple(str(n) for n in range(len(masks))), ignore)
 
 
 def test_numbers_follow_the_order_and_the_smaller_object_lies_on_top() -> None:
-    labels = picture(region(5, 7), region(0, 15), ignore=region(18, 20)).label_map()
+    labels = record(region(5, 7), region(0, 15), ignore=region(18, 20)).label_map()
     assert labels.dtype == np.uint8
     assert labels[:, 0].tolist() == [2] * 5 + [1] * 2 + [2] * 8 + [0] * 3 + [255] * 2
 
 
 def test_an_object_is_seen_where_it_is_ignored_for_others() -> None:
-    assert (picture(region(0, 20), ignore=region(0, 5)).label_map() == 1).all()
+    assert (record(region(0, 20), ignore=region(0, 5)).label_map() == 1).all()
 
 
 def test_of_more_objects_than_a_byte_can_number_the_smallest_are_ignored() -> None:
@@ -38,7 +38,7 @@ def test_of_more_objects_than_a_byte_can_number_the_smallest_are_ignored() -> No
         mask: Mask = np.zeros((20, 600), dtype=np.bool_)
         mask[: 2 if index < 254 else 1, 2 * index : 2 * index + 2] = True
         masks.append(mask)
-    labels = picture(*masks).label_map()
+    labels = record(*masks).label_map()
     assert sorted(np.unique(labels).tolist()) == list(range(256))
     assert labels[0, 0] == 1
     assert labels[0, 2 * 253] == 254

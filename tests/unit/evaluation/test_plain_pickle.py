@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from samref.datasets import images_of
+from samref.datasets.plain_pickle import ByteArray, read_plain
 from samref.errors import DataError
-from samref.evaluation.readers import pictures_of
-from samref.evaluation.readers.plain_pickle import ByteArray, read_plain
 from tests.unit.evaluation import miniatures
 
 
@@ -114,7 +114,7 @@ def test_state_cannot_be_forced_on_a_stand_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_parts_of_objects_are_left_out_and_stuff_says_so(protocol: int, tmp_path: Path) -> None:
     miniatures.write_coco_lvis(tmp_path, protocol=protocol)
-    first, second = (picture.load() for picture in pictures_of(tmp_path))
+    first, second = (record.load() for record in images_of(tmp_path))
     assert (first.ids, second.ids) == (("0", "stuff-2"), ("0",))
     assert np.array_equal(first.label_map(), miniatures.numbers(ignored=False))
 
@@ -122,8 +122,8 @@ def test_parts_of_objects_are_left_out_and_stuff_says_so(protocol: int, tmp_path
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ([1], "does not tell of pictures"),
-        ({"a": 3}, "which objects the picture 'a' has"),
+        ([1], "does not tell of images"),
+        ({"a": 3}, "which objects the image 'a' has"),
         ({"a": {"num_instance_masks": 1, "hierarchy": {3: None}}}, "beyond their count"),
         ({"../../a": {"num_instance_masks": 0, "hierarchy": {}}}, "does not lie in"),
     ],
@@ -132,7 +132,7 @@ def test_an_odd_annotation_pickle_is_named(content: Any, sentence: str, tmp_path
     miniatures.write_coco_lvis(tmp_path)
     pickled(tmp_path / "val" / "hannotation.pickle", content)
     with pytest.raises(DataError, match=sentence):
-        pictures_of(tmp_path)
+        images_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +148,4 @@ def test_an_odd_mask_pickle_is_named(content: Any, sentence: str, tmp_path: Path
     miniatures.write_coco_lvis(tmp_path)
     pickled(tmp_path / "val" / "masks" / "000000000009.pickle", content)
     with pytest.raises(DataError, match=sentence):
-        pictures_of(tmp_path)[0].load()
+        images_of(tmp_path)[0].load()

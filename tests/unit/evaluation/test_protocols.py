@@ -16,13 +16,13 @@ from samref.core.images import DecodedImage
 from samref.core.masks import Mask, Rle
 from samref.core.oracle import ClickRule
 from samref.core.prompts import Click, Prompts
+from samref.datasets.objects import ObjectMask
 from samref.errors import ModelError
-from samref.evaluation.datasets import ObjectMask
 from samref.evaluation.noc import ClickCurve, average_scores, click_curve, score_curves
 from samref.inference.device import load_predictor
 from samref.inference.predictor import Predictor
-from samref.models.sam import SamModel, build_sam_model, with_multimask
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
+from samref.models.sam.model import SamModel, build_sam_model, with_multimask
 from tests.unit.evaluation import miniatures
 from tests.unit.evaluation.painter import Canvas, Painting, write_zoo
 
@@ -188,7 +188,7 @@ def test_layout_part_and_protocol_stand_in_the_report(tmp_path: Path, capsys: py
 
 def test_auto_says_which_layout_it_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     miniatures.write_davis(tmp_path / "DAVIS")
-    write_zoo(tmp_path, ("zoo",), pictures=1)
+    write_zoo(tmp_path, ("zoo",), records=1)
     assert run("--data", str(tmp_path), "--model", "grabcut", "--max-clicks", "1") == 0
     assert "Layout of the data: davis, folders. Protocol: ritm." in capsys.readouterr().out
 
@@ -196,7 +196,7 @@ def test_auto_says_which_layout_it_recognised(tmp_path: Path, capsys: pytest.Cap
 def test_segment_anythings_mode_is_named_although_nobody_chose_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_zoo(tmp_path, ("zoo",), pictures=1)
+    write_zoo(tmp_path, ("zoo",), records=1)
     common = ["--data", str(tmp_path), "--max-clicks", "1", "--limit-per-dataset", "1"]
     assert run(*common, "--model", "sam-random") == 0
     assert "SAM's masks: first" in capsys.readouterr().out
@@ -216,7 +216,7 @@ def test_segment_anythings_mode_is_named_although_nobody_chose_it(
 def test_a_choice_that_cannot_be_made_is_refused_in_one_sentence(
     options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_zoo(tmp_path, ("zoo",), pictures=1)
+    write_zoo(tmp_path, ("zoo",), records=1)
     assert run("--data", str(tmp_path), *options) == 1
     captured = capsys.readouterr()
     assert sentence in captured.err

@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from samref.core.images import decode_label_image, encode_png
+from samref.datasets.objects import find_images
 from samref.errors import CheckpointMissingError
-from samref.evaluation.datasets import find_pictures
 from samref.evaluation.provenance import data_digest, describe_machine, weights_digests
 from samref.inference.predictor import Predictor
 from samref.models.checkpoints import weights_folder
-from samref.models.zoo import build_model, get_spec
+from samref.models.registry import build_model, get_spec
 from tests.unit.evaluation.painter import write_zoo
 
 
 def digest(folder: Path) -> str:
-    return data_digest(find_pictures(folder)[0])
+    return data_digest(find_images(folder)[0])
 
 
 def test_the_digest_of_the_data_does_not_depend_on_where_they_lie(tmp_path: Path) -> None:
@@ -29,17 +29,17 @@ def test_the_digest_of_the_data_does_not_depend_on_where_they_lie(tmp_path: Path
     assert digest(tmp_path / "a") == digest(tmp_path / "b" / "c")
 
 
-def test_one_pixel_of_a_picture_or_a_mask_changes_it(tmp_path: Path) -> None:
+def test_one_pixel_of_a_image_or_a_mask_changes_it(tmp_path: Path) -> None:
     seen = set()
-    for name in ("whole", "mask", "picture", "names"):
+    for name in ("whole", "mask", "image", "names"):
         folder = tmp_path / name
-        write_zoo(folder, ("zoo",), pictures=1)
+        write_zoo(folder, ("zoo",), records=1)
         if name == "mask":
             path = folder / "zoo" / "masks" / "0.png"
             ids = decode_label_image(path.read_bytes()).astype(np.uint8)
             ids[20, 40] = 1
             path.write_bytes(encode_png(ids))
-        if name == "picture":
+        if name == "image":
             path = folder / "zoo" / "images" / "0.png"
             path.write_bytes(encode_png(np.zeros((40, 50, 3), dtype=np.uint8)))
         if name == "names":
@@ -50,10 +50,10 @@ def test_one_pixel_of_a_picture_or_a_mask_changes_it(tmp_path: Path) -> None:
 
 
 def test_only_objects_that_are_measured_count(tmp_path: Path) -> None:
-    write_zoo(tmp_path, ("zoo",), pictures=1)
-    (picture,), _ = find_pictures(tmp_path)
-    one = replace(picture, keys=("1",))
-    assert data_digest([one]) == data_digest([one]) != data_digest([picture])
+    write_zoo(tmp_path, ("zoo",), records=1)
+    (record,), _ = find_images(tmp_path)
+    one = replace(record, keys=("1",))
+    assert data_digest([one]) == data_digest([one]) != data_digest([record])
 
 
 def test_weights_that_come_with_samref_have_the_digests_of_their_files() -> None:

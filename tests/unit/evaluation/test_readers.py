@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from samref.datasets import LAYOUTS, LabelledImage, images_of, layout_of, list_data_sets
+from samref.datasets.coco import UNFIT
+from samref.datasets.objects import find_images
 from samref.errors import DataError
-from samref.evaluation.datasets import find_pictures
-from samref.evaluation.readers import LAYOUTS, LabelledPicture, layout_of, list_data_sets, pictures_of
-from samref.evaluation.readers.coco import UNFIT
 from tests.unit.evaluation import miniatures
 from tests.unit.evaluation.miniatures import BAR, SQUARE
 from tests.unit.evaluation.painter import write_zoo
@@ -44,14 +44,14 @@ def test_a_layout_is_recognised_and_its_objects_are_all_there(name: str, tmp_pat
     write(tmp_path / name)
     recognised = layout_of(tmp_path / name)
     assert recognised is LAYOUTS[layout]
-    pictures = pictures_of(tmp_path / name)
-    assert {(picture.dataset, picture.layout) for picture in pictures} == {(name, layout)}
-    assert [[int(mask.sum()) for mask in picture.load().masks] for picture in pictures] == areas
-    measured, _ = find_pictures(tmp_path / name)
-    assert [len(picture.keys or ()) for picture in measured] == [len(sizes) for sizes in areas]
+    records = images_of(tmp_path / name)
+    assert {(record.dataset, record.layout) for record in records} == {(name, layout)}
+    assert [[int(mask.sum()) for mask in record.load().masks] for record in records] == areas
+    measured, _ = find_images(tmp_path / name)
+    assert [len(record.keys or ()) for record in measured] == [len(sizes) for sizes in areas]
     again = [[int(one.gt.sum()) for one in p.read_objects(p.read_image())] for p in measured]
     assert again == areas
-    ids = [picture.sample_id(key) for picture in measured for key in picture.keys or ()]
+    ids = [record.sample_id(key) for record in measured for key in record.keys or ()]
     assert len(set(ids)) == len(ids) == sum(map(len, areas))
 
 
@@ -59,15 +59,15 @@ def test_a_layout_is_recognised_and_its_objects_are_all_there(name: str, tmp_pat
 def test_every_layout_can_also_be_named_and_travels_to_other_processes(name: str, tmp_path: Path) -> None:
     layout, write, areas = SETS[name]
     write(tmp_path / "anything")
-    pictures = pictures_of(tmp_path / "anything", layout)
-    assert len(pictures) == len(areas)
-    sent: list[LabelledPicture] = [pickle.loads(pickle.dumps(picture)).load() for picture in pictures]
-    assert [picture.label_map().max() >= 1 for picture in sent] == [True] * len(areas)
+    records = images_of(tmp_path / "anything", layout)
+    assert len(records) == len(areas)
+    sent: list[LabelledImage] = [pickle.loads(pickle.dumps(record)).load() for record in records]
+    assert [record.label_map().max() >= 1 for record in sent] == [True] * len(areas)
 
 
 def test_panoptic_ids_are_colours_and_stuff_and_crowds_are_objects_as_things_are(tmp_path: Path) -> None:
     miniatures.write_panoptic(tmp_path)
-    first, second = (picture.load() for picture in pictures_of(tmp_path))
+    first, second = (record.load() for record in images_of(tmp_path))
     assert (first.ids, second.ids) == (("3", str(5 + 256 * 7 + 65_536 * 9)), (str(5 + 256 * 7 + 65_536 * 9),))
     assert first.ignore is None
     assert np.array_equal(first.label_map(), miniatures.numbers(ignored=False))
@@ -77,10 +77,10 @@ def test_panoptic_beside_instances_must_be_asked_for(tmp_path: Path) -> None:
     miniatures.write_coco(tmp_path)
     miniatures.write_panoptic(tmp_path)
     assert layout_of(tmp_path) is LAYOUTS["coco"]
-    assert [len(picture.load().masks) for picture in pictures_of(tmp_path, "coco-panoptic")] == [2, 1]
+    assert [len(record.load().masks) for record in images_of(tmp_path, "coco-panoptic")] == [2, 1]
 
 
-def test_pictures_that_focsam_leaves_out_are_left_out_of_both_train_parts(tmp_path: Path) -> None:
+def test_images_that_focsam_leaves_out_are_left_out_of_both_train_parts(tmp_path: Path) -> None:
     """By its list of 21 names; the first of them is 16449."""
     content = miniatures.coco_content()
     for one in (*content["images"], *content["annotations"]):
@@ -96,8 +96,8 @@ def test_pictures_that_focsam_leaves_out_are_left_out_of_both_train_parts(tmp_pa
     path.write_text(path.read_text().replace('"id": 139', '"id": 16449').replace('_id": 139', '_id": 16449'))
     (panoptic,) = list_data_sets(tmp_path / "panoptic", split="train")
     for listing in (lvis, panoptic):
-        assert [picture.name for picture in listing.pictures] == ["000000000285"]
-        assert listing.skipped.excluded_pictures == 1
+        assert [record.name for record in listing.records] == ["000000000285"]
+        assert listing.skipped.excluded_images == 1
     assert len(UNFIT) == 21
 
 
@@ -114,30 +114,30 @@ def test_pictures_that_focsam_leaves_out_are_left_out_of_both_train_parts(tmp_pa
 def test_a_wrong_panoptic_annotation_is_named(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     miniatures.write_panoptic(tmp_path, **change)
     with pytest.raises(DataError, match=sentence):
-        pictures_of(tmp_path)
+        images_of(tmp_path)
 
 
 def test_a_folder_of_data_sets_may_hold_every_layout_at_once(tmp_path: Path) -> None:
     for name, (_, write, _) in SETS.items():
         write(tmp_path / name)
     (tmp_path / "notes").mkdir()
-    pictures, skipped = find_pictures(tmp_path)
-    assert {picture.dataset: picture.layout for picture in pictures} == {n: SETS[n][0] for n in SETS}
-    assert skipped.empty_objects == skipped.masks_without_picture == 0
+    records, skipped = find_images(tmp_path)
+    assert {record.dataset: record.layout for record in records} == {n: SETS[n][0] for n in SETS}
+    assert skipped.empty_objects == skipped.masks_without_image == 0
 
 
 def test_asking_for_one_layout_leaves_the_others_alone(tmp_path: Path) -> None:
     for name in ("SBD", "VOC", "zoo"):
         SETS[name][1](tmp_path / name)
-    assert {picture.dataset for picture in pictures_of(tmp_path, "sbd")} == {"SBD"}
+    assert {record.dataset for record in images_of(tmp_path, "sbd")} == {"SBD"}
 
 
 def test_grabcut_ignores_128_and_calls_all_above_it_object(tmp_path: Path) -> None:
     miniatures.write_grabcut(tmp_path / "GrabCut")
-    picture = pictures_of(tmp_path / "GrabCut")[0].load()
-    assert picture.ignore is not None
-    assert np.array_equal(picture.ignore, miniatures.numbers() == 255)
-    assert picture.label_map()[0].tolist() == [255] * miniatures.WIDTH
+    record = images_of(tmp_path / "GrabCut")[0].load()
+    assert record.ignore is not None
+    assert np.array_equal(record.ignore, miniatures.numbers() == 255)
+    assert record.label_map()[0].tolist() == [255] * miniatures.WIDTH
 
 
 @pytest.mark.parametrize(("name", "layout"), [("GrabCut", "grabcut"), ("Berkeley", "berkeley"), ("davis", "davis")])
@@ -145,9 +145,9 @@ def test_focuscuts_releases_of_the_small_sets_are_told_apart_by_their_names(
     name: str, layout: str, tmp_path: Path
 ) -> None:
     miniatures.write_focuscut(tmp_path / name)
-    pictures = pictures_of(tmp_path / name)
-    assert {picture.layout for picture in pictures} == {layout}
-    labelled = pictures[0].load()
+    records = images_of(tmp_path / name)
+    assert {record.layout for record in records} == {layout}
+    labelled = records[0].load()
     assert [int(mask.sum()) for mask in labelled.masks] == [SQUARE]
     assert labelled.ignore is not None
     assert int(labelled.ignore.sum()) == miniatures.WIDTH
@@ -155,79 +155,79 @@ def test_focuscuts_releases_of_the_small_sets_are_told_apart_by_their_names(
 
 def test_the_border_of_pascalvoc_is_ignored_and_its_numbers_are_palette_indices(tmp_path: Path) -> None:
     miniatures.write_pascalvoc(tmp_path)
-    labelled = pictures_of(tmp_path)[0].load()
+    labelled = images_of(tmp_path)[0].load()
     assert labelled.ids == ("1", "2")
     assert np.array_equal(labelled.label_map(), miniatures.numbers())
 
 
 def test_parts_of_a_set_are_kept_apart_and_the_measured_one_is_the_default(tmp_path: Path) -> None:
     miniatures.write_sbd(tmp_path / "sbd")
-    assert [p.name for p in pictures_of(tmp_path / "sbd")] == ["2008_000002", "2008_000007"]
-    assert [p.name for p in pictures_of(tmp_path / "sbd", split="train")] == ["2008_000099"]
+    assert [p.name for p in images_of(tmp_path / "sbd")] == ["2008_000002", "2008_000007"]
+    assert [p.name for p in images_of(tmp_path / "sbd", split="train")] == ["2008_000099"]
     miniatures.write_pascalvoc(tmp_path / "voc")
-    assert [p.name for p in pictures_of(tmp_path / "voc", split="train")] == ["2007_000061"]
+    assert [p.name for p in images_of(tmp_path / "voc", split="train")] == ["2007_000061"]
     miniatures.write_hqseg(tmp_path / "hq")
-    parts = [p.name.split("/")[0] for p in pictures_of(tmp_path / "hq", split="train")]
+    parts = [p.name.split("/")[0] for p in images_of(tmp_path / "hq", split="train")]
     assert parts == ["DIS-TR", "ThinObject5K-TR", "fss_all", "DUTS-TR", "DUTS-TE", "ecssd", "MSRA_10K"]
 
 
 def test_a_part_that_a_set_does_not_have_is_refused_but_own_folders_are_given_whole(tmp_path: Path) -> None:
     miniatures.write_grabcut(tmp_path / "GrabCut")
     with pytest.raises(DataError, match="no part 'train'"):
-        pictures_of(tmp_path / "GrabCut", split="train")
+        images_of(tmp_path / "GrabCut", split="train")
     write_zoo(tmp_path, ("zoo",))
-    assert len(pictures_of(tmp_path / "zoo", split="train")) == len(pictures_of(tmp_path / "zoo")) == 2
+    assert len(images_of(tmp_path / "zoo", split="train")) == len(images_of(tmp_path / "zoo")) == 2
 
 
 @pytest.mark.parametrize("info", [True, False])
-def test_only_camouflaged_pictures_are_measured_and_the_others_are_counted(info: bool, tmp_path: Path) -> None:
+def test_only_camouflaged_images_are_measured_and_the_others_are_counted(info: bool, tmp_path: Path) -> None:
     miniatures.write_cod10k(tmp_path, info=info)
-    pictures, skipped = find_pictures(tmp_path)
-    assert [picture.name for picture in pictures] == ["COD10K-CAM-1-Aquatic-1-BatFish-1"]
-    assert skipped.excluded_pictures == 1
+    records, skipped = find_images(tmp_path)
+    assert [record.name for record in records] == ["COD10K-CAM-1-Aquatic-1-BatFish-1"]
+    assert skipped.excluded_images == 1
 
 
 def test_mvtec_is_measured_without_good_ones_and_without_the_two_defects_that_cannot_be_seen(tmp_path: Path) -> None:
     miniatures.write_mvtec(tmp_path)
-    pictures, skipped = find_pictures(tmp_path)
-    names = [picture.name for picture in pictures]
+    records, skipped = find_images(tmp_path)
+    names = [record.name for record in records]
     assert names == ["bottle/broken_large/000", "bottle/contamination/000", "transistor/bent_lead/000"]
-    assert skipped.excluded_pictures == 2
-    one_category = pictures_of(tmp_path / "bottle")
-    assert [picture.name for picture in one_category] == names[:2]
+    assert skipped.excluded_images == 2
+    one_category = images_of(tmp_path / "bottle")
+    assert [record.name for record in one_category] == names[:2]
 
 
 def test_fine_structures_count_soft_pixels_as_object(tmp_path: Path) -> None:
     miniatures.write_hqseg(tmp_path)
-    assert {int(picture.load().masks[0].sum()) for picture in pictures_of(tmp_path)} == {SQUARE}
+    assert {int(record.load().masks[0].sum()) for record in images_of(tmp_path)} == {SQUARE}
 
 
 def test_a_crowd_is_ignored_instead_of_asked_for(tmp_path: Path) -> None:
     miniatures.write_coco(tmp_path)
-    pictures, skipped = find_pictures(tmp_path)
-    assert [picture.keys for picture in pictures] == [("11", "12"), ("21",)]
-    assert (skipped.crowd_regions, skipped.pictures_without_objects) == (1, 1)
-    labelled = pictures[0].load()
+    records, skipped = find_images(tmp_path)
+    assert [record.keys for record in records] == [("11", "12"), ("21",)]
+    assert (skipped.crowd_regions, skipped.images_without_objects) == (1, 1)
+    labelled = records[0].load()
     assert np.array_equal(labelled.label_map(), miniatures.numbers())
-    assert pictures[1].load().ignore is None
+    assert records[1].load().ignore is None
 
 
 def test_a_crowd_never_covers_an_object(tmp_path: Path) -> None:
     content = miniatures.coco_content()
     content["annotations"][2]["segmentation"] = [[0, 0, 32, 0, 32, 24, 0, 24]]
     miniatures.write_coco(tmp_path, annotations=content["annotations"])
-    labelled = pictures_of(tmp_path)[0].load()
+    labelled = images_of(tmp_path)[0].load()
     assert labelled.ignore is not None
     assert int(labelled.ignore.sum()) == miniatures.HEIGHT * miniatures.WIDTH - SQUARE - BAR
 
 
-def test_lvis_finds_its_pictures_in_both_folders_of_coco(tmp_path: Path) -> None:
+def test_lvis_finds_its_images_in_both_folders_of_coco(tmp_path: Path) -> None:
     miniatures.write_lvis(tmp_path)
-    assert [picture.image_path.parent.name for picture in pictures_of(tmp_path)] == ["train2017", "val2017"]
+    assert [record.image_path.parent.name for record in images_of(tmp_path)] == ["train2017", "val2017"]
 
 
-def test_coco_pictures_may_lie_in_images(tmp_path: Path) -> None:
+def test_coco_images_may_lie_in_images(tmp_path: Path) -> None:
     miniatures.write_coco(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "val2017").rename(tmp_path / "images" / "val2017")
-    assert len(pictures_of(tmp_path)) == 2
+    assert len(images_of(tmp_path)) == 2

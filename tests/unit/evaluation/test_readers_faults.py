@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samref.datasets import images_of
+from samref.datasets.objects import find_images
 from samref.errors import DataError
-from samref.evaluation.datasets import find_pictures
-from samref.evaluation.readers import pictures_of
 from tests.unit.evaluation import miniatures
 from tests.unit.evaluation.miniatures import HEIGHT, WIDTH
 
 
 def refusal(folder: Path, layout: str = "auto", split: str | None = None) -> str:
     with pytest.raises(DataError) as caught:
-        find_pictures(folder, layout, split)
+        find_images(folder, layout, split)
     assert str(caught.value).endswith((".", "'samref[evaluate]'", "?"))
     return str(caught.value)
 
@@ -70,10 +70,10 @@ def test_hrsods_masks_may_lie_in_the_folder_masks(tmp_path: Path) -> None:
     miniatures.write_hqseg(tmp_path)
     hrsod = tmp_path / "thin_object_detection" / "HRSOD"
     (hrsod / "masks_max255").rename(hrsod / "masks")
-    assert len(pictures_of(tmp_path)) == 4
+    assert len(images_of(tmp_path)) == 4
 
 
-def test_an_empty_list_of_pictures_and_one_that_is_no_text_are_refused(tmp_path: Path) -> None:
+def test_an_empty_list_of_images_and_one_that_is_no_text_are_refused(tmp_path: Path) -> None:
     miniatures.write_sbd(tmp_path)
     names = tmp_path / "benchmark_RELEASE" / "dataset" / "val.txt"
     names.write_text("\n \n")
@@ -99,7 +99,7 @@ def test_of_several_mask_files_the_one_of_another_size_is_named(tmp_path: Path) 
     assert "388016#002.png is 34 x 24" in refusal(tmp_path / "Berkeley")
 
 
-def test_a_picture_turned_by_its_camera_is_compared_upright(tmp_path: Path) -> None:
+def test_a_image_turned_by_its_camera_is_compared_upright(tmp_path: Path) -> None:
     miniatures.write_davis(tmp_path / "DAVIS")
     path = tmp_path / "DAVIS" / "img" / "bear_00001.jpg"
     exif = Image.Exif()
@@ -111,30 +111,30 @@ def test_a_picture_turned_by_its_camera_is_compared_upright(tmp_path: Path) -> N
 def test_an_object_without_a_pixel_and_one_that_is_all_ignored_are_counted(tmp_path: Path) -> None:
     miniatures.write_davis(tmp_path / "DAVIS")
     black(tmp_path / "DAVIS" / "gt" / "bear_00001.png")
-    pictures, skipped = find_pictures(tmp_path / "DAVIS")
-    assert [picture.name for picture in pictures] == ["dance-twirl_00017"]
-    assert (skipped.empty_objects, skipped.pictures_without_objects) == (1, 1)
-    assert skipped.to_sentences() == ["1 objects without a pixel", "1 pictures without an object"]
+    records, skipped = find_images(tmp_path / "DAVIS")
+    assert [record.name for record in records] == ["dance-twirl_00017"]
+    assert (skipped.empty_objects, skipped.images_without_objects) == (1, 1)
+    assert skipped.to_sentences() == ["1 objects without a pixel", "1 images without an object"]
 
     miniatures.write_grabcut(tmp_path / "GrabCut")
     all_ignored = np.full((HEIGHT, WIDTH), 128, dtype=np.uint8)
     miniatures.grey(tmp_path / "GrabCut" / "boundary_GT" / "sheep.bmp", all_ignored)
-    _, skipped = find_pictures(tmp_path / "GrabCut")
-    assert (skipped.empty_objects, skipped.pictures_without_objects) == (1, 1)
-    assert pictures_of(tmp_path / "GrabCut")[1].load().masks == ()
+    _, skipped = find_images(tmp_path / "GrabCut")
+    assert (skipped.empty_objects, skipped.images_without_objects) == (1, 1)
+    assert images_of(tmp_path / "GrabCut")[1].load().masks == ()
 
 
 def test_nothing_but_empty_masks_is_refused(tmp_path: Path) -> None:
     miniatures.write_davis(tmp_path / "DAVIS")
     for path in (tmp_path / "DAVIS" / "gt").iterdir():
         black(path)
-    assert "no picture with an object" in refusal(tmp_path / "DAVIS")
+    assert "no image with an object" in refusal(tmp_path / "DAVIS")
 
 
-def test_a_mask_without_picture_is_counted(tmp_path: Path) -> None:
+def test_a_mask_without_image_is_counted(tmp_path: Path) -> None:
     miniatures.write_grabcut(tmp_path / "GrabCut")
     black(tmp_path / "GrabCut" / "boundary_GT" / "lonely.bmp")
-    assert find_pictures(tmp_path / "GrabCut")[1].masks_without_picture == 1
+    assert find_images(tmp_path / "GrabCut")[1].masks_without_image == 1
 
 
 @pytest.mark.parametrize(
@@ -216,14 +216,14 @@ def test_an_annotation_file_cannot_point_out_of_its_folder(name: str, tmp_path: 
     assert "does not lie in" in refusal(tmp_path)
 
 
-def test_a_picture_of_the_wrong_size_in_the_annotation_file_is_refused(tmp_path: Path) -> None:
+def test_a_image_of_the_wrong_size_in_the_annotation_file_is_refused(tmp_path: Path) -> None:
     content = miniatures.coco_content()
     content["images"][0]["height"] = HEIGHT + 1
     miniatures.write_coco(tmp_path, images=content["images"], annotations=content["annotations"][:1])
     assert "is 32 x 25 pixels, but" in refusal(tmp_path)
     content["images"][0]["height"] = 0
     miniatures.write_coco(tmp_path, images=content["images"])
-    assert "image 139: a picture cannot be 32 x 0" in refusal(tmp_path)
+    assert "image 139: an image cannot be 32 x 0" in refusal(tmp_path)
 
 
 def test_objects_of_no_extent_in_an_annotation_file_are_counted(tmp_path: Path) -> None:
@@ -231,16 +231,16 @@ def test_objects_of_no_extent_in_an_annotation_file_are_counted(tmp_path: Path) 
     content["annotations"][0]["segmentation"] = [[1.0, 1.0, 2.0, 2.0]]
     content["annotations"][1]["segmentation"] = []
     miniatures.write_coco(tmp_path, annotations=content["annotations"])
-    pictures, skipped = find_pictures(tmp_path)
-    assert [picture.keys for picture in pictures] == [("21",)]
+    records, skipped = find_images(tmp_path)
+    assert [record.keys for record in records] == [("21",)]
     assert skipped.empty_objects == 2
 
 
-def test_pictures_that_are_named_but_not_there_are_counted_unless_they_are_all(tmp_path: Path) -> None:
+def test_images_that_are_named_but_not_there_are_counted_unless_they_are_all(tmp_path: Path) -> None:
     miniatures.write_coco(tmp_path)
     first, second, _ = sorted((tmp_path / "val2017").iterdir())
     first.unlink()
-    assert find_pictures(tmp_path)[1].pictures_not_found == 1
+    assert find_images(tmp_path)[1].images_not_found == 1
     second.unlink()
     assert "the first is" in refusal(tmp_path)
 
@@ -249,7 +249,7 @@ def test_several_years_of_one_part_must_be_told_apart(tmp_path: Path) -> None:
     miniatures.write_coco(tmp_path)
     json_of(tmp_path).with_name("instances_val2014.json").write_bytes(json_of(tmp_path).read_bytes())
     assert "val2014 or val2017" in refusal(tmp_path)
-    assert len(find_pictures(tmp_path, split="val2017")[0]) == 2
+    assert len(find_images(tmp_path, split="val2017")[0]) == 2
 
 
 def test_a_part_without_annotation_file_is_named(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samref.datasets.objects import find_images
 from samref.errors import SamrefError, StorageError
-from samref.evaluation.datasets import find_pictures
 from samref.evaluation.noc import ClickCurve
-from samref.evaluation.report import Report
-from samref.evaluation.report_page import report_to_page
-from samref.evaluation.report_plots import line_plot, step_plot
+from samref.evaluation.report.build import Report
+from samref.evaluation.report.page import report_to_page
+from samref.evaluation.report.plots import line_plot, step_plot
+from samref.evaluation.report.worst_cases import PANEL_PIXELS, choose_worst, draw_worst
 from samref.evaluation.run import evaluate
-from samref.evaluation.worst_cases import PANEL_PIXELS, choose_worst, draw_worst
 from tests.unit.evaluation.painter import Painter, write_zoo
 
 NASTY = '<script>alert("$x$ & y")</script>'
@@ -60,7 +60,7 @@ def parsed(page: str) -> Elements:
 
 
 def test_the_page_needs_no_network_no_script_and_no_other_file(zoo: Path, report: Report) -> None:
-    worst = draw_worst(report, Painter(), find_pictures(zoo)[0], 3)
+    worst = draw_worst(report, Painter(), find_images(zoo)[0], 3)
     page = report_to_page(report, worst)
     elements = parsed(page)
     assert "script" not in elements.tags
@@ -122,15 +122,15 @@ def test_the_worst_come_first_and_at_most_two_of_a_data_set(report: Report) -> N
 
 
 def test_a_worst_case_shows_the_mask_and_the_clicks_that_were_measured(zoo: Path, report: Report) -> None:
-    (case, *_) = draw_worst(report, Painter(), find_pictures(zoo)[0], 1)
+    (case, *_) = draw_worst(report, Painter(), find_images(zoo)[0], 1)
     (curve, *_) = choose_worst(report)
     assert case.sample_id == curve.sample_id
     assert case.clicks == 5
     assert case.iou == curve.iou_after(5)
     for jpeg in (case.whole, case.close):
-        picture = Image.open(io.BytesIO(jpeg))
-        assert max(picture.size) == PANEL_PIXELS
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
+        record = Image.open(io.BytesIO(jpeg))
+        assert max(record.size) == PANEL_PIXELS
+        pixels = np.asarray(record.convert("RGB")).astype(int)
         assert ((pixels[..., 0] > 200) & (pixels[..., 1] > 160) & (pixels[..., 2] < 90)).any(), "the outline is yellow"
     assert len(base64.b64encode(case.whole)) < 80_000
 
@@ -165,7 +165,7 @@ def test_the_page_fits_a_telephone_and_asks_for_nothing(
     from playwright.sync_api import sync_playwright
 
     target = tmp_path / "report.html"
-    target.write_text(report_to_page(report, draw_worst(report, Painter(), find_pictures(zoo)[0], 2)), "utf-8")
+    target.write_text(report_to_page(report, draw_worst(report, Painter(), find_images(zoo)[0], 2)), "utf-8")
     schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
     asked: list[str] = []
     inks = []

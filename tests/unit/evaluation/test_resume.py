@@ -17,10 +17,10 @@ from samref.errors import DataError, ModelError, StorageError
 from samref.evaluation import run
 from samref.evaluation.grabcut import GrabCutPredictor
 from samref.evaluation.journal import journal_path
-from samref.evaluation.report import Report, report_to_dict
+from samref.evaluation.report.build import Report, report_to_dict
 from samref.evaluation.run import evaluate
 from samref.inference.predictor import Predictor
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
 from tests.unit.evaluation.painter import Canvas, Painter, Painting, write_zoo
 
 
@@ -109,7 +109,7 @@ def test_other_arguments_do_not_go_on_with_it(zoo: Path, tmp_path: Path, changed
     assert painter.embedded > 0
 
 
-def test_other_pictures_or_masks_do_not_go_on_with_it(zoo: Path, tmp_path: Path) -> None:
+def test_other_images_or_masks_do_not_go_on_with_it(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "numbers.json"
     evaluate(zoo, Painter(), max_clicks=2, json_path=target, keep_journal=True)
     other = zoo / "air" / "images" / "0.png"
@@ -165,7 +165,7 @@ def test_a_network_gives_the_same_numbers_with_several_workers_and_after_an_inte
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is not there")
 def test_a_run_killed_with_signal_nine_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
-    write_zoo(tmp_path / "data", ("air", "zoo"), pictures=4)
+    write_zoo(tmp_path / "data", ("air", "zoo"), records=4)
     target = tmp_path / "numbers.json"
     command = [sys.executable, "-m", "samref", "evaluate", "--data", str(tmp_path / "data"), "--model", "grabcut"]
     command += ["--max-clicks", "6", "--json", str(target)]

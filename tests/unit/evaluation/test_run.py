@@ -7,8 +7,8 @@ import pytest
 
 from samref.errors import DataError, StorageError
 from samref.evaluation.grabcut import GrabCutPredictor
-from samref.evaluation.report import report_to_dict
-from samref.evaluation.report_table import report_to_table
+from samref.evaluation.report.build import report_to_dict
+from samref.evaluation.report.table import report_to_table
 from samref.evaluation.run import evaluate
 from tests.unit.evaluation.painter import Painter, write_zoo
 
@@ -29,7 +29,7 @@ def test_every_object_of_every_data_set_is_measured_once(zoo: Path) -> None:
     assert report.datasets["refined"]["air"].objects == 4
 
 
-def test_one_encode_per_picture_serves_all_its_objects_and_both_stages(zoo: Path) -> None:
+def test_one_encode_per_image_serves_all_its_objects_and_both_stages(zoo: Path) -> None:
     painter = Painter()
     report = evaluate(zoo, painter, max_clicks=3, stage="both")
     assert painter.embedded == 4
@@ -94,7 +94,7 @@ def test_numbers_out_of_range_are_refused_with_a_sentence(zoo: Path, options: di
 
 
 def test_a_bad_mask_stops_the_measurement_and_names_the_file(zoo: Path) -> None:
-    (zoo / "zoo" / "images" / "1.png").write_bytes(b"no picture")
+    (zoo / "zoo" / "images" / "1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1\.png"):
         evaluate(zoo, Painter(), max_clicks=1, workers=2)
 

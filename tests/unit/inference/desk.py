@@ -16,9 +16,9 @@ from samref.inference.session import Session, SessionView
 from samref.inference.stores import EmbeddingStore
 from samref.labels.log import Event
 from samref.labels.project import Annotation
-from tests.unit.inference.exact_model import Watch, make_picture, make_predictor
+from tests.unit.inference.exact_model import Watch, make_image, make_predictor
 
-PICTURE = make_picture()
+IMAGE = make_image()
 A, B, C = Click(5, 6), Click(20, 10, False), Click(9, 15)
 
 
@@ -57,12 +57,12 @@ class Desk:
 
     def replayed(self) -> Session:
         session = self.sit_down()
-        session.replay(self.events, PICTURE)
+        session.replay(self.events, IMAGE)
         list(session.catch_up())
         return session
 
     def open(self) -> Session:
-        self.session.open_image(PICTURE, "cat.png")
+        self.session.open_image(IMAGE, "cat.png")
         list(self.session.catch_up())
         return self.session
 

@@ -31,7 +31,7 @@ SIDE = 16
 ALL_KINDS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
 
 
-def make_picture(seed: int = 0, height: int = 24, width: int = 32) -> DecodedImage:
+def make_image(seed: int = 0, height: int = 24, width: int = 32) -> DecodedImage:
     rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return DecodedImage(rgb, ImageSize(height, width), hashlib.sha256(rgb.tobytes()).hexdigest())
 

@@ -1,4 +1,4 @@
-"""The mask of a picture is that of upsampled logits above 0, however little of it is computed."""
+"""The mask of an image is that of upsampled logits above 0, however little of it is computed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.masks import Rle
-from samref.inference.mask_step import encode_window, mask_from_logits
+from samref.inference.postprocess import encode_window, mask_from_logits
 from samref.models.interface import Patch
 
 NEAR_ZERO = 1e-4
@@ -48,7 +48,7 @@ def assert_same(mask: Rle, logits: NDArray[np.float64]) -> None:
     st.booleans(),
     st.integers(0, 10_000),
 )
-def test_any_picture_gets_the_pixels_of_the_full_upsampling(
+def test_any_image_gets_the_pixels_of_the_full_upsampling(
     height: int, width: int, side: int, cells: int, stretched: bool, seed: int
 ) -> None:
     size = ImageSize(height, width)
@@ -58,7 +58,7 @@ def test_any_picture_gets_the_pixels_of_the_full_upsampling(
 
 
 @pytest.mark.parametrize("cells", [4, 40])
-def test_a_twelve_megapixel_picture_gets_the_pixels_of_the_full_upsampling(cells: int) -> None:
+def test_a_twelve_megapixel_image_gets_the_pixels_of_the_full_upsampling(cells: int) -> None:
     frame = Frame.letterbox(ImageSize(3000, 4000), 512, 16)
     logits = smooth_logits(cells, cells, 128)[..., : frame.padded.height // 4, :]
     assert_same(mask_from_logits(logits, frame), resize_all(logits, frame))
@@ -104,7 +104,7 @@ def test_a_patch_with_a_cell_for_each_pixel_is_pasted_as_it_is() -> None:
     assert mask.sum() == (cells > 0).sum()
 
 
-def test_a_patch_is_upsampled_bilinearly_to_its_rectangle_of_the_picture() -> None:
+def test_a_patch_is_upsampled_bilinearly_to_its_rectangle_of_the_image() -> None:
     frame = Frame.letterbox(ImageSize(600, 800), 64)
     cells = smooth_logits(4, 4, 24)
     mask = mask_from_logits(torch.full((1, 1, 16, 16), -1.0), frame, Patch((8.0, 4.0, 40.0, 36.0), cells))

@@ -9,8 +9,8 @@ from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
 from samref.errors import ModelError
 from samref.inference.predictor import Predictor
-from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
+from samref.models.sam_ref.model import SamRefModel
 
 
 def test_an_answer_that_is_no_number_is_an_error_and_not_an_empty_mask() -> None:

@@ -20,7 +20,7 @@ from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
 from samref.errors import ImageError, PromptError
 from samref.inference.predictor import Prediction, Predictor
 from samref.models.interface import DecoderState, ImageFeatures, MaskOutput, PromptBatch
-from tests.unit.inference.exact_model import ExactModel, Watch, make_picture, make_predictor
+from tests.unit.inference.exact_model import ExactModel, Watch, make_image, make_predictor
 
 CLICK = Prompts((Click(5, 6),))
 
@@ -30,17 +30,17 @@ def masks(predictions: Iterator[Prediction]) -> list[Rle]:
 
 
 def test_an_embedding_says_whose_it_is_and_what_it_costs() -> None:
-    picture = make_picture()
-    embedding = make_predictor().embed(picture)
-    assert (embedding.image_digest, embedding.model_name) == (picture.digest, "exact")
-    assert embedding.size_bytes == 3 * 4 + picture.rgb.nbytes
+    image = make_image()
+    embedding = make_predictor().embed(image)
+    assert (embedding.image_digest, embedding.model_name) == (image.digest, "exact")
+    assert embedding.size_bytes == 3 * 4 + image.rgb.nbytes
     assert embedding.encode_s > 0
 
 
 def test_the_coarse_mask_is_given_before_the_refined_stage_is_computed() -> None:
     watch = Watch()
     predictor = make_predictor(watch=watch)
-    predictions = predictor.predict(predictor.embed(make_picture()), CLICK, None)
+    predictions = predictor.predict(predictor.embed(make_image()), CLICK, None)
     coarse = next(predictions)
     assert (coarse.stage, coarse.score, watch.stages) == ("coarse", 0.25, ["encode", "coarse"])
     refined = next(predictions)
@@ -49,9 +49,9 @@ def test_the_coarse_mask_is_given_before_the_refined_stage_is_computed() -> None
     assert refined.seconds > coarse.seconds > 0
 
 
-def test_masks_have_the_size_of_the_picture_and_the_patch_is_in_the_refined_one() -> None:
+def test_masks_have_the_size_of_the_image_and_the_patch_is_in_the_refined_one() -> None:
     predictor = make_predictor()
-    embedding = predictor.embed(make_picture(height=120, width=160))
+    embedding = predictor.embed(make_image(height=120, width=160))
     coarse, refined = predictor.predict(embedding, CLICK, None)
     for prediction in (coarse, refined):
         assert prediction.mask.to_mask().shape == (120, 160)
@@ -60,7 +60,7 @@ def test_masks_have_the_size_of_the_picture_and_the_patch_is_in_the_refined_one(
 
 def test_the_error_map_is_rendered_only_when_asked_for() -> None:
     predictor = make_predictor()
-    embedding = predictor.embed(make_picture())
+    embedding = predictor.embed(make_image())
     assert [p.error_mask for p in predictor.predict(embedding, CLICK)] == [None, None]
     coarse, refined = predictor.predict(embedding, CLICK, error_map=True)
     assert coarse.error_mask is None
@@ -70,7 +70,7 @@ def test_the_error_map_is_rendered_only_when_asked_for() -> None:
 
 def test_the_memory_of_one_answer_changes_the_next() -> None:
     predictor = make_predictor()
-    embedding = predictor.embed(make_picture())
+    embedding = predictor.embed(make_image())
     *_, first = predictor.predict(embedding, CLICK, None)
     more = CLICK.add(Click(9, 9, False))
     assert first.state.step == 1
@@ -92,7 +92,7 @@ def test_prompts_reach_the_model_in_its_own_frame() -> None:
         (Click(10, 20), Box(2, 4, 32, 24), Scribble(((0, 0), (8, 6)), width=4), Polygon(((0, 0), (8, 0), (8, 8)))),
         Rle.from_mask(half),
     )
-    list(predictor.predict(predictor.embed(make_picture(height=24, width=32)), prompts))
+    list(predictor.predict(predictor.embed(make_image(height=24, width=32)), prompts))
     assert seen[0].prompts.items == (
         Click(5, 10),
         Box(1, 2, 16, 12),
@@ -122,7 +122,7 @@ def test_prompts_reach_the_model_in_its_own_frame() -> None:
 def test_prompts_that_do_not_fit_are_refused_at_the_call(prompts: Prompts) -> None:
     watch = Watch()
     predictor = make_predictor(watch=watch)
-    embedding = predictor.embed(make_picture())
+    embedding = predictor.embed(make_image())
     with pytest.raises(PromptError):
         predictor.predict(embedding, prompts)
     assert watch.stages == ["encode"]
@@ -130,14 +130,14 @@ def test_prompts_that_do_not_fit_are_refused_at_the_call(prompts: Prompts) -> No
 
 def test_a_kind_of_prompt_that_the_model_does_not_take_is_refused_with_those_it_takes() -> None:
     predictor = make_predictor(prompts=frozenset(("click", "box")))
-    embedding = predictor.embed(make_picture())
+    embedding = predictor.embed(make_image())
     with pytest.raises(PromptError, match="does not take scribbles and masks"):
         predictor.predict(embedding, Prompts((Scribble(((1, 1),)),), Rle.empty(24, 32)))
 
 
 def test_inference_mode_does_not_leak_to_the_consumer_between_two_stages() -> None:
     predictor = make_predictor()
-    predictions = predictor.predict(predictor.embed(make_picture()), CLICK)
+    predictions = predictor.predict(predictor.embed(make_image()), CLICK)
     next(predictions)
     assert not torch.is_inference_mode_enabled()
     list(predictions)
@@ -146,13 +146,13 @@ def test_inference_mode_does_not_leak_to_the_consumer_between_two_stages() -> No
 
 def test_two_threads_get_what_each_would_get_alone() -> None:
     predictor = make_predictor()
-    pictures = [predictor.embed(make_picture(seed)) for seed in (1, 2)]
-    alone = [masks(predictor.predict(picture, CLICK)) for picture in pictures]
+    images = [predictor.embed(make_image(seed)) for seed in (1, 2)]
+    alone = [masks(predictor.predict(image, CLICK)) for image in images]
     together: list[list[Rle]] = [[], []]
 
     def work(index: int) -> None:
         for _ in range(20):
-            together[index] += masks(predictor.predict(pictures[index], CLICK))
+            together[index] += masks(predictor.predict(images[index], CLICK))
 
     threads = [threading.Thread(target=work, args=(index,)) for index in (0, 1)]
     for thread in threads:
@@ -163,53 +163,53 @@ def test_two_threads_get_what_each_would_get_alone() -> None:
 
 
 def test_an_embedding_of_another_model_is_a_bug_and_said_so() -> None:
-    embedding = make_predictor("other").embed(make_picture())
+    embedding = make_predictor("other").embed(make_image())
     with pytest.raises(ValueError, match="other"):
         make_predictor().predict(embedding, CLICK)
 
 
-def test_segment_takes_a_picture_in_any_form_and_gives_the_final_mask(tmp_path: Path) -> None:
-    picture = make_picture()
-    data = encode_png(picture.rgb)
+def test_segment_takes_a_image_in_any_form_and_gives_the_final_mask(tmp_path: Path) -> None:
+    image = make_image()
+    data = encode_png(image.rgb)
     path = tmp_path / "cat.png"
     path.write_bytes(data)
     predictor = make_predictor()
     results = [
         predictor.segment(source, clicks=[(5, 6)])
-        for source in (path, str(path), data, picture, picture.rgb, Image.fromarray(picture.rgb), decode_image(data))
+        for source in (path, str(path), data, image, image.rgb, Image.fromarray(image.rgb), decode_image(data))
     ]
     assert {result.stage for result in results} == {"refined"}
     assert len({result.mask for result in results}) == 1
 
 
 def test_segment_takes_plain_tuples_and_typed_prompts() -> None:
-    predictor, picture = make_predictor(), make_picture()
+    predictor, image = make_predictor(), make_image()
     half = np.zeros((24, 32), dtype=np.bool_)
     plain = predictor.segment(
-        picture,
+        image,
         [(5, 6), (7, 8, False)],
         (1, 2, 30, 20),
         scribbles=[[(1, 1), (2, 2)]],
         polygons=[[(0, 0), (9, 0), (9, 9)]],
     )
     typed = predictor.segment(
-        picture,
+        image,
         [Click(5, 6), Click(7, 8, False)],
         Box(1, 2, 30, 20),
         scribbles=[Scribble(((1, 1), (2, 2)))],
         polygons=[Polygon(((0, 0), (9, 0), (9, 9)))],
     )
     assert plain.mask == typed.mask
-    assert predictor.segment(picture, mask=half).mask == predictor.segment(picture, mask=Rle.from_mask(half)).mask
+    assert predictor.segment(image, mask=half).mask == predictor.segment(image, mask=Rle.from_mask(half)).mask
 
 
 def test_segment_refuses_before_it_encodes(tmp_path: Path) -> None:
     watch = Watch()
     predictor = make_predictor(watch=watch)
     with pytest.raises(PromptError, match="at least one"):
-        predictor.segment(make_picture())
+        predictor.segment(make_image())
     with pytest.raises(PromptError, match="outside"):
-        predictor.segment(make_picture(), [(99, 0)])
+        predictor.segment(make_image(), [(99, 0)])
     with pytest.raises(ImageError, match="no file"):
         predictor.segment(tmp_path / "none.png", [(0, 0)])
     with pytest.raises(ImageError, match="uint8"):
@@ -220,7 +220,7 @@ def test_segment_refuses_before_it_encodes(tmp_path: Path) -> None:
 
 
 def test_a_pillow_image_is_turned_upright_like_its_file() -> None:
-    sideways = Image.fromarray(make_picture(height=20, width=30).rgb)
+    sideways = Image.fromarray(make_image(height=20, width=30).rgb)
     exif = sideways.getexif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -232,17 +232,17 @@ def test_a_pillow_image_is_turned_upright_like_its_file() -> None:
     assert (from_image.mask.height, from_image.mask.width) == (30, 20)
 
 
-def test_pictures_that_must_not_be_written_to_are_only_read() -> None:
-    picture = make_picture()
-    rgb = picture.rgb.copy()
+def test_images_that_must_not_be_written_to_are_only_read() -> None:
+    image = make_image()
+    rgb = image.rgb.copy()
     rgb.flags.writeable = False
-    prediction = make_predictor().segment(replace(picture, rgb=rgb), [(5, 6)])
-    assert prediction.mask == make_predictor().segment(picture, [(5, 6)]).mask
+    prediction = make_predictor().segment(replace(image, rgb=rgb), [(5, 6)])
+    assert prediction.mask == make_predictor().segment(image, [(5, 6)]).mask
 
 
 def test_two_objects_interleaved_on_the_embedded_architecture_equal_each_alone() -> None:
     predictor = samref.load_predictor("tiny-random", device="cpu", precision="fp32")
-    embeddings = [predictor.embed(make_picture(seed, 60, 90)) for seed in (1, 2)]
+    embeddings = [predictor.embed(make_image(seed, 60, 90)) for seed in (1, 2)]
     clicks = [[Click(10, 20), Click(70, 40, False), Click(30, 30)], [Click(80, 5), Click(40, 50), Click(8, 8, False)]]
 
     def rounds(which: list[int]) -> list[list[Rle]]:

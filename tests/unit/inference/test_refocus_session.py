@@ -11,9 +11,9 @@ from samref.inference.predictor import Predictor
 from samref.inference.session import Session
 from samref.inference.stores import EmbeddingStore
 from samref.labels.log import Event
-from tests.unit.inference.exact_model import make_picture
+from tests.unit.inference.exact_model import make_image
 
-PICTURE = make_picture(4, 60, 90)
+IMAGE = make_image(4, 60, 90)
 A, B, C = Click(30, 20), Click(70, 50, positive=False), Click(45, 30)
 
 
@@ -31,7 +31,7 @@ def sit_down(predictor: Predictor, events: list[Event], embeddings: EmbeddingSto
 
 def opened(predictor: Predictor, events: list[Event], embeddings: EmbeddingStore | None = None) -> Session:
     session = sit_down(predictor, events, embeddings)
-    session.open_image(PICTURE, "cat.png")
+    session.open_image(IMAGE, "cat.png")
     list(session.catch_up())
     return session
 
@@ -80,12 +80,12 @@ def test_a_replay_shows_what_the_session_showed(predictor: Predictor) -> None:
     session.undo()
     mask = said(session, Box(10, 10, 60, 40), C)
     again = sit_down(predictor, [])
-    again.replay(events, PICTURE)
+    again.replay(events, IMAGE)
     *_, last = again.catch_up()
     assert last.draft.mask == mask
 
 
-def test_two_sessions_on_one_picture_equal_each_alone(predictor: Predictor) -> None:
+def test_two_sessions_on_one_image_equal_each_alone(predictor: Predictor) -> None:
     embeddings = EmbeddingStore()
     one, two = opened(predictor, [], embeddings), opened(predictor, [], embeddings)
     said(one, A)

@@ -20,8 +20,8 @@ from samref.errors import (
 )
 from samref.inference.scheduler import Scheduler
 from samref.labels.log import ImageOpened, Prompted
-from tests.unit.inference.desk import PICTURE, A, B, C, Desk, visible
-from tests.unit.inference.exact_model import make_picture
+from tests.unit.inference.desk import IMAGE, A, B, C, Desk, visible
+from tests.unit.inference.exact_model import make_image
 
 
 @pytest.fixture
@@ -32,20 +32,20 @@ def desk() -> Desk:
 # ---- opening
 
 
-def test_a_new_session_is_empty_and_asks_for_a_picture(desk: Desk) -> None:
+def test_a_new_session_is_empty_and_asks_for_a_image(desk: Desk) -> None:
     view = desk.session.view
     assert (view.phase, view.revision, view.image_digest, view.image_size) == ("empty", 0, None, None)
     assert not desk.session.needs_work
     for verb in (desk.session.undo, desk.session.clear, lambda: desk.session.prompt(A)):
-        with pytest.raises(SessionError, match="Open a picture first"):
+        with pytest.raises(SessionError, match="Open an image first"):
             verb()
 
 
 def test_opening_answers_at_once_and_encodes_afterwards(desk: Desk) -> None:
-    view = desk.session.open_image(PICTURE, "cat.png")
-    assert (view.phase, view.revision, view.file_name, view.image_size) == ("preparing", 1, "cat.png", PICTURE.size)
+    view = desk.session.open_image(IMAGE, "cat.png")
+    assert (view.phase, view.revision, view.file_name, view.image_size) == ("preparing", 1, "cat.png", IMAGE.size)
     assert view.model_note == "exact is a test"
-    assert desk.events == [ImageOpened(PICTURE.digest, "cat.png", 24, 32)]
+    assert desk.events == [ImageOpened(IMAGE.digest, "cat.png", 24, 32)]
     assert desk.watch.stages == []
     assert desk.session.needs_encode
     assert [v.phase for v in desk.session.catch_up()] == ["ready"]
@@ -53,17 +53,17 @@ def test_opening_answers_at_once_and_encodes_afterwards(desk: Desk) -> None:
     assert desk.session.view.encode_seconds > 0
 
 
-def test_opening_the_same_picture_again_changes_nothing_and_another_is_refused(desk: Desk) -> None:
+def test_opening_the_same_image_again_changes_nothing_and_another_is_refused(desk: Desk) -> None:
     session = desk.open()
-    assert session.open_image(PICTURE, "cat.png").revision == 1
+    assert session.open_image(IMAGE, "cat.png").revision == 1
     with pytest.raises(SessionError, match="new session"):
-        session.open_image(make_picture(5), "dog.png")
+        session.open_image(make_image(5), "dog.png")
     assert len(desk.events) == 1
 
 
-def test_a_picture_that_is_encoded_already_is_ready_at_once(desk: Desk) -> None:
+def test_a_image_that_is_encoded_already_is_ready_at_once(desk: Desk) -> None:
     desk.open()
-    assert desk.sit_down().open_image(PICTURE, "cat.png").phase == "ready"
+    assert desk.sit_down().open_image(IMAGE, "cat.png").phase == "ready"
 
 
 # ---- prompts
@@ -91,8 +91,8 @@ def test_a_click_is_recorded_before_the_model_runs(desk: Desk) -> None:
     assert desk.session.needs_work
 
 
-def test_a_click_on_a_picture_that_is_still_being_prepared_waits_for_it(desk: Desk) -> None:
-    desk.session.open_image(PICTURE, "cat.png")
+def test_a_click_on_a_image_that_is_still_being_prepared_waits_for_it(desk: Desk) -> None:
+    desk.session.open_image(IMAGE, "cat.png")
     assert [view.phase for view in desk.session.prompt(A)] == ["preparing", "coarse", "refined"]
 
 
@@ -101,7 +101,7 @@ def test_the_second_click_starts_from_the_memory_of_the_first(desk: Desk) -> Non
     desk.click(A)
     second = desk.click(B)
     predictor = desk.predictors["exact"]
-    embedding = predictor.embed(PICTURE)
+    embedding = predictor.embed(IMAGE)
     *_, first = predictor.predict(embedding, Prompts((A,)))
     *_, expected = predictor.predict(embedding, Prompts((A, B)), first.state)
     assert second.draft.mask == expected.mask
@@ -160,7 +160,7 @@ def test_what_cannot_be_recorded_did_not_happen(desk: Desk) -> None:
             verb()
     assert desk.session.view == before
     with pytest.raises(StorageError):
-        desk.sit_down().open_image(PICTURE, "cat.png")
+        desk.sit_down().open_image(IMAGE, "cat.png")
 
 
 # ---- superseded and failed

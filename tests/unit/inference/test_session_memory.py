@@ -18,8 +18,8 @@ from samref.errors import (
 )
 from samref.inference.session import Session
 from samref.inference.stores import EmbeddingStore, SessionStore
-from tests.unit.inference.desk import PICTURE, A, B, Desk, visible
-from tests.unit.inference.exact_model import make_picture
+from tests.unit.inference.desk import IMAGE, A, B, Desk, visible
+from tests.unit.inference.exact_model import make_image
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_another_model_answers_the_same_prompts_again_in_order(desk: Desk) -> No
     assert (view.model, view.phase, view.draft.mask, view.model_note) == ("other", "preparing", None, "other is a test")
     *_, done = desk.session.catch_up()
     predictor = desk.predictors["other"]
-    embedding = predictor.embed(PICTURE)
+    embedding = predictor.embed(IMAGE)
     *_, first = predictor.predict(embedding, Prompts((A,)))
     *_, expected = predictor.predict(embedding, Prompts((A, B)), first.state)
     assert done.draft.mask == expected.mask
@@ -57,7 +57,7 @@ def test_a_model_that_cannot_be_used_is_refused_and_the_old_one_stays(desk: Desk
 
 
 def test_a_model_chosen_while_the_old_one_encodes_is_the_one_that_answers(desk: Desk) -> None:
-    desk.session.open_image(PICTURE, "cat.png")
+    desk.session.open_image(IMAGE, "cat.png")
     desk.watch.before_encode = threading.Event()
     outcome: list[Exception] = []
 
@@ -87,7 +87,7 @@ def test_an_embedding_that_was_dropped_is_made_again(desk: Desk) -> None:
     desk.session = desk.sit_down()
     desk.open()
     one = desk.click(A)
-    stranger = make_picture(9)
+    stranger = make_image(9)
     desk.embeddings.get_or_encode(desk.predictors["exact"], stranger.digest, lambda: stranger)
     assert desk.session.needs_encode
     assert desk.session.view.phase == "refined"
@@ -101,11 +101,11 @@ def test_pixels_are_let_go_once_encoded_when_they_can_be_loaded_again(desk: Desk
 
     def load(digest: str) -> DecodedImage:
         loads.append(digest)
-        return PICTURE
+        return IMAGE
 
     desk.session = desk.sit_down(load_image=load)
-    desk.session.open_image(PICTURE, "cat.png")
-    assert desk.session.size_bytes == PICTURE.rgb.nbytes
+    desk.session.open_image(IMAGE, "cat.png")
+    assert desk.session.size_bytes == IMAGE.rgb.nbytes
     list(desk.session.catch_up())
     assert desk.session.size_bytes == 0
     assert loads == []
@@ -113,13 +113,13 @@ def test_pixels_are_let_go_once_encoded_when_they_can_be_loaded_again(desk: Desk
     rebuilt = desk.sit_down(load_image=load)
     rebuilt.replay(desk.events)
     list(rebuilt.catch_up())
-    assert loads == [PICTURE.digest]
+    assert loads == [IMAGE.digest]
 
 
-def test_a_stored_picture_that_is_not_the_one_is_refused(desk: Desk) -> None:
+def test_a_stored_image_that_is_not_the_one_is_refused(desk: Desk) -> None:
     desk.open()
     desk.embeddings = EmbeddingStore()
-    session = desk.sit_down(load_image=lambda _: make_picture(8))
+    session = desk.sit_down(load_image=lambda _: make_image(8))
     session.replay(desk.events)
     with pytest.raises(ImageError, match="not the one"):
         list(session.catch_up())
@@ -147,7 +147,7 @@ def test_a_closed_session_refuses_everything(desk: Desk) -> None:
     with pytest.raises(SessionExpiredError):
         next(running)
     for verb in (session.undo, lambda: session.prompt(B), lambda: list(session.catch_up())):
-        with pytest.raises(SessionExpiredError, match="Open the picture again"):
+        with pytest.raises(SessionExpiredError, match="Open the image again"):
             verb()
     assert visible(desk.replayed().view)[3].prompts == Prompts((A,))
 
@@ -179,9 +179,9 @@ def test_a_session_that_had_to_go_comes_back_from_its_log(desk: Desk) -> None:
     assert visible(back.view) == visible(before)
 
 
-def test_a_log_of_another_picture_and_a_session_that_has_begun_are_refused(desk: Desk) -> None:
+def test_a_log_of_another_image_and_a_session_that_has_begun_are_refused(desk: Desk) -> None:
     desk.open()
-    with pytest.raises(SessionError, match="another picture"):
-        desk.sit_down().replay(desk.events, make_picture(4))
+    with pytest.raises(SessionError, match="another image"):
+        desk.sit_down().replay(desk.events, make_image(4))
     with pytest.raises(SessionError, match="beginning"):
-        desk.session.replay(desk.events, PICTURE)
+        desk.session.replay(desk.events, IMAGE)

@@ -12,50 +12,50 @@ from samref.core.images import DecodedImage
 from samref.errors import SessionError, SessionExpiredError
 from samref.inference.predictor import Embedding
 from samref.inference.stores import EmbeddingStore, SessionStore
-from tests.unit.inference.exact_model import Watch, make_picture, make_predictor
+from tests.unit.inference.exact_model import Watch, make_image, make_predictor
 
 ONE = 3 * 4 + 24 * 32 * 3
 """Bytes of one of the test model's embeddings."""
 
 
-def loader(picture: DecodedImage) -> Callable[[], DecodedImage]:
-    return lambda: picture
+def loader(image: DecodedImage) -> Callable[[], DecodedImage]:
+    return lambda: image
 
 
 def test_an_embedding_is_made_once_and_then_found() -> None:
     watch = Watch()
-    store, predictor, picture = EmbeddingStore(), make_predictor(watch=watch), make_picture()
-    first = store.get_or_encode(predictor, picture.digest, loader(picture))
-    assert store.get_or_encode(predictor, picture.digest, loader(picture)) is first
-    assert store.get(picture.digest, "exact") is first
-    assert store.contains(picture.digest, "exact")
+    store, predictor, image = EmbeddingStore(), make_predictor(watch=watch), make_image()
+    first = store.get_or_encode(predictor, image.digest, loader(image))
+    assert store.get_or_encode(predictor, image.digest, loader(image)) is first
+    assert store.get(image.digest, "exact") is first
+    assert store.contains(image.digest, "exact")
     assert watch.encodes == 1
     stats = store.stats()
     assert (stats.count, stats.size_bytes, stats.hits, stats.misses, stats.evictions) == (1, ONE, 2, 1, 0)
 
 
-def test_each_model_has_its_own_embedding_of_a_picture() -> None:
-    store, picture = EmbeddingStore(), make_picture()
+def test_each_model_has_its_own_embedding_of_a_image() -> None:
+    store, image = EmbeddingStore(), make_image()
     for name in ("one", "two"):
-        assert store.get_or_encode(make_predictor(name), picture.digest, loader(picture)).model_name == name
+        assert store.get_or_encode(make_predictor(name), image.digest, loader(image)).model_name == name
     assert store.stats().count == 2
 
 
 def test_the_least_recently_used_embedding_goes_first() -> None:
     store, predictor = EmbeddingStore(max_bytes=2 * ONE), make_predictor()
-    one, two, three = (make_picture(seed) for seed in (1, 2, 3))
-    for picture in (one, two):
-        store.get_or_encode(predictor, picture.digest, loader(picture))
+    one, two, three = (make_image(seed) for seed in (1, 2, 3))
+    for image in (one, two):
+        store.get_or_encode(predictor, image.digest, loader(image))
     store.get(one.digest, "exact")
     store.get_or_encode(predictor, three.digest, loader(three))
-    assert [store.contains(picture.digest, "exact") for picture in (one, two, three)] == [True, False, True]
+    assert [store.contains(image.digest, "exact") for image in (one, two, three)] == [True, False, True]
     assert store.stats().evictions == 1
     assert store.stats().size_bytes == 2 * ONE
 
 
 def test_an_embedding_larger_than_the_store_is_given_but_not_kept() -> None:
     store, predictor = EmbeddingStore(max_bytes=ONE), make_predictor()
-    small, large = make_picture(), make_picture(height=100)
+    small, large = make_image(), make_image(height=100)
     store.get_or_encode(predictor, small.digest, loader(small))
     assert store.get_or_encode(predictor, large.digest, loader(large)).image_digest == large.digest
     assert store.stats().count == 1
@@ -64,10 +64,10 @@ def test_an_embedding_larger_than_the_store_is_given_but_not_kept() -> None:
 
 def test_threads_that_want_the_same_embedding_wait_for_one_encode() -> None:
     watch = Watch(before_encode=threading.Event())
-    store, predictor, picture = EmbeddingStore(), make_predictor(watch=watch), make_picture()
+    store, predictor, image = EmbeddingStore(), make_predictor(watch=watch), make_image()
     assert watch.before_encode is not None
     with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(store.get_or_encode, predictor, picture.digest, loader(picture)) for _ in range(8)]
+        futures = [pool.submit(store.get_or_encode, predictor, image.digest, loader(image)) for _ in range(8)]
         assert watch.reached.wait(20)
         watch.before_encode.set()
         embeddings = {id(future.result(20)) for future in futures}
@@ -77,15 +77,15 @@ def test_threads_that_want_the_same_embedding_wait_for_one_encode() -> None:
 
 def test_an_encode_that_fails_fails_for_all_who_wait_and_is_tried_again() -> None:
     watch = Watch(before_encode=threading.Event(), fail_at="encode")
-    store, predictor, picture = EmbeddingStore(), make_predictor(watch=watch), make_picture()
+    store, predictor, image = EmbeddingStore(), make_predictor(watch=watch), make_image()
     assert watch.before_encode is not None
     with ThreadPoolExecutor(3) as pool:
-        futures = [pool.submit(store.get_or_encode, predictor, picture.digest, loader(picture)) for _ in range(3)]
+        futures = [pool.submit(store.get_or_encode, predictor, image.digest, loader(image)) for _ in range(3)]
         assert watch.reached.wait(20)
         watch.before_encode.set()
         assert {type(future.exception(20)) for future in futures} == {RuntimeError}
     watch.fail_at = ""
-    embedding = store.get_or_encode(predictor, picture.digest, loader(picture))
+    embedding = store.get_or_encode(predictor, image.digest, loader(image))
     assert isinstance(embedding, Embedding)
 
 
@@ -119,7 +119,7 @@ def test_a_session_is_found_until_its_time_is_up() -> None:
         clock.now += 50
         assert store.get("a") is box
     clock.now += 61
-    with pytest.raises(SessionExpiredError, match="Open the picture again"):
+    with pytest.raises(SessionExpiredError, match="Open the image again"):
         store.get("a")
     assert box.is_closed
     assert store.stats().count == 0

@@ -1,4 +1,4 @@
-"""One small project that has everything: two pictures of one name, parts, a hole, an overlap, a hidden object."""
+"""One small project that has everything: two images of one name, parts, a hole, an overlap, a hidden object."""
 
 from __future__ import annotations
 

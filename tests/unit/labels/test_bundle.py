@@ -39,7 +39,7 @@ def test_the_zip_holds_coco_masks_and_legend(project: Project) -> None:
     assert files["masks/instance/cat.png"] == export_index_mask(project.images[0], project, "instance")
 
 
-def test_the_legend_names_file_picture_and_meaning_of_each_mask(project: Project) -> None:
+def test_the_legend_names_file_image_and_meaning_of_each_mask(project: Project) -> None:
     files = unpacked(export_bundle(project))
     for entry in json.loads(files["legend.json"])["masks"]:
         values = np.asarray(Image.open(io.BytesIO(files[entry["file"]])))
@@ -59,7 +59,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def test_names_of_pictures_cannot_lead_out_of_the_folder_nor_meet(project: Project, tmp_path: Path) -> None:
+def test_names_of_images_cannot_lead_out_of_the_folder_nor_meet(project: Project, tmp_path: Path) -> None:
     size = project.images[1].size
     images = tuple(ImageRecord(f"{n:064x}", name, size) for n, name in enumerate(HOSTILE))
     data = export_bundle(replace(project, images=images))

@@ -70,7 +70,7 @@ def test_an_empty_mask_is_written_as_run_lengths_and_left_out_on_reading(project
     assert found.skipped == ("An object of 'cat.jpg' (id 1) covers no pixel and was left out.",)
 
 
-def test_pictures_of_the_same_name_get_different_names(project: Project) -> None:
+def test_images_of_the_same_name_get_different_names(project: Project) -> None:
     assert [i["file_name"] for i in export_coco(project, polygons=True)["images"]] == ["cat.jpg", "cat-2.jpg"]
 
 
@@ -119,7 +119,7 @@ def entry(**changes: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def one_cat(project: Project) -> Project:
-    """A project of one picture, without annotations."""
+    """A project of one image, without annotations."""
     return Project(project.classes[:1], (replace(project.images[0], annotations=()),))
 
 
@@ -153,7 +153,7 @@ def test_all_spellings_of_a_mask_are_the_same_mask(one_cat: Project, segmentatio
     assert annotation.mask == Rle.from_mask(np.pad(np.ones((12, 2), bool), ((0, 0), (1, 13))))
 
 
-def test_pictures_that_are_not_open_are_told_and_the_rest_is_read(one_cat: Project) -> None:
+def test_images_that_are_not_open_are_told_and_the_rest_is_read(one_cat: Project) -> None:
     images = [{"id": 7, "file_name": "cat.jpg", "height": 12, "width": 16}, {"id": 8, "file_name": "cow.jpg"}]
     annotations = entry() + entry(id=2, image_id=8)
     found = import_coco(coco(images=images, annotations=annotations), one_cat)
@@ -175,7 +175,7 @@ def test_an_object_without_outline_is_told_and_left_out(one_cat: Project) -> Non
         (b'{"images": NaN}', "cats.json is not JSON"),
         (b"[]", "no COCO instances file"),
         (b'{"images": [], "categories": []}', "The value 'annotations' is missing"),
-        (coco(images=[{"id": 7, "file_name": "cow.jpg"}]), "pictures that are not open here: 'cow.jpg'"),
+        (coco(images=[{"id": 7, "file_name": "cow.jpg"}]), "images that are not open here: 'cow.jpg'"),
         (
             coco(images=[{"id": 7, "file_name": "cat.jpg", "height": 16, "width": 12}]),
             "'cat.jpg' is 12 x 16 pixels there and 16 x 12 here",
@@ -263,7 +263,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(
         import_coco(coco(), one_cat)
 
 
-def test_prompts_outside_the_picture_are_refused(project: Project) -> None:
+def test_prompts_outside_the_image_are_refused(project: Project) -> None:
     data = export_coco(project, polygons=True)
     data["annotations"][0]["samref"]["prompts"]["items"][0]["x"] = 99
     with pytest.raises(ImportFormatError, match=r"annotation 1: .*\(99, 5\) lies outside"):
@@ -277,6 +277,6 @@ def test_two_objects_with_one_id_are_refused(project: Project) -> None:
         import_coco(json.dumps(data).encode(), project)
 
 
-def test_a_name_that_fits_two_pictures_is_refused(project: Project) -> None:
-    with pytest.raises(ImportFormatError, match=r"There are 2 pictures named 'cat\.jpg'"):
+def test_a_name_that_fits_two_images_is_refused(project: Project) -> None:
+    with pytest.raises(ImportFormatError, match=r"There are 2 images named 'cat\.jpg'"):
         import_coco(coco(), project)

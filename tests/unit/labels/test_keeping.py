@@ -346,7 +346,7 @@ def test_a_server_refuses_a_damaged_database_before_it_writes_to_it(path: Path) 
 # ---- missing entries
 
 
-def test_an_entry_missing_in_the_middle_is_named_and_other_pictures_stay_usable(path: Path, project: Project) -> None:
+def test_an_entry_missing_in_the_middle_is_named_and_other_images_stay_usable(path: Path, project: Project) -> None:
     store = ProjectStore(path)
     made = store.create_workspace().id
     broken = store.add_image(made, b"1", "broken.jpg", SIZE)
@@ -355,7 +355,7 @@ def test_an_entry_missing_in_the_middle_is_named_and_other_pictures_stay_usable(
     for digest in (broken, whole):
         store.append(made, digest, CLICK, Committed(annotation), CLICK)
     change(path, f"DELETE FROM events WHERE digest = '{broken}' AND number = 3")
-    with pytest.raises(StorageError, match=r"Entry 3 of the log of the picture 'broken.jpg' .*is missing.*restore"):
+    with pytest.raises(StorageError, match=r"Entry 3 of the log of the image 'broken.jpg' .*is missing.*restore"):
         store.events(made, broken)
     with pytest.raises(StorageError, match=r"Entry 3"):
         store.project(made, {broken})
@@ -373,7 +373,7 @@ def test_an_entry_missing_at_the_end_is_named_when_reading_and_when_writing(path
     digest = store.add_image(made, PHOTO, "cat.jpg", SIZE)
     store.append(made, digest, CLICK, CLICK)
     change(path, f"DELETE FROM events WHERE digest = '{digest}' AND number = 3")
-    with pytest.raises(StorageError, match=r"Entry 3 of the log of the picture 'cat.jpg'.*is missing"):
+    with pytest.raises(StorageError, match=r"Entry 3 of the log of the image 'cat.jpg'.*is missing"):
         store.events(made, digest)
     with pytest.raises(StorageError, match=r"Entry 3 .*is missing"):
         store.append(made, digest, CLICK)
@@ -433,7 +433,7 @@ def test_housekeeping_puts_the_newest_work_into_the_one_file(path: Path, tmp_pat
     store.close()
 
 
-def test_accepted_annotations_are_read_while_a_server_runs_and_without_damaged_pictures(
+def test_accepted_annotations_are_read_while_a_server_runs_and_without_damaged_images(
     path: Path, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = ProjectStore(path, lock=FolderLock(path.parent))

@@ -106,7 +106,7 @@ def test_a_missing_entry_of_version_1_is_noticed_after_the_migration(folder: Pat
         connection.execute("DELETE FROM events WHERE number = 2 AND digest <> ''")
     connection.close()
     store = ProjectStore(folder / "samref.sqlite")
-    with pytest.raises(StorageError, match=r"Entry 2 of the log of the picture 'cat.jpg'"):
+    with pytest.raises(StorageError, match=r"Entry 2 of the log of the image 'cat.jpg'"):
         store.events(1, DIGEST)
 
 

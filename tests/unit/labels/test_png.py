@@ -23,7 +23,7 @@ def opened(data: bytes) -> Image.Image:
 
 
 def many_objects(project: Project, count: int) -> ImageRecord:
-    """A picture with ``count`` objects of one pixel each, in reading order."""
+    """An image with ``count`` objects of one pixel each, in reading order."""
     size = ImageSize(20, -(-count // 20))
     first = project.images[0].annotations[0]
     annotations: list[Annotation] = []

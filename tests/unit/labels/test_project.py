@@ -119,10 +119,10 @@ def test_classes_are_added_renamed_and_removed(project: Project) -> None:
         (lambda p: remove_class(p, 1), "'object' is used by 2 objects"),
         (lambda p: remove_class(Project(p.classes[:1]), 1), "at least one class"),
         (lambda p: delete_annotation(p, CAT, "none"), "not there any more"),
-        (lambda p: delete_annotation(p, "a" * 64, "solid"), "does not hold that picture"),
+        (lambda p: delete_annotation(p, "a" * 64, "solid"), "does not hold that image"),
         (
             lambda p: upsert_annotation(p, DOG, p.images[0].annotations[0]),
-            "16 x 12 pixels, the picture 'cat.jpg' 4 x 5",
+            "16 x 12 pixels, the image 'cat.jpg' 4 x 5",
         ),
         (lambda p: upsert_annotation(p, CAT, replace(p.images[0].annotations[0], class_id=9)), "no class number 9"),
     ],
@@ -148,7 +148,7 @@ def test_an_annotation_with_a_new_id_lies_on_top(project: Project) -> None:
     assert delete_annotation(changed, CAT, new.id) == project
 
 
-def test_a_picture_with_a_known_digest_is_replaced(project: Project) -> None:
+def test_a_image_with_a_known_digest_is_replaced(project: Project) -> None:
     bare = replace(project.images[0], annotations=())
     assert add_image(project, bare).images == (bare, project.images[1])
     other = ImageRecord("e" * 64, "e.png", ImageSize(1, 1))

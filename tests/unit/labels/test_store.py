@@ -80,9 +80,9 @@ def test_workspaces_see_nothing_of_each_other(store: ProjectStore, project: Proj
     assert store.events(other, digest) == ()
     assert store.classes(other) == default_classes()
     assert store.project(other) == Project(default_classes())
-    with pytest.raises(LabelError, match="does not hold that picture"):
+    with pytest.raises(LabelError, match="does not hold that image"):
         store.image_bytes(other, digest)
-    with pytest.raises(LabelError, match="does not hold that picture"):
+    with pytest.raises(LabelError, match="does not hold that image"):
         store.append(other, digest, CLICK)
     store.add_image(other, PHOTO, "same.jpg", SIZE)
     store.append(other, digest, Committed(project.images[0].annotations[0]))
@@ -191,7 +191,7 @@ def test_a_log_has_an_end(store: ProjectStore, monkeypatch: pytest.MonkeyPatch) 
     workspace_id = store.create_workspace().id
     digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
     store.append(workspace_id, digest, CLICK, CLICK)
-    with pytest.raises(LabelError, match="history of this picture is full"):
+    with pytest.raises(LabelError, match="history of this image is full"):
         store.append(workspace_id, digest, CLICK)
 
 
@@ -202,7 +202,7 @@ def test_events_in_the_wrong_log_are_refused(store: ProjectStore) -> None:
         store.append(workspace_id, digest, ClassRemoved(1))
     with pytest.raises(LabelError, match="belong to the workspace"):
         store.append(workspace_id, None, Cleared())
-    with pytest.raises(LabelError, match="another picture"):
+    with pytest.raises(LabelError, match="another image"):
         store.append(workspace_id, digest, ImageOpened("a" * 64, "a.jpg", 1, 1))
 
 
@@ -276,7 +276,7 @@ def test_classes_are_added_changed_and_removed(store: ProjectStore, project: Pro
         store.remove_class(workspace_id, 2)
 
 
-def test_a_project_is_all_of_the_workspace_or_some_pictures(store: ProjectStore, project: Project) -> None:
+def test_a_project_is_all_of_the_workspace_or_some_images(store: ProjectStore, project: Project) -> None:
     workspace_id = store.create_workspace().id
     first = store.add_image(workspace_id, b"1", "../one.jpg", SIZE)
     second = store.add_image(workspace_id, b"2", "C:\\two.jpg", SIZE)
@@ -298,7 +298,7 @@ def test_an_import_is_stored_whole_or_not_at_all(store: ProjectStore, project: P
     before = store.project(workspace_id)
     with pytest.raises(LabelError, match="no class number 2"):
         store.import_annotations(workspace_id, [], {one: [first], two: [second]})
-    with pytest.raises(LabelError, match="does not hold that picture"):
+    with pytest.raises(LabelError, match="does not hold that image"):
         store.import_annotations(workspace_id, [], {one: [first], "a" * 64: [first]})
     assert store.project(workspace_id) == before
     added = [LabelClass(number, name, "#3cb44b") for number, name in ((2, "cat"), (3, "dog"), (4, "horse"))]
@@ -307,10 +307,10 @@ def test_an_import_is_stored_whole_or_not_at_all(store: ProjectStore, project: P
     assert store.classes(workspace_id)[1:] == tuple(added)
 
 
-# ---- pictures
+# ---- images
 
 
-def test_a_picture_comes_back_byte_for_byte_and_is_kept_once(store: ProjectStore) -> None:
+def test_a_image_comes_back_byte_for_byte_and_is_kept_once(store: ProjectStore) -> None:
     workspace_id = store.create_workspace().id
     digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
     assert digest == hashlib.sha256(PHOTO).hexdigest()
@@ -320,11 +320,11 @@ def test_a_picture_comes_back_byte_for_byte_and_is_kept_once(store: ProjectStore
     assert [path.name for path in files_under(store._blobs._folder)] == [digest]
 
 
-def test_a_full_store_refuses_new_pictures(path: Path) -> None:
+def test_a_full_store_refuses_new_images(path: Path) -> None:
     store = ProjectStore(path, max_bytes=200_000)
     workspace_id = store.create_workspace().id
     digest = store.add_image(workspace_id, b"1" * 50_000, "one.jpg", SIZE)
-    with pytest.raises(StorageError, match=r"holds .* of the 0.2 MB .*picture of 0.1 MB is .* too much.*STORE_BYTES"):
+    with pytest.raises(StorageError, match=r"holds .* of the 0.2 MB .*image of 0.1 MB is .* too much.*STORE_BYTES"):
         store.add_image(workspace_id, b"2" * 150_000, "two.jpg", SIZE)
     assert [i.digest for i in store.images(workspace_id)] == [digest]
     assert [p.name for p in files_under(store._blobs._folder)] == [digest]
@@ -344,7 +344,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_picture_for_which_there_is_no_space_leaves_nothing_behind(store: ProjectStore) -> None:
+def test_a_image_for_which_there_is_no_space_leaves_nothing_behind(store: ProjectStore) -> None:
     workspace_id = store.create_workspace().id
     kept = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
     with largest_file(4096), pytest.raises(StorageError, match="the disk is full"):
@@ -416,12 +416,12 @@ def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> 
         ProjectStore(tmp_path / "file" / "samref.db")
 
 
-def test_a_picture_whose_file_is_gone_is_told(store: ProjectStore) -> None:
+def test_a_image_whose_file_is_gone_is_told(store: ProjectStore) -> None:
     workspace_id = store.create_workspace().id
     digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
     for file in files_under(store._blobs._folder):
         file.unlink()
-    with pytest.raises(StorageError, match="The picture could not be read: the file or its folder is not there"):
+    with pytest.raises(StorageError, match="The image could not be read: the file or its folder is not there"):
         store.image_bytes(workspace_id, digest)
     store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
     assert store.image_bytes(workspace_id, digest) == PHOTO, "uploading it again repairs it"

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from samref.inference.predictor import Predictor
-from samref.models.dense_prompts import DensePromptsModel
+from samref.models.focsam.model import RefocusModel, SingleMask
 from samref.models.interface import ImageFeatures
-from samref.models.refocus_model import RefocusModel, SingleMask
-from samref.models.sam import SamModel
-from samref.models.sam_prompts import SamPrompt
-from samref.models.sam_ref import Refined
-from samref.models.sam_ref_model import SamRefModel
-from samref.models.tiny import Embedding
-from samref.models.tiny_model import TinyModel
+from samref.models.sam.model import SamModel
+from samref.models.sam.prompts import SamPrompt
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import Refined
+from samref.models.segnext.model import DensePromptsModel
+from samref.models.tiny.model import TinyModel
+from samref.models.tiny.network import Embedding
 
 __all__ = ["Graphs", "predictor_over"]
 
@@ -89,7 +89,7 @@ def _cut_refiner(model: SamRefModel, graphs: Graphs) -> None:
     refiner = model.refiner
     ports = [port.name for port in graphs.sessions["refiner_image"].get_inputs()]
 
-    def stem(image: Tensor) -> Tensor:  # called right after the base has encoded the picture
+    def stem(image: Tensor) -> Tensor:  # called right after the base has encoded the image
         given = {port: graphs.latest["encoder"][port] for port in ports if port != "image"}
         return graphs.run("refiner_image", image=image, **given)["refiner_image"]
 

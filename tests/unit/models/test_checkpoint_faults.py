@@ -15,20 +15,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from samref.cli import models as models_command
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, ModelError
-from samref.models import models_command, zoo
+from samref.models import registry as zoo
 from samref.models.checkpoints import load_into, load_safetensors, load_torch, locate, verify
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS, build_dense_prompts_model
-from samref.models.dense_prompts_network import DensePromptsNet
+from samref.models.focsam.network import FocusRefiner
+from samref.models.focsam.weights import official_parts
 from samref.models.interface import Checkpoint
 from samref.models.recognise import owner_of_size, recognised
-from samref.models.refocus import FocusRefiner
-from samref.models.refocus_checkpoint import official_parts
-from samref.models.sam import SAM_CONFIGS, build_sam_model
-from samref.models.sam_network import build_sam_network, seeded_weights
-from samref.models.sam_ref import SamRef
-from samref.models.tiny import TinyNet
-from samref.models.zoo import TINY_REFINER, build_model
+from samref.models.registry import TINY_REFINER, build_model
+from samref.models.sam.model import SAM_CONFIGS, build_sam_model
+from samref.models.sam.network import build_sam_network, seeded_weights
+from samref.models.sam_ref.network import SamRef
+from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS, build_dense_prompts_model
+from samref.models.segnext.network import DensePromptsNet
+from samref.models.tiny.network import TinyNet
 
 FORMS = ("pth", "safetensors")
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, StorageError
-from samref.models import transfer
+from samref.models import download as transfer
 from samref.models.checkpoints import (
     cache_folder,
     cached_path,
@@ -31,8 +31,8 @@ from samref.models.checkpoints import (
     locate,
     verify,
 )
+from samref.models.download import check_address
 from samref.models.interface import Checkpoint
-from samref.models.transfer import check_address
 
 CONTENT = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

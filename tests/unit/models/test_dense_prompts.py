@@ -19,11 +19,11 @@ from samref.inference.predictor import Predictor
 from samref.inference.session import Session
 from samref.inference.stores import EmbeddingStore
 from samref.labels.log import Event
-from samref.models.dense_prompts import LOGIT_SHIFT, DensePromptsModel, build_dense_prompts_model
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, MaskOutput, PromptBatch
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
+from samref.models.segnext.model import LOGIT_SHIFT, DensePromptsModel, build_dense_prompts_model
 from tests.unit.inference.desk import visible
-from tests.unit.inference.exact_model import make_picture
+from tests.unit.inference.exact_model import make_image
 
 SIZE = ImageSize(60, 100)
 EVERY_PROMPT: list[Prompt] = [
@@ -42,13 +42,13 @@ def model() -> DensePromptsModel:
     return build_dense_prompts_model("segnext-random")
 
 
-def picture(size: ImageSize = SIZE) -> torch.Tensor:
+def image(size: ImageSize = SIZE) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(5).integers(0, 256, (size.height, size.width, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
 def features(model: DensePromptsModel) -> ImageFeatures:
-    return model.encode(ImageInput(picture(), model.frame(SIZE)))
+    return model.encode(ImageInput(image(), model.frame(SIZE)))
 
 
 def batch(model: DensePromptsModel, *items: Prompt, mask: torch.Tensor | None = None) -> PromptBatch:
@@ -128,7 +128,7 @@ def test_one_more_click_does_not_run_the_encoder_again() -> None:
     encoded: list[int] = []
     model.network.backbone.register_forward_hook(lambda *_: encoded.append(1))
     predictor, store = Predictor(model), EmbeddingStore()
-    image = make_picture()
+    image = make_image()
     prompts, state = Prompts(), None
     for click in (Click(5, 6), Click(20, 10, positive=False), Click(9, 15)):
         prompts = prompts.add(click)
@@ -154,8 +154,8 @@ def test_decoding_changes_neither_its_arguments_nor_the_model(
 
 
 @pytest.mark.parametrize("size", [ImageSize(1, 1), ImageSize(1, 500), ImageSize(700, 2)])
-def test_the_thinnest_pictures_have_an_answer(model: DensePromptsModel, size: ImageSize) -> None:
-    rgb = picture(size).numpy()
+def test_the_thinnest_images_have_an_answer(model: DensePromptsModel, size: ImageSize) -> None:
+    rgb = image(size).numpy()
     predictor = Predictor(model)
     embedding = predictor.embed(DecodedImage(rgb, size, "thin"))
     state, prompts = None, Prompts()
@@ -171,7 +171,7 @@ def test_another_precision_is_another_model_close_to_this_one(
 ) -> None:
     low = model.to(torch.device("cpu"), torch.bfloat16)
     assert (model.dtype, low.dtype) == (torch.float32, torch.bfloat16)
-    low_features = low.encode(ImageInput(picture(), features.frame))
+    low_features = low.encode(ImageInput(image(), features.frame))
     assert low_features.image_embedding.dtype == torch.bfloat16
     output, wanted = (decode(one, seen, Click(50, 30)) for one, seen in ((low, low_features), (model, features)))
     assert output.logits.dtype == torch.float32
@@ -181,7 +181,7 @@ def test_another_precision_is_another_model_close_to_this_one(
 
 def test_the_seed_names_the_random_weights() -> None:
     one, same, other = (build_model("segnext-random", seed=seed) for seed in (1, 1, 2))
-    seen = [next(iter(m.encode(ImageInput(picture(), m.frame(SIZE))).image_embedding)) for m in (one, same, other)]
+    seen = [next(iter(m.encode(ImageInput(image(), m.frame(SIZE))).image_embedding)) for m in (one, same, other)]
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
 
@@ -207,7 +207,7 @@ class TestSession:
         )
 
     def test_undo_and_redo_come_back_to_the_same_masks(self, session: Session) -> None:
-        session.open_image(make_picture(), "cat.png")
+        session.open_image(make_image(), "cat.png")
         list(session.catch_up())
         seen = []
         for prompt in (Click(9, 8), Click(20, 10, positive=False), Box(2, 2, 20, 18)):
@@ -224,14 +224,14 @@ class TestSession:
         assert mask_of(session.view) == seen[2]
 
     def test_a_replay_is_the_session(self, session: Session, model: DensePromptsModel, events: list[Event]) -> None:
-        session.open_image(make_picture(), "cat.png")
+        session.open_image(make_image(), "cat.png")
         list(session.catch_up())
         for click in (Click(5, 6), Click(20, 10, positive=False)):
             list(session.prompt(click))
         session.undo()
         list(session.prompt(Scribble(((4, 4), (15, 12)))))
         again = self.sit_down(model, [])
-        again.replay(events, make_picture())
+        again.replay(events, make_image())
         list(again.catch_up())
         assert visible(again.view) == visible(session.view)
 

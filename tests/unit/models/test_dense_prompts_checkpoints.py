@@ -14,14 +14,15 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from samref import serve
+from samref.cli import models as models_command
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click, Prompts
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, UnknownModelError
-from samref.models import dense_prompts, models_command
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS, DENSE_PROMPTS_SPECS, build_dense_prompts_model
-from samref.models.dense_prompts_network import seeded_weights
 from samref.models.interface import DecoderState, ImageInput, PromptBatch
-from samref.models.zoo import build_model, get_spec, list_models
+from samref.models.registry import build_model, get_spec, list_models
+from samref.models.segnext import model as dense_prompts
+from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS, DENSE_PROMPTS_SPECS, build_dense_prompts_model
+from samref.models.segnext.network import seeded_weights
 
 SMALL = DENSE_PROMPTS_CONFIGS["segnext-random"]
 CONFIGS = {f"segnext-b-sax{depth}": replace(SMALL, fusion_blocks=depth) for depth in (1, 2)}

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
-from samref.models.dense_prompts_network import DensePromptsConfig, DensePromptsNet
-from samref.models.zoo import build_model, list_models
+from samref.models.registry import build_model, list_models
+from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
+from samref.models.segnext.network import DensePromptsConfig, DensePromptsNet
 
 CONFIG = replace(DENSE_PROMPTS_CONFIGS["segnext-random"], fusion_blocks=2)
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from samref.models import windows
-from samref.models.encoder_tiny import EncoderConfig, MobileNetV2
 from samref.models.layers import ResBlock, downsample, randomize, resize
-from samref.models.sam_ref import FusionRefiner, SamRef, SamRefConfig
-from samref.models.tiny import AttentionBlock, Embedding, TinyConfig, TinyNet
+from samref.models.sam_ref import windows
+from samref.models.sam_ref.network import FusionRefiner, SamRef, SamRefConfig
+from samref.models.tiny.encoder import EncoderConfig, MobileNetV2
+from samref.models.tiny.network import AttentionBlock, Embedding, TinyConfig, TinyNet
 
 TINY = TinyConfig(image_size=32, encoder=EncoderConfig(0.02), context=4, widths=(2, 4, 4), heads=2, blocks=1)
 
@@ -94,7 +94,7 @@ def test_the_refiner_passes_gradients_from_mask_and_error_map_with_and_without_a
     check(lambda *given: both(refiner, *given), image, maps, mask)
 
 
-def test_gradients_of_stem_and_projection_reach_picture_and_embedding() -> None:
+def test_gradients_of_stem_and_projection_reach_image_and_embedding() -> None:
     refiner = SamRef(SamRefConfig(width=4, global_blocks=1, local_blocks=1, embedding_channels=3))
     doubled(refiner)
     check(refiner.global_refiner.image_stem, drawn(1, 3, 8, 8))
@@ -107,7 +107,7 @@ def test_gradients_of_stem_and_projection_reach_picture_and_embedding() -> None:
     check(project, drawn(1, 3, 2, 3))
 
 
-def test_gradients_of_the_coarse_decoder_reach_picture_maps_previous_mask_and_weights() -> None:
+def test_gradients_of_the_coarse_decoder_reach_image_maps_previous_mask_and_weights() -> None:
     decoder = doubled(TinyNet(TINY)).decoder
     inputs = (drawn(1, 2, 4, 8), drawn(1, 4, 2, 4), drawn(1, 4, 1, 2), drawn(1, 5, 8, 16), drawn(1, 1, 4, 8))
     flag = torch.ones(1, 1, 1, 1, dtype=torch.float64)
@@ -119,7 +119,7 @@ def test_gradients_of_the_coarse_decoder_reach_picture_maps_previous_mask_and_we
     check_module(decoder, answer, *inputs)
 
 
-def test_gradients_of_encoder_and_neck_reach_the_picture() -> None:
+def test_gradients_of_encoder_and_neck_reach_the_image() -> None:
     net = doubled(TinyNet(TINY))
     assert isinstance(net, TinyNet)
     check(lambda image: torch.cat([level.flatten() for level in net.embed(image)]), drawn(1, 3, 16, 32))

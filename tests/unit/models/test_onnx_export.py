@@ -24,18 +24,18 @@ from samref.core.geometry import Frame
 from samref.core.images import DecodedImage
 from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
 from samref.errors import ModelError, StorageError, UnknownModelError
-from samref.inference.mask_step import mask_from_logits
-from samref.inference.pictures import picture_from
+from samref.export import onnx as onnx_export
+from samref.export.graphs import Axis, Graph, Length, Port, graphs_of
+from samref.export.onnx import DESCRIPTION, OPSET, deviation, export_model
+from samref.inference.image_source import image_from
+from samref.inference.postprocess import mask_from_logits
 from samref.inference.predictor import Predictor
-from samref.models import onnx_export
+from samref.models.focsam.model import RefocusModel
 from samref.models.interface import DecoderState, MaskOutput
 from samref.models.layers import randomize
-from samref.models.onnx_export import DESCRIPTION, OPSET, deviation, export_model
-from samref.models.onnx_graphs import Axis, Graph, Length, Port, graphs_of
-from samref.models.refocus_model import RefocusModel
-from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import SamRef, SamRefConfig
 from tests.unit.models.graph_runner import Graphs, predictor_over
 
 EQUAL = 1e-4
@@ -72,7 +72,7 @@ def photo(height: int = 90, width: int = 120, seed: int = 0) -> DecodedImage:
     rows, columns = np.mgrid[0:height, 0:width]
     disk = ((rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (min(height, width) / 3) ** 2)[..., None]
     noise = np.random.default_rng(seed).integers(0, 60, (height, width, 3))
-    return picture_from(np.where(disk, 180 - noise, 40 + noise).astype(np.uint8))
+    return image_from(np.where(disk, 180 - noise, 40 + noise).astype(np.uint8))
 
 
 def rounds(size: tuple[int, int]) -> list[Prompts]:
@@ -94,15 +94,15 @@ def shapes(size: tuple[int, int]) -> list[Prompts]:
     return [Prompts((box,)), Prompts((stroke,)), Prompts((outline,)), Prompts((box, Click(width // 2, height // 2)))]
 
 
-def check_same_masks(ours: Predictor, theirs: Predictor, picture: DecodedImage) -> int:
+def check_same_masks(ours: Predictor, theirs: Predictor, image: DecodedImage) -> int:
     """Both predictors through all dialogues; masks may differ only in pixels whose logit is as good as 0.
 
     Returns:
         pixels compared.
     """
-    own, other = ours.embed(picture), theirs.embed(picture)
+    own, other = ours.embed(image), theirs.embed(image)
     frame = own.frame
-    size = (picture.size.height, picture.size.width)
+    size = (image.size.height, image.size.width)
     compared = 0
     for dialogue in (rounds(size), *([one] for one in shapes(size))):
         own_state, other_state = DecoderState(), DecoderState()
@@ -124,7 +124,7 @@ def check_same_masks(ours: Predictor, theirs: Predictor, picture: DecodedImage) 
 
 
 def _mask(output: MaskOutput, frame: Frame, shift: float = 0.0) -> np.ndarray:
-    """The picture's mask if every logit were larger by ``shift``."""
+    """The image's mask if every logit were larger by ``shift``."""
     patch = None if output.patch is None else replace(output.patch, logits=output.patch.logits + shift)
     return mask_from_logits(output.logits + shift, frame, patch).to_mask()
 
@@ -234,8 +234,8 @@ class TestEmbeddedModel:
     ) -> None:
         model: Any = build_model("tiny")
         theirs = predictor_over(model, Graphs(exported("tiny")))
-        picture = picture_from(min(examples_dir.glob("*.jpg")))
-        assert check_same_masks(Predictor(model), theirs, picture) > 0
+        image = image_from(min(examples_dir.glob("*.jpg")))
+        assert check_same_masks(Predictor(model), theirs, image) > 0
 
     def test_the_python_example_of_the_document_gives_the_predictors_mask(
         self, exported: Callable[[str], Path], examples_dir: Path, root: Path, tmp_path: Path
@@ -253,7 +253,7 @@ class TestEmbeddedModel:
         whole = SamRef(replace(model.refiner.config, use_local=False, drop_islands=False))  # the example stops there
         whole.load_state_dict(model.refiner.state_dict())
         predictor = Predictor(SamRefModel(model.base, whole, model.spec))
-        *_, refined = predictor.predict(predictor.embed(picture_from(path)), Prompts((Click(x, y),)))
+        *_, refined = predictor.predict(predictor.embed(image_from(path)), Prompts((Click(x, y),)))
         mask, expected = names["mask"], refined.mask.to_mask()
         assert mask.shape == expected.shape
         assert (mask & expected).sum() / (mask | expected).sum() > 0.97

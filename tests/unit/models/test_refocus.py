@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samref.core.geometry import ImageSize
-from samref.models.refocus import FocusBlock, FocusRefiner, NullKeyAttention, PDyReLU, RefinerConfig
-from samref.models.refocus_window import active_cells, expanded_boxes, object_boxes
+from samref.models.focsam.network import FocusBlock, FocusRefiner, NullKeyAttention, PDyReLU, RefinerConfig
+from samref.models.focsam.window import active_cells, expanded_boxes, object_boxes
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -34,7 +34,7 @@ def varied(module: M) -> M:
 
 
 def cells_of(*boxes: tuple[int, int, int, int]) -> Tensor:
-    """Cells marked per picture: left, top, right, bottom."""
+    """Cells marked per image: left, top, right, bottom."""
     cells = torch.zeros(len(boxes), 1, GRID, GRID, dtype=torch.bool)
     for index, (left, top, right, bottom) in enumerate(boxes):
         cells[index, :, top:bottom, left:right] = True

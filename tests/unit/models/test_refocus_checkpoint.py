@@ -18,19 +18,20 @@ from torch import Tensor
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click, Prompts
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
-from samref.models import refocus_checkpoint, sam
 from samref.models.checkpoints import cache_folder
-from samref.models.interface import Checkpoint, DecoderState, ImageInput, PromptBatch
-from samref.models.refocus import FocusRefiner, RefinerConfig
-from samref.models.refocus_checkpoint import (
+from samref.models.focsam import weights as refocus_checkpoint
+from samref.models.focsam.model import RefocusConfig, RefocusModel
+from samref.models.focsam.network import FocusRefiner, RefinerConfig
+from samref.models.focsam.weights import (
     OFFICIAL_INPUT,
     about_focus,
     build_refocus_model,
     focsam_specs,
     official_parts,
 )
-from samref.models.refocus_model import RefocusConfig, RefocusModel
-from samref.models.zoo import build_model, get_spec
+from samref.models.interface import Checkpoint, DecoderState, ImageInput, PromptBatch
+from samref.models.registry import build_model, get_spec
+from samref.models.sam import model as sam
 
 Weights = dict[str, Tensor]
 REFINER = "refine_head."
@@ -81,7 +82,7 @@ def save_sam(original: RefocusModel, weights: Weights | None = None) -> None:
 
 
 def last_logits(model: RefocusModel) -> Tensor:
-    """Of two clicks on a picture, given the embedding that ``input_rule`` "sam" makes of it."""
+    """Of two clicks on an image, given the embedding that ``input_rule`` "sam" makes of it."""
     size = ImageSize(96, 128)
     rgb = np.random.default_rng(5).integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)
     plain = RefocusModel(model.base, model.refiner, model.spec)
@@ -99,7 +100,7 @@ class TestWholeFiles:
         assert model.spec.stages == ("coarse", "refined")
         assert model.spec.note == ""
 
-    def test_it_prepares_pictures_as_the_authors_evaluation_does(self, whole: Weights, tmp_path: Path) -> None:
+    def test_it_prepares_images_as_the_authors_evaluation_does(self, whole: Weights, tmp_path: Path) -> None:
         path = saved(tmp_path / "whole.pth", {"state_dict": whole})
         assert build_refocus_model("focsam-vit-b", checkpoint=path).config == OFFICIAL_INPUT
         assert (OFFICIAL_INPUT.input_rule, OFFICIAL_INPUT.channel_order) == ("focsam", "bgr")

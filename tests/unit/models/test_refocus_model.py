@@ -13,6 +13,8 @@ from torch import Tensor
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.errors import ModelError, PromptError
+from samref.models.focsam.model import RefocusConfig, RefocusModel, decode_single_mask
+from samref.models.focsam.network import FocusRefiner, RefinerConfig
 from samref.models.interface import (
     DecoderState,
     ImageFeatures,
@@ -21,11 +23,9 @@ from samref.models.interface import (
     MaskOutput,
     PromptBatch,
 )
-from samref.models.refocus import FocusRefiner, RefinerConfig
-from samref.models.refocus_model import RefocusConfig, RefocusModel, decode_single_mask
-from samref.models.sam import SamModel
-from samref.models.sam_prompts import to_sam_prompt
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
+from samref.models.sam.model import SamModel
+from samref.models.sam.prompts import to_sam_prompt
 
 SIZE = ImageSize(120, 200)
 A, B, C = Click(60, 40), Click(150, 90, positive=False), Click(90, 70)
@@ -38,14 +38,14 @@ def model() -> RefocusModel:
     return built
 
 
-def picture(size: ImageSize = SIZE) -> Tensor:
+def image(size: ImageSize = SIZE) -> Tensor:
     values = np.random.default_rng(5).integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)
     return torch.from_numpy(values)
 
 
 @pytest.fixture(scope="module")
 def features(model: RefocusModel) -> ImageFeatures:
-    return model.encode(ImageInput(picture(), model.frame(SIZE)))
+    return model.encode(ImageInput(image(), model.frame(SIZE)))
 
 
 def batch(features: ImageFeatures, *items: Prompt, mask: Tensor | None = None) -> PromptBatch:
@@ -213,7 +213,7 @@ class TestWindow:
 class TestPurity:
     def test_encoding_and_decoding_change_nothing(self, model: RefocusModel) -> None:
         assert model.refiner is not None
-        rgb = picture()
+        rgb = image()
         parts = (model.base.network, model.refiner)
         before = [{key: value.clone() for key, value in part.state_dict().items()} for part in parts]
         features = model.encode(ImageInput(rgb, model.frame(SIZE)))
@@ -222,7 +222,7 @@ class TestPurity:
         kept = [x.clone() for x in (state.low_res_logits, state.refocused) if x is not None]
         first, second = (answers(model, features, A, B, C, state=state)[-1] for _ in range(2))
         assert torch.equal(first.logits, second.logits)
-        assert torch.equal(rgb, picture())
+        assert torch.equal(rgb, image())
         assert torch.equal(features.image_embedding, embedding)
         now = [x for x in (state.low_res_logits, state.refocused) if x is not None]
         assert len(kept) == len(now) == 2
@@ -230,7 +230,7 @@ class TestPurity:
         for part, weights in zip(parts, before, strict=True):
             assert all(torch.equal(value, weights[key]) for key, value in part.state_dict().items())
 
-    def test_two_objects_of_one_picture_do_not_meet(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_two_objects_of_one_image_do_not_meet(self, model: RefocusModel, features: ImageFeatures) -> None:
         alone = answers(model, features, A, B, state=answers(model, features, A)[-1].state)[-1]
         mine = answers(model, features, A)[-1].state
         answers(model, features, C, A, state=answers(model, features, C)[-1].state)
@@ -240,7 +240,7 @@ class TestPurity:
         model = build_model("focsam-random")
         assert isinstance(model, RefocusModel)
         assert model.refiner is not None
-        features = model.encode(ImageInput(picture(), model.frame(SIZE)))
+        features = model.encode(ImageInput(image(), model.frame(SIZE)))
         assert not answers(model, features, A, B)[-1].logits.requires_grad
         model.refiner.requires_grad_(True)
         outputs = answers(model, features, A, B)
@@ -271,7 +271,7 @@ class TestElsewhere:
         assert low.base.dtype == torch.bfloat16
         assert {p.dtype for p in low.refiner.parameters()} == {torch.float32}
         assert model.base.dtype == torch.float32
-        low_features = low.encode(ImageInput(picture(), features.frame))
+        low_features = low.encode(ImageInput(image(), features.frame))
         wanted = answers(model, features, A, B)[-1].logits
         error = (answers(low, low_features, A, B)[-1].logits - wanted).abs().mean() / wanted.std()
         assert error < 0.1
@@ -280,7 +280,7 @@ class TestElsewhere:
     def test_any_encoder_with_the_right_channels_will_do(self, model: RefocusModel) -> None:
         other = FixedEncoder(torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(3)))
         over = RefocusModel(model.base, model.refiner, model.spec, encoder=other)
-        features = over.encode(ImageInput(picture(), over.frame(SIZE)))
+        features = over.encode(ImageInput(image(), over.frame(SIZE)))
         assert torch.equal(features.image_embedding, other.embedding)
         assert stages(answers(over, features, A, B)) == ["coarse", "refined"]
         assert over.to(torch.device("cpu"), torch.bfloat16).encoder is other
@@ -288,7 +288,7 @@ class TestElsewhere:
     def test_an_embedding_that_does_not_fit_is_refused(self, model: RefocusModel) -> None:
         over = RefocusModel(model.base, model.refiner, model.spec, encoder=FixedEncoder(torch.zeros(1, 31, 16, 16)))
         with pytest.raises(ModelError, match=r"\(1, 31, 16, 16\)"):
-            over.encode(ImageInput(picture(), over.frame(SIZE)))
+            over.encode(ImageInput(image(), over.frame(SIZE)))
 
     def test_a_refiner_of_another_width_is_refused(self, model: RefocusModel) -> None:
         with pytest.raises(ModelError, match="16 wide"):
@@ -309,7 +309,7 @@ def test_the_single_mask_is_the_packages_own_and_batches(model: RefocusModel, fe
 
 
 class FixedEncoder:
-    """Gives one embedding for every picture."""
+    """Gives one embedding for every image."""
 
     def __init__(self, embedding: Tensor) -> None:
         self.embedding = embedding

@@ -16,7 +16,6 @@ import torch
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, ModelError, PromptError, UnknownModelError
-from samref.models import sam
 from samref.models.checkpoints import load_into
 from samref.models.interface import (
     Checkpoint,
@@ -27,9 +26,10 @@ from samref.models.interface import (
     MaskOutput,
     PromptBatch,
 )
-from samref.models.sam import SAM_CONFIGS, SAM_SPECS, MultimaskMode, SamModel, build_sam_model
-from samref.models.sam_network import build_sam_network, seeded_weights
-from samref.models.sam_prompts import to_sam_prompt
+from samref.models.sam import model as sam
+from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, MultimaskMode, SamModel, build_sam_model
+from samref.models.sam.network import build_sam_network, seeded_weights
+from samref.models.sam.prompts import to_sam_prompt
 
 SIZE = ImageSize(120, 200)
 
@@ -39,14 +39,14 @@ def model() -> SamModel:
     return build_sam_model("random")
 
 
-def picture(size: ImageSize = SIZE) -> torch.Tensor:
+def image(size: ImageSize = SIZE) -> torch.Tensor:
     values = np.random.default_rng(5).integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)
     return torch.from_numpy(values)
 
 
 @pytest.fixture(scope="module")
 def features(model: SamModel) -> ImageFeatures:
-    return model.encode(ImageInput(picture(), model.frame(SIZE)))
+    return model.encode(ImageInput(image(), model.frame(SIZE)))
 
 
 def decode(model: SamModel, features: ImageFeatures, *items: Prompt, state: DecoderState | None = None) -> MaskOutput:
@@ -61,23 +61,23 @@ def test_it_is_an_interactive_model(model: SamModel) -> None:
     assert model.spec.prompts == {"click", "box", "scribble", "polygon", "mask"}
 
 
-def test_an_embedding_holds_the_picture_unpadded(model: SamModel, features: ImageFeatures) -> None:
+def test_an_embedding_holds_the_image_unpadded(model: SamModel, features: ImageFeatures) -> None:
     assert features.image_embedding.shape == (1, 32, 16, 16)
     assert features.pixels.shape == (1, 3, 120, 200)
     assert features.pixels.dtype == torch.uint8
-    assert torch.equal(features.pixels[0].permute(1, 2, 0), picture())
+    assert torch.equal(features.pixels[0].permute(1, 2, 0), image())
     assert features.size_bytes == 32 * 16 * 16 * 4 + 3 * 120 * 200
 
 
-def test_a_large_picture_is_kept_at_most_2048_pixels_long(model: SamModel) -> None:
+def test_a_large_image_is_kept_at_most_2048_pixels_long(model: SamModel) -> None:
     size = ImageSize(30, 4100)
-    features = model.encode(ImageInput(picture(size), model.frame(size)))
+    features = model.encode(ImageInput(image(size), model.frame(size)))
     assert features.pixels.shape == (1, 3, 15, 2048)
 
 
 @pytest.mark.parametrize("size", [ImageSize(1, 1), ImageSize(1, 500), ImageSize(700, 2)])
-def test_the_thinnest_pictures_have_an_answer(model: SamModel, size: ImageSize) -> None:
-    features = model.encode(ImageInput(picture(size), model.frame(size)))
+def test_the_thinnest_images_have_an_answer(model: SamModel, size: ImageSize) -> None:
+    features = model.encode(ImageInput(image(size), model.frame(size)))
     assert decode(model, features, Click(0, 0)).logits.isfinite().all()
 
 
@@ -128,7 +128,7 @@ def test_the_answer_depends_on_where_on_the_sign_and_on_the_answer_before(
 
 
 def test_encoding_and_decoding_are_pure(model: SamModel) -> None:
-    rgb = picture()
+    rgb = image()
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
     features = model.encode(ImageInput(rgb, model.frame(SIZE)))
     embedding = features.image_embedding.clone()
@@ -138,7 +138,7 @@ def test_encoding_and_decoding_are_pure(model: SamModel) -> None:
     one = decode(model, features, Click(30, 30), Polygon(((5, 5), (90, 5), (60, 80))), state=state)
     two = decode(model, features, Click(30, 30), Polygon(((5, 5), (90, 5), (60, 80))), state=state)
     assert torch.equal(one.logits, two.logits)
-    assert torch.equal(rgb, picture())
+    assert torch.equal(rgb, image())
     assert torch.equal(features.image_embedding, embedding)
     assert torch.equal(state.low_res_logits, logits)
     assert all(torch.equal(value, before[key]) for key, value in model.network.state_dict().items())
@@ -172,7 +172,7 @@ def test_another_precision_is_another_model_close_to_this_one(model: SamModel, f
     assert model.dtype == torch.float32
     assert low.dtype == torch.bfloat16
     assert low.network.mask_decoder.iou_token.weight.dtype == torch.float32
-    low_features = low.encode(ImageInput(picture(), features.frame))
+    low_features = low.encode(ImageInput(image(), features.frame))
     assert low_features.image_embedding.dtype == torch.bfloat16
     wanted = decode(model, features, Click(100, 60)).logits
     error = (decode(low, low_features, Click(100, 60)).logits - wanted).abs().mean() / wanted.std()
@@ -198,7 +198,7 @@ def test_the_seed_names_the_random_weights() -> None:
 def test_the_package_is_loaded_without_torchvision() -> None:
     code = (
         "import sys; sys.modules['torchvision'] = None\n"
-        "from samref.models.sam import build_sam_model\n"
+        "from samref.models.sam.model import build_sam_model\n"
         "build_sam_model('random')\n"
         "assert 'segment_anything' not in sys.modules"
     )
@@ -207,7 +207,7 @@ def test_the_package_is_loaded_without_torchvision() -> None:
 
 
 def test_the_sizes_of_the_released_variants_are_the_packages_own() -> None:
-    from samref.models.sam_network import segment_anything_module
+    from samref.models.sam.network import segment_anything_module
 
     registry = segment_anything_module("build_sam").sam_model_registry
     for letter in "blh":
@@ -223,7 +223,7 @@ def test_the_sizes_of_the_released_variants_are_the_packages_own() -> None:
 def test_a_network_built_without_memory_normalises_as_the_packages_does(model: SamModel) -> None:
     own = build_sam_network(model.config)
     load_into(own, seeded_weights(model.config, 0), "random")
-    prepared = model.preprocess(ImageInput(picture(), model.frame(SIZE)))
+    prepared = model.preprocess(ImageInput(image(), model.frame(SIZE)))
     assert torch.equal(own.pixel_mean, model.network.pixel_mean)
     assert torch.equal(own.pixel_std, model.network.pixel_std)
     with torch.no_grad():

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from samref.cli import models as models_command
 from samref.errors import CheckpointMissingError, UnknownModelError
-from samref.models import models_command, zoo
+from samref.models import registry as zoo
 from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.sam import SAM_SPECS
+from samref.models.sam.model import SAM_SPECS
 
 CONTENT = b"weights"
 CHECKPOINT = Checkpoint(

@@ -8,7 +8,7 @@ import torch
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.models.interface import DecoderState, PromptBatch
-from samref.models.sam_prompts import ALL_SCRIBBLE_POINTS, PAINTED_LOGIT, SCRIBBLE_POINTS, SamPrompt, to_sam_prompt
+from samref.models.sam.prompts import ALL_SCRIBBLE_POINTS, PAINTED_LOGIT, SCRIBBLE_POINTS, SamPrompt, to_sam_prompt
 
 FRAME = Frame.letterbox(ImageSize(192, 256), 256)
 LOW_RES = ImageSize(64, 64)

@@ -11,9 +11,9 @@ from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Prompts
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, PromptBatch
 from samref.models.layers import randomize
-from samref.models.sam_ref import FusionRefiner, SamRef, SamRefConfig
-from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import FusionRefiner, SamRef, SamRefConfig
 
 SIZE = ImageSize(90, 120)
 

@@ -10,13 +10,13 @@ import torch
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
 from samref.errors import CheckpointMissingError, UnknownModelError
-from samref.models.encoder_tiny import MobileNetV2, SameConv
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, PromptBatch
-from samref.models.sam_ref import SamRef
-from samref.models.sam_ref_model import SamRefModel
-from samref.models.tiny_model import TinyModel
-from samref.models.windows import Window
-from samref.models.zoo import build_model, get_spec, list_models
+from samref.models.registry import build_model, get_spec, list_models
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import SamRef
+from samref.models.sam_ref.windows import Window
+from samref.models.tiny.encoder import MobileNetV2, SameConv
+from samref.models.tiny.model import TinyModel
 
 
 def tiny_base() -> TinyModel:
@@ -32,7 +32,7 @@ def encoded(model: InteractiveModel, size: ImageSize) -> ImageFeatures:
 
 
 @pytest.mark.parametrize("size", [ImageSize(40, 300), ImageSize(301, 77), ImageSize(1, 1), ImageSize(3000, 2000)])
-def test_pictures_of_any_shape_get_logits_over_their_padded_frame(size: ImageSize) -> None:
+def test_images_of_any_shape_get_logits_over_their_padded_frame(size: ImageSize) -> None:
     model = build_model("tiny-random")
     frame = model.frame(size)
     features = model.encode(ImageInput(torch.zeros(size.height, size.width, 3, dtype=torch.uint8), frame))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from samref.models import windows
+from samref.models.sam_ref import windows
 
 LIMIT = (64, 96)
 

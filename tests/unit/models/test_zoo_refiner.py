@@ -14,22 +14,22 @@ from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.inference.predictor import Predictor
-from samref.models import sam_ref_checkpoint
 from samref.models.checkpoints import place_of, verify
 from samref.models.interface import ModelSpec
 from samref.models.layers import randomize
-from samref.models.sam import MultimaskMode, build_sam_model
-from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.sam_ref_checkpoint import (
+from samref.models.registry import build_model, get_spec, list_models
+from samref.models.sam.model import MultimaskMode, build_sam_model
+from samref.models.sam_ref import weights as sam_ref_checkpoint
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import SamRef, SamRefConfig
+from samref.models.sam_ref.weights import (
     AGNOSTIC_REFINER,
     SMALL_REFINER,
     about_refiner,
     load_agnostic_refiner,
     trained_parts,
 )
-from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import build_model, get_spec, list_models
-from samref.training.command import export_weights
+from samref.training.run_state import export_weights
 
 OVER_SAM = [spec for spec in list_models() if spec.name.startswith("sam-ref-vit-")]
 

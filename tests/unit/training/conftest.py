@@ -1,4 +1,4 @@
-"""Generated pictures: bright shapes on noise, one of them with an ignored band."""
+"""Generated images: bright shapes on noise, one of them with an ignored band."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``coco_shapes`` and ``lvis_shapes``: images and numbered masks, 2 objects each, 3 pictures each."""
+    """``coco_shapes`` and ``lvis_shapes``: images and numbered masks, 2 objects each, 3 images each."""
     folder = tmp_path_factory.mktemp("shapes")
     rng = np.random.default_rng(0)
     for name in ("coco_shapes", "lvis_shapes"):

@@ -1,4 +1,4 @@
-"""A model of four weights and a feed of numbers: what the trainer does can be seen without any picture."""
+"""A model of four weights and a feed of numbers: what the trainer does can be seen without any image."""
 
 from __future__ import annotations
 

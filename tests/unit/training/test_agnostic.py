@@ -16,14 +16,14 @@ from samref.__main__ import build_app
 from samref.core.prompts import Box, Click, Scribble
 from samref.errors import DataError, TrainingError
 from samref.models.checkpoints import load_safetensors
-from samref.models.encoder_tiny import EncoderConfig
 from samref.models.layers import randomize
-from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
-from samref.models.tiny import TinyConfig, TinyNet
+from samref.models.sam_ref.network import SamRef, SamRefConfig
+from samref.models.sam_ref.weights import AGNOSTIC_REFINER
+from samref.models.tiny.encoder import EncoderConfig
+from samref.models.tiny.network import TinyConfig, TinyNet
 from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective, MaskShares, harm
 from samref.training.annotator import BatchAnnotator
-from samref.training.dataset import BatchShape, SceneBatch, SceneBatches, find_pictures
+from samref.training.dataset import BatchShape, SceneBatch, SceneBatches, find_images
 from samref.training.mask_examples import MaskExample, with_margin
 from samref.training.mask_records import MaskRecord, load_records, record_grabcut, record_tiny, save_record
 from samref.training.scenes import half_labels
@@ -39,7 +39,7 @@ SIDE = 128
 
 @pytest.fixture(scope="module")
 def scenes(shapes: Path) -> SceneBatch:
-    return SceneBatches(find_pictures(shapes), (BatchShape(2, SIDE, whole=1.0, share=1.0),), 1, seed=3).batch(0)
+    return SceneBatches(find_images(shapes), (BatchShape(2, SIDE, whole=1.0, share=1.0),), 1, seed=3).batch(0)
 
 
 def a_record(prompts: tuple[Click | Scribble, ...] = (Click(20.0, 30.0),)) -> MaskRecord:
@@ -180,7 +180,7 @@ def test_a_record_whose_parts_do_not_fit_is_refused(tmp_path: Path) -> None:
 
 def test_bases_are_recorded_after_several_prompts_with_clicks_and_strokes_only(shapes: Path) -> None:
     shape = BatchShape(1, SIDE, whole=1.0, share=1.0)
-    batch = SceneBatches(find_pictures(shapes), (shape,), 2, seed=4).batch(0)
+    batch = SceneBatches(find_images(shapes), (shape,), 2, seed=4).batch(0)
     net = TinyNet(SMALL).eval()
     randomize(net, 0)
     for found in (record_tiny(net, batch, np.random.default_rng(0)), record_grabcut(batch, np.random.default_rng(0))):

@@ -75,7 +75,7 @@ def geometric_mean(count: int) -> float:
 
 
 def test_without_another_object_no_negative_is_lost() -> None:
-    """As on HQSeg-44K, one object a picture: RITM's negatives "on other objects" then fall anywhere outside."""
+    """As on HQSeg-44K, one object an image: RITM's negatives "on other objects" then fall anywhere outside."""
     rng = np.random.default_rng(2)
     mask = disk(40, 50, radius=20)
     alone = np.zeros(mask.shape, dtype=np.bool_)

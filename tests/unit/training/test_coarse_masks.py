@@ -27,7 +27,7 @@ def disk(x: int = 96, y: int = 90, radius: int = 40) -> NDArray[np.uint8]:
     return mask
 
 
-def picture(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def image(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rgb = np.random.default_rng(0).integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8)
     rgb[mask > 0] += 120
     return rgb
@@ -85,7 +85,7 @@ def test_good_logits_are_good_whatever_the_look() -> None:
 
 def test_perturbed_logits_are_wrong_in_many_degrees_and_never_empty() -> None:
     rng = np.random.default_rng(2)
-    answers = [perturbed_logits(disk(), picture(disk()), CELLS, rng) for _ in range(60)]
+    answers = [perturbed_logits(disk(), image(disk()), CELLS, rng) for _ in range(60)]
     ious = [mask_iou(shown(logits), disk() > 0) for logits in answers]
     assert 0.6 < float(np.mean(ious)) < 0.95
     assert float(np.std(ious)) > 0.05
@@ -104,7 +104,7 @@ def test_looks_range_from_timid_to_very_sure() -> None:
 def test_wrong_masks_of_objects_of_every_size_keep_some_pixels(radius: int) -> None:
     gt = disk(radius=radius)
     for seed in range(15):
-        wrong = wrong_mask(gt, picture(gt), np.random.default_rng(seed))
+        wrong = wrong_mask(gt, image(gt), np.random.default_rng(seed))
         assert wrong.shape == gt.shape
         assert wrong.dtype == np.uint8
         assert wrong.any()
@@ -112,5 +112,5 @@ def test_wrong_masks_of_objects_of_every_size_keep_some_pixels(radius: int) -> N
 
 
 def test_the_same_seed_gives_the_same_mistakes() -> None:
-    one, two = (perturbed_logits(disk(), picture(disk()), CELLS, np.random.default_rng(5)) for _ in range(2))
+    one, two = (perturbed_logits(disk(), image(disk()), CELLS, np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(one, two)

@@ -12,11 +12,11 @@ from typer.testing import CliRunner, Result
 from samref.__main__ import build_app
 from samref.errors import CheckpointInvalidError, DataError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
-from samref.models.dense_prompts_network import DensePromptsNet
-from samref.models.sam_ref_checkpoint import trained_parts
-from samref.models.sam_ref_model import SamRefModel
-from samref.models.zoo import build_model
+from samref.models.registry import build_model
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.weights import trained_parts
+from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
+from samref.models.segnext.network import DensePromptsNet
 
 
 def samref(*arguments: object) -> Result:
@@ -33,7 +33,7 @@ def test_both_stages_of_sam_ref_over_stored_embeddings(shapes: Path, tmp_path: P
     common = (*small, "--embeddings", store, "--workers", 0, "--batch", 1)
     first = samref("train", "sam-ref-decoder", *common, "--out", tmp_path / "1", "--steps", 1, "--export", decoder)
     assert first.exit_code == 0, first.output
-    assert "6 pictures of coco_shapes, lvis_shapes" in first.output
+    assert "6 images of coco_shapes, lvis_shapes" in first.output
     weights = load_safetensors(decoder)
     assert "output_upscaling.0.weight" in weights
     assert {value.dtype for value in weights.values()} == {torch.float32}
@@ -128,5 +128,5 @@ def test_several_processes_train_from_the_command_line(shapes: Path, tmp_path: P
         program, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=280, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert ran.stdout.count("6 pictures of") == 1
+    assert ran.stdout.count("6 images of") == 1
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] >= 1

@@ -13,10 +13,10 @@ import torch
 from samref.core.geometry import ImageSize
 from samref.errors import DataError, StorageError
 from samref.models.interface import ImageInput
-from samref.models.sam import SamModel, build_sam_model
+from samref.models.sam.model import SamModel, build_sam_model
 from samref.training.embedding_store import EmbeddingStore, precompute
+from samref.training.feed import find_training_images
 from samref.training.paper_recipes import PAPER_RECIPES, SessionClicks
-from samref.training.pictures import find_training_pictures
 from samref.training.samples import SampleFeed
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
@@ -31,19 +31,19 @@ def sam() -> SamModel:
 
 
 def test_stored_embeddings_are_the_encoders_own_and_are_made_once(shapes: Path, sam: SamModel, tmp_path: Path) -> None:
-    pictures = find_training_pictures(shapes).pictures
+    images = find_training_images(shapes).records
     store = EmbeddingStore.of(tmp_path, sam)
     said: list[str] = []
-    first = precompute(sam, pictures[:4], store, said.append, report_every=2)
+    first = precompute(sam, images[:4], store, said.append, report_every=2)
     assert (first.made, first.there) == (4, 0)
-    assert "4 pictures, 0.02 MB each" in said[0]
+    assert "4 images, 0.02 MB each" in said[0]
     assert first.size_bytes == pytest.approx(4 * store.bytes_each, rel=0.02)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    second = precompute(sam, pictures, store)
+    second = precompute(sam, images, store)
     assert (second.made, second.there) == (2, 4)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
-    for picture in pictures:
-        image = picture.read_image()
+    for record in images:
+        image = record.read_image()
         frame = sam.frame(ImageSize(*image.rgb.shape[:2]))
         live = sam.encode(ImageInput(torch.from_numpy(image.rgb), frame)).image_embedding
         assert torch.equal(store.read(image.digest), live[0].half())
@@ -51,8 +51,8 @@ def test_stored_embeddings_are_the_encoders_own_and_are_made_once(shapes: Path, 
 
 def test_training_on_stored_embeddings_never_runs_the_encoder(shapes: Path, sam: SamModel, tmp_path: Path) -> None:
     """And learns what it learns from live ones, up to half precision."""
-    pictures = find_training_pictures(shapes).pictures
-    precompute(sam, pictures, EmbeddingStore.of(tmp_path / "store", sam))
+    images = find_training_images(shapes).records
+    precompute(sam, images, EmbeddingStore.of(tmp_path / "store", sam))
     gradients = {}
     for stored in (False, True):
         stage = build_stage(RECIPE, StageFiles(), CPU, model="sam-random")
@@ -60,7 +60,7 @@ def test_training_on_stored_embeddings_never_runs_the_encoder(shapes: Path, sam:
         store = EmbeddingStore.of(tmp_path / "store", stage.sam) if stored else None
         if stored:
             stage.sam.network.image_encoder.forward = _never
-        feed = SampleFeed(pictures, RECIPE, stage.side, store)
+        feed = SampleFeed(images, RECIPE, stage.side, store)
         trainer = Trainer(stage.objective, RECIPE, feed, tmp_path / str(stored), CPU, bf16=False, workers=0)
         trainer._train_step(trainer._batches())
         gradients[stored] = torch.cat([p.grad.flatten() for p in trainer.trained.parameters() if p.grad is not None])
@@ -73,17 +73,17 @@ def _never(*_: Any) -> None:
 
 
 def test_other_weights_missing_and_damaged_embeddings_are_refused(shapes: Path, sam: SamModel, tmp_path: Path) -> None:
-    pictures = find_training_pictures(shapes).pictures[:1]
+    images = find_training_images(shapes).records[:1]
     store = EmbeddingStore.of(tmp_path, sam)
     with pytest.raises(DataError, match="There are no embeddings of sam-random"):
         store.require()
-    precompute(sam, pictures, store)
+    precompute(sam, images, store)
     store.require()
     other = EmbeddingStore.of(tmp_path, build_sam_model("random", "single", seed=1))
     assert other.weights != store.weights
     with pytest.raises(DataError, match="made with other weights of sam-random"):
         other.require()
-    digest = pictures[0].read_image().digest
+    digest = images[0].read_image().digest
     with pytest.raises(DataError, match="missing"):
         store.read("0" * 64)
     other.path(digest).parent.mkdir(parents=True)
@@ -102,5 +102,5 @@ def test_a_disk_too_small_for_all_embeddings_is_refused_before_the_first(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(StorageError, match=r"need 0\.00 GB more"):
-        precompute(sam, find_training_pictures(shapes).pictures, store)
+        precompute(sam, find_training_images(shapes).records, store)
     assert not store.place.exists()

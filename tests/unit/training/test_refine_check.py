@@ -13,11 +13,11 @@ import torch
 from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.core.masks import mask_iou
+from samref.datasets.objects import ObjectMask
 from samref.errors import DataError
-from samref.evaluation.datasets import ObjectMask
-from samref.inference.mask_step import mask_from_logits
-from samref.models.sam_ref import SamRef
-from samref.models.sam_ref_checkpoint import AGNOSTIC_REFINER
+from samref.inference.postprocess import mask_from_logits
+from samref.models.sam_ref.network import SamRef
+from samref.models.sam_ref.weights import AGNOSTIC_REFINER
 from samref.training.base_answers import answer_good, answer_grabcut, answer_wrong, framed_mask, kept_answers
 from samref.training.refine_check import Change, bootstrap_mean, changes, judge, to_markdown
 
@@ -88,7 +88,7 @@ def test_a_gain_counts_only_when_its_interval_lies_above_zero() -> None:
     assert "| tiny | all | 10 / 10 | 0.500 | +5.00 (+5.00 .. +5.00) |" in to_markdown(judge(sure))
 
 
-def test_a_framed_mask_lies_where_the_picture_lies() -> None:
+def test_a_framed_mask_lies_where_the_image_lies() -> None:
     _, target = scene()
     frame = Frame.letterbox(WIDE, SIDE)
     framed = framed_mask(target.gt.astype(np.uint8), frame)
@@ -99,7 +99,7 @@ def test_a_framed_mask_lies_where_the_picture_lies() -> None:
     assert y == pytest.approx(40.5 * scale_y, abs=0.5)
 
 
-def test_good_answers_are_good_in_the_picture_and_wrong_ones_are_not() -> None:
+def test_good_answers_are_good_in_the_image_and_wrong_ones_are_not() -> None:
     image, target = scene()
     frame = Frame.letterbox(WIDE, SIDE)
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from samref.core.prompts import Click
-from samref.models.sam import build_sam_model
-from samref.models.sam_ref import Refined
+from samref.models.sam.model import build_sam_model
+from samref.models.sam_ref.network import Refined
 from samref.training import focsam_stage, sam_sessions
 from samref.training.clicks import SessionPlan
+from samref.training.feed import find_training_images
 from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
-from samref.training.pictures import find_training_pictures
 from samref.training.sam_ref_stage import sam_ref_loss
 from samref.training.sam_sessions import decode_objects
 from samref.training.samples import Draws, SampleFeed
@@ -33,7 +33,7 @@ def no_cast() -> torch.autocast:
 def build(recipe: PaperRecipe, data: Path) -> tuple[Stage, SampleFeed]:
     model = "segnext-random" if recipe.part == "segnext" else "sam-random"
     stage = build_stage(recipe, StageFiles(), CPU, model=model)
-    return stage, SampleFeed(find_training_pictures(data).pictures, recipe, stage.side, with_pixels=stage.with_pixels)
+    return stage, SampleFeed(find_training_images(data).records, recipe, stage.side, with_pixels=stage.with_pixels)
 
 
 def test_objects_decoded_together_are_answered_as_each_alone() -> None:
@@ -95,7 +95,7 @@ def test_focsam_refocuses_at_the_drawn_step_and_again_with_gradient(
 def test_objects_of_one_data_set_share_the_length_of_their_session(shapes: Path) -> None:
     """FocSAM draws n and r once per data set and batch; other batches and data sets have draws of their own."""
     recipe = replace(PAPER_RECIPES["focsam-refiner"], batch=8, augmentation="none")
-    feed = SampleFeed(find_training_pictures(shapes).pictures, recipe, 64)
+    feed = SampleFeed(find_training_images(shapes).records, recipe, 64)
     assert isinstance(recipe.clicks, SessionClicks)
     lengths: dict[str, list[SessionPlan]] = {}
     for number in range(40):
@@ -158,7 +158,7 @@ def test_sam_refs_loss_wants_errors_marked_and_masks_right() -> None:
     assert float(sam_ref_loss(silent, before, gt, 1 - wrong)) < 1.1  # what is not valid is no mistake
 
 
-def test_windows_of_the_local_refiner_stay_inside_the_picture(shapes: Path) -> None:
+def test_windows_of_the_local_refiner_stay_inside_the_image(shapes: Path) -> None:
     recipe = replace(PAPER_RECIPES["sam-ref-64"], batch=2)
     stage, feed = build(recipe, shapes)
     objective: Any = stage.objective

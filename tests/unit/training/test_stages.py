@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
-from samref.models import refocus_checkpoint
-from samref.models.dense_prompts import DENSE_PROMPTS_CONFIGS
-from samref.models.dense_prompts_network import DensePromptsNet
-from samref.models.refocus import RefinerConfig
-from samref.training.command import export_weights
+from samref.models.focsam import weights as refocus_checkpoint
+from samref.models.focsam.network import RefinerConfig
+from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
+from samref.models.segnext.network import DensePromptsNet
+from samref.training.feed import find_training_images
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
-from samref.training.pictures import find_training_pictures
+from samref.training.run_state import export_weights
 from samref.training.samples import SampleBatch, SampleFeed, SampleObjective
 from samref.training.segnext_stage import load_mae
 from samref.training.stages import Stage, StageFiles, build_stage
@@ -42,8 +42,8 @@ def small(name: str, **changes: Any) -> PaperRecipe:
 def build(recipe: PaperRecipe, data: Path) -> tuple[Stage, SampleFeed]:
     model = "segnext-random" if recipe.part == "segnext" else "sam-random"
     stage = build_stage(recipe, StageFiles(), CPU, model=model)
-    pictures = find_training_pictures(data).pictures
-    return stage, SampleFeed(pictures, recipe, stage.side, with_pixels=stage.with_pixels)
+    images = find_training_images(data).records
+    return stage, SampleFeed(images, recipe, stage.side, with_pixels=stage.with_pixels)
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(part: str, shapes: Path,
     short = SessionClicks(most=0) if isinstance(recipe.clicks, SessionClicks) else CornerClicks(corrections=0)
     recipe = replace(recipe, clicks=short)
     stage, feed = build(recipe, shapes)
-    same = SameBatch(feed.pictures, recipe, stage.side, with_pixels=stage.with_pixels)
+    same = SameBatch(feed.records, recipe, stage.side, with_pixels=stage.with_pixels)
     Trainer(stage.objective, recipe, same, tmp_path, CPU, bf16=False, workers=0).run(log_every=1)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert min(losses) < left * losses[0], losses

@@ -1,4 +1,4 @@
-"""Training end to end on made-up pictures: it learns, resumes to the same numbers, and refuses what it should."""
+"""Training end to end on made-up images: it learns, resumes to the same numbers, and refuses what it should."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from samref.__main__ import build_app
+from samref.cli.train import load_backbone
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, DataError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors
-from samref.models.encoder_tiny import EncoderConfig
 from samref.models.layers import randomize
-from samref.models.sam_ref import SamRef, SamRefConfig
-from samref.models.tiny import TinyConfig, TinyNet
-from samref.training.command import export_weights, load_backbone
-from samref.training.dataset import BatchShape, SceneBatches, find_pictures, make_scene
+from samref.models.sam_ref.network import SamRef, SamRefConfig
+from samref.models.tiny.encoder import EncoderConfig
+from samref.models.tiny.network import TinyConfig, TinyNet
+from samref.training.dataset import BatchShape, SceneBatches, find_images, make_scene
 from samref.training.objectives import BaseObjective
 from samref.training.recipes import RECIPES
 from samref.training.refine import RefinerObjective
+from samref.training.run_state import export_weights
 from samref.training.scenes import half_labels
 from samref.training.trainer import Trainer, rate_factor
 
@@ -105,7 +106,7 @@ def test_the_embedded_recipes_run(name: str, shapes: Path, tmp_path: Path) -> No
     """With all their numbers but the sizes: every framing, pasted objects, favoured data sets."""
     torch.manual_seed(0)
     full = RECIPES[name]
-    forms = tuple(replace(shape, pictures=2, side=128) for shape in full.shapes)
+    forms = tuple(replace(shape, images=2, side=128) for shape in full.shapes)
     recipe = replace(full, shapes=forms, steps=5, warmup=1, pasted=max(full.pasted, 0.5))
     base = TinyNet(SMALL)
     objective = BaseObjective(base) if full.part == "base" else RefinerObjective(base, SamRef(SMALL_REFINER))
@@ -139,13 +140,13 @@ def test_the_rate_rises_stays_and_falls_to_zero() -> None:
 
 def test_batches_depend_on_seed_and_number_alone(shapes: Path) -> None:
     form = (BatchShape(2, 64, 0.5, 1.0),)
-    pictures = find_pictures(shapes)
-    one, two = SceneBatches(pictures, form, 2, seed=1), SceneBatches(pictures, form, 2, seed=1, start=5)
+    images = find_images(shapes)
+    one, two = SceneBatches(images, form, 2, seed=1), SceneBatches(images, form, 2, seed=1, start=5)
     assert np.array_equal(one.batch(5).rgb, next(iter(two)).rgb)
     assert not np.array_equal(one.batch(5).rgb, one.batch(6).rgb)
 
 
-def test_a_scene_shows_objects_where_its_picture_has_them(shapes: Path) -> None:
+def test_a_scene_shows_objects_where_its_image_has_them(shapes: Path) -> None:
     rgb = np.asarray(Image.open(shapes / "coco_shapes/images/1.png"))
     ids = np.asarray(Image.open(shapes / "coco_shapes/masks/1.png"))
     for seed in range(6):
@@ -155,7 +156,7 @@ def test_a_scene_shows_objects_where_its_picture_has_them(shapes: Path) -> None:
             assert scene.rgb[label == 1].mean() > scene.rgb[label == 0].mean() + 30
 
 
-def test_a_scene_of_a_picture_that_is_halved_first_lies_under_its_labels() -> None:
+def test_a_scene_of_a_image_that_is_halved_first_lies_under_its_labels() -> None:
     rows, columns = np.mgrid[0:512, 0:512]
     disk = (rows - 255.5) ** 2 + (columns - 255.5) ** 2 < 150**2
     rgb = np.where(disk[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)
@@ -166,7 +167,7 @@ def test_a_scene_of_a_picture_that_is_halved_first_lies_under_its_labels() -> No
         grey = scene.rgb.astype(float).max(axis=2)
         shown = (grey - grey.min()) / (grey.max() - grey.min())
         off += [abs(_middle(shown, axis) - _middle(scene.labels[0].astype(float), axis)) for axis in (0, 1)]
-    assert np.median(off) < 0.04, "half a pixel of the picture is 0.12 of the scene"
+    assert np.median(off) < 0.04, "half a pixel of the image is 0.12 of the scene"
 
 
 def _middle(weights: NDArray[np.float64], axis: int) -> float:
@@ -174,13 +175,13 @@ def _middle(weights: NDArray[np.float64], axis: int) -> float:
     return float((along * np.arange(along.size)).sum() / along.sum())
 
 
-def test_folders_without_pictures_or_masks_are_refused(tmp_path: Path) -> None:
+def test_folders_without_images_or_masks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No data set"):
-        find_pictures(tmp_path)
+        find_images(tmp_path)
     (tmp_path / "x" / "images").mkdir(parents=True)
     (tmp_path / "x" / "images" / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match="has no mask"):
-        find_pictures(tmp_path)
+        find_images(tmp_path)
 
 
 def test_weights_go_out_in_half_precision_and_come_back(tmp_path: Path) -> None:

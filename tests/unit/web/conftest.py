@@ -30,7 +30,7 @@ MODELS = (
 
 
 def png(seed: int = 0, width: int = 96, height: int = 72) -> bytes:
-    """A picture with something to see in it."""
+    """An image with something to see in it."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
     disk = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (height / 4) ** 2
@@ -155,7 +155,7 @@ def server(tmp_path: Path, predictor: Predictor) -> Iterator[Server]:
     examples = tmp_path / "examples"
     examples.mkdir()
     (examples / "red_disk.png").write_bytes(png(7))
-    (examples / "CREDITS.md").write_text("not a picture", encoding="utf-8")
+    (examples / "CREDITS.md").write_text("not an image", encoding="utf-8")
     started = Server(tmp_path / "data", examples, predictor)
     yield started
     started.close()

@@ -1,4 +1,4 @@
-"""Pictures are decoded in threads of their own: large ones hold up neither small ones nor anything else."""
+"""Images are decoded in threads of their own: large ones hold up neither small ones nor anything else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from samref.web.decoding import DecodeThreads
 from tests.unit.web.conftest import Page, Server
 
 
-def test_large_pictures_wait_for_each_other_and_nothing_else_waits_for_them() -> None:
+def test_large_images_wait_for_each_other_and_nothing_else_waits_for_them() -> None:
     async def scenario() -> None:
         threads, leave, inside = DecodeThreads(), threading.Event(), []
 

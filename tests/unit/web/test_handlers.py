@@ -30,7 +30,7 @@ async def opened(server: Server, tab: str = "tab", token: str | None = None, see
     page = Page(server, tab, token)
     await page.ask("hello")
     workspace = server.workspaces.find(page.token)
-    page.image = workspace.add_image(png(seed), f"picture{seed}.png").digest
+    page.image = workspace.add_image(png(seed), f"image{seed}.png").digest
     await page.view_of("open")
     return page
 
@@ -238,7 +238,7 @@ def test_what_cannot_be_done_is_refused_in_words(
     run(scenario())
 
 
-def test_another_workspace_cannot_see_a_picture(server: Server) -> None:
+def test_another_workspace_cannot_see_a_image(server: Server) -> None:
     async def scenario() -> None:
         owner = await opened(server)
         stranger = Page(server, "stranger")
@@ -294,7 +294,7 @@ def test_ten_clicks_in_one_second_end_with_the_last_one(server: Server) -> None:
     run(scenario())
 
 
-def test_two_tabs_on_different_pictures_do_not_meet(server: Server) -> None:
+def test_two_tabs_on_different_images_do_not_meet(server: Server) -> None:
     async def scenario() -> None:
         one = await opened(server, "one", seed=1)
         two = await opened(server, "two", one.token, seed=2)
@@ -310,7 +310,7 @@ def test_two_tabs_on_different_pictures_do_not_meet(server: Server) -> None:
     run(scenario())
 
 
-def test_two_tabs_on_one_picture_lose_nothing(server: Server) -> None:
+def test_two_tabs_on_one_image_lose_nothing(server: Server) -> None:
     async def scenario() -> None:
         one = await opened(server, "one")
         two = Page(server, "two", one.token, one.image)
@@ -430,7 +430,7 @@ def test_unreadable_payloads_are_answered_not_raised(server: Server) -> None:
     run(scenario())
 
 
-def test_a_picture_is_encoded_ahead_of_time(server: Server) -> None:
+def test_a_image_is_encoded_ahead_of_time(server: Server) -> None:
     async def scenario() -> None:
         page = await opened(server)
         digest = server.workspaces.find(page.token).add_image(png(9), "next.png").digest

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from samref.core.geometry import ImageSize
 from samref.core.images import MAX_SIDE
-from samref.web.pictures import DISPLAY_SIDE
+from samref.web.display import DISPLAY_SIDE
 from samref.web.routes import TOKEN_HEADER, build_routes
 from tests.unit.web.conftest import Page, Server, png
 

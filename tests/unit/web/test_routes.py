@@ -145,7 +145,7 @@ def test_a_reader_who_falls_silent_is_not_waited_for(client: TestClient, monkeyp
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
-def test_a_picture_goes_in_and_comes_back_upright(client: TestClient, token: str) -> None:
+def test_a_image_goes_in_and_comes_back_upright(client: TestClient, token: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     buffer = io.BytesIO()
@@ -179,7 +179,7 @@ def test_without_the_right_token_nothing_is_told(client: TestClient, token: str,
         assert answer.json()["error"]["message"]
 
 
-def test_another_workspace_cannot_have_the_picture(client: TestClient, server: Server, token: str) -> None:
+def test_another_workspace_cannot_have_the_image(client: TestClient, server: Server, token: str) -> None:
     stored = upload(client, token, png())
     stranger = server.workspaces.find_or_create(None).token
     answer = client.get(f"/samref/images/{stored['digest']}", headers={TOKEN_HEADER: stranger})
@@ -193,7 +193,7 @@ def test_another_workspace_cannot_have_the_picture(client: TestClient, server: S
     ("data", "status"),
     [
         (b"", 422),
-        (b"not a picture", 422),
+        (b"not an image", 422),
         (png()[:60], 422),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 422),
         (png(width=2000, height=1000), 413),
@@ -223,10 +223,10 @@ def test_a_body_without_a_length_is_stopped_at_the_limit(client: TestClient, tok
     ("sent", "kept"),
     [
         ("../../etc/passwd", "passwd"),
-        ("C:\\pictures\\cat.jpg", "cat.jpg"),
+        ("C:\\images\\cat.jpg", "cat.jpg"),
         ("<b>${7*7}</b>.png", "b>.png"),
         ("a\r\nSet-Cookie: x", "aSet-Cookie: x"),
-        ("", "picture"),
+        ("", "image"),
         ("x" * 500, "x" * 200),
     ],
 )
@@ -302,7 +302,7 @@ def test_an_export_is_imported_again_into_an_open_page(client: TestClient, serve
     assert page.annotations == {}
     answer = client.post("/samref/import", content=exported, headers=headers)
     assert answer.json()["annotations"] == 1
-    assert "1 object in 1 picture" in answer.json()["message"]
+    assert "1 object in 1 image" in answer.json()["message"]
     asyncio.run(page.view_of("sync"))
     assert list(page.annotations) == [identifier]
 

@@ -86,13 +86,13 @@ test("annotations are merged by what changed and by their order", () => {
   assert.equal(state.annotations.revision, 2, "a view without annotations leaves them");
 });
 
-test("another picture starts without the first one's objects and prompts", () => {
+test("another image starts without the first one's objects and prompts", () => {
   let state = mergeAnswer(INITIAL, answer(clicked(1)), CLICK);
   state = mergeAnswer(state, answer(viewOf({ image: { ...CAT, digest: "dog" } })), OPEN);
   assert.deepEqual([state.draft.prompts, state.annotations.list, state.annotations.revision], [[], [], 0]);
 });
 
-test("the picture stays the same object while its digest does, so nothing is fetched again", () => {
+test("the image stays the same object while its digest does, so nothing is fetched again", () => {
   const first = mergeAnswer(INITIAL, answer(viewOf()), OPEN);
   const second = mergeAnswer(first, answer(viewOf({ image: { ...CAT } })), OPEN);
   assert.equal(second.image, first.image);
@@ -125,7 +125,7 @@ test("each phase has words and follows from what is known", () => {
   }
 });
 
-test("closing a picture keeps the workspace", () => {
+test("closing an image keeps the workspace", () => {
   const workspace = { classes: [], images: [] };
   const closed = closeImage({ ...mergeAnswer(INITIAL, answer(viewOf()), OPEN), workspace });
   assert.deepEqual([closed.image, closed.workspace], [null, workspace]);

@@ -55,7 +55,7 @@ test("in remove mode a left click says not the object and a right click still do
     assert.equal(play([at("down", 5, 5, { button })], { positive: false }).prompts[0].positive, false);
 });
 
-test("a click beside the picture does nothing", () => {
+test("a click beside the image does nothing", () => {
   for (const [x, y] of [
     [-1, 5],
     [5, -0.1],
@@ -103,7 +103,7 @@ test("a box without a drag is a hint, not a prompt", () => {
   );
 });
 
-test("a scribble keeps fast points between events, its sign and its width, and stays in the picture", () => {
+test("a scribble keeps fast points between events, its sign and its width, and stays in the image", () => {
   const events = [
     at("down", 10, 10, { button: 2 }),
     at("move", 30, 20, { button: 2, trail: [[15, 18]] }),

@@ -136,7 +136,7 @@ test("an undo between clicks keeps its place and is not joined", () => {
   );
 });
 
-test("prompts of different pictures are not joined and a picture's numbers stay its own", () => {
+test("prompts of different images are not joined and an image's numbers stay its own", () => {
   const { sent, answer, transport } = setUp({ image: "cat" });
   transport.send("open", {}, { image: "dog" });
   assert.equal(sent[0].image, "dog");

@@ -113,7 +113,7 @@ test("zooming in and out again a hundred times does not drift", () => {
   assert.ok(Math.abs(view.scale - start.scale) < 1e-9);
 });
 
-test("a fitted picture is seen whole and stays fitted when the panel changes its size", () => {
+test("a fitted image is seen whole and stays fitted when the panel changes its size", () => {
   const view = make(2, [4032, 3024]);
   const [x0, y0] = View.imageToDevice(view, 0, 0);
   const [x1, y1] = View.imageToDevice(view, 4032, 3024);
@@ -123,7 +123,7 @@ test("a fitted picture is seen whole and stays fitted when the panel changes its
   assert.deepEqual(narrow, View.createView({ ...narrow, deviceWidth: 500, deviceHeight: 900, pixelRatio: 1 }));
 });
 
-test("a zoomed picture keeps its middle when the panel changes its size", () => {
+test("a zoomed image keeps its middle when the panel changes its size", () => {
   const view = View.panBy(View.zoomCentre(make(1, [640, 480]), 5), 40, -30);
   const middle = View.deviceToImage(view, view.deviceWidth / 2, view.deviceHeight / 2);
   const after = View.resized(view, 1200, 400, 1);
@@ -131,7 +131,7 @@ test("a zoomed picture keeps its middle when the panel changes its size", () => 
   assert.ok(Math.hypot(now[0] - middle[0], now[1] - middle[1]) * after.scale <= 1.5);
 });
 
-test("a picture cannot be lost by panning and zoom has ends", () => {
+test("an image cannot be lost by panning and zoom has ends", () => {
   for (const view of views()) {
     for (const moved of [View.panBy(view, 1e6, 1e6), View.panBy(view, -1e6, -1e6)]) {
       const [x0, y0, x1, y1] = View.visiblePixels(moved);

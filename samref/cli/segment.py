@@ -1,0 +1,235 @@
+"""``python -m samref segment``: one image, some prompts, one mask, for scripts and quick trials."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from PIL import Image
+
+from samref.core.images import DecodedImage
+from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble, check_prompts, prompt_to_dict
+from samref.errors import PromptError, StorageError
+from samref.inference.image_source import image_from
+
+__all__ = ["parse_box", "parse_click", "parse_polygon", "parse_scribble", "segment"]
+
+SIGNS = {"+": True, "-": False}
+
+
+def segment(
+    image: Annotated[Path, typer.Argument(help="The image: JPEG, PNG, WebP, TIFF, ...", show_default=False)],
+    click: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y[,-]", help="A pixel of the object; ',-': not of the object.")
+    ] = None,
+    box: Annotated[list[str] | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object.")] = None,
+    scribble: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y;X,Y;...[,-]", help="A stroke on (',-': beside) the object.")
+    ] = None,
+    polygon: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y;X,Y;X,Y[,-]", help="A rough outline of the object.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of the model; 'samref models list' shows them.")] = "tiny",
+    stage: Annotated[str, typer.Option(help="Which mask to keep: refined or coarse.")] = "refined",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the mask here as PNG, 255 is the object.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write prompts, mask and times here ('-': standard output).")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Take the weights from this file.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+) -> None:
+    """Segment one object of IMAGE from clicks, boxes, scribbles and polygons.
+
+    Coordinates are pixels of the upright image, from the top left corner. Options may be given more than once.
+    """
+    if stage not in ("coarse", "refined"):
+        raise PromptError(f"There is no stage {stage!r}; use coarse or refined.")
+    prompts = Prompts(tuple(_prompts(click or [], box or [], scribble or [], polygon or [])))
+    if prompts.is_empty():
+        raise PromptError("Say where the object is: give at least one --click, --box, --scribble or --polygon.")
+    decoded = image_from(image)
+    check_prompts(prompts, decoded.size)
+    _check_target(output)
+    _check_target(json_file)
+
+    result = _result(decoded, prompts, image, model, stage, checkpoint, device, precision)
+    mask = result.pop("_mask")
+    if output is not None:
+        _write(output, _mask_png(mask))
+    if json_file is not None:
+        text = json.dumps(result, indent=2) + "\n"
+        if str(json_file) == "-":
+            typer.echo(text, nl=False)
+        else:
+            _write(json_file, text.encode("utf-8"))
+    if str(json_file) != "-":
+        where = "" if output is None else f", mask in {output}"
+        typer.echo(
+            f"{result['area']} of {decoded.size.pixels} pixels, score {result['score']:.2f}, "
+            f"encode {result['seconds']['encode']:.2f} s, decode {result['seconds']['decode']:.2f} s{where}"
+        )
+
+
+def _result(
+    decoded: DecodedImage,
+    prompts: Prompts,
+    path: Path,
+    model: str,
+    stage: str,
+    checkpoint: Path | None,
+    device: str,
+    precision: str,
+) -> dict[str, Any]:
+    from samref import load_predictor
+
+    predictor = load_predictor(model, device=device, precision=precision, checkpoint=checkpoint)
+    embedding = predictor.embed(decoded)
+    kept = None
+    for prediction in predictor.predict(embedding, prompts, None):
+        kept = prediction
+        if prediction.stage == stage:
+            break
+    assert kept is not None, "a model yields at least one mask"
+    return {
+        "image": {
+            "file_name": path.name,
+            "sha256": decoded.digest,
+            "width": decoded.size.width,
+            "height": decoded.size.height,
+        },
+        "model": model,
+        "prompts": [prompt_to_dict(prompt) for prompt in prompts.items],
+        "stage": kept.stage,
+        "score": round(float(kept.score), 6),
+        "area": kept.mask.area,
+        "bbox": list(kept.mask.box_xywh),
+        "segmentation": kept.mask.to_coco(),
+        "seconds": {"encode": round(embedding.encode_s, 4), "decode": round(kept.seconds, 4)},
+        "_mask": kept.mask.to_mask(),
+    }
+
+
+def _prompts(
+    clicks: Iterable[str], boxes: Iterable[str], scribbles: Iterable[str], polygons: Iterable[str]
+) -> Iterable[Prompt]:
+    yield from map(parse_box, boxes)
+    yield from map(parse_polygon, polygons)
+    yield from map(parse_scribble, scribbles)
+    yield from map(parse_click, clicks)
+
+
+def parse_click(text: str) -> Click:
+    """``"3,4"`` or ``"3,4,-"`` as a click.
+
+    Raises:
+        PromptError: the text is something else.
+    """
+    body, positive = _signed(text)
+    x, y = _numbers(body, 2, f"The click {text!r} is not of the form x,y or x,y,-.")
+    return Click(x, y, positive)
+
+
+def parse_box(text: str) -> Box:
+    """``"x0,y0,x1,y1"`` as a box.
+
+    Raises:
+        PromptError: the text is something else.
+    """
+    return Box(*_numbers(text, 4, f"The box {text!r} is not of the form x0,y0,x1,y1."))
+
+
+def parse_scribble(text: str) -> Scribble:
+    """``"x,y;x,y;..."`` with ``",-"`` at the end for a negative one.
+
+    Raises:
+        PromptError: the text is something else.
+    """
+    points, positive = _points(text, "scribble")
+    return Scribble(points, positive)
+
+
+def parse_polygon(text: str) -> Polygon:
+    """``"x,y;x,y;x,y"`` with ``",-"`` at the end for a negative one.
+
+    Raises:
+        PromptError: the text is something else.
+    """
+    points, positive = _points(text, "polygon")
+    return Polygon(points, positive)
+
+
+def _points(text: str, what: str) -> tuple[tuple[Point, ...], bool]:
+    body, positive = _signed(text)
+    sentence = f"The {what} {_short(text)!r} is not of the form x,y;x,y;... (',-' at the end: not the object)."
+    pairs = [_numbers(pair, 2, sentence) for pair in body.rstrip(";").split(";")]
+    return tuple((x, y) for x, y in pairs), positive
+
+
+def _signed(text: str) -> tuple[str, bool]:
+    body, _, last = text.strip().rpartition(",")
+    sign = SIGNS.get(last.strip())
+    return (text.strip(), True) if sign is None else (body.rstrip(";"), sign)
+
+
+def _numbers(text: str, count: int, sentence: str) -> list[float]:
+    parts = text.split(",")
+    if len(parts) != count:
+        raise PromptError(sentence)
+    try:
+        return [float(part) for part in parts]
+    except ValueError as error:
+        raise PromptError(sentence) from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check_target(path: Path | None) -> None:
+    if path is not None and str(path) != "-" and (path.is_dir() or not path.parent.is_dir()):
+        problem = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is not a folder"
+        raise StorageError(f"The result cannot be written: {path} {problem}.")
+
+
+def _mask_png(mask: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask.astype("uint8") * 255).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write ``path`` whole or not at all: what was there before stays when the disk is full."""
+    if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced
+        _guarded(path, lambda: path.write_bytes(data))
+        return
+    _guarded(path, lambda: _replace(path, data))
+
+
+def _guarded(path: Path, write: Any) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise StorageError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

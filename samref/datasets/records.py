@@ -1,0 +1,275 @@
+"""What every reader gives: images that know where their masks are and decode them when asked.
+
+Evaluation and training share these types. Listing a data set decodes nothing but what its layout forces it to;
+:meth:`Image.load` decodes one image and its masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samref.core.geometry import ImageSize
+from samref.core.images import DecodedImage, decode_image, upright_size
+from samref.core.masks import Mask, Rle
+from samref.errors import DataError, ImageError
+
+__all__ = [
+    "IGNORE_ID",
+    "MAX_LABEL",
+    "ImageRecord",
+    "KeptMasks",
+    "LabelledImage",
+    "MaskSource",
+    "ObjectMask",
+    "Skipped",
+    "read_bytes",
+]
+
+IGNORE_ID = 255
+"""Value of a label map that is neither object nor background."""
+
+MAX_LABEL = 254
+"""Objects a label map of one byte can tell apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMask:
+    """One object of an image: bool (H, W) ``gt`` and ``ignore`` (None where no pixel is ignored)."""
+
+    key: str
+    gt: Mask
+    ignore: Mask | None
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether it has a pixel that is not ignored."""
+        return bool((self.gt if self.ignore is None else self.gt & ~self.ignore).any())
+
+
+class MaskSource(Protocol):
+    """Where the masks of one image come from. A value: it can be sent to another process."""
+
+    def path_of(self, key: str, /) -> Path:
+        """The file that holds an object, to name it in a message."""
+        ...
+
+    def read(self) -> list[ObjectMask]:
+        """Every object, those without a pixel included, in a fixed order; their keys differ.
+
+        Raises:
+            DataError: the file cannot be read or does not say what it should; the message names it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMasks:
+    """Masks that were read already, kept as run lengths: a :class:`MaskSource` that opens no file."""
+
+    path: Path
+    objects: tuple[tuple[str, Rle, Rle | None], ...]
+
+    @classmethod
+    def of(cls, path: Path, objects: Sequence[ObjectMask]) -> KeptMasks:
+        """The masks of ``path``."""
+        coded: dict[int, Rle] = {}  # most images have one ignored region for all their objects
+
+        def code(ignore: Mask | None) -> Rle | None:
+            if ignore is None:
+                return None
+            if id(ignore) not in coded:
+                coded[id(ignore)] = Rle.from_mask(ignore)
+            return coded[id(ignore)]
+
+        return cls(path, tuple((one.key, Rle.from_mask(one.gt), code(one.ignore)) for one in objects))
+
+    def read(self) -> list[ObjectMask]:
+        regions: dict[Rle, Mask] = {}
+
+        def decode(ignore: Rle | None) -> Mask | None:
+            if ignore is None:
+                return None
+            if ignore not in regions:
+                regions[ignore] = ignore.to_mask()
+            return regions[ignore]
+
+        return [ObjectMask(key, gt.to_mask(), decode(ignore)) for key, gt, ignore in self.objects]
+
+    def path_of(self, _key: str, /) -> Path:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One image decoded, with its objects: what training asks for.
+
+    Attributes:
+        rgb: uint8 (H, W, 3), upright; shared, so never write into it.
+        masks: bool (H, W) each, at least one pixel each; they may overlap.
+        ids: the name of each, unique within the image.
+        ignore: bool (H, W), pixels that belong to no object and are not known to be background; None: there are none.
+    """
+
+    rgb: NDArray[np.uint8]
+    masks: tuple[Mask, ...]
+    ids: tuple[str, ...]
+    ignore: Mask | None
+
+    def label_map(self) -> NDArray[np.uint8]:
+        """uint8 (H, W): 0 background, 1, 2, ... the objects in order, 255 ignored.
+
+        Where objects overlap, the smaller one is on top. A byte holds 254 objects: of more than that the largest have
+        a number and the others are ignored, so that a number is ``index + 1`` where there are at most 254.
+        """
+        labels = np.zeros(self.rgb.shape[:2], dtype=np.uint8)
+        if self.ignore is not None:
+            labels[self.ignore] = IGNORE_ID
+        areas = [int(np.count_nonzero(mask)) for mask in self.masks]
+        largest_first = sorted(range(len(self.masks)), key=lambda index: -areas[index])
+        numbered = sorted(largest_first[:MAX_LABEL])
+        numbers = {index: number for number, index in enumerate(numbered, start=1)}
+        for index in largest_first:
+            labels[self.masks[index]] = numbers.get(index, IGNORE_ID)
+        return labels
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of a data set, nothing decoded.
+
+    Attributes:
+        dataset: name of its data set: the folder's.
+        name: of the image within it, unique there; the file's stem, with folders before it where stems repeat.
+        image_path: the image's file.
+        masks: where its objects are.
+        layout: name of the layout it was read by.
+        keys: names of the objects to measure, in order; None: all that :attr:`masks` holds, not yet looked up.
+    """
+
+    dataset: str
+    name: str
+    image_path: Path
+    masks: MaskSource
+    layout: str
+    keys: tuple[str, ...] | None = None
+
+    def sample_id(self, key: str) -> str:
+        """``dataset/name#key``: names one object in every report."""
+        return f"{self.dataset}/{self.name}#{key}"
+
+    def read_image(self) -> DecodedImage:
+        """The decoded image.
+
+        Raises:
+            DataError: it cannot be opened; the message names the file.
+        """
+        try:
+            return decode_image(read_bytes(self.image_path))
+        except ImageError as error:
+            raise DataError(f"{self.image_path}: {error}") from error
+
+    def read_objects(self, image: DecodedImage) -> list[ObjectMask]:
+        """The objects named by ``keys`` (all of them where that is None), those without a pixel included.
+
+        Raises:
+            DataError: a mask cannot be read or is not of the image's size.
+        """
+        objects = self.masks.read()
+        self._check_size(objects, image.size)
+        return objects if self.keys is None else [one for one in objects if one.key in set(self.keys)]
+
+    def look_at(self) -> list[ObjectMask]:
+        """All its objects, and the head of its file: the pixels of the image are not decoded.
+
+        Raises:
+            DataError: as :meth:`read_objects`, or the file is no image.
+        """
+        objects = self.masks.read()
+        try:
+            self._check_size(objects, upright_size(read_bytes(self.image_path)))
+        except ImageError as error:
+            raise DataError(f"{self.image_path}: {error}") from error
+        return objects
+
+    def _check_size(self, objects: Sequence[ObjectMask], size: ImageSize) -> None:
+        for one in objects:
+            if one.gt.shape != (size.height, size.width):
+                height, width = one.gt.shape
+                raise DataError(
+                    f"{self.masks.path_of(one.key)} is {width} x {height} pixels, but {self.image_path.name} is "
+                    f"{size.width} x {size.height} (upright). A mask must be of its image's own size."
+                )
+
+    def load(self) -> LabelledImage:
+        """The image and its objects, decoded; objects without a pixel that counts are left out.
+
+        Raises:
+            DataError: a file cannot be read, or a mask is not of the image's size.
+        """
+        image = self.read_image()
+        found = self.read_objects(image)
+        objects = [one for one in found if one.is_seen]
+        ignore: Mask | None = None
+        for region in {id(one.ignore): one.ignore for one in found if one.ignore is not None}.values():
+            ignore = region.copy() if ignore is None else ignore | region
+        if ignore is not None:
+            for one in objects:
+                ignore &= ~one.gt
+        return LabelledImage(image.rgb, tuple(one.gt for one in objects), tuple(one.key for one in objects), ignore)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What was found and cannot be measured, counted.
+
+    Attributes:
+        empty_objects: objects without a pixel.
+        ignored_objects: objects whose every pixel is ignored.
+        images_without_objects: images that have no other objects.
+        masks_without_image: mask files that belong to none.
+        images_not_found: images that an annotation file names and that are not on this machine.
+        crowd_regions: regions of many objects (COCO's ``iscrowd``), ignored instead of asked for.
+        excluded_images: images that the field does not measure (not camouflaged, defects that cannot be seen).
+    """
+
+    empty_objects: int = 0
+    images_without_objects: int = 0
+    masks_without_image: int = 0
+    ignored_objects: int = 0
+    images_not_found: int = 0
+    crowd_regions: int = 0
+    excluded_images: int = 0
+
+    def __add__(self, other: Skipped) -> Skipped:
+        return Skipped(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
+
+    def to_sentences(self) -> list[str]:
+        """What is not zero, in words: ``["3 objects without a pixel"]``."""
+        words = {
+            "empty_objects": "objects without a pixel",
+            "ignored_objects": "objects that are ignored altogether",
+            "images_without_objects": "images without an object",
+            "masks_without_image": "masks without an image",
+            "images_not_found": "images that are named but not there",
+            "crowd_regions": "crowds",
+            "excluded_images": "images that the field leaves out",
+        }
+        return [f"{getattr(self, name)} {what}" for name, what in words.items() if getattr(self, name)]
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole file.
+
+    Raises:
+        DataError: it cannot be read; the message names it.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -1,0 +1,1 @@
+"""FocSAM: SAM's image embedding refocused on the object (arXiv 2405.18706)."""

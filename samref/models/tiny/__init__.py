@@ -1,0 +1,1 @@
+"""The embedded model: small encoder, prompt fusion, decoder."""
