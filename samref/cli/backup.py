@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from samref.cli.data_folder import DataOption, data_folder
+from samref.files import bytes_in_words
 from samref.labels.backup import back_up
-from samref.labels.files import bytes_in_words
 
 __all__ = ["backup"]
 

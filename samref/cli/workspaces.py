@@ -10,8 +10,8 @@ import typer
 
 from samref.cli.data_folder import DataOption, data_folder
 from samref.errors import LabelError
+from samref.files import bytes_in_words, disk_errors, replacing
 from samref.labels import backup, inspection, recovery
-from samref.labels.files import bytes_in_words, disk_errors, replacing
 from samref.labels.folder import database_in
 from samref.labels.formats.bundle import add_images
 from samref.labels.store import ProjectStore

@@ -19,7 +19,7 @@ from typing import Any
 
 from samref.errors import DataError, StorageError
 from samref.evaluation.noc import ClickCurve, Stage
-from samref.labels.files import disk_errors
+from samref.files import disk_errors
 
 __all__ = ["JOURNAL_SUFFIX", "Journal", "journal_path", "read_header"]
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from samref.errors import StorageError
+from samref.files import disk_errors, part_name, put_in_place
+from samref.labels.blobs import BlobFolder
 from samref.labels.database import Database, database_errors
-from samref.labels.files import BlobFolder, disk_errors, part_name, put_in_place
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, LOCK_NAME, FolderLock, database_in
 from samref.labels.tables import image_table, meta_table
 from samref.labels.workspaces import list_workspaces, served_s

@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 
 from samref.errors import StorageError
-from samref.labels.files import disk_errors
+from samref.files import disk_errors
 
 __all__ = ["DATABASE_NAME", "IMAGES_NAME", "LOCK_NAME", "FolderLock", "database_in", "image_file"]
 

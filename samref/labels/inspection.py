@@ -9,8 +9,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from samref.errors import StorageError
+from samref.labels.blobs import BlobFolder
 from samref.labels.database import database_errors
-from samref.labels.files import BlobFolder
 from samref.labels.folder import database_in
 from samref.labels.image_rows import ImageSummary, list_images
 from samref.labels.ledger import CLASS_LOG, read_events

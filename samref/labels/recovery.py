@@ -22,11 +22,11 @@ from samref.core.geometry import ImageSize
 from samref.core.images import upright_size
 from samref.errors import ImageError, LabelError, SamrefError, StorageError
 from samref.labels.backup import database_part, replace_database
+from samref.labels.blobs import BlobFolder
 from samref.labels.classes import MAX_CLASSES, PALETTE, LabelClass, class_named, default_classes
 from samref.labels.database import Database, copy_elsewhere
 from samref.labels.event_json import event_from_dict, event_to_dict
 from samref.labels.events import ClassAdded, ClassChanged, ClassRemoved, Event, ImageOpened
-from samref.labels.files import BlobFolder
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
 from samref.labels.ledger import MAX_EVENTS, Entry
 from samref.labels.log import replay, replay_classes

@@ -23,10 +23,11 @@ import sqlalchemy as sa
 
 from samref.core.geometry import ImageSize
 from samref.errors import StorageError
+from samref.files import bytes_in_words, disk_errors
 from samref.labels import image_rows, workspaces
+from samref.labels.blobs import BlobFolder
 from samref.labels.classes import find_class, new_class, tidy_name
 from samref.labels.database import Database, database_errors
-from samref.labels.files import BlobFolder, bytes_in_words, disk_errors
 from samref.labels.folder import IMAGES_NAME, FolderLock
 from samref.labels.image_rows import ImageSummary
 from samref.labels.ledger import CLASS_LOG, Entry, read_classes, read_events, revision, write_entries

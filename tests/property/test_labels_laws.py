@@ -25,7 +25,7 @@ from samref.core.geometry import ImageSize
 from samref.core.masks import Mask, Rle, mask_iou
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.errors import ImportFormatError, LabelError, StorageError
-from samref.labels.files import write_atomically
+from samref.files import write_atomically
 from samref.labels.formats.bundle import export_bundle
 from samref.labels.formats.coco import export_coco, import_coco, write_coco
 from samref.labels.formats.png import export_index_mask, instance_value, legend

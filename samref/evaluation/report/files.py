@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samref.errors import StorageError
-from samref.labels.files import disk_errors, write_atomically
+from samref.files import disk_errors, write_atomically
 
 __all__ = ["check_target", "is_device", "write_json", "write_text"]
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from samref.errors import StorageError
-from samref.labels.files import write_atomically
+from samref.files import write_atomically
 from samref.labels.formats.coco import write_coco
 from samref.labels.formats.png import IndexKind, export_index_mask, legend
 from samref.labels.names import file_names, safe_stems

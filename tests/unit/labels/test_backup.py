@@ -193,7 +193,7 @@ def test_a_disk_that_is_full_leaves_the_backup_before(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("samref.labels.files.os.fsync", full)
+        patch.setattr("samref.files.os.fsync", full)
         with pytest.raises(StorageError, match="the disk is full"):
             back_up(data, out)
     assert held(out, token) == before
@@ -348,7 +348,7 @@ def test_a_folder_with_nothing_in_it_is_refused(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import samref.labels.files as files
+import samref.files as files
 from samref.labels import backup, recovery
 what, data, out, step = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 count = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from samref.errors import StorageError
-from samref.labels.files import write_atomically
+from samref.files import write_atomically
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""Writes files atomically and durably, and says what went wrong with a disk in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from samref.errors import StorageError, UnwritableError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_PART = ".part"
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn what the operating system says into a :class:`StorageError` about ``what`` was to be saved or read.
+
+    Raises:
+        UnwritableError: the disk is full, or this program may not write there.
+        StorageError: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        kind = UnwritableError if error.errno in (*_FULL, *_FORBIDDEN) else StorageError
+        if error.errno in _FULL:
+            text = "the disk is full. Free some space and try again; what was saved before is untouched."
+        elif error.errno in _FORBIDDEN:
+            text = "this program may not write there. Choose another folder or change its permissions."
+        elif error.errno == errno.ENOENT:
+            text = "the file or its folder is not there."
+        else:
+            text = f"the disk reports {error.strerror or error}."
+        raise kind(f"{what}: {text}") from error
+
+
+def bytes_in_words(count: int) -> str:
+    """``count`` bytes as people say it: 12 kB, 3.4 MB, 50.0 GB."""
+    if count < 100_000:
+        return f"{count / 1e3:.1f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 1_000_000_000 else f"{count / 1e9:.1f} GB"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, durable when this returns; on a failure the old file is still there.
+
+    Raises:
+        StorageError: no space, no permission, no such folder.
+    """
+    with disk_errors(f"{path} was not saved"):
+        part = write_part(path.parent, data)
+        put_in_place(part, path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes the place of ``path`` at the end; on any exception the old file is still there.
+
+    Raises:
+        StorageError: no space, no permission, no such folder.
+    """
+    part = part_name(path.parent)
+    try:
+        with disk_errors(f"{path} was not saved"):
+            yield part
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            put_in_place(part, path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def part_name(folder: Path) -> Path:
+    """The passing name of a file that is being written."""
+    return folder / f".{secrets.token_hex(8)}{_PART}"
+
+
+def write_part(folder: Path, data: bytes) -> Path:
+    """A new file beside the final one, with its content on the disk."""
+    part = part_name(folder)
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return part
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a finished file its name, durable when this returns; may raise what the operating system says."""
+    try:
+        part.replace(path)
+        sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename durable, where folders can be opened (not on Windows, whose file system does it itself)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
