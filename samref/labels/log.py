@@ -57,6 +57,7 @@ __all__ = [
     "Committed",
     "Deleted",
     "DraftState",
+    "DraftStep",
     "EditStarted",
     "Event",
     "ImageOpened",
@@ -77,6 +78,19 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class DraftStep:
+    """One prompt of a draft.
+
+    Attributes:
+        prompt: what was said.
+        basis: number of the step whose memory the model starts from; 0 is the beginning.
+    """
+
+    prompt: Prompt
+    basis: int
+
+
+@dataclass(frozen=True, slots=True)
 class DraftState:
     """The object being drawn: all its steps, undone ones included.
 
@@ -84,18 +98,31 @@ class DraftState:
         mask: the rough mask it started from.
         steps: the prompts, one a step.
         cursor: how many of the steps are done; the rest can be redone.
-        editing: id of the annotation it will replace.
+        edited: the annotation it will replace, as it was when the edit began.
+        accepted_at: number of the step at which the edited annotation's own mask is shown, not the model's answer.
+        clicks: prompts given so far, undone ones included.
     """
 
     mask: Rle | None = None
-    steps: tuple[Prompt, ...] = ()
+    steps: tuple[DraftStep, ...] = ()
     cursor: int = 0
-    editing: str | None = None
+    edited: Annotation | None = None
+    accepted_at: int | None = None
+    clicks: int = 0
 
     @property
     def prompts(self) -> Prompts:
         """What has been said and not undone."""
-        return Prompts(self.steps[: self.cursor], self.mask)
+        return self.prompts_until(self.cursor)
+
+    def prompts_until(self, number: int) -> Prompts:
+        """What has been said up to a step, undone or not."""
+        return Prompts(tuple(step.prompt for step in self.steps[:number]), self.mask)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to accept or give up."""
+        return self.cursor > 0 or self.mask is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +150,28 @@ def apply(state: ImageState, event: Event) -> ImageState:
         case ImageOpened(digest, file_name, height, width):
             return replace(state, digest=digest, file_name=file_name, size=ImageSize(height, width))
         case ModelChanged(model):
-            return replace(state, model=model)
-        case Prompted(_, model):
-            return replace(state, model=model, draft=_apply_to_draft(state, event))
-        case MaskGiven() | Undone() | Redone() | Cleared() | EditStarted():
-            return replace(state, draft=_apply_to_draft(state, event))
+            return replace(state, model=model, draft=_asked_anew(state.draft))
+        case Prompted(prompt, model, basis):
+            another = state.model is not None and state.model != model
+            draft = _prompted(_asked_anew(state.draft) if another else state.draft, prompt, basis)
+            return replace(state, model=model, draft=draft)
+        case MaskGiven(mask):
+            return replace(state, draft=DraftState(mask=mask))
+        case Undone():
+            return replace(state, draft=replace(state.draft, cursor=max(0, state.draft.cursor - 1)))
+        case Redone():
+            cursor = min(len(state.draft.steps), state.draft.cursor + 1)
+            return replace(state, draft=replace(state.draft, cursor=cursor))
+        case Cleared():
+            return replace(state, draft=DraftState())
+        case EditStarted(annotation_id):
+            found = next((a for a in state.annotations if a.id == annotation_id), None)
+            return state if found is None else replace(state, draft=_draft_from(found))
         case Committed(annotation):
             return replace(state, draft=DraftState(), annotations=upsert(state.annotations, annotation))
         case Deleted(annotation_id):
-            draft = DraftState() if state.draft.editing == annotation_id else state.draft
+            edited = state.draft.edited
+            draft = DraftState() if edited is not None and edited.id == annotation_id else state.draft
             kept = tuple(a for a in state.annotations if a.id != annotation_id)
             return replace(state, draft=draft, annotations=kept)
         case VisibilityChanged(annotation_id, visible):
@@ -144,34 +184,28 @@ def apply(state: ImageState, event: Event) -> ImageState:
             return state
 
 
-def _apply_to_draft(
-    state: ImageState, event: Prompted | MaskGiven | Undone | Redone | Cleared | EditStarted
-) -> DraftState:
-    draft = state.draft
-    match event:
-        case Prompted(prompt):
-            steps = (*draft.steps[: draft.cursor], prompt)
-            return replace(draft, steps=steps, cursor=len(steps))
-        case MaskGiven(mask):
-            return DraftState(mask=mask)
-        case Undone():
-            return replace(draft, cursor=max(0, draft.cursor - 1))
-        case Redone():
-            return replace(draft, cursor=min(len(draft.steps), draft.cursor + 1))
-        case Cleared():
-            return DraftState()
-        case EditStarted(annotation_id):
-            for annotation in state.annotations:
-                if annotation.id == annotation_id:
-                    return _draft_from(annotation)
-            return draft
+def _prompted(draft: DraftState, prompt: Prompt, basis: int | None) -> DraftState:
+    done = draft.steps[: draft.cursor]
+    step = DraftStep(prompt, len(done) if basis is None else min(basis, len(done)))
+    accepted_at = draft.accepted_at if draft.accepted_at is not None and draft.accepted_at <= len(done) else None
+    return replace(
+        draft, steps=(*done, step), cursor=len(done) + 1, accepted_at=accepted_at, clicks=draft.clicks + 1
+    )
+
+
+def _asked_anew(draft: DraftState) -> DraftState:
+    """The draft for another model: every step starts from the one before it, none shows an accepted mask."""
+    if not draft.steps:
+        return draft
+    steps = tuple(DraftStep(step.prompt, number) for number, step in enumerate(draft.steps))
+    return replace(draft, steps=steps, accepted_at=0 if draft.accepted_at == 0 else None)
 
 
 def _draft_from(annotation: Annotation) -> DraftState:
     prompts = annotation.prompts
-    if prompts.is_empty():
-        return DraftState(mask=annotation.mask, editing=annotation.id)
-    return DraftState(prompts.mask, prompts.items, len(prompts.items), annotation.id)
+    mask = annotation.mask if prompts.is_empty() else prompts.mask
+    steps = tuple(DraftStep(prompt, number) for number, prompt in enumerate(prompts.items))
+    return DraftState(mask, steps, len(steps), annotation, len(steps), annotation.clicks)
 
 
 def _with_annotation(state: ImageState, annotation_id: str, change: Callable[[Annotation], Annotation]) -> ImageState:

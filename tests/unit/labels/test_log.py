@@ -20,6 +20,7 @@ from samref.labels.log import (
     Committed,
     Deleted,
     DraftState,
+    DraftStep,
     EditStarted,
     Event,
     ImageOpened,
@@ -70,12 +71,12 @@ def test_undo_and_redo_move_the_cursor_and_stop_at_the_ends() -> None:
 def test_a_new_prompt_drops_what_was_undone() -> None:
     state = replay([*prompted(A, B), Undone(), *prompted(C), Redone()])
     assert state.draft.prompts == Prompts((A, C))
-    assert state.draft.steps == (A, C)
+    assert state.draft.steps == (DraftStep(A, 0), DraftStep(C, 1))
 
 
 def test_a_given_mask_starts_the_draft_over(project: Project) -> None:
     mask = project.images[0].annotations[0].mask
-    assert replay([*prompted(A), MaskGiven(mask), *prompted(B)]).draft == DraftState(mask, (B,), 1)
+    assert replay([*prompted(A), MaskGiven(mask), *prompted(B)]).draft == DraftState(mask, (DraftStep(B, 0),), 1, clicks=1)
 
 
 def test_clearing_and_accepting_end_the_draft(project: Project) -> None:
@@ -89,11 +90,27 @@ def test_another_model_keeps_the_draft() -> None:
     assert (state.model, state.draft.prompts) == ("sam-vit-b", Prompts((A,)))
 
 
+def test_another_model_answers_each_step_from_the_one_before_it() -> None:
+    quick: list[Event] = [Prompted(A, "tiny", 0), Prompted(B, "tiny", 0), Prompted(C, "tiny", 1)]
+    assert [step.basis for step in replay(quick).draft.steps] == [0, 0, 1]
+    assert [step.basis for step in replay([*quick, ModelChanged("sam-vit-b")]).draft.steps] == [0, 1, 2]
+    assert [step.basis for step in replay([*quick, Prompted(A, "sam-vit-b", 1)]).draft.steps] == [0, 1, 2, 1]
+
+
+def test_an_accepted_mask_is_shown_at_its_step_until_that_step_is_gone(project: Project) -> None:
+    first = project.images[0].annotations[0]
+    edit: list[Event] = [Committed(first), EditStarted(first.id)]
+    assert replay([*edit, *prompted(A)]).draft.accepted_at == 3
+    assert replay([*edit, Undone(), *prompted(A)]).draft.accepted_at is None
+    assert replay([*edit, ModelChanged("sam-vit-b")]).draft.accepted_at is None
+
+
 def test_editing_starts_from_the_prompts_of_the_annotation_and_replaces_it(project: Project) -> None:
     first, second, _ = project.images[0].annotations
     events: list[Event] = [Committed(first), Committed(second), EditStarted(first.id)]
     draft = replay(events).draft
-    assert draft == DraftState(None, first.prompts.items, 3, first.id)
+    steps = tuple(DraftStep(prompt, number) for number, prompt in enumerate(first.prompts.items))
+    assert draft == DraftState(None, steps, 3, first, accepted_at=3, clicks=first.clicks)
     better = replace(first, score=1.0)
     assert replay([*events, *prompted(A), Committed(better)]).annotations == (better, second)
 
@@ -114,7 +131,7 @@ def test_deleting_what_is_being_edited_ends_the_edit(project: Project) -> None:
     first, second, _ = project.images[0].annotations
     events: list[Event] = [Committed(first), Committed(second), EditStarted(first.id)]
     assert replay([*events, Deleted(first.id)]) == ImageState(annotations=(second,))
-    assert replay([*events, Deleted(second.id)]).draft.editing == first.id
+    assert replay([*events, Deleted(second.id)]).draft.edited == first
 
 
 def test_hiding_and_another_class_change_one_annotation(project: Project) -> None:
