@@ -31,10 +31,10 @@ import numpy as np
 
 from samref.core.geometry import ImageSize
 from samref.core.masks import Mask
+from samref.core.polygons import read_segmentation
 from samref.datasets.layout import Layout, Listing
 from samref.datasets.records import ImageRecord, ObjectMask, Skipped, read_bytes
 from samref.errors import DataError, LabelError
-from samref.labels.formats.coco_shapes import read_segmentation
 
 __all__ = ["COCO", "LVIS", "UNFIT", "JsonMasks", "field_of", "first_there", "inside", "read_lists"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from samref.core.masks import MAX_RLE_PIXELS
 from samref.core.prompts import MAX_PROMPTS, prompt_to_dict
 from samref.errors import LabelError
 from samref.labels.classes import MAX_NAME
@@ -41,7 +42,6 @@ from samref.labels.plain import (
     rle_to_dict,
 )
 from samref.labels.project import MAX_FILE_NAME, MAX_ID
-from samref.labels.run_lengths import MAX_PIXELS
 
 __all__ = ["event_from_dict", "event_to_dict"]
 
@@ -135,8 +135,8 @@ _NAMES: Mapping[type[Event], str] = {
 
 def _side(data: Any, key: str) -> int:
     value = read_int(data, key)
-    if not 0 < value <= MAX_PIXELS:
-        raise LabelError(f"The value {key!r} must be 1 to {MAX_PIXELS} pixels.")
+    if not 0 < value <= MAX_RLE_PIXELS:
+        raise LabelError(f"The value {key!r} must be 1 to {MAX_RLE_PIXELS} pixels.")
     return value
 
 

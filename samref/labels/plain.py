@@ -25,12 +25,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from samref.core.geometry import ImageSize
-from samref.core.masks import Rle
+from samref.core.masks import MAX_RLE_PIXELS, Rle
 from samref.core.prompts import MAX_PROMPTS, Prompt, Prompts, check_prompts, prompt_from_dict, prompt_to_dict
 from samref.errors import LabelError, PromptError
 from samref.labels.classes import MAX_NAME, LabelClass
 from samref.labels.project import MAX_ID, Annotation
-from samref.labels.run_lengths import MAX_PIXELS, rle_from_counts
 
 __all__ = [
     "annotation_from_dict",
@@ -64,9 +63,9 @@ def rle_from_dict(data: Any) -> Rle:
         LabelError: a value is missing or wrong, or the run lengths do not add up to the size.
     """
     size = read_list(data, "size", 2)
-    if len(size) != 2 or not all(type(side) is int and 0 < side <= MAX_PIXELS for side in size):
+    if len(size) != 2 or not all(type(side) is int and 0 < side <= MAX_RLE_PIXELS for side in size):
         raise LabelError("The size of a mask must be two whole numbers, height and width.")
-    return rle_from_counts(size[0], size[1], read_text(data, "counts", None))
+    return Rle.from_counts(size[0], size[1], read_text(data, "counts", None))
 
 
 def prompts_to_dict(prompts: Prompts) -> dict[str, Any]:

@@ -65,7 +65,6 @@ from samref.labels.project import (
     rename_class,
     upsert_annotation,
 )
-from samref.labels.run_lengths import crop_of, rle_from_counts, rle_from_runs
 from samref.labels.store import ProjectStore
 
 sizes = st.builds(ImageSize, st.integers(1, 9), st.integers(1, 9))
@@ -222,8 +221,8 @@ def test_a_tampered_event_is_read_or_refused_but_never_breaks(event: Event, data
 @given(sizes.flatmap(masks))
 def test_run_lengths_of_pycocotools_are_read_as_they_are(mask: Mask) -> None:
     rle = Rle.from_mask(mask)
-    assert rle_from_counts(rle.height, rle.width, rle.counts) == rle
-    crop, left, top = crop_of(rle)
+    assert Rle.from_counts(rle.height, rle.width, rle.counts) == rle
+    crop, left, top = rle.to_crop()
     padded = np.zeros_like(mask)
     padded[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
     assert np.array_equal(padded, mask)
@@ -242,13 +241,13 @@ def test_run_lengths_split_by_empty_runs_mean_the_same_mask(mask: Mask, data: st
     cut = data.draw(st.integers(0, len(runs) - 1))
     part = data.draw(st.integers(0, runs[cut]))
     split = [*runs[:cut], part, 0, runs[cut] - part, *runs[cut + 1 :]]
-    assert rle_from_runs(mask.shape[0], mask.shape[1], split) == Rle.from_mask(mask)
+    assert Rle.from_runs(mask.shape[0], mask.shape[1], split) == Rle.from_mask(mask)
 
 
 @given(sizes, st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=30))
 def test_any_text_is_a_mask_of_the_right_size_or_refused(size: ImageSize, counts: str) -> None:
     try:
-        rle = rle_from_counts(size.height, size.width, counts)
+        rle = Rle.from_counts(size.height, size.width, counts)
     except LabelError:
         return
     mask = rle.to_mask()

@@ -23,7 +23,6 @@ from samref.labels.formats.coco_reading import CocoImport, import_coco
 from samref.labels.names import file_names
 from samref.labels.plain import annotation_to_dict
 from samref.labels.project import Annotation, Project
-from samref.labels.run_lengths import crop_of
 
 __all__ = ["CocoImport", "export_coco", "import_coco", "write_coco"]
 
@@ -89,7 +88,7 @@ def _polygons(mask: Rle, tolerance: float) -> list[list[float]] | None:
     """The outlines of the parts of a mask as flat lists x, y, x, y, …; None where polygons cannot say it."""
     if mask.area == 0:
         return None
-    crop, left, top = crop_of(mask)
+    crop, left, top = mask.to_crop()
     parts = mask_to_polygons(crop, tolerance)
     if any(part.holes for part in parts):
         return None

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from samref.core.polygons import check_segmentation, mask_of_checked
 from samref.core.prompts import Prompts
 from samref.errors import ImportFormatError, LabelError
 from samref.labels.classes import class_named, new_class
-from samref.labels.formats.coco_shapes import check_segmentation, mask_of_checked
 from samref.labels.names import tidy_file_name
 from samref.labels.plain import annotation_from_dict, read_int, read_list, read_mapping, read_number, read_text
 from samref.labels.project import Annotation, ImageRecord, LabelClass, Project, new_annotation_id
