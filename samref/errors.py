@@ -45,17 +45,25 @@ __all__ = [
 class SamrefError(Exception):
     """Base of every error whose message may be shown to a person as it is."""
 
+    code = "request"
+
 
 class ImageError(SamrefError):
     """The image cannot be used."""
+
+    code = "image"
 
 
 class PromptError(SamrefError):
     """The prompt cannot be used; nothing was changed."""
 
+    code = "prompt"
+
 
 class ModelError(SamrefError):
     """The model cannot be used."""
+
+    code = "model"
 
 
 class UnknownModelError(ModelError):
@@ -73,6 +81,8 @@ class CheckpointInvalidError(ModelError):
 class SessionError(SamrefError):
     """The session cannot do that now."""
 
+    code = "session"
+
 
 class SessionExpiredError(SessionError):
     """The server no longer holds the session; open the image again to go on."""
@@ -85,13 +95,19 @@ class SupersededError(SessionError):
 class LabelError(SamrefError):
     """A class, annotation or project cannot be changed as asked."""
 
+    code = "label"
+
 
 class ImportFormatError(LabelError):
     """A file to import does not say what it should."""
 
+    code = "import"
+
 
 class StorageError(SamrefError):
     """The labels on the disk cannot be read or written; the previous file is untouched."""
+
+    code = "storage"
 
 
 class UnwritableError(StorageError):

@@ -134,6 +134,42 @@ class Rle:
         return _pixels(lengths, self.height, width)[top : top + height], left, top
 
 
+@dataclass(frozen=True, slots=True)
+class MaskWindow:
+    """A mask cut to its bounding box: what travels to a page.
+
+    Attributes:
+        box_xywh: of the object in the image; all zero for an empty mask.
+        mask: of that box's size.
+    """
+
+    box_xywh: tuple[int, int, int, int]
+    mask: Rle
+
+    @classmethod
+    def from_rle(cls, mask: Rle) -> MaskWindow:
+        """Cut a mask of the whole image."""
+        box = mask.box_xywh
+        return cls(box, mask.cropped()) if box[2] and box[3] else _NO_WINDOW
+
+    @classmethod
+    def from_columns(cls, columns: Mask, left: int, top: int) -> MaskWindow:
+        """Cut a window, bool (width, height) as in :meth:`Rle.from_window`, that holds the object and more."""
+        object_box = mask_box(columns) if columns.size else None
+        if object_box is None:
+            return _NO_WINDOW
+        first_row, first_column, last_row, last_column = object_box  # of the transposed array
+        tight = np.ascontiguousarray(columns[first_column:last_column, first_row:last_row])
+        width, height = tight.shape
+        return cls(
+            (left + first_column, top + first_row, width, height),
+            Rle.from_window(tight, 0, 0, ImageSize(height, width)),
+        )
+
+
+_NO_WINDOW = MaskWindow((0, 0, 0, 0), Rle(0, 0, ""))
+
+
 def _parse(counts: str) -> _Runs:
     """The run lengths that a compressed string stands for, background first."""
     try:

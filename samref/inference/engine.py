@@ -1,4 +1,4 @@
-"""Runs models for many sessions: one thread for each device, one *stage* (embedding, coarse mask, refined mask) at a time.
+"""Runs models for many sessions: one thread a device, one *stage* (embedding, coarse mask, refined mask) at a time.
 
 Which stage is next on a device:
 
@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol, TypeVar
 
-from samref.caches import BoundedCache
+from samref.caches import Cache
 from samref.core.images import DecodedImage
 from samref.core.prompts import Prompts
 from samref.errors import SessionError, SupersededError
@@ -43,7 +43,7 @@ _SHUTTING_DOWN = "The server is shutting down. Your work is saved; reload the pa
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSource:
+class StoredImage:
     """An image by its digest, and how to get its pixels where they are needed."""
 
     digest: str
@@ -73,11 +73,11 @@ class Engine(Protocol):
         """
         ...
 
-    def is_embedded(self, image: ImageSource, model: str) -> bool:
+    def is_embedded(self, image: StoredImage, model: str) -> bool:
         """Whether prompts on that image can be answered without embedding it first."""
         ...
 
-    async def embed(self, image: ImageSource, model: str, *, owner: str, wanted: bool = True) -> float:
+    async def embed(self, image: StoredImage, model: str, *, owner: str, wanted: bool = True) -> float:
         """Make the embedding ready; seconds of the model, 0 where it was.
 
         Args:
@@ -89,8 +89,8 @@ class Engine(Protocol):
         ...
 
     def segment(
-        self, image: ImageSource, model: str, prompts: Prompts, state: DecoderState | None, *, owner: str
-    ) -> AsyncIterator[Prediction]:
+        self, image: StoredImage, model: str, prompts: Prompts, state: DecoderState | None, *, owner: str
+    ) -> AsyncGenerator[Prediction, None]:
         """The answers to one object's prompts, coarse first; see :meth:`samref.inference.predictor.Predictor.predict`.
 
         Raises:
@@ -174,8 +174,8 @@ class LocalEngine:
     ) -> None:
         self._load = load
         self._default = (model, load(model))
-        self._others: BoundedCache[str, Predictor] = BoundedCache(max_count=other_models)
-        self._embeddings: BoundedCache[tuple[str, str], Embedding] = BoundedCache(
+        self._others: Cache[str, Predictor] = Cache(max_count=other_models)
+        self._embeddings: Cache[tuple[str, str], Embedding] = Cache(
             max_bytes=embedding_bytes, size_of=lambda embedding: embedding.size_bytes
         )
         self._devices: dict[str, _Device] = {}
@@ -189,18 +189,18 @@ class LocalEngine:
     def spec(self, model: str) -> ModelSpec:
         return self.predictor(model).spec
 
-    def is_embedded(self, image: ImageSource, model: str) -> bool:
+    def is_embedded(self, image: StoredImage, model: str) -> bool:
         return (image.digest, model) in self._embeddings
 
-    async def embed(self, image: ImageSource, model: str, *, owner: str, wanted: bool = True) -> float:
+    async def embed(self, image: StoredImage, model: str, *, owner: str, wanted: bool = True) -> float:
         if self.is_embedded(image, model):
             return 0.0
         rank = Rank.EMBED if wanted else Rank.AHEAD
         return (await self._embedding(image, await self._loaded(model), rank, owner)).encode_s
 
     async def segment(
-        self, image: ImageSource, model: str, prompts: Prompts, state: DecoderState | None, *, owner: str
-    ) -> AsyncIterator[Prediction]:
+        self, image: StoredImage, model: str, prompts: Prompts, state: DecoderState | None, *, owner: str
+    ) -> AsyncGenerator[Prediction, None]:
         predictor = await self._loaded(model)
         embedding = await self._embedding(image, predictor, Rank.EMBED, owner)
         stages = predictor.predict(embedding, prompts, state)
@@ -236,7 +236,7 @@ class LocalEngine:
             return self.predictor(model)
         return await asyncio.to_thread(self.predictor, model)
 
-    async def _embedding(self, image: ImageSource, predictor: Predictor, rank: Rank, owner: str) -> Embedding:
+    async def _embedding(self, image: StoredImage, predictor: Predictor, rank: Rank, owner: str) -> Embedding:
         key = (image.digest, predictor.spec.name)
 
         def make() -> Embedding:

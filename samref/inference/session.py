@@ -22,7 +22,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -31,13 +31,13 @@ from typing import Literal, Protocol, TypeAlias
 from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.core.prompts import Prompt, Prompts, check_drawing_cost, check_prompts
-from samref.errors import LabelError, PromptError, SessionError, SupersededError
-from samref.inference.engine import Engine, ImageSource
+from samref.errors import LabelError, ModelError, PromptError, SessionError, SupersededError
+from samref.inference.engine import Engine, StoredImage
 from samref.inference.predictor import Prediction, check_prompt_kinds
 from samref.labels import log
 from samref.labels.log import DraftState, DraftStep, Event, ImageState
 from samref.labels.project import Annotation, find_annotation, new_annotation_id
-from samref.models.interface import DecoderState, Stage
+from samref.models.interface import DecoderState, ModelSpec, Stage
 
 KEPT_STATES = 64
 """Decoder states one draft keeps; older steps keep their masks, their states are computed again when needed."""
@@ -170,7 +170,7 @@ class Session:
         self,
         session_id: str,
         engine: Engine,
-        image: ImageSource,
+        image: StoredImage,
         events: Iterable[Event],
         record: Recorder,
         *,
@@ -202,6 +202,7 @@ class Session:
         self._revision = 0
         self._annotations_revision = 0
         self._changed_at: Mapping[str, int] = MappingProxyType({})
+        self._specs: dict[str, ModelSpec] = {}  # of the models used so far
         self._encode_s = 0.0
         self._active_s = 0.0
         self._last_verb_at = clock()
@@ -215,6 +216,8 @@ class Session:
         if self._state.digest != image.digest or self._state.size is None:
             raise SessionError("This log belongs to another image. Open the image it was made on.")
         self._writers = {NOBODY: self._revision}
+        with suppress(ModelError):  # said when a mask is asked for; the labels can be looked at without it
+            self._spec(self.model)
         self._view = self._build_view()
 
     # ---- looking
@@ -240,7 +243,9 @@ class Session:
         predictions = [p for answers in self._answers for p in (answers.coarse, answers.final) if p is not None]
         masks = sum(len(prediction.mask.counts) for prediction in predictions)
         finished = sum(len(annotation.mask.counts) for annotation in self._state.annotations)
-        tensors = {id(tensor): tensor for answers in self._answers if answers.state for tensor in answers.state.tensors}
+        states = [answers.state for answers in self._answers if answers.state is not None]
+        held = [t for state in states for t in (state.low_res_logits, state.final_logits, state.refocused)]
+        tensors = {id(tensor): tensor for tensor in held if tensor is not None}
         return finished + masks + sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
     @property
@@ -273,7 +278,7 @@ class Session:
         said = Prompts((*draft.prompts.items, *prompts), draft.mask)
         check_prompts(said, size)
         check_drawing_cost(said.items, size)
-        check_prompt_kinds(said, self._engine.spec(model))
+        check_prompt_kinds(said, self._spec(model))
         basis = next((number for number in range(draft.cursor, 0, -1) if self._is_settled(number)), 0)
         return self._do(*(log.Prompted(prompt, model, basis) for prompt in prompts))
 
@@ -326,7 +331,7 @@ class Session:
             raise SessionError("Another object is being drawn. Accept it or give it up first.")
         annotation = find_annotation(self._state.annotations, annotation_id)
         prompts = annotation.prompts if annotation.prompts.items else Prompts(mask=annotation.mask)
-        check_prompt_kinds(prompts, self._engine.spec(self.model))
+        check_prompt_kinds(prompts, self._spec(self.model))
         view = self._do(log.EditStarted(annotation_id))
         self._active_s = annotation.seconds
         return view
@@ -351,7 +356,7 @@ class Session:
         if name == self.model:
             return self._view
         draft = self._state.draft
-        check_prompt_kinds(draft.prompts_until(len(draft.steps)), self._engine.spec(name))
+        check_prompt_kinds(draft.prompts_until(len(draft.steps)), self._spec(name))
         return self._do(log.ModelChanged(name))
 
     # ---- the same on the event loop, and the model's work
@@ -391,8 +396,8 @@ class Session:
     def catch_up(self) -> None:
         """Have computed what is missing, and nothing that is not wanted any more."""
         if not self._is_busy:
+            self._failure = None
             if self.question is not None or not self._engine.is_embedded(self.image, self.model):
-                self._failure = None
                 self._work = asyncio.get_running_loop().create_task(self._catch_up())
         elif not _same(self._asked, self.question):
             self._engine.cancel(self.session_id)
@@ -421,10 +426,14 @@ class Session:
 
     def note(self, question: Question, prediction: Prediction) -> None:
         """Keep an answer if the step it belongs to is still there."""
-        is_final = prediction.stage == self._engine.spec(question.model).stages[-1]
+        is_final = prediction.stage == self._spec(question.model).stages[-1]
         with self._memory:
             draft, number = self._state.draft, question.number
-            if self.model != question.model or len(draft.steps) < number or draft.steps[number - 1] is not question.step:
+            if (
+                self.model != question.model
+                or len(draft.steps) < number
+                or draft.steps[number - 1] is not question.step
+            ):
                 return
             answers = self._answers[number - 1]
             if is_final:
@@ -433,7 +442,7 @@ class Session:
                     old.state = None
             else:
                 answers.coarse = prediction
-        if number == draft.cursor:
+        if number == draft.cursor and number != draft.accepted_at:
             self._view = self._build_view()
 
     async def _catch_up(self) -> None:
@@ -525,7 +534,9 @@ class Session:
         kept = 0
         if old.mask is new.mask:
             pairs = zip(old.steps, new.steps, strict=False)
-            kept = next((n for n, (one, other) in enumerate(pairs) if one is not other), min(len(old.steps), len(new.steps)))
+            kept = next(
+                (n for n, (one, other) in enumerate(pairs) if one is not other), min(len(old.steps), len(new.steps))
+            )
         self._answers = [*self._answers[:kept], *(_Answers() for _ in new.steps[kept:])]
 
     def _note_changes(self, before: tuple[Annotation, ...]) -> None:
@@ -541,6 +552,11 @@ class Session:
     def _is_settled(self, number: int) -> bool:
         """Whether what a step shows will stay."""
         return self._state.draft.accepted_at == number or self._answers[number - 1].final is not None
+
+    def _spec(self, model: str) -> ModelSpec:
+        if model not in self._specs:
+            self._specs[model] = self._engine.spec(model)
+        return self._specs[model]
 
     def _active_seconds(self) -> float:
         """Time spent on the object being drawn, long pauses not counted."""
@@ -564,7 +580,7 @@ class Session:
                 annotations_revision=self._annotations_revision,
                 changed_at=self._changed_at,
                 model=model,
-                model_note=self._engine.spec(model).note,
+                model_note=self._specs[model].note if model in self._specs else "",
                 seconds=0.0 if draft.answer is None else draft.answer.seconds,
                 encode_seconds=self._encode_s,
             )
@@ -600,9 +616,7 @@ class Session:
         if answer is None:
             return empty
         coarse = answers.coarse if answers.final is not None else None
-        return replace(
-            empty, mask=answer.mask, answer=answer, coarse=coarse, score=answer.score, stage=answer.stage
-        )
+        return replace(empty, mask=answer.mask, answer=answer, coarse=coarse, score=answer.score, stage=answer.stage)
 
 
 def _same(one: Question | None, other: Question | None) -> bool:

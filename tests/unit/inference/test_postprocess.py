@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from samref.core.geometry import Frame, ImageSize
-from samref.core.masks import Rle
-from samref.inference.postprocess import encode_window, mask_from_logits
+from samref.core.masks import MaskWindow, Rle
+from samref.inference.postprocess import mask_from_logits
 from samref.models.interface import Patch
 
 NEAR_ZERO = 1e-4
@@ -143,4 +143,5 @@ def test_run_lengths_of_a_window_are_those_of_the_whole_mask(
     whole = np.zeros_like(mask)
     whole[top:bottom, left:right] = mask[top:bottom, left:right]
     window = np.ascontiguousarray(mask[top:bottom, left:right].T)
-    assert encode_window(window, left, top, ImageSize(height, width)) == Rle.from_mask(whole)
+    assert Rle.from_window(window, left, top, ImageSize(height, width)) == Rle.from_mask(whole)
+    assert MaskWindow.from_columns(window, left, top) == MaskWindow.from_rle(Rle.from_mask(whole))

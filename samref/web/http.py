@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote
 
 from starlette.requests import ClientDisconnect, Request
@@ -22,17 +22,11 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from samref.core.images import DecodedImage, decode_stored_image, upright_size
+from samref.core.images import SMALL_PIXELS, DecodedImage, decode_stored_image, upright_size
 from samref.errors import ImageError, SamrefError
-from samref.web.answers import UNEXPECTED, error_code
-from samref.web.decoding import DecodeThreads
 from samref.web.display import DisplayCopies
-from samref.web.examples import Examples
-from samref.web.handlers import Handlers
-from samref.web.wire import RequestError
-from samref.web.workspace import UnknownWorkspaceError, Workspace, Workspaces, image_to_wire
-
-__all__ = ["FILE_NAME_HEADER", "TOKEN_HEADER", "build_routes"]
+from samref.web.protocol import UNEXPECTED, RequestError, UnknownWorkspaceError, tab_and_sequence
+from samref.web.server import Server, image_to_wire
 
 TOKEN_HEADER = "X-Samref-Token"  # noqa: S105 - the name of a header
 FILE_NAME_HEADER = "X-Samref-Filename"
@@ -57,7 +51,12 @@ PRIVATE = {**SECURE, "Cache-Control": "no-store"}
 
 _log = logging.getLogger(__name__)
 
-_TAB = re.compile(r"[A-Za-z0-9_-]{1,64}")
+T = TypeVar("T")
+
+LARGE_THREADS = 1
+"""Holds one large image, 300 MB at the most, for longer than it is being decoded."""
+
+SMALL_THREADS = 3
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -102,44 +101,49 @@ class _Modules(StaticFiles):
         return response
 
 
+class _DecodeThreads:
+    """One thread for large images, a few for small ones; who comes first is served first."""
+
+    def __init__(self) -> None:
+        self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="samref-large-image")
+        self._small = ThreadPoolExecutor(SMALL_THREADS, thread_name_prefix="samref-image")
+
+    async def run(self, pixels: int, work: Callable[[], T]) -> T:
+        """What ``work`` gives, which decodes an image of ``pixels``."""
+        threads = self._large if pixels > SMALL_PIXELS else self._small
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
 class _Routes:
     """The endpoints and what they share."""
 
-    def __init__(
-        self, handlers: Handlers, workspaces: Workspaces, examples: Examples, upload_bytes: int, pixels: int
-    ) -> None:
-        self._handlers = handlers
-        self._workspaces = workspaces
-        self._examples = examples
-        self._upload_bytes = upload_bytes
-        self._pixels = pixels
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._copies = DisplayCopies()
-        self._decoding = DecodeThreads()
+        self._decoding = _DecodeThreads()
 
     async def send(self, request: Request) -> Response:
         body = await _body(request, REQUEST_BYTES)
         payload = _parsed(body) if len(body) <= SHORT_BYTES else await asyncio.to_thread(_parsed, body)
-        tab = payload.get("tab") if isinstance(payload, dict) else None
-        if not isinstance(tab, str) or not _TAB.fullmatch(tab):
-            raise RequestError("The request could not be read: it does not say from which page load it comes.")
-        return _Lines(self._handlers.send(payload, tab))
+        tab_and_sequence(payload)  # what cannot even be answered is refused as a whole
+        return _Lines(self._server.send(payload))
 
     async def upload(self, request: Request) -> Response:
-        workspace = await self._workspace(request)
+        workspace_id = await asyncio.to_thread(self._server.find, _token(request))
         name = _file_name(request.headers.get(FILE_NAME_HEADER, ""))
-        data = await _body(request, self._upload_bytes)
-        pixels = (await asyncio.to_thread(upright_size, data, max_pixels=self._pixels)).pixels
-        entry = await self._decoding.run(pixels, partial(workspace.add_image, data, name))
+        data = await _body(request, self._server.limits.upload_bytes)
+        size = await asyncio.to_thread(upright_size, data, max_pixels=self._server.limits.pixels)
+        entry = await self._decoding.run(size.pixels, partial(self._server.add_image, workspace_id, data, name))
         return _json(image_to_wire(entry))
 
     async def image(self, request: Request) -> Response:
-        workspace = await self._workspace(request)
         digest = request.path_params["digest"]
-        held = await asyncio.to_thread(workspace.image, digest)  # refused unless this workspace holds it
-        return await self._jpeg(digest, held.size.pixels, request, lambda: workspace.decode(digest), PRIVATE)
+        workspace_id, held = await asyncio.to_thread(self._server.image, _token(request), digest)
+        decode = partial(self._server.decode, workspace_id, digest)
+        return await self._jpeg(digest, held.size.pixels, request, decode, PRIVATE)
 
     async def example(self, request: Request) -> Response:
-        example = self._examples.get(request.path_params["name"])
+        example = self._server.example(request.path_params["name"])
         headers = {**SECURE, "Cache-Control": "public, max-age=3600"}
         key, pixels = f"example:{example.name}", example.width * example.height
         return await self._jpeg(key, pixels, request, lambda: decode_stored_image(example.path.read_bytes()), headers)
@@ -154,45 +158,28 @@ class _Routes:
         return Response(data, media_type="image/jpeg", headers=headers)
 
     async def export(self, request: Request) -> Response:
-        workspace = await self._workspace(request)
         kind, digest = request.query_params.get("format", ""), request.query_params.get("image")
-        exported = await workspace.export(kind, digest)
+        exported = await self._server.export(_token(request), kind, digest)
         headers = {**PRIVATE, "Content-Disposition": _attachment(exported.file_name)}
         return Response(exported.data, media_type=exported.media_type, headers=headers)
 
     async def import_labels(self, request: Request) -> Response:
-        workspace = await self._workspace(request)
-        data = await _body(request, self._upload_bytes)
-        imported = await workspace.import_coco(data)
+        await asyncio.to_thread(self._server.find, _token(request))
+        data = await _body(request, self._server.limits.upload_bytes)
+        imported = await self._server.import_coco(_token(request), data)
         counts = {"annotations": imported.annotations, "images": imported.images}
         return _json({**counts, "message": imported.message})
 
-    async def _workspace(self, request: Request) -> Workspace:
-        return await asyncio.to_thread(self._workspaces.find, request.headers.get(TOKEN_HEADER))
 
-
-def build_routes(
-    handlers: Handlers,
-    workspaces: Workspaces,
-    examples: Examples,
-    static: Path,
-    *,
-    version: str,
-    upload_bytes: int,
-    pixels: int,
-) -> list[BaseRoute]:
+def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRoute]:
     """Routes to be given to the web server.
 
     Args:
-        handlers: answer the requests of pages.
-        workspaces: who may see what.
-        examples: the bundled images; anybody may see them.
+        server: answers.
         static: folder of the ES modules and the style sheet.
         version: part of the modules' address.
-        upload_bytes: largest body of a request.
-        pixels: largest image.
     """
-    routes = _Routes(handlers, workspaces, examples, upload_bytes, pixels)
+    routes = _Routes(server)
     return [
         Route("/samref/send", _guarded(routes.send), methods=["POST"]),
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
@@ -211,7 +198,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except SamrefError as error:
-            return _json({"error": {"code": error_code(error), "message": str(error)}}, status=_status(error))
+            return _json({"error": {"code": error.code, "message": str(error)}}, status=_status(error))
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception:  # noqa: BLE001 - the last line of defence: logged with its traceback, never swallowed
@@ -228,7 +215,11 @@ def _status(error: SamrefError) -> int:
         return 413
     if isinstance(error, TooSlowError):
         return 408
-    return {"storage": 507, "busy": 503, "request": 400}.get(error_code(error), 422)
+    return {"storage": 507, "busy": 503, "request": 400}.get(error.code, 422)
+
+
+def _token(request: Request) -> str | None:
+    return request.headers.get(TOKEN_HEADER)
 
 
 def _json(content: dict[str, Any], *, status: int = 200) -> Response:
