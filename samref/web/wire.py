@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samref.core.prompts import MAX_DRAFT_POINTS, MAX_PROMPTS, Prompt, Prompts, prompt_from_dict, prompt_to_dict
-from samref.errors import PromptError, SamrefError
+from samref.errors import PromptError, RequestError
 
 __all__ = [
     "MAX_SEQUENCE",
@@ -31,10 +31,6 @@ MAX_SEQUENCE = 2**53
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,80}")
-
-
-class RequestError(SamrefError):
-    """A request cannot be read: a bug of the page, or a tampered one."""
 
 
 class VersionError(RequestError):
