@@ -31,7 +31,7 @@ from typing import Literal, Protocol, TypeAlias
 from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.core.prompts import Prompt, Prompts, check_drawing_cost, check_prompts
-from samref.errors import LabelError, ModelError, PromptError, SessionError, SupersededError
+from samref.errors import LabelError, ModelError, PromptError, SessionError, StaleError, SupersededError
 from samref.inference.engine import Engine, StoredImage
 from samref.inference.predictor import Prediction, check_prompt_kinds
 from samref.labels import log
@@ -62,12 +62,6 @@ Phase: TypeAlias = Literal["preparing", "ready", "coarse", "refined"]
 
 Verb: TypeAlias = Callable[["Session"], "SessionView"]
 """A verb of a session, ready to be done."""
-
-
-class StaleError(SessionError):
-    """Another tab changed the image since this one looked."""
-
-    code = "stale"
 
 
 class Recorder(Protocol):

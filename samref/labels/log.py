@@ -188,9 +188,7 @@ def _prompted(draft: DraftState, prompt: Prompt, basis: int | None) -> DraftStat
     done = draft.steps[: draft.cursor]
     step = DraftStep(prompt, len(done) if basis is None else min(basis, len(done)))
     accepted_at = draft.accepted_at if draft.accepted_at is not None and draft.accepted_at <= len(done) else None
-    return replace(
-        draft, steps=(*done, step), cursor=len(done) + 1, accepted_at=accepted_at, clicks=draft.clicks + 1
-    )
+    return replace(draft, steps=(*done, step), cursor=len(done) + 1, accepted_at=accepted_at, clicks=draft.clicks + 1)
 
 
 def _asked_anew(draft: DraftState) -> DraftState:

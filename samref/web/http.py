@@ -23,9 +23,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from samref.core.images import SMALL_PIXELS, DecodedImage, decode_stored_image, upright_size
-from samref.errors import ImageError, SamrefError
+from samref.errors import ImageError, RequestError, SamrefError
 from samref.web.display import DisplayCopies
-from samref.web.protocol import UNEXPECTED, RequestError, UnknownWorkspaceError, tab_and_sequence
+from samref.web.protocol import UNEXPECTED, UnknownWorkspaceError, tab_and_sequence
 from samref.web.server import Server, image_to_wire
 
 TOKEN_HEADER = "X-Samref-Token"  # noqa: S105 - the name of a header

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from samref.core.masks import MaskWindow, Rle
 from samref.core.prompts import MAX_DRAFT_POINTS, MAX_PROMPTS, Prompt, Prompts, prompt_from_dict, prompt_to_dict
-from samref.errors import PromptError, SamrefError, SessionError
+from samref.errors import PromptError, RequestError, SessionError
 from samref.inference.session import DraftView, SessionView
 from samref.labels.classes import MAX_NAME
 from samref.labels.project import Annotation
@@ -36,20 +36,8 @@ COARSEST = 64
 UNEXPECTED = "Something went wrong on the server and was logged there. Try again, or reload the page."
 
 
-class RequestError(SamrefError):
-    """A request cannot be read: a bug of the page, or a tampered one."""
-
-    code = "request"
-
-
 class VersionError(RequestError):
     """The page is of another version than the server."""
-
-
-class BusyError(SamrefError):
-    """The server has too much to do just now."""
-
-    code = "busy"
 
 
 class UnknownWorkspaceError(SessionError):

@@ -22,7 +22,7 @@ from PIL import Image
 from samref.caches import Cache, CacheFullError
 from samref.core.images import DecodedImage, decode_image, decode_stored_image
 from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
-from samref.errors import ImageError, ModelError, SamrefError, UnknownModelError
+from samref.errors import BusyError, ImageError, ModelError, SamrefError, UnknownModelError
 from samref.inference.engine import Engine, StoredImage
 from samref.inference.session import Session, SessionView, Verb
 from samref.labels.formats.coco_reading import CocoImport, import_coco
@@ -35,7 +35,6 @@ from samref.web.protocol import (
     AddClass,
     AddPrompts,
     AnyRequest,
-    BusyError,
     ChangeClass,
     Clear,
     Commit,

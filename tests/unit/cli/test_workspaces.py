@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samref.__main__ import main
+from samref.cli.main import main
 from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.core.prompts import Prompts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from samref.__main__ import main
+from samref.cli.main import main
 from samref.core.masks import Rle
 from samref.datasets.objects import find_images, load_objects, read_image
 from samref.errors import CheckpointMissingError, SamrefError, StorageError, UnknownModelError

@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from samref.__main__ import build_app
+from samref.cli.main import build_app
 from samref.core.prompts import Box, Click, Scribble
 from samref.errors import DataError, TrainingError
 from samref.models.checkpoints import load_safetensors

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from samref.__main__ import build_app
+from samref.cli.main import build_app
 from samref.cli.train import load_backbone
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, DataError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors
