@@ -101,7 +101,7 @@ class _Modules(StaticFiles):
         return response
 
 
-class _DecodeThreads:
+class DecodeThreads:
     """One thread for large images, a few for small ones; who comes first is served first."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class _Routes:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._copies = DisplayCopies()
-        self._decoding = _DecodeThreads()
+        self._decoding = DecodeThreads()
 
     async def send(self, request: Request) -> Response:
         body = await _body(request, REQUEST_BYTES)

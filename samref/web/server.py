@@ -12,7 +12,6 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -517,8 +516,14 @@ class Server:
         if not events:
             raise ImageError("This workspace does not hold that image. Open it again from its file.")
         image = self._stored_image(workspace_id, digest)
-        record = partial(self.store.append, workspace_id, digest)
-        return Session(f"{workspace_id}:{digest}", self._engine, image, events, record, model=self._model)
+        return Session(
+            f"{workspace_id}:{digest}",
+            self._engine,
+            image,
+            events,
+            lambda *new: self.store.append(workspace_id, digest, *new),
+            model=self._model,
+        )
 
     def _stored_image(self, workspace_id: int, digest: str) -> StoredImage:
         return StoredImage(digest, lambda: self.decode(workspace_id, digest))

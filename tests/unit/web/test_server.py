@@ -14,8 +14,9 @@ import pytest
 from samref.core.images import decode_image
 from samref.core.masks import Rle
 from samref.core.prompts import Click, Prompts
+from samref.errors import RequestError
 from samref.inference.predictor import Predictor
-from samref.web import handlers as handlers_module
+from samref.web import server as server_module
 from tests.unit.web.conftest import Page, Server, png
 
 MIDDLE = {"type": "click", "x": 48, "y": 36}
@@ -29,8 +30,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 async def opened(server: Server, tab: str = "tab", token: str | None = None, seed: int = 0) -> Page:
     page = Page(server, tab, token)
     await page.ask("hello")
-    workspace = server.workspaces.find(page.token)
-    page.image = workspace.add_image(png(seed), f"image{seed}.png").digest
+    page.image = server.add_image(page.token, png(seed), f"image{seed}.png")
     await page.view_of("open")
     return page
 
@@ -51,7 +51,7 @@ def test_hello_makes_a_workspace_and_knows_it_again(server: Server) -> None:
         assert answer["workspace"]["classes"][0]["name"] == "object"
         assert [example["name"] for example in answer["workspace"]["examples"]] == ["red_disk.png"]
         assert [model["ready"] for model in answer["workspace"]["models"]] == [True, False]
-        again = Page(server, "other tab", page.token)
+        again = Page(server, "other-tab", page.token)
         (answer,) = await again.ask("hello")
         assert answer["workspace"]["token"] == page.token
         assert len(page.token or "") >= 43, "256 bits"
@@ -267,7 +267,7 @@ def test_requests_out_of_order_and_doubled_are_dropped(server: Server) -> None:
         page = await opened(server)
         late = page.request("prompt", prompts=[CORNER])
         await page.view_of("prompt", prompts=[MIDDLE])
-        assert [text async for text in server.handlers.send(late, "tab")] == []
+        assert await server.send(late) == []
         assert page.view["draft"]["count"] == 1
 
     run(scenario())
@@ -277,7 +277,7 @@ def test_ten_clicks_in_one_second_end_with_the_last_one(server: Server) -> None:
     async def scenario() -> None:
         page = await opened(server)
         requests = [page.request("prompt", prompts=[{"type": "click", "x": 20 + 5 * i, "y": 30}]) for i in range(10)]
-        answers = await asyncio.gather(*(collected(server, request) for request in requests))
+        answers = await asyncio.gather(*(server.send(request) for request in requests))
         assert answers[-1][-1]["view"]["phase"] == "refined"
         for overtaken in answers[:-1]:
             assert all(answer["seq"] < requests[-1]["seq"] for answer in overtaken)
@@ -285,11 +285,6 @@ def test_ten_clicks_in_one_second_end_with_the_last_one(server: Server) -> None:
         view = await page.view_of("sync")
         assert view["draft"]["count"] == 10
         assert view["draft"]["prompts"][-1]["x"] == 65
-
-    async def collected(server: Server, request: dict[str, Any]) -> list[dict[str, Any]]:
-        import json
-
-        return [json.loads(text) async for text in server.handlers.send(request, "tab")]
 
     run(scenario())
 
@@ -369,9 +364,11 @@ def test_an_evicted_session_is_rebuilt_without_a_word(server: Server) -> None:
         page = await opened(server)
         before = await page.view_of("prompt", prompts=[MIDDLE])
         for _ in range(50):  # the worker may be about to put its tools away
-            if server.sessions.remove(f"1:{page.image}"):
+            if server.verbs._sessions.remove((1, page.image or "")):
                 break
             await asyncio.sleep(0.01)
+        else:
+            raise AssertionError("the session stays busy")
         after = await page.view_of("prompt", prompts=[CORNER])
         assert after["draft"]["count"] == 2
         back = await page.view_of("undo")
@@ -422,10 +419,12 @@ def test_a_bug_is_logged_and_told_without_its_details(
 
 def test_unreadable_payloads_are_answered_not_raised(server: Server) -> None:
     async def scenario() -> None:
-        payloads: list[Any] = [None, 5, [], {"v": 1}, {"v": 1, "seq": "x"}, {"v": 1, "seq": 1, "verb": []}]
+        payloads: list[Any] = [{"v": 1}, {"v": 1, "seq": "x"}, {"v": 1, "seq": 1, "verb": []}]
         for payload in payloads:
-            answers = [text async for text in server.handlers.send(payload, "tab")]
-            assert len(answers) == 1
+            assert len(await server.send({**payload, "tab": "tab"})) == 1
+        for nameless in (None, 5, [], {"v": 1}, {"v": 1, "tab": "a b"}):
+            with pytest.raises(RequestError):
+                await server.send(nameless)
 
     run(scenario())
 
@@ -433,14 +432,14 @@ def test_unreadable_payloads_are_answered_not_raised(server: Server) -> None:
 def test_a_image_is_encoded_ahead_of_time(server: Server) -> None:
     async def scenario() -> None:
         page = await opened(server)
-        digest = server.workspaces.find(page.token).add_image(png(9), "next.png").digest
+        digest = server.add_image(page.token, png(9), "next.png")
         (answer,) = await page.ask("prefetch", digest=digest)
         assert answer["final"]
         for _ in range(500):
-            if server.embeddings.contains(digest, "tiny-random"):
+            if server.engine.stats().embeddings == 2:
                 break
             await asyncio.sleep(0.01)
-        assert server.embeddings.contains(digest, "tiny-random")
+        assert server.engine.stats().embeddings == 2
 
     run(scenario())
 
@@ -448,10 +447,10 @@ def test_a_image_is_encoded_ahead_of_time(server: Server) -> None:
 def test_an_answer_that_nobody_takes_keeps_nobody_else_from_asking(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handlers_module, "MAX_REQUESTS", 2)
+    monkeypatch.setattr(server_module, "MAX_REQUESTS", 2)
 
     async def scenario() -> None:
-        held = [server.handlers.send(Page(server, tab).request("hello"), tab) for tab in ("a", "b", "c")]
+        held = [server.verbs.send(Page(server, tab).request("hello")) for tab in ("a", "b", "c")]
         for answers in held:
             assert json.loads(await anext(answers))["kind"] == "view"
         assert (await Page(server, "d").ask("hello"))[-1]["kind"] == "view"
@@ -467,7 +466,7 @@ def test_a_request_without_a_proper_number_does_nothing(server: Server, seq: Any
         page = await opened(server)
         await page.view_of("prompt", prompts=[MIDDLE])
         request = {**page.request("clear"), "seq": seq}
-        (answer,) = [json.loads(text) async for text in server.handlers.send(request, "tab")]
+        (answer,) = await server.send(request)
         assert (answer["kind"], answer["error"]["code"]) == ("error", "request")
         assert (await page.view_of("sync"))["draft"]["count"] == 1
 
@@ -475,11 +474,11 @@ def test_a_request_without_a_proper_number_does_nothing(server: Server, seq: Any
 
 
 def test_one_workspace_cannot_take_all_the_room(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers_module, "MAX_OWN_REQUESTS", 2)
+    monkeypatch.setattr(server_module, "MAX_OWN_REQUESTS", 2)
 
     async def scenario() -> None:
         greedy, other = await opened(server), await opened(server, "other")
-        pages = [Page(server, f"tab {number}", greedy.token) for number in range(4)]
+        pages = [Page(server, f"tab{number}", greedy.token) for number in range(4)]
         answers = await asyncio.gather(*(page.ask("sync") for page in pages))
         kinds = [answer[-1]["kind"] for answer in answers]
         assert kinds.count("view") == 2

@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from samref.web import routes as routes_module
-from samref.web.routes import FILE_NAME_HEADER, REQUEST_BYTES, TOKEN_HEADER, build_routes
+from samref.web import http as routes_module
+from samref.web.http import FILE_NAME_HEADER, REQUEST_BYTES, TOKEN_HEADER, build_routes
 from tests.unit.web.conftest import Page, Server, png
 
 
@@ -28,22 +28,14 @@ def client(server: Server, tmp_path: Path) -> Iterator[TestClient]:
     static.mkdir()
     (static / "main.js").write_text("export const answer = 42;", encoding="utf-8")
     (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
-    routes = build_routes(
-        server.handlers,
-        server.workspaces,
-        server.examples,
-        static,
-        version="1.2",
-        upload_bytes=200_000,
-        pixels=1_000_000,
-    )
+    routes = build_routes(server.verbs, static, version="1.2")
     with TestClient(Starlette(routes=routes)) as started:
         yield started
 
 
 @pytest.fixture
 def token(server: Server) -> str:
-    return server.workspaces.find_or_create(None).token
+    return server.newcomer()
 
 
 def upload(client: TestClient, token: str, data: bytes, name: str = "a.png") -> dict[str, object]:
@@ -181,7 +173,7 @@ def test_without_the_right_token_nothing_is_told(client: TestClient, token: str,
 
 def test_another_workspace_cannot_have_the_image(client: TestClient, server: Server, token: str) -> None:
     stored = upload(client, token, png())
-    stranger = server.workspaces.find_or_create(None).token
+    stranger = server.newcomer()
     answer = client.get(f"/samref/images/{stored['digest']}", headers={TOKEN_HEADER: stranger})
     assert answer.status_code == 422
     assert "does not hold" in answer.json()["error"]["message"]
@@ -207,7 +199,7 @@ def test_what_cannot_be_used_is_refused_and_not_kept(
     assert answer.status_code == status
     assert answer.json()["error"]["code"] == "image"
     assert answer.json()["error"]["message"].endswith(".")
-    assert server.workspaces.find(token).to_wire(0)["images"] == []  # type: ignore[index]
+    assert server.store.images(server.verbs.find(token)) == ()
 
 
 def test_a_body_without_a_length_is_stopped_at_the_limit(client: TestClient, token: str) -> None:
@@ -260,7 +252,7 @@ def labelled(server: Server) -> Page:
     async def draw() -> Page:
         page = Page(server, "tab")
         await page.ask("hello")
-        page.image = server.workspaces.find(page.token).add_image(png(), "disk.png").digest
+        page.image = server.add_image(page.token, png(), "disk.png")
         await page.view_of("open")
         await page.view_of("prompt", prompts=[{"type": "click", "x": 48, "y": 36}])
         await page.view_of("commit", class_id=1)
