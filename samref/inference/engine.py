@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar
 from samref.caches import Cache
 from samref.core.images import DecodedImage
 from samref.core.prompts import Prompts
-from samref.errors import SessionError, SupersededError
+from samref.errors import ImageError, SessionError, SupersededError
 from samref.inference.predictor import Embedding, Prediction, Predictor
 from samref.models.interface import DecoderState, ModelSpec
 
@@ -242,7 +242,10 @@ class LocalEngine:
         def make() -> Embedding:
             held = self._embeddings.get(key)  # somebody else's turn may have made it meanwhile
             if held is None:
-                held = predictor.embed(image.load())
+                loaded = image.load()
+                if loaded.digest != image.digest:
+                    raise ImageError("The stored image is not the one these labels were made on. Upload it again.")
+                held = predictor.embed(loaded)
                 self._embeddings.put(key, held)
             return held
 
@@ -280,7 +283,8 @@ class LocalEngine:
                 turn.done.set_exception(error)
             else:
                 turn.done.set_result(running.result())
-        self._start_next(device)
+        # Whoever got this answer asks for its next stage first: a refined mask goes before an embedding that waits.
+        asyncio.get_running_loop().call_soon(self._start_next, device)
 
 
 def _refuse(turn: _Turn, error: SessionError) -> None:

@@ -432,7 +432,7 @@ class Session:
             answers = self._answers[number - 1]
             if is_final:
                 answers.final, answers.state = prediction, prediction.state
-                for old in self._answers[: max(0, draft.cursor - KEPT_STATES)]:
+                for old in self._answers[: max(0, min(number - 1, draft.cursor - KEPT_STATES))]:
                     old.state = None
             else:
                 answers.coarse = prediction

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from samref.inference.stores import EmbeddingStore
 
 from samref.core.masks import Rle
 from samref.core.prompts import Box, Click
 from samref.inference.device import load_predictor
 from samref.inference.predictor import Predictor
 from samref.inference.session import Session
-from samref.inference.stores import EmbeddingStore
 from samref.labels.log import Event
 from tests.unit.inference.exact_model import make_image
 

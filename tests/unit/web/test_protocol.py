@@ -29,8 +29,8 @@ DIGEST = "ab" * 32
 
 
 def request(**changes: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = {"v": 1, "seq": 3, "tab": "t", "token": "abc", "verb": "undo", "image": DIGEST, "revision": 4, "known": {}}
-    return fields | changes
+    fields = {"v": 1, "seq": 3, "tab": "t", "token": "abc", "verb": "undo", "image": DIGEST, "revision": 4}
+    return fields | {"known": {}} | changes
 
 
 def test_a_request_is_read_field_by_field() -> None:
@@ -100,9 +100,7 @@ def test_a_verb_that_needs_an_image_says_so() -> None:
 
 
 def test_prompts_come_in_order() -> None:
-    prompts = parse_prompts(
-        [{"type": "click", "x": 1, "y": 2}, {"type": "box", "x0": 0, "y0": 0, "x1": 4, "y1": 5}]
-    )
+    prompts = parse_prompts([{"type": "click", "x": 1, "y": 2}, {"type": "box", "x0": 0, "y0": 0, "x1": 4, "y1": 5}])
     assert prompts == (Click(1, 2), Box(0, 0, 4, 5))
 
 
@@ -163,7 +161,7 @@ def test_the_run_lengths_are_the_ones_pycocotools_gives_for_the_crop(seed: int) 
     if box is not None:
         x0, y0, x1, y1 = box
         sent = sent_of(Rle.from_mask(mask))
-            assert sent["counts"] == Rle.from_mask(mask[y0:y1, x0:x1]).counts
+        assert sent["counts"] == Rle.from_mask(mask[y0:y1, x0:x1]).counts
 
 
 @pytest.mark.parametrize("mask", [np.ones((7, 5), dtype=np.bool_), np.eye(9, dtype=np.bool_)])
