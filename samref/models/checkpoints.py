@@ -21,21 +21,6 @@ from samref.models.download import Progress, check_address, disk_errors, open_pa
 from samref.models.interface import Checkpoint
 from samref.models.recognise import owner_of_size, recognised
 
-__all__ = [
-    "Progress",
-    "cache_folder",
-    "cached_path",
-    "fetch",
-    "how_to_get",
-    "load_into",
-    "load_safetensors",
-    "load_torch",
-    "locate",
-    "place_of",
-    "verify",
-    "weights_folder",
-]
-
 CACHE_VARIABLE = "SAMREF_CACHE"
 WEIGHTS_VARIABLE = "SAMREF_WEIGHTS"
 KEYS_SHOWN = 4

@@ -16,20 +16,6 @@ from torch import Tensor
 from samref.core.geometry import Frame, ImageSize, Resize
 from samref.core.prompts import Prompts
 
-__all__ = [
-    "Checkpoint",
-    "DecoderState",
-    "ImageFeatures",
-    "ImageInput",
-    "InteractiveModel",
-    "MaskOutput",
-    "ModelSpec",
-    "Patch",
-    "PromptBatch",
-    "PromptKind",
-    "Stage",
-]
-
 Stage: TypeAlias = Literal["coarse", "refined"]
 PromptKind: TypeAlias = Literal["click", "box", "scribble", "polygon", "mask"]
 

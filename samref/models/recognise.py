@@ -11,8 +11,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-__all__ = ["owner_of_size", "recognised"]
-
 
 def recognised(state_dict: Mapping[str, Tensor]) -> str | None:
     """The model whose weights these are, by name and shape of every single one; None when it is none we know."""
@@ -45,14 +43,14 @@ def _networks() -> Iterator[tuple[str, str, Callable[[], nn.Module]]]:
     from samref.models.sam.model import SAM_CONFIGS
     from samref.models.sam.network import build_sam_network
     from samref.models.sam_ref.network import SamRef
-    from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
-    from samref.models.segnext.network import DensePromptsNet
+    from samref.models.segnext.model import SEGNEXT_CONFIGS
+    from samref.models.segnext.network import SegNextNet
     from samref.models.tiny.network import TinyNet
 
     yield "tiny (its base)", "neck.aspp.weight", TinyNet
     yield "tiny (its refiner)", "global_refiner.error_head.weight", lambda: SamRef(TINY_REFINER)
-    for name, sizes in DENSE_PROMPTS_CONFIGS.items():
-        yield name, "visual_prompts_encoder.proj.weight", partial(DensePromptsNet, sizes)
+    for name, sizes in SEGNEXT_CONFIGS.items():
+        yield name, "visual_prompts_encoder.proj.weight", partial(SegNextNet, sizes)
     for name, config in SAM_CONFIGS.items():
         yield name, "image_encoder.pos_embed", partial(build_sam_network, config)
     yield "focsam (its refiner)", "refine_head.embed_proj.weight", _focsam_refiner

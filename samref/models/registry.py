@@ -9,21 +9,18 @@ import torch
 
 from samref.errors import UnknownModelError
 from samref.models.checkpoints import load_into, load_safetensors, weights_folder
-from samref.models.focsam.model import RefocusModel
+from samref.models.focsam.model import FocsamModel
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
-from samref.models.focsam.weights import build_refocus_model, focsam_specs
+from samref.models.focsam.weights import build_focsam, focsam_specs
 from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec, PromptKind
 from samref.models.layers import randomize
-from samref.models.sam.model import SAM_SPECS, build_sam_model
+from samref.models.sam.model import SAM_SPECS, build_sam
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.sam_ref.weights import build_sam_ref_model, sam_ref_specs
-from samref.models.segnext.model import DENSE_PROMPTS_SPECS, build_dense_prompts_model
-from samref.models.tiny.encoder import EncoderConfig
+from samref.models.sam_ref.weights import build_sam_ref, sam_ref_specs
+from samref.models.segnext.model import SEGNEXT_SPECS, build_segnext
 from samref.models.tiny.model import TinyModel
-from samref.models.tiny.network import TinyConfig, TinyNet
-
-__all__ = ["TINY_REFINER", "build_model", "get_spec", "list_models"]
+from samref.models.tiny.network import EncoderConfig, TinyConfig, TinyNet
 
 ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
 
@@ -93,7 +90,7 @@ _ABLATIONS = frozenset(("segnext-b-sum",))
 
 
 def _specs() -> dict[str, ModelSpec]:
-    sam, dense = SAM_SPECS.values(), DENSE_PROMPTS_SPECS.values()
+    sam, dense = SAM_SPECS.values(), SEGNEXT_SPECS.values()
     found = (_TINY, *sam, *sam_ref_specs(), *dense, *focsam_specs(), _TINY_RANDOM, _FOCSAM_RANDOM)
     return {spec.name: spec for spec in found}
 
@@ -153,18 +150,18 @@ def build_model(
         randomize(base, seed)
         randomize(refiner, seed + 1)
         model = SamRefModel(TinyModel(base, spec), refiner, spec)
-    elif name in DENSE_PROMPTS_SPECS:
-        model = build_dense_prompts_model(name, checkpoint=checkpoint, seed=seed)
+    elif name in SEGNEXT_SPECS:
+        model = build_segnext(name, checkpoint=checkpoint, seed=seed)
     elif name == "focsam-random":
         focus = FocusRefiner(_RANDOM_FOCUS)
         randomize(focus, seed + 1)
-        model = RefocusModel(build_sam_model("random", seed=seed), focus, spec)
+        model = FocsamModel(build_sam("random", seed=seed), focus, spec)
     elif name.startswith("focsam-"):
-        model = build_refocus_model(name, checkpoint=checkpoint)
+        model = build_focsam(name, checkpoint=checkpoint)
     elif name.startswith("sam-ref-"):
-        model = build_sam_ref_model(spec, checkpoint=checkpoint, seed=seed)
+        model = build_sam_ref(spec, checkpoint=checkpoint, seed=seed)
     else:
         variant = name.rsplit("-", 1)[-1]
         assert variant in ("b", "l", "h", "random")
-        model = build_sam_model(variant, checkpoint=checkpoint, seed=seed)  # type: ignore[arg-type]
+        model = build_sam(variant, checkpoint=checkpoint, seed=seed)  # type: ignore[arg-type]
     return model.to(device or torch.device("cpu"), dtype)

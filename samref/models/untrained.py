@@ -10,7 +10,7 @@ import torch
 
 from samref.errors import UnknownModelError
 from samref.models.checkpoints import load_into
-from samref.models.focsam.model import RefocusModel
+from samref.models.focsam.model import FocsamModel
 from samref.models.focsam.network import FocusRefiner
 from samref.models.interface import InteractiveModel, ModelSpec
 from samref.models.layers import randomize
@@ -19,11 +19,9 @@ from samref.models.sam.network import network_from, seeded_weights
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.sam_ref.weights import AGNOSTIC_REFINER
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS, DENSE_PROMPTS_SPECS, DensePromptsModel
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.model import SEGNEXT_CONFIGS, SEGNEXT_SPECS, SegNextModel
+from samref.models.segnext.network import SegNextNet
 from samref.models.segnext.network import seeded_weights as dense_prompts_weights
-
-__all__ = ["UNTRAINED", "build_untrained"]
 
 SamName = Literal["sam-vit-b", "sam-vit-l", "sam-vit-h"]
 
@@ -60,18 +58,18 @@ def _sam_ref(name: str, base: SamName, config: SamRefConfig, seed: int) -> SamRe
     return SamRefModel(_sam(base, seed), refiner, spec)
 
 
-def _segnext(name: str, seed: int) -> DensePromptsModel:
-    config = DENSE_PROMPTS_CONFIGS[name]
+def _segnext(name: str, seed: int) -> SegNextModel:
+    config = SEGNEXT_CONFIGS[name]
     with torch.device("meta"):
-        network = DensePromptsNet(config)
+        network = SegNextNet(config)
     load_into(network, dense_prompts_weights(config, seed), name, assign=True)
-    return DensePromptsModel(_spec(DENSE_PROMPTS_SPECS[name], name), network)
+    return SegNextModel(_spec(SEGNEXT_SPECS[name], name), network)
 
 
-def _focsam(name: str, base: SamName, seed: int) -> RefocusModel:
+def _focsam(name: str, base: SamName, seed: int) -> FocsamModel:
     refiner = FocusRefiner()
     randomize(refiner, seed + 1)
-    return RefocusModel(_sam(base, seed), refiner, replace(_spec(SAM_SPECS[base], name), stages=("coarse", "refined")))
+    return FocsamModel(_sam(base, seed), refiner, replace(_spec(SAM_SPECS[base], name), stages=("coarse", "refined")))
 
 
 def _spec(like: ModelSpec, name: str) -> ModelSpec:

@@ -26,15 +26,13 @@ from samref.models.checkpoints import (
     load_torch,
     locate,
 )
-from samref.models.focsam.model import RefocusConfig, RefocusModel
+from samref.models.focsam.model import FocsamConfig, FocsamModel
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
 from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, SamModel, Variant, build_sam_model
+from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, SamModel, Variant, build_sam
 from samref.models.sam.network import build_sam_network, network_from
 
-__all__ = ["OFFICIAL_INPUT", "about_focus", "build_refocus_model", "focsam_specs", "official_parts"]
-
-OFFICIAL_INPUT = RefocusConfig(input_rule="focsam", channel_order="bgr")
+OFFICIAL_INPUT = FocsamConfig(input_rule="focsam", channel_order="bgr")
 """How the authors' evaluation prepares images; taken with whole files, which were trained so."""
 
 _PAGE = "https://github.com/YouHuang67/focsam (the link FocSAM-ViT-H; unzip it and rename iter_160000.pth so)"
@@ -75,9 +73,7 @@ def _spec(name: str, *, has_refiner: bool) -> ModelSpec:
     return replace(spec, note=f"It has no refiner weights, so it gives plain SAM's mask; {where}.")
 
 
-def build_refocus_model(
-    name: str, *, checkpoint: Path | None = None, config: RefocusConfig | None = None
-) -> RefocusModel:
+def build_focsam(name: str, *, checkpoint: Path | None = None, config: FocsamConfig | None = None) -> FocsamModel:
     """FocSAM with the weights there are, on the CPU in float32.
 
     Args:
@@ -93,13 +89,13 @@ def build_refocus_model(
     variant: Variant = name[-1]  # type: ignore[assignment]
     path = checkpoint or cached_path(FILES[name])
     if checkpoint is None and not path.is_file():
-        return RefocusModel(_plain(name, variant), None, _spec(name, has_refiner=False))
+        return FocsamModel(_plain(name, variant), None, _spec(name, has_refiner=False))
     weights = _read(path, name)
     parts = {key.partition(".")[0] for key in weights}
     sam_config = SAM_CONFIGS[f"sam-vit-{variant}"]
     if parts <= SAM_PARTS:
         base = SamModel(SAM_SPECS[f"sam-vit-{variant}"], sam_config, network_from(sam_config, weights, name))
-        return RefocusModel(base, None, _spec(name, has_refiner=False))
+        return FocsamModel(base, None, _spec(name, has_refiner=False))
     with torch.device("meta"):
         refiner, network = FocusRefiner(_config_of(path)), build_sam_network(sam_config)
     is_whole = not parts <= {"refine_head", "decode_head"}
@@ -113,8 +109,8 @@ def build_refocus_model(
         base = _base_of_refiner(path, variant)
         if "decode_head" in parts:
             base.network.mask_decoder = network.mask_decoder.requires_grad_(False)
-    config = config or (OFFICIAL_INPUT if is_whole else RefocusConfig())
-    return RefocusModel(base, refiner, _spec(name, has_refiner=True), config)
+    config = config or (OFFICIAL_INPUT if is_whole else FocsamConfig())
+    return FocsamModel(base, refiner, _spec(name, has_refiner=True), config)
 
 
 def about_focus(config: RefinerConfig) -> dict[str, str]:
@@ -168,7 +164,7 @@ def official_parts(network: Any, refiner: FocusRefiner, parts: Iterable[str] | N
 def _plain(name: str, variant: Variant) -> SamModel:
     """SAM alone, where there is no refiner."""
     try:
-        return build_sam_model(variant)
+        return build_sam(variant)
     except CheckpointMissingError as error:
         file = FILES[name]
         own = f"Put a file of your own training at {cached_path(file)}, or name it with --checkpoint."
@@ -180,7 +176,7 @@ def _plain(name: str, variant: Variant) -> SamModel:
 
 def _base_of_refiner(path: Path, variant: Variant) -> SamModel:
     try:
-        return build_sam_model(variant)
+        return build_sam(variant)
     except CheckpointMissingError as error:
         raise CheckpointMissingError(f"{path} holds a refiner without the SAM it belongs to. {error}") from error
 

@@ -33,15 +33,6 @@ from samref.models.layers import load_pixels
 from samref.models.sam.network import SamConfig, network_from, seeded_weights
 from samref.models.sam.prompts import SamPrompt, to_sam_prompt
 
-__all__ = [
-    "SAM_CONFIGS",
-    "SAM_SPECS",
-    "MultimaskMode",
-    "SamModel",
-    "build_sam_model",
-    "with_multimask",
-]
-
 MultimaskMode: TypeAlias = Literal["single", "first-click", "always"]
 """When SAM's three masks are computed and the one it believes best is taken (papers.md 4.5; results differ visibly):
 "single" never (FocSAM, HQ-SAM), "first-click" for a lone first click (the usual demo), "always" (SegNext's baseline).
@@ -234,7 +225,7 @@ def with_multimask(model: InteractiveModel, mode: MultimaskMode) -> InteractiveM
     return SamModel(model.spec, model.config, model.network, mode)
 
 
-def build_sam_model(
+def build_sam(
     variant: Variant, multimask: MultimaskMode = "first-click", *, checkpoint: Path | None = None, seed: int = 0
 ) -> SamModel:
     """A SAM with its weights, on the CPU in float32.

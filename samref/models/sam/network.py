@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from samref.errors import ModelError
 from samref.models.checkpoints import load_into
 
-__all__ = ["SamConfig", "build_sam_network", "network_from", "seeded_weights", "segment_anything_module"]
-
 PACKAGE = "segment_anything"
 ALIAS = "_samref_segment_anything"
 PIXEL_MEAN = (123.675, 116.28, 103.53)

@@ -19,20 +19,10 @@ from samref.errors import CheckpointInvalidError
 from samref.models.checkpoints import cached_path, load_into, load_safetensors, place_of
 from samref.models.interface import Checkpoint, ModelSpec
 from samref.models.layers import randomize
-from samref.models.sam.model import SAM_SPECS, Variant, build_sam_model
+from samref.models.sam.model import SAM_SPECS, Variant, build_sam
 from samref.models.sam.network import build_sam_network
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-
-__all__ = [
-    "AGNOSTIC_REFINER",
-    "SMALL_REFINER",
-    "about_refiner",
-    "build_sam_ref_model",
-    "load_agnostic_refiner",
-    "sam_ref_specs",
-    "trained_parts",
-]
 
 AGNOSTIC_REFINER = SamRefConfig(
     width=32,
@@ -93,7 +83,7 @@ def _of_own_training(spec: ModelSpec) -> ModelSpec:
     )
 
 
-def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SamRefModel:
+def build_sam_ref(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SamRefModel:
     """SAM-REF over a SAM that always answers with its single mask, on the CPU in float32.
 
     Source: papers.md 1.3, step 1 (mask token 0 at every click, as FocSAM).
@@ -114,7 +104,7 @@ def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed
         checkpoint = _own_file(spec)
     if checkpoint is not None and checkpoint.suffix == ".safetensors":
         return _build_trained(spec, variant, checkpoint, seed)
-    sam = build_sam_model(variant, "single", checkpoint=checkpoint, seed=seed)
+    sam = build_sam(variant, "single", checkpoint=checkpoint, seed=seed)
     if variant == "random":
         refiner = SamRef(SMALL_REFINER)
         randomize(refiner, seed + 1)
@@ -139,7 +129,7 @@ def _build_trained(spec: ModelSpec, variant: Variant, path: Path, seed: int) -> 
     """Decoder and refiner of one file over the rest of SAM, which answers with the mask they were trained on."""
     weights = {key: value.float() for key, value in load_safetensors(path).items()}
     config = _config_of(path)
-    base = build_sam_model(variant, "single", seed=seed)
+    base = build_sam(variant, "single", seed=seed)
     with torch.device("meta"):
         refiner, network = SamRef(config), build_sam_network(base.config)
     load_into(trained_parts(network, refiner), weights, spec.name, assign=True)

@@ -30,15 +30,8 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import load_pixels, resize, soft_iou
-from samref.models.segnext.network import DensePromptsConfig, DensePromptsNet, seeded_weights, stretch
+from samref.models.segnext.network import SegNextConfig, SegNextNet, seeded_weights, stretch
 from samref.models.segnext.prompt_maps import draw_signed_maps, paint_areas
-
-__all__ = [
-    "DENSE_PROMPTS_CONFIGS",
-    "DENSE_PROMPTS_SPECS",
-    "DensePromptsModel",
-    "build_dense_prompts_model",
-]
 
 THRESHOLD = 0.49
 """Probability above which a pixel belongs to the mask, in the published code."""
@@ -51,11 +44,11 @@ LONGEST_PIXELS = 2048
 
 _PAGE = "https://github.com/uncbiag/SegNext"
 
-DENSE_PROMPTS_CONFIGS: Mapping[str, DensePromptsConfig] = {
-    "segnext-b-sax1": DensePromptsConfig(fusion_blocks=1),
-    "segnext-b-sax2": DensePromptsConfig(fusion_blocks=2),
-    "segnext-b-sum": DensePromptsConfig(fusion_blocks=0),
-    "segnext-random": DensePromptsConfig(
+SEGNEXT_CONFIGS: Mapping[str, SegNextConfig] = {
+    "segnext-b-sax1": SegNextConfig(fusion_blocks=1),
+    "segnext-b-sax2": SegNextConfig(fusion_blocks=2),
+    "segnext-b-sum": SegNextConfig(fusion_blocks=0),
+    "segnext-random": SegNextConfig(
         image_size=128, width=32, depth=4, heads=2, window=4, neck_widths=(8, 16, 24, 32), head_width=16
     ),
 }
@@ -66,7 +59,7 @@ def _spec(name: str, title: str, file_name: str | None, note: str = "", page: st
         name=name,
         title=title,
         resize="stretch",
-        image_size=DENSE_PROMPTS_CONFIGS[name].image_size,
+        image_size=SEGNEXT_CONFIGS[name].image_size,
         prompts=frozenset({"click", "box", "scribble", "polygon", "mask"}),
         stages=("coarse",),
         checkpoints=() if file_name is None else (Checkpoint(file_name, page=page),),
@@ -76,7 +69,7 @@ def _spec(name: str, title: str, file_name: str | None, note: str = "", page: st
     )
 
 
-DENSE_PROMPTS_SPECS: Mapping[str, ModelSpec] = {
+SEGNEXT_SPECS: Mapping[str, ModelSpec] = {
     "segnext-b-sax1": _spec("segnext-b-sax1", "SegNext, ViT-B, SA x1", "vitb_sa1_cocolvis_epoch_90.pth"),
     "segnext-b-sax2": _spec(
         "segnext-b-sax2",
@@ -95,17 +88,17 @@ DENSE_PROMPTS_SPECS: Mapping[str, ModelSpec] = {
 }
 
 
-class DensePromptsModel:
+class SegNextModel:
     """SegNext behind the common interface; batch of one, one stage.
 
     What an object remembers is the network's low-res logits as they are (``DecoderState.low_res_logits``): from them
     the previous mask is made again in the image frame, where the published predictor keeps it, so the two agree.
 
     Attributes:
-        network: the modules, their weights frozen; who wants to train uses :class:`DensePromptsNet` itself.
+        network: the modules, their weights frozen; who wants to train uses :class:`SegNextNet` itself.
     """
 
-    def __init__(self, spec: ModelSpec, network: DensePromptsNet) -> None:
+    def __init__(self, spec: ModelSpec, network: SegNextNet) -> None:
         """``network`` must hold its final weights and is not to be changed by the caller afterwards."""
         self._spec = spec
         self.network = network.requires_grad_(False).eval()
@@ -171,14 +164,14 @@ class DensePromptsModel:
         """The network's logits in the image frame (1, 1, H, W), not shifted: what the published predictor gives."""
         return resize(self.network.to_model_frame(low_res_logits), (frame.image.height, frame.image.width))
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> DensePromptsModel:
+    def to(self, device: torch.device, dtype: torch.dtype) -> SegNextModel:
         """The same model elsewhere; this one stays as it is."""
         if (device, dtype) == (self.device, self.dtype):
             return self
-        return DensePromptsModel(self._spec, copy.deepcopy(self.network).to(device, dtype))
+        return SegNextModel(self._spec, copy.deepcopy(self.network).to(device, dtype))
 
 
-def build_dense_prompts_model(name: str, *, checkpoint: Path | None = None, seed: int = 0) -> DensePromptsModel:
+def build_segnext(name: str, *, checkpoint: Path | None = None, seed: int = 0) -> SegNextModel:
     """A SegNext with its weights, on the CPU in float32.
 
     Args:
@@ -191,22 +184,22 @@ def build_dense_prompts_model(name: str, *, checkpoint: Path | None = None, seed
         CheckpointMissingError: the weights are not on this machine; the message says which file to download.
         CheckpointInvalidError: the file does not hold this variant's weights, by name and shape.
     """
-    if name not in DENSE_PROMPTS_SPECS:
+    if name not in SEGNEXT_SPECS:
         raise UnknownModelError(f"There is no SegNext {name!r}; use segnext-b-sax1 or segnext-b-sax2.")
-    spec, config = DENSE_PROMPTS_SPECS[name], DENSE_PROMPTS_CONFIGS[name]
+    spec, config = SEGNEXT_SPECS[name], SEGNEXT_CONFIGS[name]
     if spec.checkpoints:
         weights = _load_official(locate(spec.checkpoints[0], name, checkpoint))
     else:
         weights = seeded_weights(config, seed)
     with torch.device("meta"):
-        network = DensePromptsNet(config)
+        network = SegNextNet(config)
     load_into(network, weights, name, assign=True)
     if not spec.checkpoints:
         _balance(network)
-    return DensePromptsModel(spec, network)
+    return SegNextModel(spec, network)
 
 
-def _balance(network: DensePromptsNet) -> None:
+def _balance(network: SegNextNet) -> None:
     """Move the logits of random weights so that masks are neither all object nor all rest."""
     side = network.config.image_size
     nothing = torch.zeros(1, 3, side, side)

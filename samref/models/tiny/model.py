@@ -17,8 +17,6 @@ from samref.models.sam_ref import windows
 from samref.models.sam_ref.windows import Window
 from samref.models.tiny.network import Embedding, TinyNet
 
-__all__ = ["TinyModel"]
-
 LOW_RES_STRIDE = 4
 """Model pixels per cell of the answer."""
 

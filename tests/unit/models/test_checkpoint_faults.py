@@ -24,11 +24,11 @@ from samref.models.focsam.weights import official_parts
 from samref.models.interface import Checkpoint
 from samref.models.recognise import owner_of_size, recognised
 from samref.models.registry import TINY_REFINER, build_model
-from samref.models.sam.model import SAM_CONFIGS, build_sam_model
+from samref.models.sam.model import SAM_CONFIGS, build_sam
 from samref.models.sam.network import build_sam_network, seeded_weights
 from samref.models.sam_ref.network import SamRef
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS, build_dense_prompts_model
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.model import SEGNEXT_CONFIGS, build_segnext
+from samref.models.segnext.network import SegNextNet
 from samref.models.tiny.network import TinyNet
 
 FORMS = ("pth", "safetensors")
@@ -157,15 +157,15 @@ class TestVariants:
             load_into(base, large, "sam-vit-b", assign=True)
 
     def test_one_fusion_block_is_not_taken_for_two(self) -> None:
-        one = on_meta(lambda: DensePromptsNet(DENSE_PROMPTS_CONFIGS["segnext-b-sax1"]))
+        one = on_meta(lambda: SegNextNet(SEGNEXT_CONFIGS["segnext-b-sax1"]))
         with torch.device("meta"):
-            two = DensePromptsNet(DENSE_PROMPTS_CONFIGS["segnext-b-sax2"])
+            two = SegNextNet(SEGNEXT_CONFIGS["segnext-b-sax2"])
         with pytest.raises(CheckpointInvalidError, match="segnext-b-sax2, but those of segnext-b-sax1") as raised:
             load_into(two, one, "segnext-b-sax2", assign=True)
         assert "missing: fusion_blocks.1." in str(raised.value)
 
     def test_a_segnext_file_given_to_sam_is_called_by_its_name(self, tmp_path: Path) -> None:
-        weights = on_meta(lambda: DensePromptsNet(DENSE_PROMPTS_CONFIGS["segnext-random"]))
+        weights = on_meta(lambda: SegNextNet(SEGNEXT_CONFIGS["segnext-random"]))
         path = write(tmp_path / "w.pth", {key: torch.zeros(value.shape) for key, value in weights.items()})
         with torch.device("meta"):
             network = build_sam_network(SAM_CONFIGS["sam-random"])
@@ -194,8 +194,8 @@ class TestVariants:
         assert recognised(on_meta(lambda: SamRef(TINY_REFINER))) == "tiny (its refiner)"
         for name, sam in SAM_CONFIGS.items():
             assert recognised(on_meta(lambda sam=sam: build_sam_network(sam))) == name  # type: ignore[misc]
-        for name, segnext in DENSE_PROMPTS_CONFIGS.items():
-            assert recognised(on_meta(lambda segnext=segnext: DensePromptsNet(segnext))) == name  # type: ignore[misc]
+        for name, segnext in SEGNEXT_CONFIGS.items():
+            assert recognised(on_meta(lambda segnext=segnext: SegNextNet(segnext))) == name  # type: ignore[misc]
 
     def test_weights_of_nobody_are_given_no_name(self, path: Path) -> None:
         assert recognised(good()) is None
@@ -213,9 +213,9 @@ class TestVariants:
     def test_the_models_themselves_refuse_a_file_of_another_variant(self, tmp_path: Path) -> None:
         path = write(tmp_path / "w.pth", seeded_weights(SAM_CONFIGS["sam-random"], 0))
         with pytest.raises(CheckpointInvalidError, match=r"but those of sam-random.*missing: backbone"):
-            build_dense_prompts_model("segnext-b-sax1", checkpoint=path)
+            build_segnext("segnext-b-sax1", checkpoint=path)
         with pytest.raises(CheckpointInvalidError, match=r"sam_vit_b_01ec64\.pth has 375,042,383"):
-            build_sam_model("b", checkpoint=path)
+            build_sam("b", checkpoint=path)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

@@ -27,7 +27,7 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.sam import model as sam
-from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, MultimaskMode, SamModel, build_sam_model
+from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, MultimaskMode, SamModel, build_sam
 from samref.models.sam.network import build_sam_network, seeded_weights
 from samref.models.sam.prompts import to_sam_prompt
 
@@ -36,7 +36,7 @@ SIZE = ImageSize(120, 200)
 
 @pytest.fixture(scope="module")
 def model() -> SamModel:
-    return build_sam_model("random")
+    return build_sam("random")
 
 
 def image(size: ImageSize = SIZE) -> torch.Tensor:
@@ -181,7 +181,7 @@ def test_another_precision_is_another_model_close_to_this_one(model: SamModel, f
 
 
 def test_the_weights_are_frozen_and_a_part_can_be_trained(features: ImageFeatures) -> None:
-    model = build_sam_model("random")
+    model = build_sam("random")
     assert not decode(model, features, Click(30, 30)).logits.requires_grad
     model.network.mask_decoder.requires_grad_(True)
     decode(model, features, Click(30, 30)).logits.mean().backward()  # type: ignore[no-untyped-call]
@@ -190,7 +190,7 @@ def test_the_weights_are_frozen_and_a_part_can_be_trained(features: ImageFeature
 
 
 def test_the_seed_names_the_random_weights() -> None:
-    one, same, other = (build_sam_model("random", seed=seed).network.state_dict() for seed in (1, 1, 2))
+    one, same, other = (build_sam("random", seed=seed).network.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[key], same[key]) for key in one)
     assert not torch.equal(one["image_encoder.pos_embed"], other["image_encoder.pos_embed"])
 
@@ -198,8 +198,8 @@ def test_the_seed_names_the_random_weights() -> None:
 def test_the_package_is_loaded_without_torchvision() -> None:
     code = (
         "import sys; sys.modules['torchvision'] = None\n"
-        "from samref.models.sam.model import build_sam_model\n"
-        "build_sam_model('random')\n"
+        "from samref.models.sam.model import build_sam\n"
+        "build_sam('random')\n"
         "assert 'segment_anything' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -246,17 +246,17 @@ class TestOfficialWeights:
     ) -> None:
         monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
         with pytest.raises(CheckpointMissingError, match="models fetch sam-vit-b"):
-            build_sam_model("b")
+            build_sam("b")
 
     def test_another_file_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "sam.pth"
         path.write_bytes(b"something else")
         with pytest.raises(CheckpointInvalidError, match="bytes"):
-            build_sam_model("b", checkpoint=path)
+            build_sam("b", checkpoint=path)
 
     def test_an_unknown_variant_is_refused(self) -> None:
         with pytest.raises(UnknownModelError, match="xxl"):
-            build_sam_model(cast(sam.Variant, "xxl"))
+            build_sam(cast(sam.Variant, "xxl"))
 
     def test_a_checkpoint_on_disk_gives_the_model_its_weights(
         self, tmp_path: Path, model: SamModel, features: ImageFeatures, monkeypatch: pytest.MonkeyPatch
@@ -267,7 +267,7 @@ class TestOfficialWeights:
         spec = replace(model.spec, checkpoints=(Checkpoint(path.name, None, digest, path.stat().st_size),))
         monkeypatch.setattr(sam, "SAM_SPECS", {"sam-vit-b": spec})
         monkeypatch.setattr(sam, "SAM_CONFIGS", {"sam-vit-b": model.config})
-        loaded = build_sam_model("b", "first-click", checkpoint=path)
+        loaded = build_sam("b", "first-click", checkpoint=path)
         wanted = decode(model, features, Click(30, 30)).logits
         assert torch.equal(decode(loaded, features, Click(30, 30)).logits, wanted)
 
@@ -282,4 +282,4 @@ class TestOfficialWeights:
         configs = {**sam.SAM_CONFIGS, "sam-vit-b": replace(model.config, depth=3)}
         monkeypatch.setattr(sam, "SAM_CONFIGS", configs)
         with pytest.raises(CheckpointInvalidError, match=r"image_encoder\.blocks\.2"):
-            build_sam_model("b", checkpoint=path)
+            build_sam("b", checkpoint=path)
