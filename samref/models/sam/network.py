@@ -55,6 +55,16 @@ class SamConfig:
     iou_hidden: int = 256
 
 
+SAM_CONFIGS: Mapping[str, SamConfig] = {
+    "sam-vit-b": SamConfig(768, 12, 12, (2, 5, 8, 11)),
+    "sam-vit-l": SamConfig(1024, 24, 16, (5, 11, 17, 23)),
+    "sam-vit-h": SamConfig(1280, 32, 16, (7, 15, 23, 31)),
+    "sam-random": SamConfig(
+        32, 2, 2, (1,), window=7, image_size=256, prompt_dim=32, decoder_heads=4, decoder_mlp_dim=64, iou_hidden=32
+    ),
+}
+
+
 def build_sam_network(config: SamConfig) -> Any:
     """The package's ``Sam`` module of these sizes, in eval mode, with the package's initial weights."""
     modeling = segment_anything_module("modeling")

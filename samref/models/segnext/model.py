@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
-from samref.errors import CheckpointInvalidError, PromptError, UnknownModelError
+from samref.errors import CheckpointInvalidError, PromptError
 from samref.models.checkpoints import load_into, load_torch, locate
 from samref.models.interface import (
-    Checkpoint,
     DecoderState,
     ImageFeatures,
     ImageInput,
@@ -30,7 +29,7 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import load_pixels, resize, soft_iou
-from samref.models.segnext.network import SegNextConfig, SegNextNet, seeded_weights, stretch
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet, seeded_weights, stretch
 from samref.models.segnext.prompt_maps import draw_signed_maps, paint_areas
 
 THRESHOLD = 0.49
@@ -41,51 +40,6 @@ LOGIT_SHIFT = math.log((1 - THRESHOLD) / THRESHOLD)
 
 LONGEST_PIXELS = 2048
 """Longest side of the image kept with the embedding for a local refiner: twice the model frame."""
-
-_PAGE = "https://github.com/uncbiag/SegNext"
-
-SEGNEXT_CONFIGS: Mapping[str, SegNextConfig] = {
-    "segnext-b-sax1": SegNextConfig(fusion_blocks=1),
-    "segnext-b-sax2": SegNextConfig(fusion_blocks=2),
-    "segnext-b-sum": SegNextConfig(fusion_blocks=0),
-    "segnext-random": SegNextConfig(
-        image_size=128, width=32, depth=4, heads=2, window=4, neck_widths=(8, 16, 24, 32), head_width=16
-    ),
-}
-
-
-def _spec(name: str, title: str, file_name: str | None, note: str = "", page: str | None = _PAGE) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        title=title,
-        resize="stretch",
-        image_size=SEGNEXT_CONFIGS[name].image_size,
-        prompts=frozenset({"click", "box", "scribble", "polygon", "mask"}),
-        stages=("coarse",),
-        checkpoints=() if file_name is None else (Checkpoint(file_name, page=page),),
-        licence="MIT",
-        source=_PAGE,
-        note=note,
-    )
-
-
-SEGNEXT_SPECS: Mapping[str, ModelSpec] = {
-    "segnext-b-sax1": _spec("segnext-b-sax1", "SegNext, ViT-B, SA x1", "vitb_sa1_cocolvis_epoch_90.pth"),
-    "segnext-b-sax2": _spec(
-        "segnext-b-sax2",
-        "SegNext, ViT-B, SA x2",
-        "vitb_sa2_cocolvis_hq44k_epoch_0.pth",
-        "Looks for the weights fine-tuned on HQSeg-44K; vitb_sa2_cocolvis_epoch_90.pth works with --checkpoint.",
-    ),
-    "segnext-b-sum": _spec(
-        "segnext-b-sum",
-        "SegNext, ViT-B, plain sum",
-        "vitb_sum.pth",
-        "The paper's ablation without attention between image and prompts. No weights are published: train your own.",
-        page=None,
-    ),
-    "segnext-random": _spec("segnext-random", "SegNext, random weights", None, "Random weights: for tests only."),
-}
 
 
 class SegNextModel:
@@ -171,30 +125,27 @@ class SegNextModel:
         return SegNextModel(self._spec, copy.deepcopy(self.network).to(device, dtype))
 
 
-def build_segnext(name: str, *, checkpoint: Path | None = None, seed: int = 0) -> SegNextModel:
+def build_segnext(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SegNextModel:
     """A SegNext with its weights, on the CPU in float32.
 
     Args:
-        name: "segnext-b-sax1", "segnext-b-sax2", or "segnext-random": a small seeded one for tests.
+        spec: one of :data:`samref.models.segnext.SPECS`; one without a checkpoint gets random weights.
         checkpoint: the official file, when it is not in the cache folder.
         seed: of the random weights.
 
     Raises:
-        UnknownModelError: no such variant.
         CheckpointMissingError: the weights are not on this machine; the message says which file to download.
         CheckpointInvalidError: the file does not hold this variant's weights, by name and shape.
     """
-    if name not in SEGNEXT_SPECS:
-        raise UnknownModelError(f"There is no SegNext {name!r}; use segnext-b-sax1 or segnext-b-sax2.")
-    spec, config = SEGNEXT_SPECS[name], SEGNEXT_CONFIGS[name]
+    config = SEGNEXT_CONFIGS[spec.name]
     if spec.checkpoints:
-        weights = _load_official(locate(spec.checkpoints[0], name, checkpoint))
+        weights = _load_official(locate(spec.checkpoints[0], spec.name, checkpoint))
     else:
         weights = seeded_weights(config, seed)
     with torch.device("meta"):
         network = SegNextNet(config)
-    load_into(network, weights, name, assign=True)
-    if not spec.checkpoints:
+    load_into(network, weights, spec.name, assign=True)
+    if spec.purpose == "test":
         _balance(network)
     return SegNextModel(spec, network)
 

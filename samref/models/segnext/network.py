@@ -7,7 +7,7 @@ official ones, so that official weights load as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TypeAlias
@@ -70,6 +70,16 @@ class SegNextConfig:
     def is_global(self, block: int) -> bool:
         """Whether a block, counted from 0, attends over the whole image."""
         return (block + 1) % self.global_every == 0 or block + 1 == self.depth
+
+
+SEGNEXT_CONFIGS: Mapping[str, SegNextConfig] = {
+    "segnext-b-sax1": SegNextConfig(fusion_blocks=1),
+    "segnext-b-sax2": SegNextConfig(fusion_blocks=2),
+    "segnext-b-sum": SegNextConfig(fusion_blocks=0),
+    "segnext-random": SegNextConfig(
+        image_size=128, width=32, depth=4, heads=2, window=4, neck_widths=(8, 16, 24, 32), head_width=16
+    ),
+}
 
 
 class PatchEmbed(nn.Module):
