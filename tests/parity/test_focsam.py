@@ -31,8 +31,7 @@ from samref.models.focsam.network import (
     object_boxes,
 )
 from samref.models.focsam.weights import official_parts
-from samref.models.sam.model import SAM_CONFIGS
-from samref.models.sam.network import build_sam_network
+from samref.models.sam.network import SAM_CONFIGS, build_sam_network
 from tests.parity.focsam_files import LIMIT, array, cases, load
 from tests.parity.weights import PARITY, assert_close, official_weights, require
 

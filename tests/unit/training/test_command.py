@@ -15,8 +15,7 @@ from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.registry import build_model
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.weights import trained_parts
-from samref.models.segnext.model import SEGNEXT_CONFIGS
-from samref.models.segnext.network import SegNextNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 
 
 def samref(*arguments: object) -> Result:

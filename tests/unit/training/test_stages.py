@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
 from samref.models.focsam import weights as refocus_checkpoint
 from samref.models.focsam.network import RefinerConfig
-from samref.models.segnext.model import SEGNEXT_CONFIGS
-from samref.models.segnext.network import SegNextNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.training.feed import find_training_images
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks

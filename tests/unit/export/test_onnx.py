@@ -36,7 +36,7 @@ from samref.models.layers import randomize
 from samref.models.registry import build_model
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from tests.unit.models.graph_runner import Graphs, predictor_over
+from tests.unit.export.graph_runner import Graphs, predictor_over
 
 EQUAL = 1e-4
 """Standard deviations of the output by which a graph may differ; float32 sums in another order give some 1e-5."""

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.registry import build_model, list_models
-from samref.models.segnext.model import SEGNEXT_CONFIGS
-from samref.models.segnext.network import SegNextConfig, SegNextNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextConfig, SegNextNet
 
 CONFIG = replace(SEGNEXT_CONFIGS["segnext-random"], fusion_blocks=2)
 

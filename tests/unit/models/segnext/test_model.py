@@ -21,6 +21,7 @@ from samref.inference.stores import EmbeddingStore
 from samref.labels.log import Event
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, MaskOutput, PromptBatch
 from samref.models.registry import build_model
+from samref.models.segnext import SPECS
 from samref.models.segnext.model import LOGIT_SHIFT, SegNextModel, build_segnext
 from tests.unit.inference.desk import visible
 from tests.unit.inference.exact_model import make_image
@@ -39,7 +40,7 @@ EVERY_PROMPT: list[Prompt] = [
 
 @pytest.fixture(scope="module")
 def model() -> SegNextModel:
-    return build_segnext("segnext-random")
+    return build_segnext(SPECS["segnext-random"])
 
 
 def image(size: ImageSize = SIZE) -> torch.Tensor:
@@ -122,7 +123,7 @@ def test_the_previous_mask_goes_through_the_image_frame(model: SegNextModel, fea
 
 
 def test_one_more_click_does_not_run_the_encoder_again() -> None:
-    model = build_segnext("segnext-random")
+    model = build_segnext(SPECS["segnext-random"])
     encoded: list[int] = []
     model.network.backbone.register_forward_hook(lambda *_: encoded.append(1))
     predictor, store = Predictor(model), EmbeddingStore()
