@@ -1,6 +1,6 @@
 """The object being drawn: prompts, what the model answered to each, and how far one has gone back.
 
-:mod:`samref.labels.log` says what an event does to the prompts; this file adds the answers. The rule by which a log
+:mod:`samref.labels.events` says what an event does to the prompts; this file adds the answers. The rule by which a log
 gives the same masks again, whatever was superseded on the way:
 
     the answer to step k = the model, given all prompts up to k and the memory of step ``basis(k)``
@@ -23,8 +23,8 @@ from samref.core.masks import Rle
 from samref.core.prompts import Prompt, Prompts
 from samref.inference.limits import KEPT_STATES
 from samref.inference.predictor import Prediction
-from samref.labels.log import Cleared, Committed, EditStarted, Event, ImageState, MaskGiven, ModelChanged, Prompted
-from samref.labels.project import find_annotation
+from samref.labels.annotations import find_annotation
+from samref.labels.events import Cleared, Committed, EditStarted, Event, ImageState, MaskGiven, ModelChanged, Prompted
 from samref.models.interface import DecoderState, Stage
 
 __all__ = ["Answer", "Draft", "Step", "follow", "memory_bytes"]

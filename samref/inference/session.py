@@ -24,9 +24,9 @@ from samref.errors import LabelError, PromptError, SessionError
 from samref.inference.predictor import check_prompt_kinds
 from samref.inference.session_core import Recorder, SessionCore
 from samref.inference.views import SessionView
-from samref.labels import log
-from samref.labels.log import Event
-from samref.labels.project import Annotation, find_annotation, new_annotation_id
+from samref.labels import events as log
+from samref.labels.annotations import Annotation, find_annotation, new_annotation_id
+from samref.labels.events import Event
 
 __all__ = ["Recorder", "Session", "SessionView"]
 

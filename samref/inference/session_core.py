@@ -16,8 +16,8 @@ from samref.inference.limits import IDLE_GAP_S
 from samref.inference.predictor import Embedding, Prediction, Predictor
 from samref.inference.stores import EmbeddingStore
 from samref.inference.views import DraftView, SessionView, phase_of
-from samref.labels import log
-from samref.labels.log import Event, ImageState
+from samref.labels import events as log
+from samref.labels.events import Event, ImageState
 
 __all__ = ["Recorder", "SessionCore"]
 

@@ -9,8 +9,8 @@ from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.inference.draft import Draft
-from samref.labels.log import ImageState
-from samref.labels.project import Annotation
+from samref.labels.annotations import Annotation
+from samref.labels.events import ImageState
 from samref.models.interface import Stage
 
 __all__ = ["DraftView", "Phase", "SessionView", "phase_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from samref.inference.views import SessionView
-from samref.labels.project import Annotation
+from samref.labels.annotations import Annotation
 from samref.web.mask_wire import mask_to_wire
 
 __all__ = ["AnnotationChanges"]

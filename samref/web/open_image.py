@@ -20,7 +20,7 @@ from samref.inference.scheduler import Job, JobKind, Scheduler
 from samref.inference.session import Session
 from samref.inference.stores import EmbeddingStore, SessionStore
 from samref.inference.views import SessionView
-from samref.labels.log import Event
+from samref.labels.events import Event
 from samref.labels.store import ProjectStore
 from samref.web.answers import StaleError
 from samref.web.changes import AnnotationChanges

@@ -12,12 +12,12 @@ from samref.core.geometry import ImageSize
 from samref.core.images import DecodedImage, decode_image, decode_stored_image
 from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
 from samref.errors import ImageError, ModelError, SessionError, UnknownModelError
-from samref.labels.formats.coco_reading import CocoImport, import_coco
-from samref.labels.image_rows import ImageSummary
-from samref.labels.log import AnnotationsImported
+from samref.labels.events import AnnotationsImported
+from samref.labels.formats import Export, build_export
+from samref.labels.formats.coco import CocoImport, import_coco
+from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
 from samref.web.examples import Examples
-from samref.web.exports import Export, Imported, build_export
 from samref.web.open_image import OpenImage, OpenImages
 
 __all__ = ["ModelEntry", "UnknownWorkspaceError", "Workspace", "Workspaces", "image_to_wire"]
@@ -251,7 +251,7 @@ class Workspace:
             self.image(digest)
         return build_export(self._all.store.project(self.id, None if digest is None else {digest}), kind)
 
-    async def import_coco(self, data: bytes) -> Imported:
+    async def import_coco(self, data: bytes) -> CocoImport:
         """Add the annotations of a COCO file to the images it names; all of them or none.
 
         Raises:
@@ -261,8 +261,7 @@ class Workspace:
         found = await asyncio.get_running_loop().run_in_executor(_IMPORTING, self._import, data)
         for digest, items in found.annotations.items():
             await self._all.open_images.absorb(self.id, digest, AnnotationsImported(items))
-        count = sum(len(items) for items in found.annotations.values())
-        return Imported(count, len(found.annotations), found.unknown_images, found.skipped)
+        return found
 
     def _import(self, data: bytes) -> CocoImport:
         store = self._all.store

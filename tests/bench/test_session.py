@@ -13,7 +13,7 @@ from samref.core.images import decode_image
 from samref.core.prompts import Box, Click
 from samref.inference.session import Session
 from samref.inference.stores import EmbeddingStore
-from samref.labels.log import Event
+from samref.labels.events import Event
 
 Record = Callable[[str, float, str], None]
 

@@ -18,8 +18,9 @@ from samref.errors import SamrefError, SupersededError
 from samref.inference.predictor import Predictor
 from samref.inference.session import Session, SessionView
 from samref.inference.stores import EmbeddingStore
-from samref.labels import log
-from samref.labels.log import Event
+from samref.labels import events as log
+from samref.labels.events import Event
+from samref.labels.serialization import event_from_json, event_to_json
 from tests.unit.inference.exact_model import make_image, make_predictor
 
 IMAGE, OTHER_IMAGE = make_image(1), make_image(2, height=17, width=40)
@@ -97,7 +98,7 @@ class Desk:
 
     def replayed(self) -> Session:
         session = self.sit_down()
-        session.replay([log.event_from_dict(log.event_to_dict(event)) for event in self.events], self.image)
+        session.replay([event_from_json(event_to_json(event)) for event in self.events], self.image)
         return session
 
     def act(self, action: Action) -> None:

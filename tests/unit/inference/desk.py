@@ -14,8 +14,8 @@ from samref.errors import UnknownModelError
 from samref.inference.predictor import Predictor
 from samref.inference.session import Session, SessionView
 from samref.inference.stores import EmbeddingStore
-from samref.labels.log import Event
-from samref.labels.project import Annotation
+from samref.labels.events import Event
+from samref.labels.annotations import Annotation
 from tests.unit.inference.exact_model import Watch, make_image, make_predictor
 
 IMAGE = make_image()

@@ -10,7 +10,7 @@ from samref.inference.device import load_predictor
 from samref.inference.predictor import Predictor
 from samref.inference.session import Session
 from samref.inference.stores import EmbeddingStore
-from samref.labels.log import Event
+from samref.labels.events import Event
 from tests.unit.inference.exact_model import make_image
 
 IMAGE = make_image(4, 60, 90)

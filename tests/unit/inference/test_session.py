@@ -19,7 +19,7 @@ from samref.errors import (
     SupersededError,
 )
 from samref.inference.scheduler import Scheduler
-from samref.labels.log import ImageOpened, Prompted
+from samref.labels.events import ImageOpened, Prompted
 from tests.unit.inference.desk import IMAGE, A, B, C, Desk, visible
 from tests.unit.inference.exact_model import make_image
 

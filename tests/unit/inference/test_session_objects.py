@@ -13,7 +13,7 @@ from samref.errors import (
     PromptError,
     SessionError,
 )
-from samref.labels.log import AnnotationsImported
+from samref.labels.events import AnnotationsImported
 from tests.unit.inference.desk import A, B, C, Desk, annotation, visible
 
 

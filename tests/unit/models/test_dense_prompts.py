@@ -18,7 +18,7 @@ from samref.errors import PromptError
 from samref.inference.predictor import Predictor
 from samref.inference.session import Session
 from samref.inference.stores import EmbeddingStore
-from samref.labels.log import Event
+from samref.labels.events import Event
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, MaskOutput, PromptBatch
 from samref.models.registry import build_model
 from samref.models.segnext.model import LOGIT_SHIFT, DensePromptsModel, build_dense_prompts_model
