@@ -201,6 +201,8 @@ def _rle_of_runs(runs: _Runs, height: int, width: int) -> Rle:
     pixels = height * width
     if runs.size == 0 or runs.min() < 0 or runs.max() > pixels or int(runs.sum()) != pixels:
         raise LabelError(f"The run lengths of a mask do not add up to its {width} x {height} pixels.")
+    if runs[1:].all():
+        return _encoded(runs, height, width)
     starts, stops = _spans(runs)
     is_filled = starts < stops
     return _rle_of_spans(starts[is_filled], stops[is_filled], height, width)
@@ -219,19 +221,23 @@ def _spans(runs: _Runs) -> tuple[_Runs, _Runs]:
 
 
 def _rle_of_spans(starts: _Runs, stops: _Runs, height: int, width: int) -> Rle:
-    """The one place that encodes run lengths.
+    """A mask from its object's runs.
 
     Args:
-        starts: first pixels of the object's runs in column-major order, no run empty.
+        starts: their first pixels in column-major order, no run empty.
         stops: one behind their last pixels.
         height: of the mask.
         width: of the mask.
     """
     goes_on = starts[1:] == stops[:-1]  # from the bottom of a column on at the top of the next one
-    starts, stops = starts[np.append(True, ~goes_on)[: starts.size]], stops[np.append(~goes_on, True)[: stops.size]]
+    if goes_on.any():
+        starts, stops = starts[np.append(True, ~goes_on)], stops[np.append(~goes_on, True)]
     runs = np.diff(np.column_stack([starts, stops]).ravel(), prepend=0, append=height * width)
-    if runs.size > 1 and runs[-1] == 0:
-        runs = runs[:-1]
+    return _encoded(runs[:-1] if runs.size > 1 and runs[-1] == 0 else runs, height, width)
+
+
+def _encoded(runs: _Runs, height: int, width: int) -> Rle:
+    """The one place that writes run lengths: background first, and none but the first empty."""
     coded = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
     return Rle(height, width, coded["counts"].decode("ascii"))
 

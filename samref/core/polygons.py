@@ -1,7 +1,7 @@
 """Masks as polygons with holes, and back; and what COCO files call a segmentation as a mask.
 
-Vertices lie *between* pixels (``(0, 0)`` is the top left corner of the first pixel), so that a polygon traced without
-tolerance covers exactly the pixels of its mask.
+Vertices lie *between* pixels (``(0, 0)`` is the top left corner of the first pixel), so that a traced polygon covers
+exactly the pixels of its mask.
 """
 
 from __future__ import annotations
@@ -50,43 +50,30 @@ class PolygonWithHoles:
     holes: tuple[Ring, ...] = ()
 
 
-def ring_area(ring: Sequence[tuple[float, float]]) -> float:
+def ring_area(ring: Ring | _Lattice) -> float:
     """Signed area; positive where the ring runs clockwise on the screen (y down)."""
     corners = np.asarray(ring, dtype=np.float64)
     x, y = corners[:, 0], corners[:, 1]
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
 
 
-def mask_to_polygons(mask: Mask, tolerance: float = 0.0, min_area: float = 0.0) -> list[PolygonWithHoles]:
+def mask_to_polygons(mask: Mask) -> list[PolygonWithHoles]:
     """The parts of ``mask``, from the top down; pixels that touch at a corner only are different parts.
 
-    No ring touches itself. With ``tolerance`` 0 :func:`polygons_to_mask` gives the same mask back.
-
-    Args:
-        mask: bool (H, W).
-        tolerance: how far, in pixels, a simplified outline may lie from the true one (Douglas-Peucker). A hole that
-            shrinks to a line is closed; a part that would is left as it is, so that tolerance never loses a part.
-        min_area: parts and holes of fewer pixels are left out.
+    No ring touches itself. :func:`polygons_to_mask` gives the same mask back.
     """
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     outers: dict[int, _Lattice] = {}
     holes: dict[int, list[_Lattice]] = {part: [] for part in range(1, count)}
     for ring, part in _trace(mask, np.asarray(labels)):
-        if _area(ring) > 0:
+        if ring_area(ring) > 0:
             outers[part] = ring
-        elif -_area(ring) >= min_area:
+        else:
             holes[part].append(ring)
-    pixels = np.bincount(np.asarray(labels).ravel(), minlength=count)
-    polygons = []
-    for part in range(1, count):
-        if pixels[part] < min_area:
-            continue
-        outer = _simplify(outers[part], tolerance)
-        if outer is None:
-            outer = outers[part]
-        kept = [_simplify(hole, tolerance) for hole in holes[part]]
-        polygons.append(PolygonWithHoles(_to_ring(outer), tuple(_to_ring(hole) for hole in kept if hole is not None)))
-    return polygons
+    return [
+        PolygonWithHoles(_to_ring(outers[part]), tuple(_to_ring(hole) for hole in holes[part]))
+        for part in range(1, count)
+    ]
 
 
 def polygons_to_mask(polygons: Sequence[PolygonWithHoles], size: ImageSize) -> Mask:
@@ -167,21 +154,6 @@ def _walk(
             corner = along[path[-1]]
         rings.append((points[path], part))
     return rings
-
-
-def _area(ring: _Lattice) -> float:
-    x, y = ring[:, 0], ring[:, 1]
-    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2
-
-
-def _simplify(ring: _Lattice, tolerance: float) -> _Lattice | None:
-    """A ring with fewer corners, or None where nothing with an area is left."""
-    if tolerance <= 0:
-        return ring
-    simple = np.asarray(cv2.approxPolyDP(ring.astype(np.int32), tolerance, closed=True))[:, 0].astype(np.int64)
-    if len(simple) < 3 or _area(simple) * _area(ring) <= 0:
-        return None
-    return simple
 
 
 def _to_ring(corners: _Lattice) -> Ring:

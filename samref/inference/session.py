@@ -1,7 +1,7 @@
 """One image being worked on: its log folded into a state, and the model's answers to the draft beside it.
 
-:func:`samref.labels.log.apply` alone says what an event means. A session adds what the model answered to each step of
-the draft, and the rule by which a log gives the same masks again, whatever was overtaken on the way:
+:func:`samref.labels.events.apply` alone says what an event means. A session adds what the model answered to each step
+of the draft, and the rule by which a log gives the same masks again, whatever was overtaken on the way:
 
     the answer to step k = the model, given all prompts up to k and the memory of step ``basis(k)``
 
@@ -34,9 +34,9 @@ from samref.core.prompts import Prompt, Prompts, check_drawing_cost, check_promp
 from samref.errors import LabelError, ModelError, PromptError, SessionError, StaleError, SupersededError
 from samref.inference.engine import Engine, StoredImage
 from samref.inference.predictor import Prediction, check_prompt_kinds
-from samref.labels import log
-from samref.labels.log import DraftState, DraftStep, Event, ImageState
-from samref.labels.project import Annotation, find_annotation, new_annotation_id
+from samref.labels import events as log
+from samref.labels.annotations import Annotation, find_annotation, new_annotation_id
+from samref.labels.events import DraftState, DraftStep, Event, ImageState
 from samref.models.interface import DecoderState, ModelSpec, Stage
 
 KEPT_STATES = 64

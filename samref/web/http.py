@@ -167,7 +167,7 @@ class _Routes:
         await asyncio.to_thread(self._server.find, _token(request))
         data = await _body(request, self._server.limits.upload_bytes)
         imported = await self._server.import_coco(_token(request), data)
-        counts = {"annotations": imported.annotations, "images": imported.images}
+        counts = {"annotations": imported.count, "images": len(imported.annotations)}
         return _json({**counts, "message": imported.message})
 
 

@@ -16,8 +16,8 @@ from samref.core.masks import MaskWindow, Rle
 from samref.core.prompts import MAX_DRAFT_POINTS, MAX_PROMPTS, Prompt, Prompts, prompt_from_dict, prompt_to_dict
 from samref.errors import PromptError, RequestError, SessionError
 from samref.inference.session import DraftView, SessionView
+from samref.labels.annotations import Annotation
 from samref.labels.classes import MAX_NAME
-from samref.labels.project import Annotation
 
 PROTOCOL_VERSION = 1
 

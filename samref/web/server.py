@@ -24,11 +24,11 @@ from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
 from samref.errors import BusyError, ImageError, ModelError, SamrefError, UnknownModelError
 from samref.inference.engine import Engine, StoredImage
 from samref.inference.session import Session, SessionView, Verb
-from samref.labels.formats.coco_reading import CocoImport, import_coco
-from samref.labels.image_rows import ImageSummary
-from samref.labels.log import AnnotationsImported
+from samref.labels.events import AnnotationsImported
+from samref.labels.formats import Export, build_export
+from samref.labels.formats.coco import CocoImport, import_coco
+from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
-from samref.web.exports import Export, Imported, build_export
 from samref.web.protocol import (
     UNEXPECTED,
     AddClass,
@@ -427,9 +427,9 @@ class Server:
             ImageError: it cannot be used.
             StorageError: there is no room for it.
         """
-        size = decode_image(data, max_pixels=self.limits.pixels).size
-        digest = self.store.add_image(workspace_id, data, file_name, size)
-        return self._held(workspace_id, digest)
+        image = decode_image(data, max_pixels=self.limits.pixels)
+        self.store.add_image(workspace_id, data, file_name, image.size, image.digest)
+        return self._held(workspace_id, image.digest)
 
     def decode(self, workspace_id: int, digest: str) -> DecodedImage:
         """The pixels of an image of a workspace.
@@ -460,10 +460,10 @@ class Server:
         return self.examples[name]
 
     def _held(self, workspace_id: int, digest: str) -> ImageSummary:
-        for image in self.store.images(workspace_id):
-            if image.digest == digest:
-                return image
-        raise ImageError("This workspace does not hold that image. Open it again from its file.")
+        image = self.store.image(workspace_id, digest)
+        if image is None:
+            raise ImageError("This workspace does not hold that image. Open it again from its file.")
+        return image
 
     def _add_example(self, workspace_id: int, name: str) -> str:
         example = self.example(name)
@@ -555,7 +555,7 @@ class Server:
         workspace_id = self.find(token) if digest is None else self.image(token, digest)[0]
         return build_export(self.store.project(workspace_id, None if digest is None else {digest}), kind)
 
-    async def import_coco(self, token: str | None, data: bytes) -> Imported:
+    async def import_coco(self, token: str | None, data: bytes) -> CocoImport:
         """Add the annotations of a COCO file to the images it names; all of them or none.
 
         Raises:
@@ -566,11 +566,16 @@ class Server:
         loop = asyncio.get_running_loop()
         workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import, token, data)
         for digest, items in found.annotations.items():
-            session = self._sessions.get((workspace_id, digest))
-            if session is not None:  # otherwise it will be read from the log
+            key = (workspace_id, digest)
+            if (opening := self._opening.get(key)) is not None:
+                await asyncio.wait([opening])
+            session = self._sessions.get(key)
+            if session is None:
+                continue  # it will be read from the log
+            length = await asyncio.to_thread(self.store.revision, workspace_id, digest)
+            if session.view.revision < length:  # otherwise it was read from the log just now
                 await session.absorb(AnnotationsImported(items))
-        count = sum(len(items) for items in found.annotations.values())
-        return Imported(count, len(found.annotations), found.unknown_images, found.skipped)
+        return found
 
     def _import(self, token: str | None, data: bytes) -> tuple[int, CocoImport]:
         workspace_id = self.find(token)

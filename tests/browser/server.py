@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from samref.labels.log import Event
+from samref.labels.events import Event
 from samref.labels.store import ProjectStore
 
 __all__ = ["Server"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, TypeAlias
 
 import pytest
@@ -18,8 +19,9 @@ from samref.errors import SamrefError
 from samref.inference.engine import LocalEngine, StoredImage
 from samref.inference.predictor import Predictor
 from samref.inference.session import DraftView, Session, SessionView
-from samref.labels import log
-from samref.labels.log import Event, ImageOpened, MaskGiven
+from samref.labels import events as log
+from samref.labels.events import Event, ImageOpened, MaskGiven
+from samref.labels.serialization import event_from_json, event_to_json
 from tests.unit.inference.desk import answered
 from tests.unit.inference.exact_model import make_image, make_predictor
 
@@ -63,7 +65,7 @@ def warm_embeddings() -> None:
     """Embed every image for every model first: how far a few views get must not depend on who came before."""
     for image in (IMAGE, OTHER_IMAGE):
         for name in PREDICTORS:
-            asyncio.run(ENGINE.embed(StoredImage(image.digest, lambda image=image: image), name, owner="warm"))
+            asyncio.run(ENGINE.embed(StoredImage(image.digest, partial(copy.copy, image)), name, owner="warm"))
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Desk:
         )
 
     def replayed(self) -> Session:
-        return self.sit_down([log.event_from_dict(log.event_to_dict(event)) for event in self.events])
+        return self.sit_down([event_from_json(event_to_json(event)) for event in self.events])
 
     def act(self, action: Action) -> None:
         """Do it, or be refused, which must leave everything as it was; so every law here is also that one."""

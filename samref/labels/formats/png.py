@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samref.errors import LabelError
+from samref.labels.annotations import ImageRecord, Project
 from samref.labels.classes import MAX_CLASSES, find_class
-from samref.labels.project import ImageRecord, Project
-
-__all__ = ["IGNORE", "IndexKind", "export_index_mask", "index_mask", "instance_value", "legend"]
 
 IndexKind: TypeAlias = Literal["class", "instance"]
 

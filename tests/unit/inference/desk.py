@@ -16,8 +16,8 @@ from samref.errors import UnknownModelError
 from samref.inference.engine import LocalEngine, StoredImage
 from samref.inference.predictor import Predictor
 from samref.inference.session import Session, SessionView
-from samref.labels.log import Event, ImageOpened
-from samref.labels.project import Annotation
+from samref.labels.annotations import Annotation
+from samref.labels.events import Event, ImageOpened
 from tests.unit.inference.exact_model import Watch, make_image, make_predictor
 
 IMAGE = make_image()
@@ -26,6 +26,13 @@ A, B, C = Click(5, 6), Click(20, 10, False), Click(9, 15)
 
 def opened(image: DecodedImage = IMAGE) -> ImageOpened:
     return ImageOpened(image.digest, "cat.png", image.size.height, image.size.width)
+
+
+def session_of(engine: LocalEngine, model: str, image: DecodedImage, events: list[Event]) -> Session:
+    """A session that writes its log into ``events``, which are its first ones where there are any."""
+    events += [] if events else [opened(image)]
+    source = StoredImage(image.digest, lambda: image)
+    return Session("s", engine, source, list(events), lambda *new: events.extend(new), model=model, clock=lambda: 1e9)
 
 
 def settled(session: Session) -> list[SessionView]:

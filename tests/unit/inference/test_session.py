@@ -22,7 +22,7 @@ from samref.errors import (
     UnknownModelError,
 )
 from samref.inference.session import SessionView
-from samref.labels.log import AnnotationsImported, Prompted
+from samref.labels.events import AnnotationsImported, Prompted
 from tests.unit.inference.desk import IMAGE, A, B, C, Desk, annotation, opened, settled, visible
 from tests.unit.inference.exact_model import make_image
 

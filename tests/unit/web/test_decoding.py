@@ -9,7 +9,7 @@ import pytest
 
 from samref.core.images import SMALL_PIXELS
 from samref.core.prompts import MAX_DRAFT_POINTS, MAX_POINTS
-from samref.labels.formats.coco_reading import CocoImport
+from samref.labels.formats.coco import CocoImport
 from samref.web import server as server_module
 from samref.web.http import DecodeThreads
 from tests.unit.web.conftest import Page, Server

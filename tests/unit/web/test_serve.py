@@ -15,7 +15,7 @@ import pytest
 from samref import __version__
 from samref.cli.main import main
 from samref.errors import SamrefError
-from samref.serve import App, build
+from samref.serve import App, build, model_entries
 from samref.settings import Settings
 from samref.web.page import TEMPLATE, Page
 
@@ -154,7 +154,7 @@ def test_the_self_test_says_in_one_line_how_long_a_click_takes(app: App) -> None
 
 def test_only_models_that_are_here_can_be_chosen(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMREF_CACHE", str(tmp_path / "nothing here"))
-    entries = {entry.name: entry for entry in app.predictors.entries()}
+    entries = {entry.name: entry for entry in model_entries(app.settings.model)}
     assert next(iter(entries)) == "tiny-random", "the default comes first"
     assert not entries["sam-vit-h"].ready
     assert "models fetch sam-vit-h" in entries["sam-vit-h"].note

@@ -422,6 +422,7 @@ def test_unreadable_payloads_are_answered_not_raised(server: Server) -> None:
         payloads: list[Any] = [{"v": 1}, {"v": 1, "seq": "x"}, {"v": 1, "seq": 1, "verb": []}]
         for payload in payloads:
             assert len(await server.send({**payload, "tab": "tab"})) == 1
+        nameless: Any
         for nameless in (None, 5, [], {"v": 1}, {"v": 1, "tab": "a b"}):
             with pytest.raises(RequestError):
                 await server.send(nameless)

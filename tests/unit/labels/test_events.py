@@ -11,7 +11,9 @@ import pytest
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Prompts
 from samref.errors import LabelError
-from samref.labels.log import (
+from samref.labels.annotations import Project
+from samref.labels.classes import LabelClass
+from samref.labels.events import (
     AnnotationsImported,
     ClassAdded,
     ClassChanged,
@@ -32,12 +34,10 @@ from samref.labels.log import (
     Redone,
     Undone,
     VisibilityChanged,
-    event_from_dict,
-    event_to_dict,
     replay,
     replay_classes,
 )
-from samref.labels.project import LabelClass, Project
+from samref.labels.serialization import event_from_json, to_plain
 
 A, B, C = Click(1, 1), Click(2, 2, positive=False), Box(0, 0, 3, 3)
 
@@ -76,7 +76,9 @@ def test_a_new_prompt_drops_what_was_undone() -> None:
 
 def test_a_given_mask_starts_the_draft_over(project: Project) -> None:
     mask = project.images[0].annotations[0].mask
-    assert replay([*prompted(A), MaskGiven(mask), *prompted(B)]).draft == DraftState(mask, (DraftStep(B, 0),), 1, clicks=1)
+    assert replay([*prompted(A), MaskGiven(mask), *prompted(B)]).draft == DraftState(
+        mask, (DraftStep(B, 0),), 1, clicks=1
+    )
 
 
 def test_clearing_and_accepting_end_the_draft(project: Project) -> None:
@@ -163,7 +165,7 @@ def test_classes_are_added_changed_and_removed() -> None:
 
 
 def test_a_prompt_is_written_in_plain_words() -> None:
-    assert event_to_dict(Prompted(A, "tiny", basis=0)) == {
+    assert to_plain(Prompted(A, "tiny", basis=0)) == {
         "type": "prompted",
         "prompt": {"type": "click", "x": 1, "y": 1, "positive": True},
         "model": "tiny",
@@ -184,7 +186,7 @@ def test_a_prompt_is_written_in_plain_words() -> None:
         {"type": "prompted", "model": "tiny"},
         {"type": "prompted", "model": "tiny", "prompt": {"type": "click", "x": 10**400, "y": 0}},
         {"type": "prompted", "model": "tiny", "prompt": {"type": "click", "x": "1", "y": 0}},
-        {"type": "prompted", "model": "tiny", "prompt": event_to_dict(Prompted(A, ""))["prompt"], "basis": -1},
+        {"type": "prompted", "model": "tiny", "prompt": to_plain(Prompted(A, ""))["prompt"], "basis": -1},
         {"type": "prompted", "model": 3, "prompt": {"type": "click", "x": 1, "y": 0}},
         {"type": "mask_given", "mask": {"size": [1 << 40, 1 << 40], "counts": "0"}},
         {"type": "mask_given", "mask": {"size": [2, 2], "counts": "0"}},
@@ -202,7 +204,7 @@ def test_a_prompt_is_written_in_plain_words() -> None:
 )
 def test_what_is_no_event_is_refused(data: Any) -> None:
     with pytest.raises(LabelError):
-        event_from_dict(data)
+        event_from_json(json.dumps(data))
 
 
 @pytest.mark.parametrize(
@@ -224,14 +226,14 @@ def test_what_is_no_event_is_refused(data: Any) -> None:
     ],
 )
 def test_what_is_no_annotation_is_refused(project: Project, key: str, value: Any) -> None:
-    data = event_to_dict(Committed(project.images[0].annotations[0]))
+    data = to_plain(Committed(project.images[0].annotations[0]))
     data["annotation"][key] = value
     with pytest.raises(LabelError):
-        event_from_dict(data)
+        event_from_json(json.dumps(data))
 
 
 def test_times_of_other_zones_are_read_as_utc(project: Project) -> None:
     first = project.images[0].annotations[0]
-    data = event_to_dict(Committed(first))
+    data = to_plain(Committed(first))
     data["annotation"]["created_at"] = "2026-11-21T10:00:00+02:00"
-    assert event_from_dict(data) == Committed(first)
+    assert event_from_json(json.dumps(data)) == Committed(first)

@@ -1,4 +1,4 @@
-"""Projects as values."""
+"""Classes and annotations as values."""
 
 from __future__ import annotations
 
@@ -7,27 +7,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pytest
 
 from samref.core.geometry import ImageSize
-from samref.core.masks import Rle
 from samref.errors import LabelError
-from samref.labels.classes import MAX_CLASSES, PALETTE, class_named, find_class, new_class
-from samref.labels.project import (
-    ImageRecord,
+from samref.labels.annotations import ImageRecord, Project, new_annotation_id, upsert
+from samref.labels.classes import (
+    MAX_CLASSES,
+    PALETTE,
     LabelClass,
-    Project,
     add_class,
-    add_image,
     change_class,
+    class_named,
     default_classes,
-    delete_annotation,
-    find_image,
-    new_annotation_id,
+    find_class,
+    new_class,
     remove_class,
-    rename_class,
-    upsert_annotation,
 )
 
 CAT, DOG = "c" * 64, "d" * 64
@@ -98,61 +93,39 @@ def test_an_annotation_that_cannot_be_is_refused(project: Project, changes: dict
         replace(project.images[0].annotations[0], **changes)
 
 
-def test_classes_are_added_renamed_and_removed(project: Project) -> None:
-    more = add_class(project, LabelClass(3, "cow", "#4363d8"))
-    renamed = rename_class(more, 3, " ox ")
-    assert [c.name for c in renamed.classes] == ["object", "Größe", "ox"]
-    assert remove_class(renamed, 3) == project
-    recoloured = change_class(project, LabelClass(2, "Größe", "#000000"))
-    assert recoloured.classes[1].colour == "#000000"
+def test_classes_are_added_changed_and_removed(project: Project) -> None:
+    cow = LabelClass(3, "cow", "#4363d8")
+    more = add_class(project.classes, cow)
+    assert more == (*project.classes, cow)
+    ox = replace(cow, name="ox")
+    assert change_class(more, ox) == (*project.classes, ox)
+    assert remove_class(more, 3, used=0) == project.classes
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: add_class(p, LabelClass(2, "cow", "#4363d8")), "class number 2 already"),
-        (lambda p: add_class(p, LabelClass(3, "Object", "#4363d8")), "a class 'object' already"),
-        (lambda p: rename_class(p, 2, "object"), "a class 'object' already"),
-        (lambda p: rename_class(p, 9, "cow"), "no class number 9"),
-        (lambda p: rename_class(p, 2, " "), "1 to 80 characters"),
-        (lambda p: remove_class(p, 9), "no class number 9"),
-        (lambda p: remove_class(p, 1), "'object' is used by 2 objects"),
-        (lambda p: remove_class(Project(p.classes[:1]), 1), "at least one class"),
-        (lambda p: delete_annotation(p, CAT, "none"), "not there any more"),
-        (lambda p: delete_annotation(p, "a" * 64, "solid"), "does not hold that image"),
-        (
-            lambda p: upsert_annotation(p, DOG, p.images[0].annotations[0]),
-            "16 x 12 pixels, the image 'cat.jpg' 4 x 5",
-        ),
-        (lambda p: upsert_annotation(p, CAT, replace(p.images[0].annotations[0], class_id=9)), "no class number 9"),
+        (lambda c: add_class(c, LabelClass(2, "cow", "#4363d8")), "class number 2 already"),
+        (lambda c: add_class(c, LabelClass(3, "Object", "#4363d8")), "a class 'object' already"),
+        (lambda c: change_class(c, LabelClass(2, "object", "#4363d8")), "a class 'object' already"),
+        (lambda c: change_class(c, LabelClass(9, "cow", "#4363d8")), "no class number 9"),
+        (lambda c: remove_class(c, 9, used=0), "no class number 9"),
+        (lambda c: remove_class(c, 1, used=2), "'object' is used by 2 objects"),
+        (lambda c: remove_class(c[:1], 1, used=0), "at least one class"),
     ],
 )
 def test_a_change_that_does_not_fit_is_refused(
-    project: Project, change: Callable[[Project], Project], message: str
+    project: Project, change: Callable[[tuple[LabelClass, ...]], Any], message: str
 ) -> None:
     with pytest.raises(LabelError, match=message):
-        change(project)
+        change(project.classes)
 
 
-def test_an_annotation_with_a_known_id_takes_the_old_ones_place(project: Project) -> None:
-    better = replace(project.images[0].annotations[0], mask=Rle.from_mask(np.ones((12, 16), dtype=np.bool_)))
-    changed = find_image(upsert_annotation(project, CAT, better), CAT).annotations
-    assert [a.id for a in changed] == ["solid", "ring", "parts"]
-    assert changed[0].mask.area == 192
-
-
-def test_an_annotation_with_a_new_id_lies_on_top(project: Project) -> None:
-    new = replace(project.images[0].annotations[0], id=new_annotation_id())
-    changed = upsert_annotation(project, CAT, new)
-    assert find_image(changed, CAT).annotations[-1] == new
-    assert delete_annotation(changed, CAT, new.id) == project
-
-
-def test_a_image_with_a_known_digest_is_replaced(project: Project) -> None:
-    bare = replace(project.images[0], annotations=())
-    assert add_image(project, bare).images == (bare, project.images[1])
-    other = ImageRecord("e" * 64, "e.png", ImageSize(1, 1))
-    assert add_image(project, other).images == (*project.images, other)
+def test_an_annotation_with_a_known_id_takes_the_old_ones_place_and_a_new_one_lies_on_top(project: Project) -> None:
+    annotations = project.images[0].annotations
+    better = replace(annotations[0], score=0.5)
+    new = replace(annotations[0], id=new_annotation_id())
+    assert upsert(annotations, new, better) == (better, *annotations[1:], new)
 
 
 def test_times_of_other_zones_are_refused_rather_than_shifted(project: Project) -> None:
