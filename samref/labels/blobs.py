@@ -10,12 +10,14 @@ from pathlib import Path
 from samref.errors import StorageError
 from samref.files import disk_errors, put_in_place, sync_folder, write_part
 
-_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobFolder:
-    """Files by the digest of their content, in 256 subfolders. What lies there is never changed."""
+    """Files by the digest of their content, in 256 subfolders. What lies there is never changed.
+
+    Every method raises :class:`StorageError` when the disk refuses; that is not repeated below.
+    """
 
     def __init__(self, folder: Path, *, make: bool = True) -> None:
         """Make the folder, for this user only, if it is not there.
@@ -23,9 +25,6 @@ class BlobFolder:
         Args:
             folder: where the files are.
             make: False leaves the disk as it is; the folder may be missing then.
-
-        Raises:
-            StorageError: it cannot be made.
         """
         self._folder = folder
         if make:
@@ -38,20 +37,12 @@ class BlobFolder:
         return self._folder
 
     def stage(self, data: bytes) -> Path:
-        """Put ``data`` on the disk under a passing name; :meth:`publish` gives it its own, :meth:`discard` drops it.
-
-        Raises:
-            StorageError: no space or no permission.
-        """
+        """Put ``data`` on the disk under a passing name; :meth:`publish` gives it its own, :meth:`discard` drops it."""
         with disk_errors("The image was not saved"):
             return write_part(self._folder, data)
 
     def add(self, data: bytes, digest: str) -> None:
-        """Put a file into the folder, durable when this returns.
-
-        Raises:
-            StorageError: no space or no permission.
-        """
+        """Put a file into the folder, durable when this returns."""
         part = self.stage(data)
         try:
             self.publish(part, digest)
@@ -59,11 +50,7 @@ class BlobFolder:
             self.discard(part)
 
     def publish(self, part: Path, digest: str) -> None:
-        """Give a staged file its final name, durable when this returns.
-
-        Raises:
-            StorageError: no space or no permission.
-        """
+        """Give a staged file its final name, durable when this returns."""
         path = self._path(digest)
         with disk_errors("The image was not saved"):
             if not path.parent.exists():
@@ -99,22 +86,14 @@ class BlobFolder:
             return None
 
     def digests(self) -> Iterator[str]:
-        """The digests of all files, in no order.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
+        """The digests of all files, in no order."""
         with disk_errors("The folder of images could not be read"):
             for path in self._folder.glob("??/*"):
                 if _DIGEST.fullmatch(path.name) and path.parent.name == path.name[:2]:
                     yield path.name
 
     def remove(self, digest: str) -> int:
-        """Remove one file, and give its length; 0 where there is none.
-
-        Raises:
-            StorageError: it cannot be removed.
-        """
+        """Remove one file, and give its length; 0 where there is none."""
         path = self._path(digest)
         with disk_errors("An image could not be removed"):
             size = self.size_bytes(digest)
@@ -122,25 +101,10 @@ class BlobFolder:
         return size or 0
 
     def set_aside(self, digest: str, mark: str) -> None:
-        """Rename a file, so that another can take its place.
-
-        Raises:
-            StorageError: it cannot be renamed.
-        """
+        """Rename a file, so that another can take its place."""
         path = self._path(digest)
         with disk_errors("An image could not be renamed"):
             path.rename(path.with_name(f"{digest}.{mark}"))
-
-    def discard_unfinished(self) -> None:
-        """Remove what a program that died was staging; only for who alone may write here.
-
-        Raises:
-            StorageError: a file cannot be removed.
-        """
-        with disk_errors("An unfinished file could not be removed"):
-            for path in self._folder.iterdir():
-                if _UNFINISHED.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
 
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest

@@ -162,7 +162,7 @@ def workspace_revision(connection: sa.Connection, workspace_id: int) -> int:
     found = connection.execute(sa.select(_workspaces.revision).where(_workspaces.id == workspace_id)).scalar()
     if found is None:
         raise LabelError(_GONE)
-    return found
+    return int(found)
 
 
 def note_change(connection: sa.Connection, workspace_id: int, now: float, served: float) -> None:
@@ -212,7 +212,7 @@ def remove_oldest_untouched(connection: sa.Connection, bound: int) -> None:
 
 def identity(connection: sa.Connection) -> str:
     """By what these labels are known from all others."""
-    return connection.execute(sa.select(_meta.value).where(_meta.name == "identity")).scalar_one()
+    return str(connection.execute(sa.select(_meta.value).where(_meta.name == "identity")).scalar_one())
 
 
 def served_s(connection: sa.Connection) -> float:

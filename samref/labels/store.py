@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from samref.core.geometry import ImageSize
 from samref.errors import LabelError, StorageError
-from samref.files import bytes_in_words, disk_errors
+from samref.files import bytes_in_words, discard_parts, disk_errors
 from samref.labels import queries
 from samref.labels.annotations import Annotation, ImageRecord, Project
 from samref.labels.blobs import BlobFolder
@@ -147,7 +147,7 @@ class ProjectStore:
             if lock is not None and not self._database.is_read_only:
                 if is_bare and not demo_days:  # only a demo removes a workspace that holds an image
                     self._check_new()
-                self._blobs.discard_unfinished()  # nobody else writes here, so whoever staged them has died
+                discard_parts(self._blobs.folder)  # nobody else writes here, so whoever staged them has died
         except BaseException:
             self._database.close()
             raise

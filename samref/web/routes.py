@@ -164,7 +164,7 @@ class _Routes:
         workspace = await self._workspace(request)
         data = await _body(request, self._upload_bytes)
         imported = await workspace.import_coco(data)
-        counts = {"annotations": imported.annotations, "images": imported.images}
+        counts = {"annotations": imported.count, "images": len(imported.annotations)}
         return _json({**counts, "message": imported.message})
 
     async def _workspace(self, request: Request) -> Workspace:
