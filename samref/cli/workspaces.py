@@ -14,8 +14,7 @@ from samref.files import bytes_in_words, counted, disk_errors, replacing
 from samref.labels import backup as backups
 from samref.labels import inspection, recovery
 from samref.labels.folder import database_in
-from samref.labels.formats import build_export
-from samref.labels.formats.bundle import add_images
+from samref.labels.formats import add_images, build_export
 from samref.labels.store import ProjectStore
 from samref.settings import Settings
 

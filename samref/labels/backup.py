@@ -16,8 +16,7 @@ from pathlib import Path
 
 from samref.errors import StorageError
 from samref.files import discard_parts, disk_errors, is_part, part_name, put_in_place
-from samref.labels.blobs import BlobFolder
-from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, LOCK_NAME, FolderLock, database_in
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, LOCK_NAME, BlobFolder, FolderLock, database_in
 from samref.labels.queries import identity, image_bytes, list_workspaces, served_s
 from samref.labels.sqlite import BESIDE, SqliteDatabase, empty_log, what_is_damaged
 

@@ -189,7 +189,7 @@ def test_alembic_finds_nothing_to_change_in_new_tables(address: str, tmp_path: P
     engine.dispose()
 
 
-def test_a_file_of_version_2_is_opened_as_it_is(path: Path) -> None:
+def test_a_file_of_version_2_from_before_alembic_is_stamped(path: Path) -> None:
     store = ProjectStore(path)
     made = store.create_workspace()
     store.close()
@@ -197,4 +197,6 @@ def test_a_file_of_version_2_is_opened_as_it_is(path: Path) -> None:
         connection.execute("DROP TABLE alembic_version")
     again = ProjectStore(path)
     assert again.find_workspace(made.token) == made.id
+    with again.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0002",)]
     again.close()
