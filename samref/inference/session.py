@@ -418,9 +418,15 @@ class Session:
             else:
                 await changed.wait()
 
-    def note(self, question: Question, prediction: Prediction) -> None:
-        """Keep an answer if the step it belongs to is still there."""
-        is_final = prediction.stage == self._spec(question.model).stages[-1]
+    def note(self, question: Question, prediction: Prediction, *, is_last: bool = False) -> None:
+        """Keep an answer if the step it belongs to is still there.
+
+        Args:
+            question: that was asked.
+            prediction: the answer of one stage.
+            is_last: whether no further stage follows, which some models decide from click to click.
+        """
+        is_final = is_last or prediction.stage == self._spec(question.model).stages[-1]
         with self._memory:
             draft, number = self._state.draft, question.number
             if (
@@ -466,6 +472,7 @@ class Session:
         answers = self._engine.segment(
             self.image, question.model, question.prompts, question.state, owner=self.session_id
         )
+        prediction = None
         async with aclosing(answers) as predictions:
             async for prediction in predictions:
                 before = self._view
@@ -474,6 +481,8 @@ class Session:
                     self._notify()
                 if not _same(self.question, question):
                     return
+        assert prediction is not None, "a model yields at least one mask"
+        self.note(question, prediction, is_last=True)
 
     @property
     def _is_busy(self) -> bool:

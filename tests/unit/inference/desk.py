@@ -53,6 +53,8 @@ def answered(session: Session, predictor: Predictor, image: DecodedImage = IMAGE
             stages -= 1
             if stages == 0:
                 break
+        else:
+            session.note(question, prediction, is_last=True)
 
 
 @dataclass
