@@ -10,8 +10,6 @@ import typer
 from samref.export.onnx import DESCRIPTION, ExportedGraph, export_model, require_packages
 from samref.models.registry import build_model
 
-__all__ = ["export"]
-
 
 def export(
     model: Annotated[str, typer.Argument(help="Name of the model; 'samref models list' shows them.")],

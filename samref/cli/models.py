@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,8 +10,6 @@ from samref.errors import CheckpointInvalidError, CheckpointMissingError, Storag
 from samref.models.checkpoints import cache_folder, fetch, locate, place_of, verify
 from samref.models.interface import Checkpoint, ModelSpec
 from samref.models.registry import build_model, get_spec, list_models
-
-__all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and verify models.")
 
@@ -41,8 +37,7 @@ def fetch_command(
         if not wanted:
             typer.echo(f"{spec.name} needs nothing: its weights come with samref.")
         for checkpoint in wanted:
-            path = _fetch_with_bar(checkpoint)
-            typer.echo(f"{path} is complete and right.")
+            typer.echo(f"{fetch(checkpoint)} is complete and right.")
 
 
 @app.command("verify")
@@ -77,16 +72,6 @@ def verify_command(
         typer.echo("Nothing to check: there are no weights on this machine.")
     if bad:
         raise typer.Exit(1)
-
-
-def _fetch_with_bar(checkpoint: Checkpoint) -> Path:
-    with typer.progressbar(length=checkpoint.size_bytes or 0, label=checkpoint.file_name, file=sys.stderr) as bar:
-
-        def show(done: int, total: int | None) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        return fetch(checkpoint, progress=show)
 
 
 def _fetched(spec: ModelSpec) -> list[Checkpoint]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +14,8 @@ from PIL import Image
 from samref.core.images import DecodedImage
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble, check_prompts, prompt_to_dict
 from samref.errors import PromptError, StorageError
+from samref.files import disk_errors, write_atomically
 from samref.inference.image_source import image_from
-
-__all__ = ["parse_box", "parse_click", "parse_polygon", "parse_scribble", "segment"]
 
 SIGNS = {"+": True, "-": False}
 
@@ -207,29 +204,9 @@ def _mask_png(mask: Any) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write ``path`` whole or not at all: what was there before stays when the disk is full."""
-    if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced
-        _guarded(path, lambda: path.write_bytes(data))
-        return
-    _guarded(path, lambda: _replace(path, data))
-
-
-def _guarded(path: Path, write: Any) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise StorageError(f"{path} could not be written: {error.strerror or error}.") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write ``path`` whole or not at all; a device or a pipe, which cannot be replaced, as far as it goes."""
+    if path.exists() and not path.is_file():
+        with disk_errors(f"{path} was not saved"):
+            path.write_bytes(data)
+    else:
+        write_atomically(path, data)

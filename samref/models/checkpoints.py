@@ -9,13 +9,13 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import platformdirs
 
 from samref.bundled import assets_folder
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
-from samref.models.download import Progress, check_address, disk_errors, open_part, transfer
+from samref.files import disk_errors
+from samref.models.download import download
 from samref.models.interface import Checkpoint
 
 if TYPE_CHECKING:  # the paths of weights are asked for without torch
@@ -115,7 +115,7 @@ def verify(path: Path, checkpoint: Checkpoint) -> None:
             "The file is incomplete or another one; fetch it again."
         )
     if checkpoint.sha256 is not None:
-        with disk_errors(path), path.open("rb") as file:
+        with disk_errors(f"{path} cannot be read"), path.open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if not actual.startswith(checkpoint.sha256.lower()):
             raise CheckpointInvalidError(
@@ -124,46 +124,21 @@ def verify(path: Path, checkpoint: Checkpoint) -> None:
             )
 
 
-def fetch(checkpoint: Checkpoint, *, progress: Progress | None = None, folder: Path | None = None) -> Path:
-    """The path of a verified copy in the cache folder, transferred first where there is none.
-
-    A transfer that breaks off leaves a ``.part`` file, and the next call goes on from there. The final name appears
-    only once size and digest are right; a damaged file under it is replaced.
-
-    Args:
-        checkpoint: what to fetch; needs a ``url``.
-        progress: told the bytes on disk and in all.
-        folder: instead of :func:`cache_folder`.
+def fetch(checkpoint: Checkpoint) -> Path:
+    """The path of a verified copy in the cache folder, downloaded first where there is none.
 
     Raises:
         CheckpointMissingError: nowhere to fetch it from, no connection, or the transfer broke off.
         CheckpointInvalidError: what the server sent is not the checkpoint.
         StorageError: no space, or the folder cannot be written.
     """
-    folder = folder or cache_folder()
-    target = folder / checkpoint.file_name
+    target = cached_path(checkpoint)
     if _is_good(target, checkpoint):
         return target
     if checkpoint.url is None:
         by_hand = f" {how_to_get(checkpoint, '')}" if checkpoint.page is not None else ""
         raise CheckpointMissingError(f"There is no address to fetch {checkpoint.file_name} from.{by_hand}")
-    check_address(checkpoint.url)
-    part = folder / f"{checkpoint.file_name}.part"
-    with open_part(part) as descriptor:
-        if _is_good(target, checkpoint):  # another process finished it while this one waited for the folder
-            part.unlink(missing_ok=True)
-            return target
-        transfer(checkpoint.url, descriptor, part, checkpoint.size_bytes, progress)
-    try:
-        verify(part, checkpoint)
-    except CheckpointInvalidError as error:
-        part.unlink(missing_ok=True)
-        raise CheckpointInvalidError(
-            f"What {urlsplit(checkpoint.url).hostname} sent is not {checkpoint.file_name}: size or SHA-256 differ. "
-            "It was deleted. Try again; if it happens twice, the server's file or a proxy in between is wrong."
-        ) from error
-    with disk_errors(target):
-        part.replace(target)
+    download(checkpoint.url, target, lambda part: verify(part, checkpoint), checkpoint.size_bytes)
     return target
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from samref import __version__
-from samref.errors import SamrefError, StorageError
+from samref.errors import SamrefError, SettingsError, StorageError
 from samref.settings import Settings
 
 
@@ -192,7 +192,7 @@ def check_port_is_free(host: str, port: int) -> None:
     """Refuse a port that another program has, before anything waits for it; port 0 is always free.
 
     Raises:
-        SamrefError: it is taken, or this machine has no such address.
+        SettingsError: it is taken, or this machine has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -200,6 +200,6 @@ def check_port_is_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SamrefError(
+            raise SettingsError(
                 f"The address {host}:{port} cannot be used ({error.strerror or error}). Choose another with --port."
             ) from error

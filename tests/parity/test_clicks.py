@@ -7,7 +7,6 @@ cases a file has, how many clicks and which thresholds is read from it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,7 @@ from numpy.typing import NDArray
 from samref.core.masks import Mask, mask_iou
 from samref.core.oracle import Annotator, next_click
 from samref.evaluation.noc import ClickCurve, score_curves
-
-PARITY = Path(os.environ.get("SAMREF_PARITY", Path(__file__).parents[2].parent / "shared" / "parity"))
-
-Arrays = dict[str, NDArray[Any]]
-
-
-def files(pattern: str) -> list[Path]:
-    return sorted(PARITY.glob(f"{pattern}.npz"))
-
-
-def load(path: Path) -> Arrays:
-    with np.load(path) as file:
-        return {key: file[key] for key in file.files}
+from tests.parity.recordings import Arrays, files, load
 
 
 def numbers(arrays: Arrays, prefix: str) -> list[int]:
@@ -40,13 +27,13 @@ def numbers(arrays: Arrays, prefix: str) -> list[int]:
 
 def named(found: Sequence[Any], pattern: str) -> list[Any]:
     """The parameters, or one that says why there are none."""
-    reason = f"no {pattern}.npz in {PARITY}; set SAMREF_PARITY to the folder that holds the recordings"
+    reason = f"no recording {pattern} (set SAMREF_PARITY)"
     nothing = pytest.param(*[None] * 3, marks=pytest.mark.skip(reason=reason))
     return [pytest.param(*one, id="-".join(map(str, (one[0].stem, *one[1:])))) for one in found] or [nothing]
 
 
-NEXT = {path: load(path) for path in files("clicks_next*")}
-SEQUENCES = {path: load(path) for path in files("clicks_sequences*")}
+NEXT = {path: load(path) for path in files("clicks_next*.npz")}
+SEQUENCES = {path: load(path) for path in files("clicks_sequences*.npz")}
 
 
 def endings(arrays: Arrays) -> dict[str, float]:

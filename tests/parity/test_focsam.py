@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samref.core.geometry import ImageSize
@@ -32,10 +31,11 @@ from samref.models.focsam.network import (
 )
 from samref.models.focsam.weights import official_parts
 from samref.models.sam.network import SAM_CONFIGS, build_sam_network
-from tests.parity.focsam_files import LIMIT, array, cases, load
-from tests.parity.weights import PARITY, assert_close, official_weights, require
+from tests.parity.recordings import cases, files, load, require, strided
+from tests.parity.weights import array, assert_close, official_weights
 
 BLOCK_LIMIT = 2e-4
+LIMIT = 1e-3
 
 
 def with_official_weights(module: nn.Module, prefix: str = "") -> Any:
@@ -46,17 +46,10 @@ def with_official_weights(module: nn.Module, prefix: str = "") -> Any:
     return module.eval()
 
 
-def strided(x: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """Every n-th element along each axis, n such that the shape becomes that of ``like``."""
-    steps = [slice(None, None, -(-own // wanted)) for own, wanted in zip(x.shape, like.shape, strict=True)]
-    taken: NDArray[Any] = x[tuple(steps)]
-    return taken
-
-
 # ---- names
 
 
-@pytest.mark.parametrize("path", sorted(PARITY.glob("keys_focsam_block_dim*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", files("keys_focsam_block_dim*.json"), ids=lambda path: path.stem)
 def test_a_block_has_exactly_the_official_names_and_shapes(path: Path) -> None:
     expected = json.loads(path.read_text())
     width = int(path.stem.rpartition("dim")[2])
@@ -72,7 +65,7 @@ def test_the_refiner_has_exactly_the_official_names_and_shapes() -> None:
     assert sum(p.numel() for p in FocusRefiner().parameters()) == pytest.approx(25.40e6, rel=1e-3)
 
 
-@pytest.mark.parametrize("path", sorted(PARITY.glob("keys_focsam_vit_*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", files("keys_focsam_vit_*.json"), ids=lambda path: path.stem)
 def test_a_whole_model_has_exactly_the_official_names_and_shapes(path: Path) -> None:
     expected = json.loads(path.read_text())
     config = SAM_CONFIGS[f"sam-vit-{path.stem[-1]}"]
@@ -88,10 +81,10 @@ class Blocks:
     """One ``focsam_blocks_*`` file."""
 
     def __init__(self, name: str) -> None:
-        self.reference = load(name)
+        self.reference = load(require(f"{name}.npz"))
         width, window = self.reference["win_x"].shape[1], self.reference["win_x"].shape[-1]
-        keys = PARITY / f"keys_{name.replace('blocks', 'block')}.json"
-        hidden = json.loads(keys.read_text())["img2cls.mlp.0.weight"][0] if keys.is_file() else 4 * width
+        keys = files(f"keys_{name.replace('blocks', 'block')}.json")
+        hidden = json.loads(keys[0].read_text())["img2cls.mlp.0.weight"][0] if keys else 4 * width
         self.config = RefinerConfig(width, 1, self._heads(width), hidden / width, window)
 
     def _heads(self, width: int) -> int:
@@ -162,7 +155,7 @@ def test_p_dyrelu_gives_the_numbers_of_the_reference(blocks: Blocks) -> None:
 
 @pytest.mark.parametrize("name", cases("focsam_refiner*", pytest.mark.slow))
 def test_the_refiner_gives_the_numbers_of_the_reference_after_every_block(name: str) -> None:
-    reference = load(name)
+    reference = load(require(f"{name}.npz"))
     width = reference["token"].shape[-1]
     depth = sum(1 for key in reference if re.fullmatch(r"block\d+_q", key))
     config = RefinerConfig(width, depth, int(reference.get("heads", 8)), window=int(reference.get("window", 16)))
@@ -195,7 +188,7 @@ def test_the_refiner_gives_the_numbers_of_the_reference_after_every_block(name: 
 
 @pytest.mark.parametrize("name", cases("focsam_boxes*"))
 def test_the_window_is_that_of_the_reference(name: str) -> None:
-    reference = load(name)
+    reference = load(require(f"{name}.npz"))
     logits = torch.from_numpy(reference["logits_x64"]).float()[:, None] / 64
     square = ImageSize(4 * logits.shape[-2], 4 * logits.shape[-1])
     up = F.interpolate(logits, (square.height, square.width), mode="bilinear", align_corners=False)
@@ -214,7 +207,7 @@ def test_the_window_is_that_of_the_reference(name: str) -> None:
 
 @pytest.mark.parametrize("name", cases("focsam_boxes*"))
 def test_boxes_anywhere_in_any_frame_grow_as_in_the_reference(name: str) -> None:
-    reference = load(name)
+    reference = load(require(f"{name}.npz"))
     found = [match for key in reference if (match := re.fullmatch(r"free_expanded_([\d.]+)_in_(\d+)x(\d+)", key))]
     assert found
     for match in found:

@@ -10,25 +10,26 @@ import pytest
 
 from samref.core.masks import mask_iou
 from samref.core.oracle import focsam_candidates
-from tests.parity.focsam_files import Arrays, cases, load
-from tests.parity.weights import PARITY
+from tests.parity.recordings import Arrays, cases, files, load, require
 
 
 def recorded_clicks() -> list[Any]:
     """(file, case, spread) of every recorded draw."""
     found: list[Any] = []
-    for path in sorted(PARITY.glob("focsam_clicks*.npz")):
+    for path in files("focsam_clicks*.npz"):
         with np.load(path) as file:
             draws = [re.fullmatch(r"mode_k([\d.]+)_(\d+)", key) for key in file.files]
         found += [(path.stem, int(draw[2]), draw[1]) for draw in draws if draw]
-    skip = pytest.mark.skip(f"no focsam_clicks*.npz in {PARITY} (set SAMREF_PARITY)")
+    skip = pytest.mark.skip("no recording focsam_clicks*.npz (set SAMREF_PARITY)")
     return found or [pytest.param("", 0, "", marks=skip)]
 
 
 @pytest.fixture(scope="module")
 def click_files() -> dict[str, tuple[Arrays, Arrays]]:
-    stems = [path.stem for path in PARITY.glob("focsam_clicks*.npz")]
-    return {stem: (load(stem), load(stem.replace("focsam_clicks", "clicks_next"))) for stem in stems}
+    return {
+        path.stem: (load(path), load(require(path.name.replace("focsam_clicks", "clicks_next"))))
+        for path in files("focsam_clicks*.npz")
+    }
 
 
 @pytest.mark.parametrize(("name", "case", "spread"), recorded_clicks())

@@ -1,11 +1,8 @@
-"""Losses against values and gradients of the published code (no recording, no test)."""
+"""Losses against values and gradients of the published code."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +10,7 @@ import torch
 from torch import Tensor
 
 from samref.training.losses import EPS_FOCSAM, click_loss, normalized_focal_loss, weighted_focal_loss
-
-FOLDER = Path(os.environ.get("SAMREF_PARITY", Path(__file__).resolve().parents[3] / "shared" / "parity"))
+from tests.parity.recordings import files, load
 
 VALUE_LIMIT, VALUE_FLOOR = 1e-5, 1e-6
 GRADIENT_LIMIT, GRADIENT_FLOOR = 1e-4, 1e-9
@@ -27,15 +23,10 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def recordings() -> list[Path]:
-    return sorted(FOLDER.glob("losses*.npz"))
-
-
-@pytest.mark.skipif(not recordings(), reason=f"no recorded losses in {FOLDER}")
 @pytest.mark.parametrize("name", LOSSES)
 def test_values_and_gradients_equal_the_published_ones(name: str) -> None:
-    for path in recordings():
-        case: dict[str, Any] = dict(np.load(path))
+    for path in files("losses*.npz"):
+        case = load(path)
         if f"{name}_value" not in case:
             continue
         logits = torch.from_numpy(case["logits"]).requires_grad_()
@@ -52,10 +43,9 @@ def test_values_and_gradients_equal_the_published_ones(name: str) -> None:
         assert off <= GRADIENT_LIMIT * reference.std() + GRADIENT_FLOOR, (path.name, off)
 
 
-@pytest.mark.skipif(not recordings(), reason=f"no recorded losses in {FOLDER}")
 def test_the_click_loss_equals_the_published_one() -> None:
-    for path in recordings():
-        case: dict[str, Any] = dict(np.load(path))
+    for path in files("losses*.npz"):
+        case = load(path)
         if "click_value" not in case:
             continue
         side = case["click_grad"].shape[-1]

@@ -1,24 +1,18 @@
-"""Click disks against the maps SegNext's code draws (no recording, no test)."""
+"""Click disks against the maps SegNext's code draws."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from samref.core.prompt_maps import draw_disk
+from tests.parity.recordings import load, require
 
-FOLDER = Path(os.environ.get("SAMREF_PARITY", Path(__file__).resolve().parents[3] / "shared" / "parity"))
-RECORDING = FOLDER / "segnext_prompt_maps.npz"
 WIDTH = 128
 RADIUS = 5.0
 
 
-@pytest.mark.skipif(not RECORDING.is_file(), reason=f"no recorded prompt maps in {FOLDER}")
 def test_disks_equal_segnexts_bit_for_bit() -> None:
-    recorded = np.load(RECORDING)
+    recorded = load(require("segnext_prompt_maps.npz"))
     lists = [name for name in recorded if name.startswith("points_")]
     assert lists
     for name in lists:

@@ -6,7 +6,6 @@ Prompts go the product's way (image frame, ``Frame``, ``decode``), so that frame
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,8 @@ from samref.models.interface import DecoderState, ImageFeatures, ImageInput, Mas
 from samref.models.sam.model import SamModel
 from samref.models.sam.network import SAM_CONFIGS, SamConfig, build_sam_network, network_from
 from samref.models.sam.prompts import SamPrompt, to_sam_prompt
-from tests.parity.weights import PARITY, assert_close, official_value, official_weights, require
+from tests.parity.recordings import files, load, require
+from tests.parity.weights import assert_close, official_value, official_weights
 
 LIMIT = 2e-4
 MASK_LIMIT = 1e-4
@@ -39,16 +39,15 @@ CONFIGS: dict[str, SamConfig] = {
     **{name.replace("-", "_"): config for name, config in SAM_CONFIGS.items()},
 }
 CASES = [
-    pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem != "sam_small" else [])
-    for path in sorted(PARITY.glob("sam_*.npz"))
-] or [pytest.param("sam_small", marks=pytest.mark.skip(f"no sam_*.npz in {PARITY} (set SAMREF_PARITY)"))]
+    pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem != "sam_small" else []) for path in files("sam_*.npz")
+] or [pytest.param("sam_small", marks=pytest.mark.skip("no recording sam_*.npz (set SAMREF_PARITY)"))]
 
 
 class Case:
     """One fixture with our model of the same weights and its answers to the fixture's prompts."""
 
     def __init__(self, name: str) -> None:
-        self.reference: dict[str, NDArray[Any]] = dict(np.load(PARITY / f"{name}.npz"))
+        self.reference = load(require(f"{name}.npz"))
         config = CONFIGS[name]
         with torch.device("meta"):
             shapes = build_sam_network(config).state_dict()

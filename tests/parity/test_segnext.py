@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ from samref.models.layers import resize
 from samref.models.segnext.model import LOGIT_SHIFT, SegNextModel
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextConfig, SegNextNet, stretch
 from samref.models.segnext.prompt_maps import draw_points, scale_points
-from tests.parity.weights import PARITY, assert_close, official_weights, require
+from tests.parity.recordings import Arrays, files, load, require
+from tests.parity.weights import assert_close, official_weights
 
 LIMIT = 2e-4
 MASK_LIMIT = 1e-4
@@ -37,28 +37,21 @@ PIXELS_PER_CELL = 20
 HEADS = {192: 6, 768: 12}
 """By width."""
 
-Recording = dict[str, NDArray[Any]]
-
 
 def cases(form: str) -> list[Any]:
     """Every recording of a form as ``(model, sax)``, those of the released size marked slow."""
-    found = [re.fullmatch(rf"segnext_(.+)_sax(\d+)_{form}", path.stem) for path in sorted(PARITY.glob("segnext_*.npz"))]
+    found = [re.fullmatch(rf"segnext_(.+)_sax(\d+)_{form}", path.stem) for path in files("segnext_*.npz")]
     named = [(match[1], int(match[2])) for match in found if match]
     if not named:
-        return [pytest.param("", 0, marks=pytest.mark.skip(f"no segnext_*_{form}.npz in {PARITY} (set SAMREF_PARITY)"))]
+        return [pytest.param("", 0, marks=pytest.mark.skip(f"no recording segnext_*_{form}.npz (set SAMREF_PARITY)"))]
     return [pytest.param(*name, marks=[pytest.mark.slow] if "1024" in name[0] else []) for name in named]
 
 
 def key_lists() -> list[str]:
-    return [path.stem for path in sorted(PARITY.glob("keys_segnext_*.json"))]
+    return [path.stem for path in files("keys_segnext_*.json")]
 
 
-def load(path: Path) -> Recording:
-    with np.load(path) as file:
-        return dict(file)
-
-
-def config_of(keys: dict[str, list[int]], recording: Recording) -> SegNextConfig:
+def config_of(keys: dict[str, list[int]], recording: Arrays) -> SegNextConfig:
     """The sizes that a list of names and shapes stands for."""
     width, _, patch_size, _ = keys["backbone.patch_embed.proj.weight"]
     grid = round((keys["backbone.pos_embed"][1] - 1) ** 0.5)
@@ -90,7 +83,7 @@ def read_keys(stem: str) -> dict[str, list[int]]:
     return keys
 
 
-def build(model: str, sax: int, recording: Recording) -> SegNextModel:
+def build(model: str, sax: int, recording: Arrays) -> SegNextModel:
     config = config_of(read_keys(f"keys_segnext_{model}_sax{sax}"), recording)
     with torch.device("meta"):
         network = SegNextNet(config)
@@ -102,8 +95,8 @@ def build(model: str, sax: int, recording: Recording) -> SegNextModel:
 
 
 @functools.lru_cache(maxsize=1)
-def prepared(model: str, sax: int, form: str) -> tuple[Recording, SegNextModel]:
-    recording = load(PARITY / f"segnext_{model}_sax{sax}_{form}.npz")
+def prepared(model: str, sax: int, form: str) -> tuple[Arrays, SegNextModel]:
+    recording = load(require(f"segnext_{model}_sax{sax}_{form}.npz"))
     return recording, build(model, sax, recording)
 
 
@@ -125,9 +118,9 @@ def test_the_released_sizes_are_those_of_the_official_key_lists(name: str) -> No
     assert config == SEGNEXT_CONFIGS[name]
 
 
-@pytest.mark.parametrize("stem", [path.stem for path in sorted(PARITY.glob("segnext_prompt_maps*.npz"))])
+@pytest.mark.parametrize("stem", [path.stem for path in files("segnext_prompt_maps*.npz")])
 def test_listed_points_are_drawn_as_published(stem: str) -> None:
-    recording = load(PARITY / f"{stem}.npz")
+    recording = load(require(f"{stem}.npz"))
     lists = [key for key in recording if key.startswith("points_")]
     assert lists
     for key in lists:
@@ -222,21 +215,21 @@ def test_the_predictor_shows_the_published_masks(model: str, sax: int) -> None:
 
 
 def released() -> list[Any]:
-    """Recordings of whole models as ``(model, sax)``; each says itself which of SA x1, x2 it has."""
-    names = [path.stem.removeprefix("segnext_") for path in sorted(PARITY.glob("segnext_*.npz"))]
+    """Arrayss of whole models as ``(model, sax)``; each says itself which of SA x1, x2 it has."""
+    names = [path.stem.removeprefix("segnext_") for path in files("segnext_*.npz")]
     found = []
     for name in names:
         if "_sax" not in name and not name.startswith("prompt_maps"):
-            with np.load(PARITY / f"segnext_{name}.npz") as file:
+            with np.load(require(f"segnext_{name}.npz")) as file:
                 found += sorted({(name, int(match[1])) for key in file if (match := re.match(r"sax(\d+)_", key))})
     if not found:
-        return [pytest.param("", 0, marks=pytest.mark.skip(f"no segnext_vitb1024.npz in {PARITY}"))]
+        return [pytest.param("", 0, marks=pytest.mark.skip("no recording segnext_vitb1024.npz (set SAMREF_PARITY)"))]
     return [pytest.param(*one, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]) for one in found]
 
 
 @pytest.mark.parametrize(("model", "sax"), released())
 def test_the_released_size_gives_the_published_numbers(model: str, sax: int) -> None:
-    recording = load(PARITY / f"segnext_{model}.npz")
+    recording = load(require(f"segnext_{model}.npz"))
     ours = build(model, sax, recording)
     small = recording["image_small"]
     rgb = small.repeat(PIXELS_PER_CELL, axis=0).repeat(PIXELS_PER_CELL, axis=1)
@@ -259,7 +252,7 @@ def test_the_released_size_gives_the_published_numbers(model: str, sax: int) -> 
 
 
 def check_features(
-    ours: SegNextModel, embedding: torch.Tensor, recording: Recording, rgb: NDArray[np.uint8], fused_key: str
+    ours: SegNextModel, embedding: torch.Tensor, recording: Arrays, rgb: NDArray[np.uint8], fused_key: str
 ) -> None:
     features = embedding[0].numpy()
     assert_close(features[(slice(None, None, 12), *every(4))], recording["image_feats_crop"], LIMIT, "image features")

@@ -1,21 +1,14 @@
-"""The reference fixtures, their measure of error, and the weights they were computed with."""
+"""The weights that the recordings were computed with, and their measure of error."""
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-__all__ = ["PARITY", "assert_close", "official_value", "official_weights", "require"]
-
-PARITY = Path(os.environ.get("SAMREF_PARITY", Path(__file__).resolve().parents[3] / "shared" / "parity"))
 
 
 def official_value(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -53,9 +46,7 @@ def assert_close(
     assert difference <= limit * scale + absolute, f"{what}: e = {difference / scale:.2e}, limit {limit:.0e}"
 
 
-def require(name: str) -> Path:
-    """A fixture's path; the test is skipped where it is absent."""
-    path = PARITY / name
-    if not path.is_file():
-        pytest.skip(f"no reference fixture {path} (set SAMREF_PARITY)")
-    return path
+def array(x: Tensor) -> NDArray[np.float32]:
+    """The values of ``x``."""
+    values: NDArray[np.float32] = x.detach().numpy()
+    return values

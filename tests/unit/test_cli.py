@@ -204,7 +204,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_no_space_left_is_one_sentence(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "No space left" in refused(capsys, "segment", str(image), "--click", "5,5", *MODEL, "-o", "/dev/full")
+    assert "the disk is full" in refused(capsys, "segment", str(image), "--click", "5,5", *MODEL, "-o", "/dev/full")
 
 
 def test_a_failed_write_leaves_the_old_file(
@@ -216,7 +216,7 @@ def test_a_failed_write_leaves_the_old_file(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("samref.cli.segment.os.fsync", full)
-    assert "No space left" in refused(capsys, "segment", str(image), "--click", "5,5", *MODEL, "-o", str(target))
+    monkeypatch.setattr("samref.files.os.fsync", full)
+    assert "the disk is full" in refused(capsys, "segment", str(image), "--click", "5,5", *MODEL, "-o", str(target))
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
