@@ -285,7 +285,7 @@ _EVENTS: dict[str, CoreSchema] = {
         Prompted,
         prompt=_PROMPT,
         model=_NAME,
-        basis=_or_none(cs.chain_schema([WHOLE, cs.int_schema(ge=0, le=MAX_PROMPTS)])),
+        basis=_or_none(_BASIS),
     ),
     "mask_given": _values_of(MaskGiven, mask=_RLE),
     "undone": _values_of(Undone),
