@@ -16,20 +16,10 @@ import sqlalchemy as sa
 
 from samref.core.geometry import ImageSize
 from samref.errors import LabelError, StorageError
+from samref.labels import events
 from samref.labels.annotations import Annotation
 from samref.labels.classes import LabelClass, add_class, change_class, find_class, remove_class
-from samref.labels.events import (
-    AnnotationsImported,
-    ClassAdded,
-    ClassChanged,
-    ClassRemoved,
-    Committed,
-    Deleted,
-    Event,
-    ImageOpened,
-    Reclassed,
-    replay_classes,
-)
+from samref.labels.events import Event, replay_classes
 from samref.labels.serialization import event_from_json, event_to_json
 from samref.labels.tables import (
     annotation_table,
@@ -456,11 +446,11 @@ def _check_class_events(connection: sa.Connection, workspace_id: int, entries: S
     classes = read_classes(connection, workspace_id) if entries else ()
     for entry in entries:
         match entry.event:
-            case ClassAdded(label_class):
+            case events.ClassAdded(label_class):
                 classes = add_class(classes, label_class)
-            case ClassChanged(label_class):
+            case events.ClassChanged(label_class):
                 classes = change_class(classes, label_class)
-            case ClassRemoved(class_id):
+            case events.ClassRemoved(class_id):
                 uses = sa.select(sa.func.count()).where(
                     _annotations.workspace_id == workspace_id, _annotations.class_id == class_id
                 )
@@ -473,20 +463,20 @@ def _check_class_events(connection: sa.Connection, workspace_id: int, entries: S
 def _keep_in_step(connection: sa.Connection, workspace_id: int, digest: str, event: Event) -> bool:
     """Bring the lists up to date with one event of an image; True if they changed."""
     match event:
-        case ClassAdded() | ClassChanged() | ClassRemoved():
+        case events.ClassAdded() | events.ClassChanged() | events.ClassRemoved():
             raise LabelError("Changes of classes belong to the workspace, all others to an image.")
-        case ImageOpened():
+        case events.ImageOpened():
             if event.digest != digest:
                 raise LabelError("The event names another image than the log it belongs to.")
             renamed = image_table.update().where(_is_image(workspace_id, digest))
             connection.execute(renamed.values(file_name=event.file_name))
-        case Committed(annotation):
+        case events.Committed(annotation):
             _put(connection, workspace_id, digest, (annotation,))
-        case AnnotationsImported(annotations):
+        case events.AnnotationsImported(annotations):
             _put(connection, workspace_id, digest, annotations)
-        case Deleted(annotation_id):
+        case events.Deleted(annotation_id):
             connection.execute(annotation_table.delete().where(_is_annotation(workspace_id, digest, annotation_id)))
-        case Reclassed(annotation_id, class_id):
+        case events.Reclassed(annotation_id, class_id):
             find_class(read_classes(connection, workspace_id), class_id)
             change = annotation_table.update().where(_is_annotation(workspace_id, digest, annotation_id))
             connection.execute(change.values(class_id=class_id))

@@ -43,27 +43,10 @@ from samref.core.prompts import (
     check_prompts,
 )
 from samref.errors import LabelError, PromptError
+from samref.labels import events
 from samref.labels.annotations import MAX_FILE_NAME, MAX_ID, Annotation
 from samref.labels.classes import MAX_NAME, LabelClass
-from samref.labels.events import (
-    AnnotationsImported,
-    ClassAdded,
-    ClassChanged,
-    ClassRemoved,
-    Cleared,
-    Committed,
-    Deleted,
-    EditStarted,
-    Event,
-    ImageOpened,
-    MaskGiven,
-    ModelChanged,
-    Prompted,
-    Reclassed,
-    Redone,
-    Undone,
-    VisibilityChanged,
-)
+from samref.labels.events import Event
 
 MAX_IMPORTED = 100_000
 """Annotations one import event may carry."""
@@ -112,7 +95,7 @@ def to_plain(value: Any) -> Any:
     plain = {"type": _TYPES[type(value)]} if type(value) in _TYPES else {}
     for name, key in keys:
         plain[key] = to_plain(getattr(value, name))
-    if type(value) is Prompted and value.basis is None:
+    if type(value) is events.Prompted and value.basis is None:
         del plain["basis"]
     return plain
 
@@ -132,11 +115,15 @@ def read(schema: SchemaValidator, data: Any) -> Any:
 def _sentence(error: ValidationError) -> str:
     """What is wrong first, in a sentence that names the value."""
     first = error.errors(include_url=False, include_input=False)[0]
-    name = next((part for part in reversed(first["loc"]) if isinstance(part, str)), "type")
-    context = first.get("ctx", {})
-    match first["type"]:
-        case "missing" | "union_tag_not_found":
-            return f"The value {'type' if first['type'] != 'missing' else name!r} is missing."
+    kind, place, context = first["type"], first["loc"], first.get("ctx", {})
+    name = next((part for part in reversed(place) if isinstance(part, str)), None)
+    match kind:
+        case "union_tag_not_found":
+            return "The value 'type' is missing."
+        case "missing" if not isinstance(place[-1], str):
+            return f"The list {name!r} has too few entries."
+        case "missing":
+            return f"The value {name!r} is missing."
         case "union_tag_invalid":
             return f"There is nothing of type {context['tag'][:40]!r} here."
         case "json_invalid":
@@ -145,10 +132,12 @@ def _sentence(error: ValidationError) -> str:
             return f"The value {name!r} may have {context['max_length']} characters at most."
         case "too_long":
             return f"The list {name!r} has {context['actual_length']} entries; the limit is {context['max_length']}."
-        case "greater_than" | "greater_than_equal" | "less_than_equal" | "less_than":
-            limit = next(iter(context.values()))
-            return f"The value {name!r} must be {first['type'].replace('_', ' ')} {limit}."
-    return f"The value {name!r} must be {_WANTED.get(first['type'], first['msg'])}."
+    if name is None:
+        return "A value is missing where an object {…} is expected."
+    limits = {"greater_than": "above", "greater_than_equal": "at least", "less_than_equal": "at most"}
+    if kind in limits:
+        return f"The value {name!r} must be {limits[kind]} {next(iter(context.values()))}."
+    return f"The value {name!r} must be {_WANTED.get(kind, first['msg'])}."
 
 
 _WANTED = {
@@ -186,7 +175,7 @@ def text(max_length: int | None = None) -> CoreSchema:
 WHOLE = cs.no_info_plain_validator_function(whole)
 NUMBER = cs.float_schema(strict=True, allow_inf_nan=False)
 _BOOL = cs.bool_schema(strict=True)
-_ID, _NAME = text(MAX_ID), text(MAX_NAME)
+_ID, _NAME, _FILE_NAME = text(MAX_ID), text(MAX_NAME), text(MAX_FILE_NAME)
 _BASIS = cs.chain_schema([WHOLE, cs.int_schema(ge=0, le=MAX_PROMPTS)])
 _SIDE = cs.chain_schema([WHOLE, cs.int_schema(gt=0, le=MAX_RLE_PIXELS)])
 
@@ -280,27 +269,24 @@ _ANNOTATION = cs.no_info_after_validator_function(
     ),
 )
 _EVENTS: dict[str, CoreSchema] = {
-    "image_opened": _values_of(ImageOpened, digest=_ID, file_name=text(MAX_FILE_NAME), height=_SIDE, width=_SIDE),
-    "prompted": _values_of(
-        Prompted,
-        prompt=_PROMPT,
-        model=_NAME,
-        basis=_or_none(cs.chain_schema([WHOLE, cs.int_schema(ge=0, le=MAX_PROMPTS)])),
+    "image_opened": _values_of(
+        events.ImageOpened, digest=_ID, file_name=text(MAX_FILE_NAME), height=_SIDE, width=_SIDE
     ),
-    "mask_given": _values_of(MaskGiven, mask=_RLE),
-    "undone": _values_of(Undone),
-    "redone": _values_of(Redone),
-    "cleared": _values_of(Cleared),
-    "committed": _values_of(Committed, annotation=_ANNOTATION),
-    "edit_started": _values_of(EditStarted, annotation_id=_ID),
-    "deleted": _values_of(Deleted, annotation_id=_ID),
-    "visibility_changed": _values_of(VisibilityChanged, annotation_id=_ID, visible=_BOOL),
-    "reclassed": _values_of(Reclassed, annotation_id=_ID, class_id=WHOLE),
-    "model_changed": _values_of(ModelChanged, model=_NAME),
-    "class_added": _values_of(ClassAdded, label_class=_CLASS),
-    "class_changed": _values_of(ClassChanged, label_class=_CLASS),
-    "class_removed": _values_of(ClassRemoved, class_id=WHOLE),
-    "annotations_imported": _values_of(AnnotationsImported, annotations=_tuple_of(_ANNOTATION, MAX_IMPORTED)),
+    "prompted": _values_of(events.Prompted, prompt=_PROMPT, model=_NAME, basis=_or_none(_BASIS)),
+    "mask_given": _values_of(events.MaskGiven, mask=_RLE),
+    "undone": _values_of(events.Undone),
+    "redone": _values_of(events.Redone),
+    "cleared": _values_of(events.Cleared),
+    "committed": _values_of(events.Committed, annotation=_ANNOTATION),
+    "edit_started": _values_of(events.EditStarted, annotation_id=_ID),
+    "deleted": _values_of(events.Deleted, annotation_id=_ID),
+    "visibility_changed": _values_of(events.VisibilityChanged, annotation_id=_ID, visible=_BOOL),
+    "reclassed": _values_of(events.Reclassed, annotation_id=_ID, class_id=WHOLE),
+    "model_changed": _values_of(events.ModelChanged, model=_NAME),
+    "class_added": _values_of(events.ClassAdded, label_class=_CLASS),
+    "class_changed": _values_of(events.ClassChanged, label_class=_CLASS),
+    "class_removed": _values_of(events.ClassRemoved, class_id=WHOLE),
+    "annotations_imported": _values_of(events.AnnotationsImported, annotations=_tuple_of(_ANNOTATION, MAX_IMPORTED)),
 }
 
 _EVENT = SchemaValidator(cs.tagged_union_schema(_EVENTS, discriminator="type"))

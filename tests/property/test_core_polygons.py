@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from samref.core.geometry import ImageSize
-from samref.core.masks import Mask, Rle
+from samref.core.masks import Mask, Rle, mask_box
 from samref.core.oracle import Annotator
 from samref.core.polygons import mask_to_polygons, polygons_to_mask, ring_area
 
@@ -41,6 +41,23 @@ def test_run_lengths_come_back_as_the_same_mask(mask: Mask) -> None:
     rle = Rle.from_mask(mask)
     assert np.array_equal(rle.to_mask(), mask)
     assert rle.area == mask.sum()
+
+
+@given(MASKS, st.integers(0, 5), st.integers(0, 5))
+def test_run_lengths_of_a_window_are_those_of_the_whole_mask_and_back(window: Mask, left: int, top: int) -> None:
+    whole = np.pad(window, ((top, 2), (left, 1)))
+    size = ImageSize(*whole.shape)
+    rle = Rle.from_window(np.ascontiguousarray(window.T), left, top, size)
+    assert rle == Rle.from_mask(whole)
+    box = mask_box(whole)
+    if box is None:
+        assert rle.to_crop()[0].size == 0
+        return
+    x0, y0, x1, y1 = box
+    assert rle.cropped() == Rle.from_mask(whole[y0:y1, x0:x1])
+    crop, x, y = rle.to_crop()
+    assert (x, y) == (x0, y0)
+    assert np.array_equal(crop, whole[y0:y1, x0:x1])
 
 
 @given(MASKS, st.integers(0, 2**32 - 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from samref.errors import StorageError
-from samref.files import write_atomically
+from samref.files import counted, write_atomically
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -59,3 +59,8 @@ def test_an_interrupted_save_leaves_no_rubbish(tmp_path: Path, monkeypatch: pyte
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="the file or its folder is not there"):
         write_atomically(tmp_path / "nowhere" / "labels.json", b"new")
+
+
+def test_a_number_of_things_is_said_as_people_say_it() -> None:
+    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [counted(n, "entry") for n in (1, 3)] == ["1 entry", "3 entries"]

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click, Prompts
@@ -174,6 +176,20 @@ def test_threads_append_without_losing_an_event(store: ProjectStore) -> None:
     assert sorted(revisions) == sorted((digest, n) for digest in digests for n in range(2, 42))
 
 
+def test_a_click_costs_four_statements(store: ProjectStore) -> None:
+    workspace_id = store.create_workspace().id
+    digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
+    seen: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(arguments[2].split()[0])
+
+    sa.event.listen(store.database._engine, "before_cursor_execute", note)
+    store.append(workspace_id, digest, CLICK)
+    assert [word for word in seen if word not in ("PRAGMA", "BEGIN")][-4:] == ["SELECT", "INSERT", "UPDATE", "UPDATE"]
+    assert len(seen) <= 6, "with what begins the transaction"
+
+
 def test_two_programs_share_one_file(file_store: ProjectStore, path: Path) -> None:
     workspace = file_store.create_workspace()
     digest = file_store.add_image(workspace.id, PHOTO, "cat.jpg", SIZE)
@@ -242,10 +258,9 @@ def test_the_revision_of_a_workspace_grows_with_its_lists_and_not_with_clicks(
     seen = [store.workspace_revision(workspace_id)]
     digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
     seen.append(store.workspace_revision(workspace_id))
-    store.append(workspace_id, digest, CLICK)
+    assert store.append(workspace_id, digest, CLICK).revision == seen[-1] == store.workspace_revision(workspace_id)
+    seen.append(store.append(workspace_id, digest, Committed(project.images[0].annotations[0])).revision)
     assert store.workspace_revision(workspace_id) == seen[-1]
-    store.append(workspace_id, digest, Committed(project.images[0].annotations[0]))
-    seen.append(store.workspace_revision(workspace_id))
     store.add_class(workspace_id, "cat")
     seen.append(store.workspace_revision(workspace_id))
     assert seen == sorted(set(seen))
@@ -314,6 +329,16 @@ def test_a_image_comes_back_byte_for_byte_and_is_kept_once(store: ProjectStore) 
     assert store.revision(workspace_id, digest) == 1
     assert store.image_bytes(workspace_id, digest) == PHOTO
     assert [path.name for path in files_under(store.blobs.folder)] == [digest]
+
+
+def test_one_image_is_found_by_its_digest(store: ProjectStore, project: Project) -> None:
+    workspace_id, other = store.create_workspace().id, store.create_workspace().id
+    digest = hashlib.sha256(PHOTO).hexdigest()
+    assert store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE, digest) == digest
+    store.add_image(workspace_id, b"another", "dog.jpg", SIZE)
+    store.append(workspace_id, digest, Committed(project.images[0].annotations[0]))
+    assert store.image(workspace_id, digest) == store.images(workspace_id)[0]
+    assert store.image(other, digest) is None
 
 
 def test_a_full_store_refuses_new_images(path: Path) -> None:
