@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from samref.core.masks import Rle
-from samref.datasets.objects import ImageRecord, find_images, load_objects, read_image, sample_objects
+from samref.datasets import ImageRecord, find_images, sample_objects
 from samref.errors import SamrefError, UnknownModelError
 from samref.evaluation.cost import Cost, CostJob, Device, PrecisionName, Sample, build_predictor, measure_cost
 from samref.evaluation.journal import journal_path
@@ -212,7 +212,7 @@ def _spread(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
 
 def _sample(record: ImageRecord) -> Sample:
     """The image's largest object."""
-    objects = load_objects(record, read_image(record))
+    objects = record.read_objects(record.read_image())
     largest = max(objects, key=lambda one: int(one.gt.sum()))
     rle = Rle.from_mask(largest.gt)
     return Sample(str(record.image_path.resolve()), (rle.height, rle.width, rle.counts))

@@ -21,7 +21,7 @@ from samref.core.images import DecodedImage
 from samref.core.masks import Mask, Rle, boundary_iou, mask_iou
 from samref.core.oracle import ClickRule, build_annotator
 from samref.core.prompts import Prompts
-from samref.datasets.objects import ObjectMask
+from samref.datasets import ObjectMask
 from samref.evaluation.first_prompts import FirstPrompt, first_prompt
 
 __all__ = [

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from samref.core.oracle import ClickRule
-from samref.datasets.catalogue import AUTO
-from samref.datasets.objects import ImageRecord, ObjectMask, find_images, load_objects, read_image, sample_objects
+from samref.datasets import AUTO, ImageRecord, ObjectMask, find_images, sample_objects
 from samref.errors import DataError
 from samref.evaluation.first_prompts import FirstPrompt
 from samref.evaluation.journal import Journal, journal_path
@@ -199,8 +198,8 @@ def _measure_image(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, list
     curves = {stage: {key: job.known(stage, key) for key in job.keys} for stage in protocol.stages}
     if all(curve is not None for by_key in curves.values() for curve in by_key.values()):
         return _in_order(curves)
-    image = read_image(record)
-    objects = load_objects(record, image)
+    image = record.read_image()
+    objects = record.read_objects(image)
     embedding = predictor.embed(image)
 
     def label(target: ObjectMask, stage: Stage) -> ClickCurve:

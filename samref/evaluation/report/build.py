@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from samref.core.oracle import ClickRule
-from samref.datasets.objects import Skipped
+from samref.datasets import Skipped
 from samref.evaluation.bootstrap import Difference, stage_differences
 from samref.evaluation.first_prompts import FirstPrompt
 from samref.evaluation.noc import (

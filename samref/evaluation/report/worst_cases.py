@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from samref.core.images import encode_jpeg
 from samref.core.masks import Mask, Rle, mask_box
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
-from samref.datasets.objects import ImageRecord, load_objects, read_image
+from samref.datasets import ImageRecord
 from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Stage, click_curve
 from samref.evaluation.report.build import Report
 
@@ -114,8 +114,8 @@ def _draw(report: Report, predictor: EvaluatedPredictor, record: ImageRecord, ke
     protocol = report.protocol
     stage = protocol.stages[-1]
     clicks = min(WORST_AFTER, protocol.max_clicks)
-    image = read_image(record)
-    (target,) = (one for one in load_objects(record, image) if one.key == key)
+    image = record.read_image()
+    (target,) = (one for one in record.read_objects(image) if one.key == key)
     recorder = _Recorder(predictor)
     curve = click_curve(
         recorder,

@@ -10,7 +10,7 @@ from torch import nn
 
 from samref.__main__ import main
 from samref.core.masks import Rle
-from samref.datasets.objects import find_images, load_objects, read_image
+from samref.datasets import find_images
 from samref.errors import CheckpointMissingError, SamrefError, StorageError, UnknownModelError
 from samref.evaluation import comparison, cost
 from samref.evaluation.comparison import CONTENDERS, Comparison, Row, Settings, compare, comparison_to_dict
@@ -66,7 +66,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[CostJob]:
 
 def job(zoo: Path, **changed: Any) -> CostJob:
     (record, *_), _ = find_images(zoo)
-    gt = Rle.from_mask(load_objects(record, read_image(record))[0].gt)
+    gt = Rle.from_mask(record.read_objects(record.read_image())[0].gt)
     sample = Sample(str(record.image_path), (gt.height, gt.width, gt.counts))
     values = {"model": "grabcut", "untrained": "", "stage": "refined", "refines": False, "clicks": 2, "sat_grid": 1}
     return CostJob(**{**values, "samples": (sample,), **changed})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from samref.core.masks import Mask
-from samref.datasets.objects import ObjectMask
+from samref.datasets import ObjectMask
 from samref.evaluation.noc import ClickCurve, Stage, average_scores, click_curve, score_curves
 from tests.unit.evaluation.painter import Canvas, Painter
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samref.datasets.objects import find_images
+from samref.datasets import find_images
 from samref.errors import SamrefError, StorageError
 from samref.evaluation.noc import ClickCurve
 from samref.evaluation.report.build import Report
