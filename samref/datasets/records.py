@@ -85,7 +85,10 @@ class KeptMasks(OneFile):
 
     def read(self) -> list[ObjectMask]:
         regions = {ignore: ignore.to_mask() for _, _, ignore in self.objects if ignore is not None}
-        return [ObjectMask(key, gt.to_mask(), ignore and regions[ignore]) for key, gt, ignore in self.objects]
+        return [
+            ObjectMask(key, gt.to_mask(), None if ignore is None else regions[ignore])
+            for key, gt, ignore in self.objects
+        ]
 
 
 @dataclass(frozen=True, slots=True)
