@@ -202,43 +202,31 @@ class ImageRecord:
         return objects
 
 
+def _count_of(words: str) -> int:
+    """A count that is zero unless told, with what it counts in words."""
+    found: int = field(default=0, metadata={"words": words})
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What was found and cannot be measured, counted.
+    """What was found and cannot be measured, counted."""
 
-    Attributes:
-        empty_objects: objects without a pixel.
-        ignored_objects: objects whose every pixel is ignored.
-        images_without_objects: images that have no other objects.
-        masks_without_image: mask files that belong to none.
-        images_not_found: images that an annotation file names and that are not on this machine.
-        crowd_regions: regions of many objects (COCO's ``iscrowd``), ignored instead of asked for.
-        excluded_images: images that the field does not measure (not camouflaged, defects that cannot be seen).
-    """
-
-    empty_objects: int = 0
-    images_without_objects: int = 0
-    masks_without_image: int = 0
-    ignored_objects: int = 0
-    images_not_found: int = 0
-    crowd_regions: int = 0
-    excluded_images: int = 0
+    empty_objects: int = _count_of("objects without a pixel")
+    images_without_objects: int = _count_of("images without an object")
+    masks_without_image: int = _count_of("masks without an image")
+    ignored_objects: int = _count_of("objects that are ignored altogether")
+    images_not_found: int = _count_of("images that are named but not there")
+    crowd_regions: int = _count_of("crowds")  # COCO's iscrowd: ignored instead of asked for
+    excluded_images: int = _count_of("images that the field leaves out")  # not camouflaged, defects not to be seen, ...
 
     def __add__(self, other: Skipped) -> Skipped:
         return Skipped(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
 
     def to_sentences(self) -> list[str]:
         """What is not zero, in words: ``["3 objects without a pixel"]``."""
-        words = {
-            "empty_objects": "objects without a pixel",
-            "ignored_objects": "objects that are ignored altogether",
-            "images_without_objects": "images without an object",
-            "masks_without_image": "masks without an image",
-            "images_not_found": "images that are named but not there",
-            "crowd_regions": "crowds",
-            "excluded_images": "images that the field leaves out",
-        }
-        return [f"{getattr(self, name)} {what}" for name, what in words.items() if getattr(self, name)]
+        counts = ((getattr(self, one.name), one.metadata["words"]) for one in fields(self))
+        return [f"{count} {words}" for count, words in counts if count]
 
 
 @dataclass(frozen=True, slots=True)

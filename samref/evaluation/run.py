@@ -7,11 +7,10 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -149,8 +148,8 @@ def evaluate(
         data_sha256=data_digest(records),
     )
     target = next((path for path in (json_path, html_path) if path is not None and not is_device(path)), None)
-    begun = nullcontext() if target is None else Journal(journal_path(target), _header(report), restart=restart)
-    with begun as journal:
+    journal = None if target is None else Journal(journal_path(target), _header(report), restart=restart)
+    with nullcontext() if journal is None else closing(journal):
         jobs = [_Job(record, protocol, journal) for record in records]
         known = sum(job.count_known() for job in jobs)
         measured = _measure(predictor, jobs, progress)
@@ -333,15 +332,10 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the file: the report holds everything now."""
-        self._file.close()
+        self.close()
         self.path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def _begin(self, header: Mapping[str, Any], restart: bool) -> None:
