@@ -168,11 +168,7 @@ class ByteArray:
         self.fill(data, kind, shape, "F" if fortran else "C")
 
     def fill(self, data: Any, kind: Any, shape: Any, order: Any) -> None:
-        """Take the content.
-
-        Raises:
-            _Refused: it is no array of bytes.
-        """
+        """Take the content."""
         if not isinstance(kind, _Kind) or kind.code not in _BYTE or not isinstance(data, bytes | bytearray):
             raise _Refused("It holds an array of something other than bytes.")
         sides = shape if isinstance(shape, tuple) else (shape,)

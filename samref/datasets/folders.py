@@ -23,11 +23,7 @@ from samref.labels.folder import DATABASE_NAME, image_file
 
 
 def images_by_stem(paths: list[Path]) -> dict[str, Path]:
-    """The images by their names without suffix.
-
-    Raises:
-        DataError: two have the same.
-    """
+    """The images by their names without suffix."""
     found: dict[str, Path] = {}
     for path in paths:
         if path.stem in found:

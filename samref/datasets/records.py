@@ -167,19 +167,11 @@ class ImageRecord:
         return objects if self.keys is None else [one for one in objects if one.key in set(self.keys)]
 
     def look_at(self) -> list[ObjectMask]:
-        """All its objects, and the head of its file: the pixels of the image are not decoded.
-
-        Raises:
-            DataError: as :meth:`read_objects`, or the file is no image.
-        """
+        """All its objects, and the head of its file: the pixels of the image are not decoded."""
         return self._checked(self.masks.read(), decode_file(self.image_path, upright_size))
 
     def load(self) -> LabelledImage:
-        """The image and its objects, decoded; objects without a pixel that counts are left out.
-
-        Raises:
-            DataError: a file cannot be read, or a mask is not of the image's size.
-        """
+        """The image and its objects, decoded; objects without a pixel that counts are left out."""
         image = self.read_image()
         found = self.read_objects(image)
         objects = [one for one in found if one.is_seen]
@@ -262,11 +254,7 @@ class Layout:
         return (self.claims or self.fits)(folder)
 
     def choose_split(self, split: str | None) -> str:
-        """``split``, or the one to measure where that is None.
-
-        Raises:
-            DataError: the layout has no such part.
-        """
+        """``split``, or the one to measure where that is None."""
         if not self.splits:
             return split or "all"
         if split is None:
@@ -277,11 +265,7 @@ class Layout:
 
 
 def list_files(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """The files directly in ``folder`` with one of these suffixes, by name; hidden ones are left out.
-
-    Raises:
-        DataError: there is no such folder.
-    """
+    """The files directly in ``folder`` with one of these suffixes, by name; hidden ones are left out."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -290,11 +274,7 @@ def list_files(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[
 
 
 def read_names(path: Path) -> list[str]:
-    """The first word of each line of a split file (some have a label after it), in its order.
-
-    Raises:
-        DataError: it is missing, cannot be read, or names nothing.
-    """
+    """The first word of each line of a split file (some have a label after it), in its order."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
@@ -308,11 +288,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file.
-
-    Raises:
-        DataError: it cannot be read; the message names it.
-    """
+    """The whole file."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -320,11 +296,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_file(path: Path, decode: Callable[[bytes], _T]) -> _T:
-    """What ``decode`` makes of the file.
-
-    Raises:
-        DataError: it cannot be read or decoded; the message names it.
-    """
+    """What ``decode`` makes of the file."""
     try:
         return decode(read_bytes(path))
     except ImageError as error:

@@ -86,11 +86,7 @@ class Comparison:
 
 
 def find_contenders(names: Sequence[str]) -> list[Contender]:
-    """The contenders of those names, all where none is named; any model of the zoo is understood.
-
-    Raises:
-        UnknownModelError: there is none of a name.
-    """
+    """The contenders of those names, all where none is named; any model of the zoo is understood."""
     known = {one.name: one for one in CONTENDERS}
     found = []
     for name in names or known:
@@ -281,11 +277,7 @@ def check_marks(document: Path) -> None:
 
 
 def put_between_marks(document: Path, text: str) -> None:
-    """Replace what stands between the marks; all else stays as it is.
-
-    Raises:
-        StorageError: as :func:`check_marks`, or the disk is full.
-    """
+    """Replace what stands between the marks; all else stays as it is."""
     before, after = _split(document)
     write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}", document)
 

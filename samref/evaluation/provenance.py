@@ -38,11 +38,7 @@ def data_digest(records: Sequence[ImageRecord]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """SHA-256 of a file."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -45,9 +45,6 @@ class Protocol:
         layouts: names of the layouts that the data sets were found to have.
         split: part of the data; None: the one the field measures.
         sam_masks: when SAM computed three masks; None: as the model does by itself.
-
-    Raises:
-        DataError: a number is out of range.
     """
 
     max_clicks: int = 20

@@ -61,11 +61,7 @@ def check_page() -> None:
 
 
 def write_page(report: Report, predictor: EvaluatedPredictor, records: Sequence[ImageRecord], path: Path) -> None:
-    """Write the page; the worst objects are labelled once more for their images.
-
-    Raises:
-        StorageError: the disk is full or cannot be written.
-    """
+    """Write the page; the worst objects are labelled once more for their images."""
     write_text(report_to_page(report, draw_worst(report, predictor, records)), path)
 
 
