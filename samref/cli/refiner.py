@@ -167,6 +167,7 @@ def ablate(
     import torch
 
     from samref.models.registry import build_model
+    from samref.models.sam_ref import AGNOSTIC_WEIGHTS
     from samref.models.sam_ref.model import SamRefModel
     from samref.models.sam_ref.weights import load_agnostic_refiner
 
@@ -181,7 +182,7 @@ def ablate(
     rows = [measured("base alone", None, steps=0)]
     for name, config in USES.items():
         if not variant or name in variant:
-            rows.append(measured(name, load_agnostic_refiner(config), steps=None))
+            rows.append(measured(name, load_agnostic_refiner(AGNOSTIC_WEIGHTS, config), steps=None))
     for name, config in SIZES.items():
         if not variant or name in variant:
             weights = train_size(config, records, data, out, steps, device, report=typer.echo)

@@ -16,8 +16,8 @@ import typer
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors
 from samref.models.layers import channels_last
-from samref.models.registry import TINY_REFINER
 from samref.models.sam_ref.network import SamRef
+from samref.models.tiny.model import TINY_REFINER
 from samref.models.tiny.network import TinyNet
 from samref.training.embedding_store import EmbeddingStore
 from samref.training.feed import find_training_images, scene_feed

@@ -43,9 +43,9 @@ import numpy as np
 from samref.core.geometry import ImageSize
 from samref.core.images import decode_image
 from samref.core.masks import Mask
+from samref.core.polygons import read_segmentation
 from samref.datasets.records import ImageRecord, Layout, Listing, ObjectMask, OneFile, Skipped, decode_file, read_bytes
 from samref.errors import DataError, LabelError
-from samref.labels.formats.coco_shapes import read_segmentation
 
 Shape: TypeAlias = tuple["array[float]", ...] | Mapping[str, Any] | None
 """A segmentation at rest: polygons x, y, x, y, ... as packed doubles, or run lengths as the file has them."""

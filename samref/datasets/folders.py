@@ -68,7 +68,7 @@ def _list_folders(folder: Path, _split: str) -> Listing:
 
 
 def _list_project(folder: Path, _split: str) -> Listing:
-    from samref.labels.accepted import accepted_projects  # brings the database along, which other layouts do not need
+    from samref.labels.store import accepted_projects  # brings the database along, which other layouts do not need
 
     records: list[ImageRecord] = []
     bare = empty = lost = 0

@@ -27,7 +27,6 @@ from samref.evaluation.report import (
 )
 from samref.evaluation.run import evaluate, journal_path
 from samref.models.registry import get_spec
-from samref.models.untrained import UNTRAINED
 
 COST_IMAGES = 1
 """Images that are clicked on for the times, spread over the data sets (SegNext takes minutes for each on a CPU)."""
@@ -98,7 +97,7 @@ def find_contenders(names: Sequence[str]) -> list[Contender]:
         except UnknownModelError as error:
             raise UnknownModelError(f"{error} To compare there are also: {', '.join(known)}.") from error
         refines = "refined" in spec.stages
-        found.append(Contender(name, spec.title, name, "refined", name if name in UNTRAINED else "", refines))
+        found.append(Contender(name, spec.title, name, "refined", name, refines))
     return found
 
 

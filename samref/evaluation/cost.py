@@ -35,8 +35,7 @@ from samref.evaluation.grabcut import GRABCUT, GrabCutPredictor
 from samref.evaluation.noc import AMORTISED_CLICKS, EvaluatedPredictor, Recorder, Stage, click_curve, last_answer
 from samref.inference.predictor import Predictor
 from samref.models.interface import InteractiveModel
-from samref.models.registry import build_model
-from samref.models.untrained import build_untrained
+from samref.models.registry import build_model, build_untrained
 
 PROCESS_STATUS = Path("/proc/self/status")
 
@@ -97,7 +96,7 @@ class Contender:
         title: what the table calls it.
         model: name in the zoo, "grabcut", or empty where no weights can exist.
         stage: whose masks count.
-        untrained: name for :func:`samref.models.untrained.build_untrained`, taken where the weights are missing; empty:
+        untrained: name for :func:`samref.models.registry.build_untrained`, taken where the weights are missing; empty:
             only with weights.
         refines: whether it counts as loaded only with its refiner's weights.
     """

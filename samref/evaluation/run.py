@@ -24,7 +24,8 @@ from samref.evaluation.report import Protocol, Report, check_target, is_device, 
 from samref.evaluation.report.page import check_page, write_page
 from samref.files import disk_errors
 from samref.inference.device import load_predictor
-from samref.models.sam.model import SAM_SPECS, MultimaskMode
+from samref.models.sam import SPECS as SAM_SPECS
+from samref.models.sam.model import MultimaskMode
 
 Curves: TypeAlias = dict[tuple[Stage, str], ClickCurve]
 """By stage and object."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from samref.datasets import LAYOUTS, ImageRecord, Skipped, list_data_sets
 from samref.datasets.records import KeptMasks
 from samref.errors import DataError
-from samref.labels.accepted import accepted_projects
 from samref.labels.folder import DATABASE_NAME, image_file
+from samref.labels.store import accepted_projects
 from samref.training.dataset import SceneBatches, ScenePaths, find_images
 from samref.training.recipes import Recipe
 from samref.training.scenes import SceneFeed

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from samref.core.geometry import ImageSize
 from samref.models.focsam.model import SingleMask
-from samref.models.focsam.network import FocusRefiner
-from samref.models.focsam.window import active_cells, expanded_boxes, object_boxes
+from samref.models.focsam.network import FocusRefiner, active_cells, expanded_boxes, object_boxes
 from samref.models.layers import resize
 from samref.models.sam.model import SamModel
 from samref.training.losses import click_loss

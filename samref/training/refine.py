@@ -20,8 +20,6 @@ from samref.training.losses import binary_cross_entropy, dice_loss, normalized_f
 from samref.training.objectives import Autocast, click_schedule, decayed_groups, iou, to_input
 from samref.training.recipes import Recipe
 
-__all__ = ["RefinerObjective", "refiner_loss"]
-
 STRIDE = 4
 """Image pixels per low-res cell of the embedded base."""
 HALF = 2

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from samref.core.prompt_maps import draw_disk
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.checkpoints import load_into
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.network import SegNextNet
 from samref.training.clicks import Points, correct_points, sample_points
 from samref.training.losses import normalized_focal_loss
 from samref.training.objectives import Autocast, iou
@@ -28,7 +28,7 @@ __all__ = ["SegNextObjective", "load_mae"]
 class SegNextObjective:
     """Trains everything. The image is encoded once, with gradient; the corrections before the last mask have none."""
 
-    def __init__(self, net: DensePromptsNet, recipe: PaperRecipe) -> None:
+    def __init__(self, net: SegNextNet, recipe: PaperRecipe) -> None:
         assert isinstance(recipe.clicks, CornerClicks)
         self.net = net.requires_grad_(True)
         self.trained: nn.Module = net
@@ -91,7 +91,7 @@ class SegNextObjective:
         return self.net.to_model_frame(self.net.decode(image_embedding, maps))
 
 
-def load_mae(net: DensePromptsNet, path: Path) -> None:
+def load_mae(net: SegNextNet, path: Path) -> None:
     """Start the encoder from a published MAE ViT; positions are interpolated to the grid, the decoder is left out.
 
     Raises:

@@ -13,11 +13,12 @@ from samref.errors import TrainingError
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
 from samref.models.focsam.weights import about_focus, official_parts
-from samref.models.sam.model import SAM_CONFIGS, SamModel, build_sam_model
+from samref.models.sam import SPECS
+from samref.models.sam.model import SamModel, build_sam
+from samref.models.sam.network import SAM_CONFIGS
 from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.sam_ref.weights import SMALL_REFINER, about_refiner, trained_parts
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.training.focsam_stage import FocusObjective
 from samref.training.paper_recipes import PaperRecipe
 from samref.training.sam_ref_stage import SamRefObjective
@@ -136,15 +137,14 @@ def load_frozen_sam(name: str, checkpoint: Path | None, device: torch.device) ->
     """
     if name not in SAM_CONFIGS:
         raise TrainingError(f"{name[:60]!r} is not a Segment Anything model. There are: {', '.join(SAM_CONFIGS)}.")
-    variant = name.rsplit("-", 1)[-1]
-    sam = build_sam_model(variant, "single", checkpoint=checkpoint)  # type: ignore[arg-type]
+    sam = build_sam(SPECS[name], "single", checkpoint=checkpoint)
     return sam.to(device, torch.float32)
 
 
 def _segnext(recipe: PaperRecipe, files: StageFiles, name: str, device: torch.device) -> Stage:
-    if name not in DENSE_PROMPTS_CONFIGS:
-        raise TrainingError(f"{name[:60]!r} is not a SegNext model. There are: {', '.join(DENSE_PROMPTS_CONFIGS)}.")
-    net = DensePromptsNet(DENSE_PROMPTS_CONFIGS[name])
+    if name not in SEGNEXT_CONFIGS:
+        raise TrainingError(f"{name[:60]!r} is not a SegNext model. There are: {', '.join(SEGNEXT_CONFIGS)}.")
+    net = SegNextNet(SEGNEXT_CONFIGS[name])
     if files.backbone is not None:
         load_mae(net, files.backbone)
     _start(net, files, recipe.name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from samref.__main__ import build_app
+from samref.cli.main import build_app
 from samref.errors import DataError, TrainingError
 from samref.training.ablation import BASELINE, SIZES, USES, trained_size
 

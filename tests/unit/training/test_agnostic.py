@@ -12,15 +12,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from samref.__main__ import build_app
+from samref.cli.main import build_app
 from samref.core.prompts import Box, Click, Scribble
 from samref.errors import DataError, TrainingError
 from samref.models.checkpoints import load_safetensors
 from samref.models.layers import randomize
 from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.sam_ref.weights import AGNOSTIC_REFINER
-from samref.models.tiny.encoder import EncoderConfig
-from samref.models.tiny.network import TinyConfig, TinyNet
+from samref.models.tiny.network import EncoderConfig, TinyConfig, TinyNet
 from samref.training.agnostic import AGNOSTIC_RECIPES, AgnosticObjective, MaskShares, harm
 from samref.training.annotator import BatchAnnotator
 from samref.training.dataset import BatchShape, SceneBatch, SceneBatches, find_images

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from samref.core.prompts import Click
-from samref.models.sam.model import build_sam_model
+from samref.models.sam import RANDOM
+from samref.models.sam.model import build_sam
 from samref.models.sam_ref.network import Refined
 from samref.training import focsam_stage, sam_sessions
 from samref.training.clicks import SessionPlan
@@ -38,7 +39,7 @@ def build(recipe: PaperRecipe, data: Path) -> tuple[Stage, SampleFeed]:
 
 def test_objects_decoded_together_are_answered_as_each_alone() -> None:
     """With different numbers of clicks, with and without a mask prompt, in any order."""
-    sam = build_sam_model("random", "single")
+    sam = build_sam(RANDOM, "single")
     generator = torch.Generator().manual_seed(0)
     embedding = torch.randn(4, *sam.image_pe.shape[1:], generator=generator)
     clicks = [

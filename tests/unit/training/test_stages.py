@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
 from samref.models.focsam import weights as refocus_checkpoint
 from samref.models.focsam.network import RefinerConfig
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.training.feed import find_training_images
 from samref.training.objectives import Autocast
 from samref.training.paper_recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
@@ -152,8 +151,8 @@ def test_a_stage_resumed_ends_in_the_same_weights(shapes: Path, tmp_path: Path) 
 
 
 def test_mae_weights_start_the_encoder_and_others_are_refused(tmp_path: Path) -> None:
-    config = DENSE_PROMPTS_CONFIGS["segnext-random"]
-    net, other = DensePromptsNet(config), DensePromptsNet(config)
+    config = SEGNEXT_CONFIGS["segnext-random"]
+    net, other = SegNextNet(config), SegNextNet(config)
     positions = other.backbone.pos_embed.detach()
     weights = {key: value for key, value in other.backbone.state_dict().items() if not key.startswith("fc_norm")}
     weights |= {"cls_token": torch.zeros(1, 1, config.width), "norm.weight": torch.ones(config.width)}

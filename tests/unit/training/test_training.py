@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from samref.__main__ import build_app
+from samref.cli.main import build_app
 from samref.cli.train import load_backbone
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, DataError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors
 from samref.models.layers import randomize
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.tiny.encoder import EncoderConfig
-from samref.models.tiny.network import TinyConfig, TinyNet
+from samref.models.tiny.network import EncoderConfig, TinyConfig, TinyNet
 from samref.training.dataset import BatchShape, SceneBatches, find_images, make_scene
 from samref.training.objectives import BaseObjective
 from samref.training.recipes import RECIPES
