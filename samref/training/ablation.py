@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from samref.datasets.objects import find_images, load_objects, read_image, sample_objects
+from samref.datasets import find_images, sample_objects
 from samref.errors import DataError, StorageError
 from samref.evaluation.noc import ClickCurve, Stage, click_curve, score_curves
 from samref.inference.predictor import Predictor
@@ -188,9 +188,9 @@ def _curves(predictor: Predictor, data: Path, stage: Stage, clicks: int, limit: 
     records, _ = find_images(data)
     curves = []
     for record in sample_objects(records, limit, 0):
-        image = read_image(record)
+        image = record.read_image()
         embedding = predictor.embed(image)
-        for target in load_objects(record, image):
+        for target in record.read_objects(image):
             name = record.sample_id(target.key)
             curves.append(
                 click_curve(

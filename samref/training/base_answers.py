@@ -19,7 +19,7 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.core.oracle import Annotator
 from samref.core.prompts import Click, Prompts
-from samref.datasets.objects import ObjectMask
+from samref.datasets import ObjectMask
 from samref.errors import DataError, StorageError
 from samref.evaluation.grabcut import GrabCutPredictor, GrabCutState
 from samref.inference.postprocess import mask_from_logits

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from samref.core.images import DecodedImage
 from samref.core.masks import boundary_iou, mask_iou
 from samref.core.prompts import Prompts
-from samref.datasets.objects import ObjectMask, find_images, load_objects, read_image, sample_objects
+from samref.datasets import ObjectMask, find_images, sample_objects
 from samref.errors import DataError
 from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState, ModelSpec
@@ -141,8 +141,8 @@ def changes(
     spec = ModelSpec("recorded", "Recorded answers", "letterbox", side, frozenset({"click"}), ("coarse", "refined"))
     records, _ = find_images(data)
     for record in sample_objects(records, limit, 0):
-        image = read_image(record)
-        for target in load_objects(record, image):
+        image = record.read_image()
+        for target in record.read_objects(image):
             sample_id = record.sample_id(target.key)
             for kind in kinds:
                 path = cache / f"{kind}-{side}-{steps}" / (sample_id.replace("/", "__").replace("#", "__") + ".npz")

@@ -28,7 +28,7 @@ from samref.training.recipes import RECIPES
 from samref.training.samples import SampleFeed, painted
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
-from tests.unit.evaluation import miniatures
+from tests.unit.datasets import miniatures
 
 RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], batch=2, steps=1)
 CPU = torch.device("cpu")

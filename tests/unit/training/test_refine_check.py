@@ -13,7 +13,7 @@ import torch
 from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.core.masks import mask_iou
-from samref.datasets.objects import ObjectMask
+from samref.datasets import ObjectMask
 from samref.errors import DataError
 from samref.inference.postprocess import mask_from_logits
 from samref.models.sam_ref.network import SamRef
