@@ -41,7 +41,6 @@ COMMANDS = {
     "precompute": Command(
         "samref.cli.precompute", "precompute_embeddings", "Store SAM's image embeddings for training."
     ),
-    "refiner": Command("samref.cli.refiner", "app", "Train, check and ablate a refiner that fits any base."),
 }
 
 
