@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["binary_cross_entropy", "click_loss", "dice_loss", "normalized_focal_loss", "weighted_focal_loss"]
-
 EPS_RITM = 1e-12
 EPS_FOCSAM = torch.finfo(torch.float32).eps
 _PIXELS = (1, 2, 3)

@@ -15,10 +15,9 @@ from samref.models.layers import resize, to_unit
 from samref.models.sam_ref import windows
 from samref.models.sam_ref.network import Refined, SamRef
 from samref.models.tiny.network import Embedding, TinyNet
-from samref.training.annotator import BatchAnnotator
+from samref.training.clicks import BatchAnnotator
 from samref.training.losses import binary_cross_entropy, dice_loss, normalized_focal_loss
-from samref.training.objectives import Autocast, click_schedule, decayed_groups, iou, to_input
-from samref.training.recipes import Recipe
+from samref.training.objectives import Autocast, Trainee, click_schedule, iou, to_input
 
 __all__ = ["RefinerObjective", "refiner_loss"]
 
@@ -63,7 +62,7 @@ class _Scene:
     half: Tensor
 
 
-class RefinerObjective:
+class RefinerObjective(Trainee):
     """Trains ``refiner`` on the masks of ``base``; both see the prompts of the same simulated person."""
 
     def __init__(self, base: TinyNet, refiner: SamRef) -> None:
@@ -71,9 +70,6 @@ class RefinerObjective:
         self.trained: nn.Module = refiner
         self.refiner = refiner
         self.map_radius = base.config.click_radius / base.config.map_stride
-
-    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        return decayed_groups(self.refiner.parameters(), recipe)
 
     def backward(
         self,

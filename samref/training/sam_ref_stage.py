@@ -8,7 +8,6 @@ the local one in a window that is drawn carelessly.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +24,10 @@ from samref.models.sam_ref import windows
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import Refined, SamRef
 from samref.training.losses import binary_cross_entropy, dice_loss, weighted_focal_loss
-from samref.training.objectives import Autocast, iou
-from samref.training.paper_recipes import PaperRecipe, SessionClicks
-from samref.training.sam_sessions import SamSessions, decode_objects, image_embeddings, targets_of
-from samref.training.samples import Draws, Sample, SampleBatch
+from samref.training.objectives import Autocast, Trainee, iou
+from samref.training.recipes import PaperRecipe, SessionClicks
+from samref.training.sam_stage import SamSessions, decode_objects, image_embeddings
+from samref.training.samples import Draws, Sample, SampleBatch, targets_of
 from samref.training.scenes import mostly
 
 __all__ = ["SamRefObjective", "sam_ref_loss"]
@@ -74,7 +73,7 @@ class _Whole:
     injected: Tensor | None
 
 
-class SamRefObjective:
+class SamRefObjective(Trainee):
     """Trains the refiner; SAM is frozen, its embeddings may be stored."""
 
     def __init__(self, sam: SamModel, refiner: SamRef, recipe: PaperRecipe) -> None:
@@ -83,9 +82,6 @@ class SamRefObjective:
         self.refiner = refiner
         self.session_clicks = recipe.clicks
         self.trained: nn.Module = refiner
-
-    def parameter_groups(self, recipe: PaperRecipe) -> list[dict[str, Any]]:
-        return [{"params": list(self.refiner.parameters()), "lr": recipe.rate}]
 
     def backward(self, batch: SampleBatch, draws: Draws, device: torch.device, autocast: Autocast) -> dict[str, float]:
         embedding = image_embeddings(self.sam, batch, device, autocast)

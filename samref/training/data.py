@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from samref.datasets import LAYOUTS, ImageRecord, Skipped, list_data_sets
 from samref.datasets.records import KeptMasks
 from samref.errors import DataError
 from samref.labels.accepted import accepted_projects
 from samref.labels.folder import DATABASE_NAME, image_file
-from samref.training.dataset import SceneBatches, ScenePaths, find_images
-from samref.training.recipes import Recipe
-from samref.training.scenes import SceneFeed
-
-__all__ = ["PROJECT", "Found", "find_training_images", "scene_feed"]
 
 PROJECT = "project"
 """Layout of the folder in which ``samref serve`` keeps images and accepted annotations."""
-
-KEPT_IN_MEMORY = 400
-"""Decoded images kept for scenes; a 640 x 480 one is 1.2 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,59 +75,3 @@ def _find_project(folder: Path) -> Found:
     if not records:
         raise DataError(f"The project in {folder} has no accepted annotation yet. Accept some objects first.")
     return Found(tuple(records), Skipped(empty_objects=empty, images_without_objects=bare, images_not_found=lost))
-
-
-# ---- for the recipes of the embedded model, which learn from scenes
-
-
-def scene_feed(data: Path, recipe: Recipe, layout: str = "auto", split: str | None = None) -> tuple[SceneFeed, str]:
-    """Scenes of ``data`` and a line about it.
-
-    Folders NAME/images and NAME/masks with numbered masks are read as they always were, so that a run begun on them
-    goes on to the same numbers; everything else comes through the readers.
-
-    Raises:
-        DataError: as :func:`find_training_images`.
-    """
-    if layout == "auto" and any(data.glob("*/images")) and not (data / DATABASE_NAME).is_file():
-        found = find_images(data)
-        count = sum(len(records) for records in found.values())
-        return SceneFeed.of(found, recipe), f"{count} images of {', '.join(found)}."
-    readable = find_training_images(data, layout, split)
-    by_name: dict[str, list[ImageRecord]] = {}
-    for record in readable.records:
-        by_name.setdefault(record.dataset, []).append(record)
-    return SceneFeed(ReadScenes(by_name, recipe), recipe), readable.summary
-
-
-class ReadScenes(SceneBatches):
-    """Scenes of images that a reader knows how to decode; the latest ones stay decoded."""
-
-    def __init__(self, records: dict[str, list[ImageRecord]], recipe: Recipe) -> None:
-        keyed: dict[str, list[ScenePaths]] = {}
-        self._readers: dict[Path, ImageRecord] = {}
-        for name, listed in records.items():
-            keyed[name] = []
-            for index, record in enumerate(listed):
-                key = Path(name) / str(index)
-                self._readers[key] = record
-                keyed[name].append(ScenePaths(key, key))
-        super().__init__(
-            keyed,
-            recipe.shapes,
-            recipe.objects,
-            seed=recipe.seed,
-            favoured=dict(recipe.favoured),
-            pasted=recipe.pasted,
-        )
-        self._recent: OrderedDict[Path, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = OrderedDict()
-
-    def _load(self, record: ScenePaths) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        key = record.image
-        if key not in self._recent:
-            labelled = self._readers[key].load()
-            self._recent[key] = (labelled.rgb, labelled.label_map())
-            if len(self._recent) > KEPT_IN_MEMORY:
-                self._recent.popitem(last=False)
-        self._recent.move_to_end(key)
-        return self._recent[key]
