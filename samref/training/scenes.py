@@ -146,7 +146,7 @@ def make_scene(
     ``framing`` "whole" shows the image, "crop" a part of it at any scale, "object" one object as large as a detail
     window shows it.
     """
-    present = np.unique(ids[(ids > 0) & (ids != IGNORE_ID)])
+    present = np.flatnonzero(_sizes(ids))
     if present.size == 0:
         return None
     matrix, scale = _place(ids == int(rng.choice(present)), side, framing, rng)
@@ -158,9 +158,7 @@ def make_scene(
         out = _warp(rgb, matrix, side, flags)
     labels = _warp(ids, matrix, side, cv2.INTER_NEAREST)
     outside = _warp(np.ones_like(ids), matrix, side, cv2.INTER_NEAREST) == 0
-    counts = np.bincount(labels.ravel(), minlength=256)
-    counts[[0, IGNORE_ID]] = 0
-    visible = np.flatnonzero(counts >= max(24, MIN_OBJECT_SHARE * side * side))
+    visible = np.flatnonzero(_sizes(labels) >= max(24, MIN_OBJECT_SHARE * side * side))
     if visible.size == 0:
         return None
     chosen = rng.permutation(visible)[:objects]
@@ -175,6 +173,13 @@ def make_scene(
         masks[index][labels == IGNORE_ID] = IGNORE_ID
         masks[index][outside] = 0
     return Scene(_colour(out, rng), masks)
+
+
+def _sizes(ids: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Pixels of every number; background and ignored have none."""
+    counts = np.bincount(ids.ravel(), minlength=256)
+    counts[[0, IGNORE_ID]] = 0
+    return counts
 
 
 def _place(
@@ -233,8 +238,7 @@ def paste_object(
     image has no object large enough, the image is returned as it is.
     """
     height, width = ids.shape
-    present, counts = np.unique(other_ids[(other_ids > 0) & (other_ids != IGNORE_ID)], return_counts=True)
-    present = present[counts >= 400]
+    present = np.flatnonzero(_sizes(other_ids) >= 400)
     number = int(ids[ids != IGNORE_ID].max(initial=0)) + 1
     if present.size == 0 or number >= IGNORE_ID:
         return rgb, ids
@@ -283,14 +287,19 @@ def _touching(
 def _colour(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     if rng.random() < 0.25:
         return rgb
-    image = rgb.astype(np.float32)
-    image = (image - 127.5) * rng.uniform(0.7, 1.35) + 127.5 + rng.uniform(-35, 35)
-    grey = image.mean(axis=2, keepdims=True)
-    image = grey + (image - grey) * (0.0 if rng.random() < 0.08 else rng.uniform(0.5, 1.5))
+    image = rgb.astype(np.float32)  # changed in place, step by step: new arrays would take most of the time
+    image -= 127.5
+    image *= rng.uniform(0.7, 1.35)
+    image += 127.5
+    image += rng.uniform(-35, 35)
+    grey = ((image[..., 0] + image[..., 1] + image[..., 2]) / 3)[..., None]
+    image -= grey
+    image *= 0.0 if rng.random() < 0.08 else rng.uniform(0.5, 1.5)
+    image += grey
     image += rng.uniform(-12, 12, size=3)
     if rng.random() < 0.15:
         image += rng.normal(0, rng.uniform(2, 10), image.shape)
-    coloured: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+    coloured: NDArray[np.uint8] = np.clip(image, 0, 255, out=image).astype(np.uint8)
     return coloured
 
 

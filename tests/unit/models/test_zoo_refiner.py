@@ -29,7 +29,7 @@ from samref.models.sam_ref.weights import (
     load_agnostic_refiner,
     trained_parts,
 )
-from samref.training.run_state import export_weights
+from samref.training.trainer import export_weights
 
 OVER_SAM = [spec for spec in list_models() if spec.name.startswith("sam-ref-vit-")]
 

@@ -22,15 +22,15 @@ from samref.errors import DataError, LabelError
 from samref.labels.log import AnnotationsImported
 from samref.labels.project import Annotation
 from samref.labels.store import ProjectStore
-from samref.training.feed import find_training_images, scene_feed
-from samref.training.paper_recipes import PAPER_RECIPES, PaperRecipe
-from samref.training.recipes import RECIPES
+from samref.training.data import find_training_images
+from samref.training.recipes import PAPER_RECIPES, SCENE_RECIPES, PaperRecipe
 from samref.training.samples import SampleFeed, painted
+from samref.training.scenes import SceneFeed
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
 from tests.unit.evaluation import miniatures
 
-RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], batch=2, steps=1)
+RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], model="sam-random", batch=2, steps=1)
 CPU = torch.device("cpu")
 
 
@@ -81,13 +81,11 @@ def test_accepted_annotations_are_found_by_themselves(team: Path) -> None:
 
 
 def test_the_embedded_and_the_papers_recipes_learn_from_a_project(team: Path, tmp_path: Path) -> None:
-    feed, about = scene_feed(team, RECIPES["smoke-base"])
-    assert feed.batch(0).labels.any()
-    assert about.startswith("2 images of project")
     found = find_training_images(team)
-    stage = build_stage(RECIPE, StageFiles(), CPU, model="sam-random")
-    samples = SampleFeed(found.records, RECIPE, stage.side)
-    Trainer(stage.objective, RECIPE, samples, tmp_path / "out", CPU, workers=0).run(log_every=1)
+    assert SceneFeed(found.records, SCENE_RECIPES["smoke-base"]).batch(0).labels.any()
+    assert found.summary.startswith("2 images of project")
+    stage = build_stage(RECIPE, StageFiles(), CPU)
+    Trainer(stage.objective, RECIPE, stage.feed(found.records), tmp_path / "out", CPU, workers=0).run(log_every=1)
     assert json.loads((tmp_path / "out" / "log.jsonl").read_text())["loss"] > 0
 
 
@@ -124,7 +122,7 @@ def test_data_without_any_usable_object_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="in a row have no object to learn from"):
         feed_of(place).batch(0)
     with pytest.raises(DataError, match="in a row have no object large enough"):
-        scene_feed(tmp_path / "all", RECIPES["smoke-base"])[0].batch(0)
+        SceneFeed(find_training_images(tmp_path / "all").records, SCENE_RECIPES["smoke-base"]).batch(0)
 
 
 RITM = replace(PAPER_RECIPES["segnext-sax1"], batch=1, minimum_area=20)
@@ -250,8 +248,8 @@ def test_stuff_is_an_object_in_three_of_ten_samples_of_ritms_set(tmp_path: Path)
 def test_a_mask_of_another_size_stops_training_with_its_own_sentence(tmp_path: Path) -> None:
     """The loader runs in a process of its own; its traceback is nothing for the person who started the training."""
     place = folder_of(tmp_path / "sizes", [np.ones((30, 30), dtype=np.uint8)])
-    stage = build_stage(RECIPE, StageFiles(), CPU, model="sam-random")
-    feed = SampleFeed(find_training_images(place).records, RECIPE, stage.side)
+    stage = build_stage(RECIPE, StageFiles(), CPU)
+    feed = stage.feed(find_training_images(place).records)
     trainer = Trainer(stage.objective, RECIPE, feed, tmp_path / "out", CPU, workers=1)
     with pytest.raises(DataError, match=r"^\S+0\.png is 30 x 30 pixels, but 0\.png is 90 x 60") as raised:
         trainer.run()
