@@ -184,7 +184,7 @@ def _sam_masks_of(model: str) -> SamMasksOption | None:
     """What Segment Anything does when it is not told, so that a report always names it; None for other models."""
     if model == GRABCUT:
         return None
-    from samref.models.sam.model import SAM_SPECS
+    from samref.models.sam import SPECS as SAM_SPECS
 
     return SamMasksOption.FIRST if model in SAM_SPECS else None
 

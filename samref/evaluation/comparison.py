@@ -18,7 +18,6 @@ from samref.evaluation.provenance import data_digest, describe_machine, weights_
 from samref.evaluation.report.build import Report, scores_to_dict
 from samref.evaluation.run import evaluate
 from samref.models.registry import get_spec
-from samref.models.untrained import UNTRAINED
 
 __all__ = [
     "CONTENDERS",
@@ -47,7 +46,7 @@ class Contender:
         title: what the table calls it.
         model: name in the zoo, "grabcut", or empty where no weights can exist.
         stage: whose masks count.
-        untrained: name for :func:`samref.models.untrained.build_untrained`; empty: only with weights.
+        untrained: name for :func:`samref.models.registry.build_untrained`; empty: only with weights.
         refines: whether it counts as loaded only with its refiner's weights.
     """
 
@@ -130,7 +129,7 @@ def find_contenders(names: Sequence[str]) -> list[Contender]:
         except UnknownModelError as error:
             raise UnknownModelError(f"{error} To compare there are also: {', '.join(known)}.") from error
         refines = "refined" in spec.stages
-        found.append(Contender(name, spec.title, name, "refined", name if name in UNTRAINED else "", refines))
+        found.append(Contender(name, spec.title, name, "refined", name, refines))
     return found
 
 

@@ -31,8 +31,7 @@ from samref.evaluation.latency import GRID_SIDE, sat_latency
 from samref.evaluation.noc import AMORTISED_CLICKS, Stage
 from samref.inference.predictor import Predictor
 from samref.models.interface import InteractiveModel
-from samref.models.registry import build_model
-from samref.models.untrained import build_untrained
+from samref.models.registry import build_model, build_untrained
 
 __all__ = ["Cost", "CostJob", "Device", "PrecisionName", "Sample", "build_predictor", "measure_cost"]
 
@@ -56,7 +55,7 @@ class CostJob:
 
     Attributes:
         model: name in the zoo, or "grabcut"; empty: only ``untrained`` can be built.
-        untrained: name for :func:`samref.models.untrained.build_untrained`, taken where the weights are missing.
+        untrained: name for :func:`samref.models.registry.build_untrained`, taken where the weights are missing.
         stage: up to which stage a click is answered.
         refines: whether the model counts as loaded only with its refiner's weights.
         samples: images with objects to click on.

@@ -8,33 +8,17 @@ import pickle
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import platformdirs
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.download import Progress, check_address, disk_errors, open_part, transfer
 from samref.models.interface import Checkpoint
-from samref.models.recognise import owner_of_size, recognised
 
-__all__ = [
-    "Progress",
-    "cache_folder",
-    "cached_path",
-    "fetch",
-    "how_to_get",
-    "load_into",
-    "load_safetensors",
-    "load_torch",
-    "locate",
-    "place_of",
-    "verify",
-    "weights_folder",
-]
+if TYPE_CHECKING:  # the paths of weights are asked for without torch
+    from torch import Tensor, nn
 
 CACHE_VARIABLE = "SAMREF_CACHE"
 WEIGHTS_VARIABLE = "SAMREF_WEIGHTS"
@@ -125,11 +109,9 @@ def verify(path: Path, checkpoint: Checkpoint) -> None:
     if size_bytes == 0:
         raise CheckpointInvalidError(f"{path} is empty. Delete it and fetch it again.")
     if checkpoint.size_bytes is not None and size_bytes != checkpoint.size_bytes:
-        owner = owner_of_size(size_bytes)
-        which = "is incomplete or another one; fetch it again" if owner is None else f"looks like {owner}"
         raise CheckpointInvalidError(
             f"{path} has {size_bytes:,} bytes, but {checkpoint.file_name} has {checkpoint.size_bytes:,}. "
-            f"The file {which}."
+            "The file is incomplete or another one; fetch it again."
         )
     if checkpoint.sha256 is not None:
         with disk_errors(path), path.open("rb") as file:
@@ -195,6 +177,9 @@ def load_torch(path: Path, checkpoint: Checkpoint | None = None) -> dict[str, Te
         CheckpointMissingError: no such file.
         CheckpointInvalidError: wrong size or digest, not a state dict, or a pickle that wants to run code.
     """
+    import torch
+    from torch import Tensor
+
     verify(path, checkpoint or Checkpoint(path.name))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -226,6 +211,9 @@ def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
         CheckpointMissingError: no such file.
         CheckpointInvalidError: wrong digest or not a safetensors file.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     verify(path, Checkpoint(path.name, sha256=sha256))
     try:
         return load_file(path)
@@ -243,8 +231,7 @@ def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *,
         assign: take the tensors themselves instead of copying them (a module on the meta device needs that).
 
     Raises:
-        CheckpointInvalidError: names the keys that are missing, too many, of another shape, or hold no usable numbers;
-            and the model whose weights they are instead, where that is known.
+        CheckpointInvalidError: names the keys that are missing, too many, of another shape, or hold no usable numbers.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in state_dict]
@@ -260,9 +247,7 @@ def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *,
         if keys
     ]
     if faults:
-        owner = recognised(state_dict)
-        instead = "" if owner is None else f", but those of {owner}"
-        raise CheckpointInvalidError(f"These are not the weights of {name}{instead}. " + "; ".join(faults) + ".")
+        raise CheckpointInvalidError(f"These are not the weights of {name}. " + "; ".join(faults) + ".")
     unusable = [f"{key} {fault}" for key, value in own.items() if (fault := _number_fault(state_dict[key], value))]
     if unusable:
         raise CheckpointInvalidError(
@@ -274,6 +259,8 @@ def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *,
 
 def _number_fault(given: Tensor, wanted: Tensor) -> str | None:
     """What is wrong with the numbers of a weight that has the right name and shape; None when nothing is."""
+    import torch
+
     if given.layout != torch.strided or given.is_quantized:
         return "is not a plain tensor"
     if given.is_floating_point() != wanted.is_floating_point() or given.is_complex():

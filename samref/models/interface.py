@@ -1,37 +1,27 @@
 """The one interface every model has: encode an image once, decode it per prompt.
 
 A model is a function with weights. It holds no image and no user; what one object remembers between prompts is an
-explicit :class:`DecoderState`. Models speak the *model frame* only (see :mod:`samref.core.geometry`).
+explicit :class:`DecoderState`. Models speak the *model frame* only (see :mod:`samref.core.geometry`). No
+torch is imported here, so that models can be listed without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
-
-import torch
-from torch import Tensor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from samref.core.geometry import Frame, ImageSize, Resize
 from samref.core.prompts import Prompts
 
-__all__ = [
-    "Checkpoint",
-    "DecoderState",
-    "ImageFeatures",
-    "ImageInput",
-    "InteractiveModel",
-    "MaskOutput",
-    "ModelSpec",
-    "Patch",
-    "PromptBatch",
-    "PromptKind",
-    "Stage",
-]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Stage: TypeAlias = Literal["coarse", "refined"]
 PromptKind: TypeAlias = Literal["click", "box", "scribble", "polygon", "mask"]
+ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +42,32 @@ class Checkpoint:
         return self.url is None and self.page is None
 
 
+def _itself(spec: ModelSpec) -> ModelSpec:
+    return spec
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What a model is, without its weights."""
+    """What a model is, without its weights, and how it is put together with them.
+
+    Attributes:
+        name: what it is asked for by.
+        title: what people see.
+        resize, image_size: how images lie in its frame.
+        prompts: kinds it understands.
+        stages: of its answers.
+        checkpoints: files of its weights.
+        licence, source: of the weights.
+        note: one sentence a person should know before using it (missing refiner weights, random weights, ...).
+        build: from this spec, a path and a seed to the model, on the CPU in float32. The path is of weights that do not
+            lie where they belong, or None; the seed is of random weights. It imports torch, the spec does not. None: a
+            model that is not built by name.
+        build_untrained: likewise from this spec and a seed: the architecture at its real size with random weights, for
+            measuring what it costs. None: it cannot.
+        purpose: "use" it for masks; "test" has random weights; "ablation" only answers a question of a paper, so it is
+            built by name and offered to nobody.
+        as_found: the spec with what depends on the files of weights that are on this machine now.
+    """
 
     name: str
     title: str
@@ -66,7 +79,10 @@ class ModelSpec:
     licence: str = ""
     source: str = ""
     note: str = ""
-    """One sentence a person should know before using it (missing refiner weights, random weights, ...)."""
+    build: Callable[[ModelSpec, Path | None, int], InteractiveModel] | None = None
+    build_untrained: Callable[[ModelSpec, int], InteractiveModel] | None = None
+    purpose: Literal["use", "test", "ablation"] = "use"
+    as_found: Callable[[ModelSpec], ModelSpec] = _itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,6 @@ from torch import Tensor, nn
 
 from samref.core.geometry import Frame, ImageSize
 
-__all__ = [
-    "ResBlock",
-    "channels_last",
-    "downsample",
-    "fit_frame",
-    "load_pixels",
-    "randomize",
-    "resize",
-    "soft_iou",
-    "to_unit",
-]
-
-
 M = TypeVar("M", bound=nn.Module)
 
 

@@ -1,106 +1,25 @@
-"""Every model by name: what it is, and how it is put together with its weights."""
+"""Every model by name: what it is, and the model itself with its weights. Torch is imported once a model is built."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from samref.errors import UnknownModelError
-from samref.models.checkpoints import load_into, load_safetensors, weights_folder
-from samref.models.focsam.model import RefocusModel
-from samref.models.focsam.network import FocusRefiner, RefinerConfig
-from samref.models.focsam.weights import build_refocus_model, focsam_specs
-from samref.models.interface import Checkpoint, InteractiveModel, ModelSpec, PromptKind
-from samref.models.layers import randomize
-from samref.models.sam.model import SAM_SPECS, build_sam_model
-from samref.models.sam_ref.model import SamRefModel
-from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.sam_ref.weights import build_sam_ref_model, sam_ref_specs
-from samref.models.segnext.model import DENSE_PROMPTS_SPECS, build_dense_prompts_model
-from samref.models.tiny.encoder import EncoderConfig
-from samref.models.tiny.model import TinyModel
-from samref.models.tiny.network import TinyConfig, TinyNet
+from samref.models import focsam, sam, sam_ref, segnext, tiny
+from samref.models.interface import InteractiveModel, ModelSpec
 
-__all__ = ["TINY_REFINER", "build_model", "get_spec", "list_models"]
+if TYPE_CHECKING:
+    import torch
 
-ALL_PROMPTS: frozenset[PromptKind] = frozenset(("click", "box", "scribble", "polygon", "mask"))
-
-TINY_REFINER = SamRefConfig(
-    width=32,
-    global_blocks=3,
-    local_blocks=3,
-    residual_detail=True,
-    inject_embedding=False,
-    crop=256,
-    rule="object",
-    closer=384,
-    drop_islands=True,
-)
-"""The embedded model's. Why it looks at the whole object, and closer: docs/adr/0007 and 0009."""
-
-_RANDOM_TINY = TinyConfig(
-    image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1
-)
-_RANDOM_REFINER = SamRefConfig(
-    width=8, global_blocks=1, local_blocks=1, embedding_channels=16, crop=64, minimum=8, rule="object"
-)
-
-_TINY = ModelSpec(
-    name="tiny",
-    title="Embedded model",
-    resize="letterbox",
-    image_size=512,
-    prompts=ALL_PROMPTS,
-    stages=("coarse", "refined"),
-    checkpoints=(
-        Checkpoint(
-            "tiny-base.safetensors",
-            sha256="3121097d4d05976ed79e5ac7420c7efab5dfb873c740448469e471b60817bb06",
-            size_bytes=5_166_498,
-        ),
-        Checkpoint(
-            "tiny-refiner.safetensors",
-            sha256="75f3c6de55b0c93d924bf3f7ffb30a4e3acd72c53f55e85fd4fd80ce492671d5",
-            size_bytes=273_992,
-        ),
-    ),
-    licence="Apache-2.0",
-    source="assets/weights/README.md",
-)
-_TINY_RANDOM = replace(
-    _TINY,
-    name="tiny-random",
-    title="Embedded model, random weights",
-    image_size=128,
-    checkpoints=(),
-    source="",
-    note="Random weights: for tests only.",
-)
-_RANDOM_FOCUS = RefinerConfig(width=32, depth=3, heads=4, mlp_ratio=2.0, window=8)
-_FOCSAM_RANDOM = replace(
-    SAM_SPECS["sam-random"],
-    name="focsam-random",
-    title="FocSAM over Segment Anything, random weights",
-    stages=("coarse", "refined"),
-    source="",
-)
-
-
-_ABLATIONS = frozenset(("segnext-b-sum",))
-"""Models that only answer a question of a paper: built by name, offered to nobody."""
-
-
-def _specs() -> dict[str, ModelSpec]:
-    sam, dense = SAM_SPECS.values(), DENSE_PROMPTS_SPECS.values()
-    found = (_TINY, *sam, *sam_ref_specs(), *dense, *focsam_specs(), _TINY_RANDOM, _FOCSAM_RANDOM)
-    return {spec.name: spec for spec in found}
+SPECS: dict[str, ModelSpec] = {**tiny.SPECS, **sam.SPECS, **sam_ref.SPECS, **segnext.SPECS, **focsam.SPECS}
+"""A family of models is a package with such a table."""
 
 
 def list_models() -> tuple[ModelSpec, ...]:
     """Every model there is but those of ablations, the default first."""
-    return tuple(spec for name, spec in _specs().items() if name not in _ABLATIONS)
+    return tuple(spec.as_found(spec) for spec in SPECS.values() if spec.purpose != "ablation")
 
 
 def get_spec(name: str) -> ModelSpec:
@@ -109,18 +28,17 @@ def get_spec(name: str) -> ModelSpec:
     Raises:
         UnknownModelError: there is none; the message lists those there are.
     """
-    specs = _specs()
-    if name not in specs:
-        public = ", ".join(known for known in specs if not known.endswith("random"))
-        raise UnknownModelError(f"There is no model {name[:60]!r}. There are: {public}.")
-    return specs[name]
+    if name not in SPECS:
+        offered = ", ".join(spec.name for spec in SPECS.values() if spec.purpose == "use")
+        raise UnknownModelError(f"There is no model {name[:60]!r}. There are: {offered}.")
+    return SPECS[name].as_found(SPECS[name])
 
 
 def build_model(
     name: str,
     *,
     device: torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     checkpoint: Path | None = None,
     seed: int = 0,
 ) -> InteractiveModel:
@@ -129,7 +47,7 @@ def build_model(
     Args:
         name: see :func:`list_models`.
         device: where it shall run; the CPU unless told.
-        dtype: precision of its heavy part.
+        dtype: precision of its heavy part; float32 unless told.
         checkpoint: for SAM, SegNext and FocSAM, the official file when it is not in the cache; for SAM-REF over SAM
             that, or a file of your own training; for ``tiny``, a folder with two such files. The digest of what you
             trained is not checked.
@@ -140,31 +58,29 @@ def build_model(
         CheckpointMissingError: the weights are not on this machine.
         CheckpointInvalidError: they are damaged or belong to another model.
     """
-    spec = get_spec(name)
-    model: InteractiveModel
-    if name == "tiny":
-        folder = checkpoint or weights_folder()
-        base, refiner = TinyNet(), SamRef(TINY_REFINER)
-        for module, file in zip((base, refiner), spec.checkpoints, strict=True):
-            load_into(module, load_safetensors(folder / file.file_name, None if checkpoint else file.sha256), name)
-        model = SamRefModel(TinyModel(base, spec), refiner, spec)
-    elif name == "tiny-random":
-        base, refiner = TinyNet(_RANDOM_TINY), SamRef(_RANDOM_REFINER)
-        randomize(base, seed)
-        randomize(refiner, seed + 1)
-        model = SamRefModel(TinyModel(base, spec), refiner, spec)
-    elif name in DENSE_PROMPTS_SPECS:
-        model = build_dense_prompts_model(name, checkpoint=checkpoint, seed=seed)
-    elif name == "focsam-random":
-        focus = FocusRefiner(_RANDOM_FOCUS)
-        randomize(focus, seed + 1)
-        model = RefocusModel(build_sam_model("random", seed=seed), focus, spec)
-    elif name.startswith("focsam-"):
-        model = build_refocus_model(name, checkpoint=checkpoint)
-    elif name.startswith("sam-ref-"):
-        model = build_sam_ref_model(spec, checkpoint=checkpoint, seed=seed)
-    else:
-        variant = name.rsplit("-", 1)[-1]
-        assert variant in ("b", "l", "h", "random")
-        model = build_sam_model(variant, checkpoint=checkpoint, seed=seed)  # type: ignore[arg-type]
-    return model.to(device or torch.device("cpu"), dtype)
+    import torch
+
+    return _build(get_spec(name), checkpoint, seed).to(device or torch.device("cpu"), dtype or torch.float32)
+
+
+def build_untrained(name: str, seed: int = 0) -> InteractiveModel:
+    """An architecture at its real size with seeded random weights, on the CPU in float32.
+
+    It is for measuring time, parameters and memory. Its masks mean nothing, so no quality may be read from it; parts
+    whose cost depends on the mask (FocSAM's window) are measured on whatever mask comes out.
+
+    Raises:
+        UnknownModelError: there is none of that name.
+    """
+    spec = replace(
+        get_spec(name),
+        title=f"{name}, random weights",
+        checkpoints=(),
+        note="Random weights at the real size: for times and memory only, its masks mean nothing.",
+    )
+    return _build(spec, None, seed)
+
+
+def _build(spec: ModelSpec, checkpoint: Path | None, seed: int) -> InteractiveModel:
+    assert spec.build is not None, "every model of a table can be built"
+    return spec.build(spec, checkpoint, seed)

@@ -19,8 +19,6 @@ from samref.training.clicks import BatchAnnotator
 from samref.training.losses import binary_cross_entropy, dice_loss, normalized_focal_loss
 from samref.training.objectives import Autocast, Trainee, click_schedule, iou, to_input
 
-__all__ = ["RefinerObjective", "refiner_loss"]
-
 STRIDE = 4
 """Image pixels per low-res cell of the embedded base."""
 HALF = 2

@@ -30,8 +30,6 @@ from samref.training.sam_stage import SamSessions, decode_objects, image_embeddi
 from samref.training.samples import Draws, Sample, SampleBatch, targets_of
 from samref.training.scenes import mostly
 
-__all__ = ["SamRefObjective", "sam_ref_loss"]
-
 NEAR = 3
 """Cells around an error that the weighted focal loss looks at (ours: the paper names no weight map)."""
 EXPAND = (1.1, 1.6)

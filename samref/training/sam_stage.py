@@ -21,11 +21,12 @@ from samref.core.oracle import FocsamAnnotator
 from samref.core.prompts import Click
 from samref.errors import TrainingError
 from samref.models.focsam.model import SingleMask, decode_single_mask
-from samref.models.focsam.network import FocusRefiner
-from samref.models.focsam.window import active_cells, expanded_boxes, object_boxes
+from samref.models.focsam.network import FocusRefiner, active_cells, expanded_boxes, object_boxes
 from samref.models.interface import ImageInput
 from samref.models.layers import resize
-from samref.models.sam.model import SAM_CONFIGS, SamModel, build_sam_model
+from samref.models.sam import SPECS
+from samref.models.sam.model import SamModel, build_sam
+from samref.models.sam.network import SAM_CONFIGS
 from samref.training.clicks import SessionPlan, plan_session
 from samref.training.losses import EPS_FOCSAM, click_loss, dice_loss, normalized_focal_loss
 from samref.training.objectives import Autocast, Trainee, iou
@@ -46,8 +47,7 @@ def load_frozen_sam(name: str, checkpoint: Path | None, device: torch.device) ->
     """
     if name not in SAM_CONFIGS:
         raise TrainingError(f"{name[:60]!r} is not a Segment Anything model. There are: {', '.join(SAM_CONFIGS)}.")
-    variant = name.rsplit("-", 1)[-1]
-    sam = build_sam_model(variant, "single", checkpoint=checkpoint)  # type: ignore[arg-type]
+    sam = build_sam(SPECS[name], "single", checkpoint=checkpoint)
     return sam.to(device, torch.float32)
 
 

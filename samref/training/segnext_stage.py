@@ -13,7 +13,7 @@ from torch import Tensor
 from samref.core.prompt_maps import draw_disk
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.checkpoints import load_into
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.network import SegNextNet
 from samref.training.clicks import Points, correct_points, sample_points
 from samref.training.losses import normalized_focal_loss
 from samref.training.objectives import Autocast, Trainee, iou
@@ -24,7 +24,7 @@ from samref.training.samples import Draws, SampleBatch, targets_of
 class SegNextObjective(Trainee):
     """Trains everything. The image is encoded once, with gradient; the corrections before the last mask have none."""
 
-    def __init__(self, net: DensePromptsNet, recipe: PaperRecipe) -> None:
+    def __init__(self, net: SegNextNet, recipe: PaperRecipe) -> None:
         assert isinstance(recipe.clicks, CornerClicks)
         self.trained = self.net = net.requires_grad_(True)
         self.points = recipe.clicks
@@ -83,7 +83,7 @@ class SegNextObjective(Trainee):
         return self.net.to_model_frame(self.net.decode(image_embedding, maps))
 
 
-def load_mae(net: DensePromptsNet, path: Path) -> None:
+def load_mae(net: SegNextNet, path: Path) -> None:
     """Start the encoder from a published MAE ViT; positions are interpolated to the grid, the decoder is left out.
 
     Raises:

@@ -18,12 +18,11 @@ from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
 from samref.models.focsam.weights import about_focus, official_parts
 from samref.models.layers import channels_last
-from samref.models.registry import TINY_REFINER
 from samref.models.sam.model import SamModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.sam_ref.weights import SMALL_REFINER, about_refiner, trained_parts
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
+from samref.models.tiny.model import TINY_REFINER
 from samref.models.tiny.network import TinyNet
 from samref.training.data import find_training_images
 from samref.training.distributed import Processes
@@ -154,9 +153,9 @@ def _embedded(recipe: SceneRecipe, files: StageFiles, device: torch.device) -> T
 
 def _segnext(recipe: PaperRecipe, files: StageFiles, device: torch.device) -> Stage:
     name = recipe.model
-    if name not in DENSE_PROMPTS_CONFIGS:
-        raise TrainingError(f"{name[:60]!r} is not a SegNext model. There are: {', '.join(DENSE_PROMPTS_CONFIGS)}.")
-    net = DensePromptsNet(DENSE_PROMPTS_CONFIGS[name])
+    if name not in SEGNEXT_CONFIGS:
+        raise TrainingError(f"{name[:60]!r} is not a SegNext model. There are: {', '.join(SEGNEXT_CONFIGS)}.")
+    net = SegNextNet(SEGNEXT_CONFIGS[name])
     if files.backbone is not None:
         load_mae(net, files.backbone)
     _start(net, files, recipe.name)

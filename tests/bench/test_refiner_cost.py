@@ -19,8 +19,9 @@ from samref.core.prompts import Click, Prompts
 from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState
 from samref.models.layers import randomize
-from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, SamModel
-from samref.models.sam.network import network_from, seeded_weights
+from samref.models.sam import SPECS as SAM_SPECS
+from samref.models.sam.model import SamModel
+from samref.models.sam.network import SAM_CONFIGS, network_from, seeded_weights
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.sam_ref.weights import AGNOSTIC_REFINER

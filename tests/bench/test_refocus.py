@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from samref.core.geometry import ImageSize
-from samref.models.focsam.network import FocusRefiner, PixelUpdate
-from samref.models.focsam.window import active_cells, expanded_boxes
+from samref.models.focsam.network import FocusRefiner, PixelUpdate, active_cells, expanded_boxes
 
 Record = Callable[[str, float, str], None]
 

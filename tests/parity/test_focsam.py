@@ -26,11 +26,12 @@ from samref.models.focsam.network import (
     PixelUpdate,
     RefinerConfig,
     TokenUpdate,
+    active_cells,
+    expanded_boxes,
+    object_boxes,
 )
 from samref.models.focsam.weights import official_parts
-from samref.models.focsam.window import active_cells, expanded_boxes, object_boxes
-from samref.models.sam.model import SAM_CONFIGS
-from samref.models.sam.network import build_sam_network
+from samref.models.sam.network import SAM_CONFIGS, build_sam_network
 from tests.parity.focsam_files import LIMIT, array, cases, load
 from tests.parity.weights import PARITY, assert_close, official_weights, require
 

@@ -15,10 +15,9 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Click, Prompts
 from samref.inference.postprocess import mask_from_logits
 from samref.models.checkpoints import load_into
-from samref.models.focsam.model import RefocusModel
-from samref.models.focsam.network import FocusRefiner
+from samref.models.focsam.model import FocsamModel
+from samref.models.focsam.network import FocusRefiner, active_cells, object_boxes
 from samref.models.focsam.weights import official_parts
-from samref.models.focsam.window import active_cells, object_boxes
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
 from samref.models.sam.model import SamModel
 from samref.models.sam.network import SamConfig, build_sam_network, network_from
@@ -75,7 +74,7 @@ class Flow:
         spec = ModelSpec(name, name, "letterbox", config.image_size, frozenset(), ("coarse", "refined"))
         base = SamModel(replace(spec, stages=("coarse",)), config, network_from(config, network.state_dict(), name))
         encoder = GivenEmbedding(self._embedding(config), config.image_size, reference)
-        self.model = RefocusModel(base, refiner, spec, encoder=encoder)
+        self.model = FocsamModel(base, refiner, spec, encoder=encoder)
         frame = self.model.frame(self.size)
         image = torch.zeros(self.size.height, self.size.width, 3, dtype=torch.uint8)
         self.features = self.model.encode(ImageInput(image, frame))

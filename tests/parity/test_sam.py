@@ -17,8 +17,8 @@ from torch import Tensor
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Prompts
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
-from samref.models.sam.model import SAM_CONFIGS, SamModel
-from samref.models.sam.network import SamConfig, build_sam_network, network_from
+from samref.models.sam.model import SamModel
+from samref.models.sam.network import SAM_CONFIGS, SamConfig, build_sam_network, network_from
 from samref.models.sam.prompts import SamPrompt, to_sam_prompt
 from tests.parity.weights import PARITY, assert_close, official_value, official_weights, require
 

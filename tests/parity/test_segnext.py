@@ -24,8 +24,8 @@ from samref.core.prompts import Click, Prompts
 from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState, ImageInput, ModelSpec, PromptBatch
 from samref.models.layers import resize
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS, LOGIT_SHIFT, DensePromptsModel
-from samref.models.segnext.network import DensePromptsConfig, DensePromptsNet, stretch
+from samref.models.segnext.model import LOGIT_SHIFT, SegNextModel
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextConfig, SegNextNet, stretch
 from samref.models.segnext.prompt_maps import draw_points, scale_points
 from tests.parity.weights import PARITY, assert_close, official_weights, require
 
@@ -58,7 +58,7 @@ def load(path: Path) -> Recording:
         return dict(file)
 
 
-def config_of(keys: dict[str, list[int]], recording: Recording) -> DensePromptsConfig:
+def config_of(keys: dict[str, list[int]], recording: Recording) -> SegNextConfig:
     """The sizes that a list of names and shapes stands for."""
     width, _, patch_size, _ = keys["backbone.patch_embed.proj.weight"]
     grid = round((keys["backbone.pos_embed"][1] - 1) ** 0.5)
@@ -71,7 +71,7 @@ def config_of(keys: dict[str, list[int]], recording: Recording) -> DensePromptsC
 
     last = {4: "down_4.5", 8: "down_8.2", 16: "down_16.0", 32: "down_32.2"}
     neck = [keys[f"neck.{layer}.weight"][0] for layer in last.values()]
-    return DensePromptsConfig(
+    return SegNextConfig(
         image_size=grid * patch_size,
         patch_size=patch_size,
         width=width,
@@ -90,19 +90,19 @@ def read_keys(stem: str) -> dict[str, list[int]]:
     return keys
 
 
-def build(model: str, sax: int, recording: Recording) -> DensePromptsModel:
+def build(model: str, sax: int, recording: Recording) -> SegNextModel:
     config = config_of(read_keys(f"keys_segnext_{model}_sax{sax}"), recording)
     with torch.device("meta"):
-        network = DensePromptsNet(config)
+        network = SegNextNet(config)
     network.load_state_dict(official_weights(network.state_dict()), strict=True, assign=True)
     spec = ModelSpec(
         f"segnext-{model}-sax{sax}", model, "stretch", config.image_size, frozenset({"click"}), ("coarse",)
     )
-    return DensePromptsModel(spec, network)
+    return SegNextModel(spec, network)
 
 
 @functools.lru_cache(maxsize=1)
-def prepared(model: str, sax: int, form: str) -> tuple[Recording, DensePromptsModel]:
+def prepared(model: str, sax: int, form: str) -> tuple[Recording, SegNextModel]:
     recording = load(PARITY / f"segnext_{model}_sax{sax}_{form}.npz")
     return recording, build(model, sax, recording)
 
@@ -115,14 +115,14 @@ def every(step: int) -> tuple[slice, slice]:
 def test_the_network_has_exactly_the_official_names_and_shapes(stem: str) -> None:
     keys = read_keys(stem)
     with torch.device("meta"):
-        network = DensePromptsNet(config_of(keys, {}))
+        network = SegNextNet(config_of(keys, {}))
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == keys
 
 
 @pytest.mark.parametrize("name", ["segnext-b-sax1", "segnext-b-sax2"])
 def test_the_released_sizes_are_those_of_the_official_key_lists(name: str) -> None:
     config = config_of(read_keys(name.replace("-b-", "_vitb1024_").replace("segnext", "keys_segnext")), {})
-    assert config == DENSE_PROMPTS_CONFIGS[name]
+    assert config == SEGNEXT_CONFIGS[name]
 
 
 @pytest.mark.parametrize("stem", [path.stem for path in sorted(PARITY.glob("segnext_prompt_maps*.npz"))])
@@ -175,7 +175,7 @@ def test_every_tensor_of_a_batch_is_the_published_one(model: str, sax: int) -> N
         assert torch.equal(network(image, maps), full)
 
 
-def decode_steps(ours: DensePromptsModel, rgb: NDArray[np.uint8], clicks: NDArray[Any]) -> Any:
+def decode_steps(ours: SegNextModel, rgb: NDArray[np.uint8], clicks: NDArray[Any]) -> Any:
     """Click by click through the interface: low-res logits and image-frame probabilities, both (1, 1, ...)."""
     frame = ours.frame(ImageSize(*rgb.shape[:2]))
     features = ours.encode(ImageInput(torch.from_numpy(rgb), frame))
@@ -259,7 +259,7 @@ def test_the_released_size_gives_the_published_numbers(model: str, sax: int) -> 
 
 
 def check_features(
-    ours: DensePromptsModel, embedding: torch.Tensor, recording: Recording, rgb: NDArray[np.uint8], fused_key: str
+    ours: SegNextModel, embedding: torch.Tensor, recording: Recording, rgb: NDArray[np.uint8], fused_key: str
 ) -> None:
     features = embedding[0].numpy()
     assert_close(features[(slice(None, None, 12), *every(4))], recording["image_feats_crop"], LIMIT, "image features")

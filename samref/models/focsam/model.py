@@ -26,8 +26,7 @@ from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
 from samref.errors import ModelError, PromptError
-from samref.models.focsam.network import FocusRefiner
-from samref.models.focsam.window import active_cells, expanded_boxes, object_boxes
+from samref.models.focsam.network import FocusRefiner, active_cells, expanded_boxes, object_boxes
 from samref.models.interface import (
     DecoderState,
     ImageFeatures,
@@ -41,16 +40,6 @@ from samref.models.layers import load_pixels, resize, soft_iou
 from samref.models.sam.model import LONGEST_PIXELS, SamModel
 from samref.models.sam.prompts import SamPrompt, to_sam_prompt
 
-__all__ = [
-    "ChannelOrder",
-    "EmbeddingSource",
-    "InputRule",
-    "RefocusConfig",
-    "RefocusModel",
-    "SingleMask",
-    "decode_single_mask",
-]
-
 InputRule: TypeAlias = Literal["sam", "focsam"]
 ChannelOrder: TypeAlias = Literal["rgb", "bgr"]
 
@@ -59,7 +48,7 @@ CANVAS_MULTIPLE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class RefocusConfig:
+class FocsamConfig:
     """What FocSAM decides besides its weights.
 
     Attributes:
@@ -130,7 +119,7 @@ def decode_single_mask(
     return SingleMask(logits.view(B, 1, *upscaled.shape[-2:]), token)
 
 
-class RefocusModel:
+class FocsamModel:
     """SAM with FocSAM's refiner; without one it is SAM, to the bit, and ``spec.note`` has to say so.
 
     Attributes:
@@ -146,7 +135,7 @@ class RefocusModel:
         base: SamModel,
         refiner: FocusRefiner | None,
         spec: ModelSpec,
-        config: RefocusConfig = RefocusConfig(),
+        config: FocsamConfig = FocsamConfig(),
         *,
         encoder: EmbeddingSource | None = None,
     ) -> None:
@@ -162,14 +151,14 @@ class RefocusModel:
         self.config = config
         self.encoder = encoder
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> RefocusModel:
+    def to(self, device: torch.device, dtype: torch.dtype) -> FocsamModel:
         """The same model elsewhere; ``dtype`` is the image encoder's."""
         base = self.base.to(device, dtype)
         encoder = None if self.encoder is None else self.encoder.to(device, dtype)
         if base is self.base and encoder is self.encoder:
             return self
         refiner = None if self.refiner is None else copy.deepcopy(self.refiner).to(device)
-        return RefocusModel(base, refiner, self.spec, self.config, encoder=encoder)
+        return FocsamModel(base, refiner, self.spec, self.config, encoder=encoder)
 
     # ---- once per image
 

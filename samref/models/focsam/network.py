@@ -1,10 +1,13 @@
 """FocSAM's refiner (arXiv 2405.18706): makes SAM's image embedding anew for one object, looking only around it.
 
 Twelve blocks of window attention ("Dwin-MSA") pull the embedding and the object's mask token towards each other. A
-window is computed only where the object's grown box (:mod:`samref.models.focsam.window`) touches it, so the cost falls
-with the object's size; elsewhere the embedding passes through.
+window is computed only where the coarse mask's grown box (:func:`active_cells`) touches it, so the cost falls with the
+object's size; elsewhere the embedding passes through.
 
-Source: papers.md §3.3 and §3.4, read in the authors' code. Modules have the names that released weights have them by.
+Source: papers.md §3.2 to §3.4, read in the authors' code. Modules have the names that released weights have them by.
+The deformable convolution is Zhu et al., "Deformable ConvNets v2" (2019), in plain PyTorch: torchvision and mmcv have
+compiled operators for it, which must match torch to the patch release and are missing on some platforms; both share
+the channel layout that is used here.
 """
 
 from __future__ import annotations
@@ -16,17 +19,137 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samref.models.focsam.deform_conv import DeformableConv
+from samref.core.geometry import ImageSize
 
-__all__ = [
-    "FocusBlock",
-    "FocusRefiner",
-    "NullKeyAttention",
-    "PDyReLU",
-    "PixelUpdate",
-    "RefinerConfig",
-    "TokenUpdate",
-]
+
+def object_boxes(inside: Tensor) -> Tensor:
+    """The smallest boxes around masks; the whole frame for an empty one.
+
+    Args:
+        inside: bool (..., H, W).
+
+    Returns:
+        int64 (..., 4): left, top, right, bottom, the last two exclusive.
+    """
+    height, width = inside.shape[-2:]
+
+    def span(hit: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        first = hit.int().argmax(-1)
+        last = length - hit.flip(-1).int().argmax(-1)
+        return first, last  # 0 and `length` where nothing is hit
+
+    left, right = span(inside.any(-2), width)
+    top, bottom = span(inside.any(-1), height)
+    return torch.stack((left, top, right, bottom), dim=-1)
+
+
+def expanded_boxes(boxes: Tensor, ratio_height: float, ratio_width: float, frame: ImageSize) -> Tensor:
+    """Boxes grown about their middles, rounded half to even in float32 and clipped to the frame.
+
+    Args:
+        boxes: int64 (..., 4), left, top, right, bottom.
+        ratio_height: factor of the height.
+        ratio_width: factor of the width.
+        frame: to clip to.
+
+    Returns:
+        int64 (..., 4).
+    """
+    left, top, right, bottom = boxes.unbind(-1)
+
+    def grow(low: Tensor, high: Tensor, ratio: float, length: int) -> tuple[Tensor, Tensor]:
+        middle = (low + high).float() / 2
+        grown_low, grown_high = (middle - ratio * (middle - end.float()) for end in (low, high))
+        return grown_low.round().clamp_min(0), grown_high.round().clamp_max(length)
+
+    left, right = grow(left, right, ratio_width, frame.width)
+    top, bottom = grow(top, bottom, ratio_height, frame.height)
+    return torch.stack((left, top, right, bottom), dim=-1).long()
+
+
+def active_cells(boxes: Tensor, frame: ImageSize, grid: ImageSize) -> Tensor:
+    """Cells of a grid over the frame that boxes touch: what adaptive max pooling makes of the filled boxes.
+
+    Args:
+        boxes: int64 (B, 4), left, top, right, bottom, in pixels of ``frame``.
+        frame: size that the boxes are counted in.
+        grid: number of cells.
+
+    Returns:
+        bool (B, 1, h, w).
+    """
+
+    def touched(low: Tensor, high: Tensor, cells: int, length: int) -> Tensor:
+        index = torch.arange(cells, device=boxes.device)
+        begin, end = index * length // cells, -(-(index + 1) * length // cells)
+        return (begin < high[:, None]) & (end > low[:, None])  # B cells
+
+    left, top, right, bottom = boxes.unbind(-1)
+    rows, columns = touched(top, bottom, grid.height, frame.height), touched(left, right, grid.width, frame.width)
+    return (rows[:, :, None] & columns[:, None, :])[:, None]  # B 1 h w
+
+
+SIDE = 3
+TAPS = SIDE * SIDE
+"""Places a 3x3 kernel looks at."""
+
+
+def deform_conv2d(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor) -> Tensor:
+    """A 3x3 convolution (stride 1, padding 1, no bias) whose nine taps look elsewhere, each with a weight of its own.
+
+    Tap ``t`` of output pixel ``(row, column)`` reads ``x`` bilinearly at ``(row + t // 3 - 1 + dy, column + t % 3 - 1 +
+    dx)``; outside, ``x`` is zero, so that a position less than one pixel outside fades out.
+
+    Args:
+        x: (B, C, H, W).
+        offset: (B, 18, H, W), for each tap in row-major order dy, then dx, in pixels.
+        modulation: (B, 9, H, W), factor of each tap.
+        weight: (O, C, 3, 3).
+
+    Returns:
+        (B, O, H, W).
+    """
+    B, C, H, W = x.shape
+    O = weight.shape[0]  # noqa: E741 - output channels, as in the literature
+    rows = torch.arange(H, dtype=x.dtype, device=x.device).view(H, 1)
+    columns = torch.arange(W, dtype=x.dtype, device=x.device)
+    step = torch.arange(SIDE, dtype=x.dtype, device=x.device) - SIDE // 2
+    tap_row = step.repeat_interleave(SIDE).view(TAPS, 1, 1)
+    tap_column = step.repeat(SIDE).view(TAPS, 1, 1)
+    dy, dx = offset.view(B, TAPS, 2, H, W).unbind(2)  # B 9 H W each
+    at_row, at_column = rows + tap_row + dy, columns + tap_column + dx
+    # grid_sample counts from -1 to 1 between the outer edges of the first and the last pixel.
+    grid = torch.stack(((2 * at_column + 1) / W - 1, (2 * at_row + 1) / H - 1), dim=-1)  # B 9 H W 2
+    seen = F.grid_sample(x, grid.view(B, TAPS * H, W, 2), mode="bilinear", padding_mode="zeros", align_corners=False)
+    seen = seen.view(B, C, TAPS, H * W) * modulation.view(B, 1, TAPS, H * W)
+    return (weight.reshape(O, C * TAPS) @ seen.view(B, C * TAPS, H * W)).view(B, O, H, W)
+
+
+class _TapWeights(nn.Module):
+    """The kernel, under the name that released weights have it by."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, width, SIDE, SIDE))
+        nn.init.xavier_normal_(self.weight)
+
+
+class DeformableConv(nn.Module):
+    """Deformable convolution that decides itself, by an ordinary one, where to look and how much to trust each tap.
+
+    Source: papers.md §3.3 (``DCN``): offsets first, then the modulation, which a sigmoid brings to 0..1.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.dcn_offset = nn.Conv2d(width, 3 * TAPS, SIDE, padding=SIDE // 2)
+        self.dcn = _TapWeights(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        offset, modulation = self.dcn_offset(x).split((2 * TAPS, TAPS), dim=1)
+        return deform_conv2d(x, offset, modulation.sigmoid(), self.dcn.weight)
+
 
 LEAST_ACTIVE = 0.01
 """A smaller share of active windows does not scale the token's step any further."""

@@ -7,7 +7,7 @@ file may also hold ``refine_head.`` alone, or with ``decode_head.``; the rest is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,17 @@ from samref.models.checkpoints import (
     load_torch,
     locate,
 )
-from samref.models.focsam.model import RefocusConfig, RefocusModel
+from samref.models.focsam.model import FocsamConfig, FocsamModel
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
 from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, SamModel, Variant, build_sam_model
-from samref.models.sam.network import build_sam_network, network_from
+from samref.models.layers import randomize
+from samref.models.sam.model import SamModel, build_sam
+from samref.models.sam.network import SAM_CONFIGS, build_sam_network, network_from
 
-__all__ = ["OFFICIAL_INPUT", "about_focus", "build_refocus_model", "focsam_specs", "official_parts"]
-
-OFFICIAL_INPUT = RefocusConfig(input_rule="focsam", channel_order="bgr")
+OFFICIAL_INPUT = FocsamConfig(input_rule="focsam", channel_order="bgr")
 """How the authors' evaluation prepares images; taken with whole files, which were trained so."""
 
-_PAGE = "https://github.com/YouHuang67/focsam (the link FocSAM-ViT-H; unzip it and rename iter_160000.pth so)"
-
-FILES: Mapping[str, Checkpoint] = {
-    "focsam-vit-b": Checkpoint("focsam_vit_b.pth"),
-    "focsam-vit-l": Checkpoint("focsam_vit_l.pth"),
-    "focsam-vit-h": Checkpoint("focsam_vit_h.pth", page=_PAGE),
-}
-"""Names that FocSAM's weights are looked for by in the cache folder. The authors have published those of ViT-H only."""
-
+_RANDOM = RefinerConfig(width=32, depth=3, heads=4, mlp_ratio=2.0, window=8)
 _SWITCHES = frozenset(("dynamic_windows", "dynamic_relu"))
 _SWITCHES_KEY = "focsam_refiner"
 """Where a file of safetensors says which parts of the refiner it does without."""
@@ -54,34 +45,29 @@ SAM_PARTS = frozenset(("image_encoder", "prompt_encoder", "mask_decoder"))
 _NECK_NAMES = {"pe_layer": "pos_embed_layer", "point_embeddings": "point_embeds"}
 
 
-def focsam_specs() -> tuple[ModelSpec, ...]:
-    """FocSAM over each official SAM; what a spec says depends on the weights that are on this machine now."""
-    return tuple(_spec(name, has_refiner=cached_path(file).is_file()) for name, file in FILES.items())
+def build_random(spec: ModelSpec, over: ModelSpec, seed: int) -> FocsamModel:
+    """FocSAM over the SAM that ``over`` describes, both with random weights."""
+    refiner = FocusRefiner(_RANDOM if spec.purpose == "test" else RefinerConfig())
+    randomize(refiner, seed + 1)
+    return FocsamModel(build_sam(replace(over, checkpoints=()), seed=seed), refiner, spec)
 
 
-def _spec(name: str, *, has_refiner: bool) -> ModelSpec:
-    sam = SAM_SPECS[name.replace("focsam", "sam")]
-    spec = replace(
-        sam,
-        name=name,
-        title=f"FocSAM over {sam.title}",
-        licence="MIT (FocSAM), Apache-2.0 (Segment Anything)",
-        source="https://github.com/YouHuang67/focsam",
-    )
-    if has_refiner:
-        # The page marks it as a file that a person brings. SAM's, if needed too, is asked for when the model is built.
-        return replace(spec, stages=("coarse", "refined"), checkpoints=(replace(FILES[name], page=_PAGE),))
-    where = f"FocSAM's own are at {spec.source}" if FILES[name].page else "none of this size have been published"
-    return replace(spec, note=f"It has no refiner weights, so it gives plain SAM's mask; {where}.")
-
-
-def build_refocus_model(
-    name: str, *, checkpoint: Path | None = None, config: RefocusConfig | None = None
-) -> RefocusModel:
+def build_focsam(
+    plain: ModelSpec,
+    refined: ModelSpec,
+    over: ModelSpec,
+    own: Checkpoint,
+    *,
+    checkpoint: Path | None = None,
+    config: FocsamConfig | None = None,
+) -> FocsamModel:
     """FocSAM with the weights there are, on the CPU in float32.
 
     Args:
-        name: ``focsam-vit-b``, ``-l`` or ``-h``.
+        plain: what the model is without a refiner.
+        refined: what it is with one.
+        over: the SAM below.
+        own: where FocSAM's weights are looked for.
         checkpoint: a whole FocSAM file, a refiner (with or without its decoder), or an official SAM file; else what
             lies in the cache folder.
         config: instead of :data:`OFFICIAL_INPUT` for whole files and SAM's own input for all others.
@@ -90,16 +76,15 @@ def build_refocus_model(
         CheckpointMissingError: neither FocSAM's weights nor SAM's are on this machine; says how to get them.
         CheckpointInvalidError: the file is damaged or belongs to another model; names the keys.
     """
-    variant: Variant = name[-1]  # type: ignore[assignment]
-    path = checkpoint or cached_path(FILES[name])
+    name = plain.name
+    path = checkpoint or cached_path(own)
     if checkpoint is None and not path.is_file():
-        return RefocusModel(_plain(name, variant), None, _spec(name, has_refiner=False))
-    weights = _read(path, name)
+        return FocsamModel(_plain(name, over, own), None, plain)
+    weights = _read(locate(own, name, path))
     parts = {key.partition(".")[0] for key in weights}
-    sam_config = SAM_CONFIGS[f"sam-vit-{variant}"]
+    sam_config = SAM_CONFIGS[over.name]
     if parts <= SAM_PARTS:
-        base = SamModel(SAM_SPECS[f"sam-vit-{variant}"], sam_config, network_from(sam_config, weights, name))
-        return RefocusModel(base, None, _spec(name, has_refiner=False))
+        return FocsamModel(SamModel(over, sam_config, network_from(sam_config, weights, name)), None, plain)
     with torch.device("meta"):
         refiner, network = FocusRefiner(_config_of(path)), build_sam_network(sam_config)
     is_whole = not parts <= {"refine_head", "decode_head"}
@@ -107,14 +92,12 @@ def build_refocus_model(
         official_parts(network, refiner, None if is_whole else parts | {"refine_head"}), weights, name, assign=True
     )
     if is_whole:
-        network = network_from(sam_config, network.state_dict(), name)
-        base = SamModel(SAM_SPECS[f"sam-vit-{variant}"], sam_config, network)
+        base = SamModel(over, sam_config, network_from(sam_config, network.state_dict(), name))
     else:
-        base = _base_of_refiner(path, variant)
+        base = _base_of_refiner(path, over)
         if "decode_head" in parts:
             base.network.mask_decoder = network.mask_decoder.requires_grad_(False)
-    config = config or (OFFICIAL_INPUT if is_whole else RefocusConfig())
-    return RefocusModel(base, refiner, _spec(name, has_refiner=True), config)
+    return FocsamModel(base, refiner, refined, config or (OFFICIAL_INPUT if is_whole else FocsamConfig()))
 
 
 def about_focus(config: RefinerConfig) -> dict[str, str]:
@@ -165,33 +148,31 @@ def official_parts(network: Any, refiner: FocusRefiner, parts: Iterable[str] | N
     return whole
 
 
-def _plain(name: str, variant: Variant) -> SamModel:
+def _plain(name: str, over: ModelSpec, own: Checkpoint) -> SamModel:
     """SAM alone, where there is no refiner."""
     try:
-        return build_sam_model(variant)
+        return build_sam(over)
     except CheckpointMissingError as error:
-        file = FILES[name]
-        own = f"Put a file of your own training at {cached_path(file)}, or name it with --checkpoint."
+        get_own = f"Put a file of your own training at {cached_path(own)}, or name it with --checkpoint."
         raise CheckpointMissingError(
-            f"{name} has no weights on this machine. {own if file.page is None else how_to_get(file, name)} "
+            f"{name} has no weights on this machine. {get_own if own.page is None else how_to_get(own, name)} "
             f"For plain SAM's masks meanwhile: python -m samref models fetch {name}"
         ) from error
 
 
-def _base_of_refiner(path: Path, variant: Variant) -> SamModel:
+def _base_of_refiner(path: Path, over: ModelSpec) -> SamModel:
     try:
-        return build_sam_model(variant)
+        return build_sam(over)
     except CheckpointMissingError as error:
         raise CheckpointMissingError(f"{path} holds a refiner without the SAM it belongs to. {error}") from error
 
 
-def _read(path: Path, name: str) -> dict[str, Tensor]:
-    located = locate(FILES[name], name, path)
-    if located.suffix == ".safetensors":
-        weights = load_safetensors(located)
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        weights = load_safetensors(path)
     else:
         with safe_globals([(_NotNeeded, told) for told in _TRAINING_LOG]):
-            weights = load_torch(located)
+            weights = load_torch(path)
     return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
 
 

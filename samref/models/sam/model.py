@@ -6,7 +6,7 @@ image, translating prompts (:mod:`samref.models.sam.prompts`) and choosing among
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -17,10 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
-from samref.errors import ModelError, PromptError, UnknownModelError
+from samref.errors import ModelError, PromptError
 from samref.models.checkpoints import load_torch, locate
 from samref.models.interface import (
-    Checkpoint,
     DecoderState,
     ImageFeatures,
     ImageInput,
@@ -30,70 +29,16 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import load_pixels
-from samref.models.sam.network import SamConfig, network_from, seeded_weights
+from samref.models.sam.network import SAM_CONFIGS, SamConfig, network_from, seeded_weights
 from samref.models.sam.prompts import SamPrompt, to_sam_prompt
-
-__all__ = [
-    "SAM_CONFIGS",
-    "SAM_SPECS",
-    "MultimaskMode",
-    "SamModel",
-    "build_sam_model",
-    "with_multimask",
-]
 
 MultimaskMode: TypeAlias = Literal["single", "first-click", "always"]
 """When SAM's three masks are computed and the one it believes best is taken (papers.md 4.5; results differ visibly):
 "single" never (FocSAM, HQ-SAM), "first-click" for a lone first click (the usual demo), "always" (SegNext's baseline).
 """
 
-Variant: TypeAlias = Literal["b", "l", "h", "random"]
-
 LONGEST_PIXELS = 2048
 """Longest side of the image kept with the embedding for a local refiner: twice SAM's own frame."""
-
-
-SAM_CONFIGS: Mapping[str, SamConfig] = {
-    "sam-vit-b": SamConfig(768, 12, 12, (2, 5, 8, 11)),
-    "sam-vit-l": SamConfig(1024, 24, 16, (5, 11, 17, 23)),
-    "sam-vit-h": SamConfig(1280, 32, 16, (7, 15, 23, 31)),
-    "sam-random": SamConfig(
-        32, 2, 2, (1,), window=7, image_size=256, prompt_dim=32, decoder_heads=4, decoder_mlp_dim=64, iou_hidden=32
-    ),
-}
-
-
-def _spec(name: str, title: str, checkpoint: Checkpoint | None, note: str = "") -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        title=title,
-        resize="letterbox",
-        image_size=SAM_CONFIGS[name].image_size,
-        prompts=frozenset({"click", "box", "scribble", "polygon", "mask"}),
-        stages=("coarse",),
-        checkpoints=() if checkpoint is None else (checkpoint,),
-        licence="Apache-2.0",
-        source="https://github.com/facebookresearch/segment-anything",
-        note=note,
-    )
-
-
-def _official(letter: str, digits: str, sha256: str, size_bytes: int) -> Checkpoint:
-    """A released checkpoint. The six digits in its name begin the *MD5* of the file, so SHA-256 is given in full."""
-    file_name = f"sam_vit_{letter}_{digits}.pth"
-    return Checkpoint(file_name, f"https://dl.fbaipublicfiles.com/segment_anything/{file_name}", sha256, size_bytes)
-
-
-_B = _official("b", "01ec64", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912", 375_042_383)
-_L = _official("l", "0b3195", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622", 1_249_524_607)
-_H = _official("h", "4b8939", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e", 2_564_550_879)
-
-SAM_SPECS: Mapping[str, ModelSpec] = {
-    "sam-vit-b": _spec("sam-vit-b", "Segment Anything, ViT-B", _B),
-    "sam-vit-l": _spec("sam-vit-l", "Segment Anything, ViT-L", _L),
-    "sam-vit-h": _spec("sam-vit-h", "Segment Anything, ViT-H", _H),
-    "sam-random": _spec("sam-random", "Segment Anything, random weights", None, "Random weights: for tests only."),
-}
 
 
 class SamModel:
@@ -234,27 +179,24 @@ def with_multimask(model: InteractiveModel, mode: MultimaskMode) -> InteractiveM
     return SamModel(model.spec, model.config, model.network, mode)
 
 
-def build_sam_model(
-    variant: Variant, multimask: MultimaskMode = "first-click", *, checkpoint: Path | None = None, seed: int = 0
+def build_sam(
+    spec: ModelSpec, multimask: MultimaskMode = "first-click", *, checkpoint: Path | None = None, seed: int = 0
 ) -> SamModel:
     """A SAM with its weights, on the CPU in float32.
 
     Args:
-        variant: "b", "l", "h", or "random": a small seeded one for tests.
+        spec: one of :data:`samref.models.sam.SPECS`; one without a checkpoint gets random weights.
         multimask: when three masks are computed and the best taken.
         checkpoint: the official file, when it is not in the cache folder.
         seed: of the random weights.
 
     Raises:
-        UnknownModelError: no such variant.
         CheckpointMissingError: the weights are not on this machine; the message says how to fetch them.
         CheckpointInvalidError: the file is not the official one.
     """
-    name = "sam-random" if variant == "random" else f"sam-vit-{variant}"
-    if name not in SAM_SPECS:
-        raise UnknownModelError(f"There is no Segment Anything variant {variant!r}; use b, l or h.")
-    spec, config = SAM_SPECS[name], SAM_CONFIGS[name]
-    if not spec.checkpoints:
-        return SamModel(spec, config, network_from(config, seeded_weights(config, seed), name), multimask)
-    weights = load_torch(locate(spec.checkpoints[0], name, checkpoint), spec.checkpoints[0])
-    return SamModel(spec, config, network_from(config, weights, name), multimask)
+    config = SAM_CONFIGS[spec.name]
+    if spec.checkpoints:
+        weights = load_torch(locate(spec.checkpoints[0], spec.name, checkpoint), spec.checkpoints[0])
+    else:
+        weights = seeded_weights(config, seed)
+    return SamModel(spec, config, network_from(config, weights, spec.name), multimask)

@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from samref.errors import ModelError
 from samref.models.checkpoints import load_into
 
-__all__ = ["SamConfig", "build_sam_network", "network_from", "seeded_weights", "segment_anything_module"]
-
 PACKAGE = "segment_anything"
 ALIAS = "_samref_segment_anything"
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -55,6 +53,16 @@ class SamConfig:
     decoder_heads: int = 8
     decoder_mlp_dim: int = 2048
     iou_hidden: int = 256
+
+
+SAM_CONFIGS: Mapping[str, SamConfig] = {
+    "sam-vit-b": SamConfig(768, 12, 12, (2, 5, 8, 11)),
+    "sam-vit-l": SamConfig(1024, 24, 16, (5, 11, 17, 23)),
+    "sam-vit-h": SamConfig(1280, 32, 16, (7, 15, 23, 31)),
+    "sam-random": SamConfig(
+        32, 2, 2, (1,), window=7, image_size=256, prompt_dim=32, decoder_heads=4, decoder_mlp_dim=64, iou_hidden=32
+    ),
+}
 
 
 def build_sam_network(config: SamConfig) -> Any:

@@ -27,8 +27,6 @@ from samref.core.prompt_maps import MapFrame, fill_area
 from samref.core.prompts import Box, Click, Point, Polygon, Scribble
 from samref.models.interface import DecoderState, PromptBatch
 
-__all__ = ["SamPrompt", "to_sam_prompt"]
-
 BoxXyxy = tuple[float, float, float, float]
 
 PAINTED_LOGIT = 8.0

@@ -29,10 +29,8 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import channels_last, fit_frame, resize, soft_iou
-from samref.models.sam_ref import islands, windows
+from samref.models.sam_ref import windows
 from samref.models.sam_ref.network import SamRef
-
-__all__ = ["Magnifier", "SamRefModel"]
 
 
 @runtime_checkable
@@ -163,18 +161,18 @@ class SamRefModel:
 
     def _settled(self, answer: _Answer, previous: Tensor, prompts: PromptBatch) -> _Answer:
         """The previous mask wherever the newest prompt does not touch the change."""
-        points = self._in_cells(islands.newest_points(prompts))
+        points = self._in_cells(windows.newest_points(prompts))
         if not points:
             return answer
-        elsewhere = islands.changed_elsewhere(_inside(answer.final), _inside(previous), points)
+        elsewhere = windows.changed_elsewhere(_inside(answer.final), _inside(previous), points)
         if elsewhere is None:
             return answer
         return self._edited(answer, elsewhere, previous)
 
     def _without_islands(self, answer: _Answer, prompts: PromptBatch) -> _Answer:
         """The parts of the mask that somebody pointed at; all of it where nobody pointed at one."""
-        points = self._in_cells(islands.pointed_at(prompts))
-        stray = islands.stray_cells(_inside(answer.final), points) if points else None
+        points = self._in_cells(windows.pointed_at(prompts))
+        stray = windows.stray_cells(_inside(answer.final), points) if points else None
         if stray is None:
             return answer
         return self._edited(answer, stray, None)
@@ -187,7 +185,7 @@ class SamRefModel:
         """Other low-res logits in ``cells`` of canvas, final mask and patch; without any, these sink below zero."""
 
         def edit(logits: Tensor, cells: Tensor, instead: Tensor | None) -> Tensor:
-            return islands.sunk(logits, cells) if instead is None else instead.where(cells, logits)
+            return windows.sunk(logits, cells) if instead is None else instead.where(cells, logits)
 
         marked = torch.from_numpy(cells)[None, None].to(answer.final.device)
         patch = answer.patch

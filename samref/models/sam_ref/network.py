@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from samref.models.layers import ResBlock, resize
 
-__all__ = ["FusionRefiner", "Refined", "SamRef", "SamRefConfig"]
-
 
 @dataclass(frozen=True, slots=True)
 class SamRefConfig:

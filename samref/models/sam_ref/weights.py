@@ -16,23 +16,13 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from samref.errors import CheckpointInvalidError
-from samref.models.checkpoints import cached_path, load_into, load_safetensors, place_of
+from samref.models.checkpoints import load_into, load_safetensors, place_of
 from samref.models.interface import Checkpoint, ModelSpec
 from samref.models.layers import randomize
-from samref.models.sam.model import SAM_SPECS, Variant, build_sam_model
+from samref.models.sam.model import build_sam
 from samref.models.sam.network import build_sam_network
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-
-__all__ = [
-    "AGNOSTIC_REFINER",
-    "SMALL_REFINER",
-    "about_refiner",
-    "build_sam_ref_model",
-    "load_agnostic_refiner",
-    "sam_ref_specs",
-    "trained_parts",
-]
 
 AGNOSTIC_REFINER = SamRefConfig(
     width=32,
@@ -49,102 +39,57 @@ AGNOSTIC_REFINER = SamRefConfig(
 SMALL_REFINER = SamRefConfig(width=8, global_blocks=1, local_blocks=1, embedding_channels=32, crop=64, minimum=8)
 """The paper's form over ``sam-random``: to try things in seconds."""
 
-_AGNOSTIC_WEIGHTS = Checkpoint(
-    "agnostic-refiner.safetensors",
-    sha256="c3bdfe426b84dec3f4a549aa2f341766c261f7642bee643c68a743bad14156ac",
-    size_bytes=349_904,
-)
-_AGNOSTIC_NOTE = (
-    "Its refiner knows image, clicks and mask, not SAM's embedding; it was trained on the masks of other bases and "
-    "changes little."
-)
+_CONFIGS = {
+    "sam-ref-random": SMALL_REFINER,
+    "sam-ref-vit-b-c64": SamRefConfig(width=64),
+    "sam-ref-vit-b-c32": SamRefConfig(width=32),
+}
+"""Refiners that need weights of their own; all other models have the one that fits any base."""
+
 _CONFIG_KEY = "sam_ref"
 
-
-def sam_ref_specs() -> tuple[ModelSpec, ...]:
-    """SAM-REF over each SAM."""
-    return tuple(_spec(spec) for spec in SAM_SPECS.values())
+# A SAM below a refiner always answers with its single mask: papers.md 1.3, step 1 (mask token 0 at every click).
 
 
-def _spec(sam: ModelSpec) -> ModelSpec:
-    name = sam.name.replace("sam-", "sam-ref-", 1)
-    spec = replace(sam, name=name, title=f"SAM-REF over {sam.title}", stages=("coarse", "refined"))
-    if not spec.checkpoints:
-        return spec
-    if _own_file(spec).is_file():
-        return _of_own_training(spec)
-    return replace(spec, checkpoints=(*spec.checkpoints, _AGNOSTIC_WEIGHTS), note=_AGNOSTIC_NOTE)
+def build_random(spec: ModelSpec, over: ModelSpec, seed: int) -> SamRefModel:
+    """SAM-REF over the SAM that ``over`` describes, both with random weights."""
+    refiner = SamRef(_CONFIGS.get(spec.name, AGNOSTIC_REFINER))
+    randomize(refiner, seed + 1)
+    return SamRefModel(build_sam(replace(over, checkpoints=()), "single", seed=seed), refiner, spec)
 
 
-def _own_file(spec: ModelSpec) -> Path:
-    """Where a refiner of one's own training is looked for when none is named."""
-    return cached_path(_own_checkpoint(spec))
+def build_agnostic(spec: ModelSpec, over: ModelSpec, weights: Checkpoint, checkpoint: Path | None) -> SamRefModel:
+    """The refiner that fits any base over a SAM; ``checkpoint`` is SAM's official file when it is not in the cache."""
+    return SamRefModel(build_sam(over, "single", checkpoint=checkpoint), load_agnostic_refiner(weights), spec)
 
 
-def _own_checkpoint(spec: ModelSpec) -> Checkpoint:
-    return Checkpoint(f"{spec.name}.safetensors", page="docs/training.md")
-
-
-def _of_own_training(spec: ModelSpec) -> ModelSpec:
-    return replace(
-        spec,
-        checkpoints=(*SAM_SPECS[spec.name.replace("sam-ref-", "sam-", 1)].checkpoints, _own_checkpoint(spec)),
-        note="Its refiner and its decoder are of your own training.",
-    )
-
-
-def build_sam_ref_model(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SamRefModel:
-    """SAM-REF over a SAM that always answers with its single mask, on the CPU in float32.
-
-    Source: papers.md 1.3, step 1 (mask token 0 at every click, as FocSAM).
-
-    Args:
-        spec: one of :func:`sam_ref_specs`.
-        checkpoint: SAM's official file when it is not in the cache, or (``.safetensors``) decoder and refiner of one's
-            own training; SAM is then taken from the cache. Unless told, such a file is looked for in the cache
-            folder under the model's name.
-        seed: of the random weights of ``sam-ref-random``.
-
-    Raises:
-        CheckpointMissingError: the weights are not on this machine.
-        CheckpointInvalidError: they are damaged or belong to another model.
-    """
-    variant: Variant = spec.name.rsplit("-", 1)[-1]  # type: ignore[assignment]
-    if checkpoint is None and _own_file(spec).is_file():
-        checkpoint = _own_file(spec)
-    if checkpoint is not None and checkpoint.suffix == ".safetensors":
-        return _build_trained(spec, variant, checkpoint, seed)
-    sam = build_sam_model(variant, "single", checkpoint=checkpoint, seed=seed)
-    if variant == "random":
-        refiner = SamRef(SMALL_REFINER)
-        randomize(refiner, seed + 1)
-    else:
-        refiner = load_agnostic_refiner()
-    return SamRefModel(sam, refiner, spec)
-
-
-def load_agnostic_refiner(config: SamRefConfig = AGNOSTIC_REFINER) -> SamRef:
-    """The refiner that fits any base, with its weights; ``config`` may use it differently, at the same sizes.
+def load_agnostic_refiner(weights: Checkpoint, config: SamRefConfig = AGNOSTIC_REFINER) -> SamRef:
+    """The refiner that fits any base; ``config`` may use it differently, at the same sizes.
 
     Raises:
         CheckpointMissingError: the file does not lie beside the package.
         CheckpointInvalidError: it is damaged.
     """
     refiner = SamRef(config)
-    load_into(refiner, load_safetensors(place_of(_AGNOSTIC_WEIGHTS), _AGNOSTIC_WEIGHTS.sha256), "agnostic-refiner")
+    load_into(refiner, load_safetensors(place_of(weights), weights.sha256), "agnostic-refiner")
     return refiner
 
 
-def _build_trained(spec: ModelSpec, variant: Variant, path: Path, seed: int) -> SamRefModel:
-    """Decoder and refiner of one file over the rest of SAM, which answers with the mask they were trained on."""
+def build_trained(spec: ModelSpec, over: ModelSpec, path: Path, seed: int) -> SamRefModel:
+    """Decoder and refiner of one file over the rest of SAM, which answers with the mask they were trained on.
+
+    Raises:
+        CheckpointMissingError: SAM's weights are not on this machine.
+        CheckpointInvalidError: the file does not say which refiner it holds, or holds another.
+    """
     weights = {key: value.float() for key, value in load_safetensors(path).items()}
     config = _config_of(path)
-    base = build_sam_model(variant, "single", seed=seed)
+    base = build_sam(over, "single", seed=seed)
     with torch.device("meta"):
         refiner, network = SamRef(config), build_sam_network(base.config)
     load_into(trained_parts(network, refiner), weights, spec.name, assign=True)
     base.network.mask_decoder = network.mask_decoder.requires_grad_(False).eval()
-    return SamRefModel(base, refiner, _of_own_training(spec))
+    return SamRefModel(base, refiner, spec)
 
 
 def trained_parts(network: Any, refiner: SamRef) -> nn.Module:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
-from samref.errors import CheckpointInvalidError, PromptError, UnknownModelError
+from samref.errors import CheckpointInvalidError, PromptError
 from samref.models.checkpoints import load_into, load_torch, locate
 from samref.models.interface import (
-    Checkpoint,
     DecoderState,
     ImageFeatures,
     ImageInput,
@@ -30,15 +29,8 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import load_pixels, resize, soft_iou
-from samref.models.segnext.network import DensePromptsConfig, DensePromptsNet, seeded_weights, stretch
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet, seeded_weights, stretch
 from samref.models.segnext.prompt_maps import draw_signed_maps, paint_areas
-
-__all__ = [
-    "DENSE_PROMPTS_CONFIGS",
-    "DENSE_PROMPTS_SPECS",
-    "DensePromptsModel",
-    "build_dense_prompts_model",
-]
 
 THRESHOLD = 0.49
 """Probability above which a pixel belongs to the mask, in the published code."""
@@ -49,63 +41,18 @@ LOGIT_SHIFT = math.log((1 - THRESHOLD) / THRESHOLD)
 LONGEST_PIXELS = 2048
 """Longest side of the image kept with the embedding for a local refiner: twice the model frame."""
 
-_PAGE = "https://github.com/uncbiag/SegNext"
 
-DENSE_PROMPTS_CONFIGS: Mapping[str, DensePromptsConfig] = {
-    "segnext-b-sax1": DensePromptsConfig(fusion_blocks=1),
-    "segnext-b-sax2": DensePromptsConfig(fusion_blocks=2),
-    "segnext-b-sum": DensePromptsConfig(fusion_blocks=0),
-    "segnext-random": DensePromptsConfig(
-        image_size=128, width=32, depth=4, heads=2, window=4, neck_widths=(8, 16, 24, 32), head_width=16
-    ),
-}
-
-
-def _spec(name: str, title: str, file_name: str | None, note: str = "", page: str | None = _PAGE) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        title=title,
-        resize="stretch",
-        image_size=DENSE_PROMPTS_CONFIGS[name].image_size,
-        prompts=frozenset({"click", "box", "scribble", "polygon", "mask"}),
-        stages=("coarse",),
-        checkpoints=() if file_name is None else (Checkpoint(file_name, page=page),),
-        licence="MIT",
-        source=_PAGE,
-        note=note,
-    )
-
-
-DENSE_PROMPTS_SPECS: Mapping[str, ModelSpec] = {
-    "segnext-b-sax1": _spec("segnext-b-sax1", "SegNext, ViT-B, SA x1", "vitb_sa1_cocolvis_epoch_90.pth"),
-    "segnext-b-sax2": _spec(
-        "segnext-b-sax2",
-        "SegNext, ViT-B, SA x2",
-        "vitb_sa2_cocolvis_hq44k_epoch_0.pth",
-        "Looks for the weights fine-tuned on HQSeg-44K; vitb_sa2_cocolvis_epoch_90.pth works with --checkpoint.",
-    ),
-    "segnext-b-sum": _spec(
-        "segnext-b-sum",
-        "SegNext, ViT-B, plain sum",
-        "vitb_sum.pth",
-        "The paper's ablation without attention between image and prompts. No weights are published: train your own.",
-        page=None,
-    ),
-    "segnext-random": _spec("segnext-random", "SegNext, random weights", None, "Random weights: for tests only."),
-}
-
-
-class DensePromptsModel:
+class SegNextModel:
     """SegNext behind the common interface; batch of one, one stage.
 
     What an object remembers is the network's low-res logits as they are (``DecoderState.low_res_logits``): from them
     the previous mask is made again in the image frame, where the published predictor keeps it, so the two agree.
 
     Attributes:
-        network: the modules, their weights frozen; who wants to train uses :class:`DensePromptsNet` itself.
+        network: the modules, their weights frozen; who wants to train uses :class:`SegNextNet` itself.
     """
 
-    def __init__(self, spec: ModelSpec, network: DensePromptsNet) -> None:
+    def __init__(self, spec: ModelSpec, network: SegNextNet) -> None:
         """``network`` must hold its final weights and is not to be changed by the caller afterwards."""
         self._spec = spec
         self.network = network.requires_grad_(False).eval()
@@ -171,42 +118,39 @@ class DensePromptsModel:
         """The network's logits in the image frame (1, 1, H, W), not shifted: what the published predictor gives."""
         return resize(self.network.to_model_frame(low_res_logits), (frame.image.height, frame.image.width))
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> DensePromptsModel:
+    def to(self, device: torch.device, dtype: torch.dtype) -> SegNextModel:
         """The same model elsewhere; this one stays as it is."""
         if (device, dtype) == (self.device, self.dtype):
             return self
-        return DensePromptsModel(self._spec, copy.deepcopy(self.network).to(device, dtype))
+        return SegNextModel(self._spec, copy.deepcopy(self.network).to(device, dtype))
 
 
-def build_dense_prompts_model(name: str, *, checkpoint: Path | None = None, seed: int = 0) -> DensePromptsModel:
+def build_segnext(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SegNextModel:
     """A SegNext with its weights, on the CPU in float32.
 
     Args:
-        name: "segnext-b-sax1", "segnext-b-sax2", or "segnext-random": a small seeded one for tests.
+        spec: one of :data:`samref.models.segnext.SPECS`; one without a checkpoint gets random weights.
         checkpoint: the official file, when it is not in the cache folder.
         seed: of the random weights.
 
     Raises:
-        UnknownModelError: no such variant.
         CheckpointMissingError: the weights are not on this machine; the message says which file to download.
         CheckpointInvalidError: the file does not hold this variant's weights, by name and shape.
     """
-    if name not in DENSE_PROMPTS_SPECS:
-        raise UnknownModelError(f"There is no SegNext {name!r}; use segnext-b-sax1 or segnext-b-sax2.")
-    spec, config = DENSE_PROMPTS_SPECS[name], DENSE_PROMPTS_CONFIGS[name]
+    config = SEGNEXT_CONFIGS[spec.name]
     if spec.checkpoints:
-        weights = _load_official(locate(spec.checkpoints[0], name, checkpoint))
+        weights = _load_official(locate(spec.checkpoints[0], spec.name, checkpoint))
     else:
         weights = seeded_weights(config, seed)
     with torch.device("meta"):
-        network = DensePromptsNet(config)
-    load_into(network, weights, name, assign=True)
-    if not spec.checkpoints:
+        network = SegNextNet(config)
+    load_into(network, weights, spec.name, assign=True)
+    if spec.purpose == "test":
         _balance(network)
-    return DensePromptsModel(spec, network)
+    return SegNextModel(spec, network)
 
 
-def _balance(network: DensePromptsNet) -> None:
+def _balance(network: SegNextNet) -> None:
     """Move the logits of random weights so that masks are neither all object nor all rest."""
     side = network.config.image_size
     nothing = torch.zeros(1, 3, side, side)

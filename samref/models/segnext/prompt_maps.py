@@ -24,8 +24,6 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.prompt_maps import MapFrame, draw_disk, empty_maps, fill_area
 from samref.core.prompts import Box, Click, Point, Polygon, Prompts, Scribble
 
-__all__ = ["draw_points", "draw_signed_maps", "list_points", "paint_areas", "scale_points"]
-
 PADDING = (-1.0, -1.0, -1.0)
 
 

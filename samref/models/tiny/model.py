@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,13 +12,14 @@ from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompt_maps import MapFrame, draw_prompt_maps
+from samref.models.checkpoints import load_into, load_safetensors, weights_folder
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
-from samref.models.layers import channels_last, fit_frame, load_pixels, resize, soft_iou
+from samref.models.layers import channels_last, fit_frame, load_pixels, randomize, resize, soft_iou
 from samref.models.sam_ref import windows
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.sam_ref.windows import Window
-from samref.models.tiny.network import Embedding, TinyNet
-
-__all__ = ["TinyModel"]
+from samref.models.tiny.network import Embedding, EncoderConfig, TinyConfig, TinyNet
 
 LOW_RES_STRIDE = 4
 """Model pixels per cell of the answer."""
@@ -27,6 +29,24 @@ PIXELS_PER_FRAME = 4
 
 FRAME_MULTIPLE = 16
 """Coarsest stride; images are padded to it and no further, so that a wide image costs what it covers."""
+
+TINY_REFINER = SamRefConfig(
+    width=32,
+    global_blocks=3,
+    local_blocks=3,
+    residual_detail=True,
+    inject_embedding=False,
+    crop=256,
+    rule="object",
+    closer=384,
+    drop_islands=True,
+)
+"""Why it looks at the whole object, and closer: docs/adr/0007 and 0009."""
+
+_RANDOM = TinyConfig(image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1)
+_RANDOM_REFINER = SamRefConfig(
+    width=8, global_blocks=1, local_blocks=1, embedding_channels=16, crop=64, minimum=8, rule="object"
+)
 
 
 class TinyModel:
@@ -118,3 +138,27 @@ def _grid(box_xyxy: tuple[float, float, float, float], side: int) -> tuple[int, 
     per_pixel = side / max(height, width) / FRAME_MULTIPLE
     rows, columns = (FRAME_MULTIPLE * max(1, round(length * per_pixel)) for length in (height, width))
     return rows, columns
+
+
+def build_tiny(spec: ModelSpec, *, folder: Path | None = None, seed: int = 0) -> SamRefModel:
+    """The embedded base with its refiner, on the CPU in float32.
+
+    Args:
+        spec: one of :data:`samref.models.tiny.SPECS`; one without checkpoints gets random weights.
+        folder: of both files, when they are not those that come with samref; their digests are then not checked.
+        seed: of the random weights.
+
+    Raises:
+        CheckpointMissingError: a file is not there.
+        CheckpointInvalidError: it is damaged or holds other weights.
+    """
+    is_test = spec.purpose == "test"
+    base, refiner = (TinyNet(_RANDOM), SamRef(_RANDOM_REFINER)) if is_test else (TinyNet(), SamRef(TINY_REFINER))
+    if spec.checkpoints:
+        for module, file in zip((base, refiner), spec.checkpoints, strict=True):
+            path = (folder or weights_folder()) / file.file_name
+            load_into(module, load_safetensors(path, None if folder else file.sha256), spec.name)
+    else:
+        randomize(base, seed)
+        randomize(refiner, seed + 1)
+    return SamRefModel(TinyModel(base, spec), refiner, spec)

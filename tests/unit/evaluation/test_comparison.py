@@ -23,8 +23,7 @@ from samref.evaluation.comparison_table import (
     put_between_marks,
 )
 from samref.evaluation.cost import Cost, CostJob, Sample, build_predictor, count_parameters, measure_cost
-from samref.models import untrained
-from samref.models.registry import build_model, list_models
+from samref.models.registry import SPECS, build_model, build_untrained, list_models
 from tests.unit.evaluation.painter import write_zoo
 
 COST = Cost(
@@ -129,18 +128,18 @@ def test_a_model_that_lacks_its_refiner_counts_as_not_loaded(zoo: Path, monkeypa
 
 def test_every_untrained_architecture_has_the_sizes_of_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {spec.name for spec in list_models()}
-    assert {one.untrained for one in CONTENDERS} - {""} <= set(untrained.UNTRAINED)
+    assert {one.untrained for one in CONTENDERS} - {""} <= set(SPECS)
     assert {one.model for one in CONTENDERS} - {"", "grabcut"} <= names
-    with pytest.raises(UnknownModelError, match="sam-ref-vit-b-c32"):
-        untrained.build_untrained("resnet")
+    with pytest.raises(UnknownModelError, match="There are: tiny, sam-vit-b"):
+        build_untrained("resnet")
 
 
 @pytest.mark.slow
 def test_segment_anything_without_weights_is_as_large_as_published() -> None:
-    model = untrained.build_untrained("sam-ref-vit-b-c32")
+    model = build_untrained("sam-ref-vit-b-c32")
     assert model.spec.stages == ("coarse", "refined")
     assert "andom" in model.spec.title
-    sam = count_parameters(untrained.build_untrained("sam-vit-b"))
+    sam = count_parameters(build_untrained("sam-vit-b"))
     assert sam == 93_735_472
     assert 0.1e6 < count_parameters(model) - sam < 0.5e6
 

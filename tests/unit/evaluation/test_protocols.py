@@ -22,7 +22,8 @@ from samref.evaluation.noc import ClickCurve, average_scores, click_curve, score
 from samref.inference.device import load_predictor
 from samref.inference.predictor import Predictor
 from samref.models.registry import build_model
-from samref.models.sam.model import SamModel, build_sam_model, with_multimask
+from samref.models.sam import RANDOM
+from samref.models.sam.model import SamModel, build_sam, with_multimask
 from tests.unit.evaluation import miniatures
 from tests.unit.evaluation.painter import Canvas, Painting, write_zoo
 
@@ -129,7 +130,7 @@ def test_failures_are_counted_in_both_ways_and_success_at_the_last_click_is_no_f
 def test_the_mode_says_when_sam_computes_three_masks_and_the_best_ones_logits_go_back(
     mode: Any, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = with_multimask(build_sam_model("random"), mode)
+    model = with_multimask(build_sam(RANDOM), mode)
     assert isinstance(model, SamModel)
     seen: list[Any] = []
     predict_masks = SamModel.predict_masks
@@ -159,7 +160,7 @@ def test_a_model_without_that_choice_says_so() -> None:
     with pytest.raises(ModelError, match="tiny-random does not choose"):
         load_predictor("tiny-random", device="cpu", precision="fp32", multimask="always")
     with pytest.raises(ModelError, match="no multimask mode"):
-        with_multimask(build_sam_model("random"), "twice")  # type: ignore[arg-type]
+        with_multimask(build_sam(RANDOM), "twice")  # type: ignore[arg-type]
 
 
 def run(*arguments: str) -> int:

@@ -13,8 +13,7 @@ from torch.func import functional_call
 from samref.models.layers import ResBlock, downsample, randomize, resize
 from samref.models.sam_ref import windows
 from samref.models.sam_ref.network import FusionRefiner, SamRef, SamRefConfig
-from samref.models.tiny.encoder import EncoderConfig, MobileNetV2
-from samref.models.tiny.network import AttentionBlock, Embedding, TinyConfig, TinyNet
+from samref.models.tiny.network import AttentionBlock, Embedding, EncoderConfig, MobileNetV2, TinyConfig, TinyNet
 
 TINY = TinyConfig(image_size=32, encoder=EncoderConfig(0.02), context=4, widths=(2, 4, 4), heads=2, blocks=1)
 

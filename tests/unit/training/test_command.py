@@ -15,8 +15,7 @@ from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.registry import build_model
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.weights import trained_parts
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 
 
 def samref(*arguments: object) -> Result:
@@ -76,7 +75,7 @@ def test_focsam_and_segnext_go_out_under_their_official_names(shapes: Path, tmp_
         "train", "segnext-sax1", *common, "--model", "segnext-random", "--out", tmp_path / "3", "--export", net
     )
     assert ran.exit_code == 0, ran.output
-    load_into(DensePromptsNet(DENSE_PROMPTS_CONFIGS["segnext-random"]), load_torch(net), "segnext")
+    load_into(SegNextNet(SEGNEXT_CONFIGS["segnext-random"]), load_torch(net), "segnext")
 
 
 def test_what_does_not_go_together_is_refused(shapes: Path, tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ from PIL import Image
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.layers import randomize
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.tiny.encoder import EncoderConfig
-from samref.models.tiny.network import TinyConfig, TinyNet
+from samref.models.tiny.network import EncoderConfig, TinyConfig, TinyNet
 from samref.training import scenes
 from samref.training.data import find_training_images
 from samref.training.objectives import BaseObjective, Trainee, load_backbone

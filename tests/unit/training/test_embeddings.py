@@ -13,7 +13,8 @@ import torch
 from samref.core.geometry import ImageSize
 from samref.errors import DataError, StorageError
 from samref.models.interface import ImageInput
-from samref.models.sam.model import SamModel, build_sam_model
+from samref.models.sam import RANDOM
+from samref.models.sam.model import SamModel, build_sam
 from samref.training.data import find_training_images
 from samref.training.embeddings import EmbeddingStore, precompute
 from samref.training.recipes import PAPER_RECIPES, SessionClicks
@@ -28,7 +29,7 @@ RECIPE = replace(
 
 @pytest.fixture(scope="module")
 def sam() -> SamModel:
-    return build_sam_model("random", "single")
+    return build_sam(RANDOM, "single")
 
 
 def test_stored_embeddings_are_the_encoders_own_and_are_made_once(shapes: Path, sam: SamModel, tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_other_weights_missing_and_damaged_embeddings_are_refused(shapes: Path, 
         store.require()
     precompute(sam, images, store)
     store.require()
-    other = EmbeddingStore.of(tmp_path, build_sam_model("random", "single", seed=1))
+    other = EmbeddingStore.of(tmp_path, build_sam(RANDOM, "single", seed=1))
     assert other.weights != store.weights
     with pytest.raises(DataError, match="made with other weights of sam-random"):
         other.require()

@@ -16,10 +16,10 @@ from samref.core.prompts import Click
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
 from samref.models.focsam import weights as refocus_checkpoint
 from samref.models.focsam.network import RefinerConfig
-from samref.models.sam.model import build_sam_model
+from samref.models.sam import RANDOM
+from samref.models.sam.model import build_sam
 from samref.models.sam_ref.network import Refined
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
-from samref.models.segnext.network import DensePromptsNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.training import sam_stage
 from samref.training.clicks import SessionPlan
 from samref.training.data import find_training_images
@@ -160,8 +160,8 @@ def test_a_stage_resumed_ends_in_the_same_weights(shapes: Path, tmp_path: Path) 
 
 
 def test_mae_weights_start_the_encoder_and_others_are_refused(tmp_path: Path) -> None:
-    config = DENSE_PROMPTS_CONFIGS["segnext-random"]
-    net, other = DensePromptsNet(config), DensePromptsNet(config)
+    config = SEGNEXT_CONFIGS["segnext-random"]
+    net, other = SegNextNet(config), SegNextNet(config)
     positions = other.backbone.pos_embed.detach()
     weights = {key: value for key, value in other.backbone.state_dict().items() if not key.startswith("fc_norm")}
     weights |= {"cls_token": torch.zeros(1, 1, config.width), "norm.weight": torch.ones(config.width)}
@@ -246,7 +246,7 @@ def no_cast() -> torch.autocast:
 
 def test_objects_decoded_together_are_answered_as_each_alone() -> None:
     """With different numbers of clicks, with and without a mask prompt, in any order."""
-    sam = build_sam_model("random", "single")
+    sam = build_sam(RANDOM, "single")
     generator = torch.Generator().manual_seed(0)
     embedding = torch.randn(4, *sam.image_pe.shape[1:], generator=generator)
     clicks = [

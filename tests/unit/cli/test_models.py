@@ -12,7 +12,7 @@ from samref.cli import models as models_command
 from samref.errors import CheckpointMissingError, UnknownModelError
 from samref.models import registry as zoo
 from samref.models.interface import Checkpoint, ModelSpec
-from samref.models.sam.model import SAM_SPECS
+from samref.models.sam import SPECS as SAM_SPECS
 
 CONTENT = b"weights"
 CHECKPOINT = Checkpoint(

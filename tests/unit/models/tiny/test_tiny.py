@@ -15,8 +15,8 @@ from samref.models.registry import build_model, get_spec, list_models
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef
 from samref.models.sam_ref.windows import Window
-from samref.models.tiny.encoder import MobileNetV2, SameConv
 from samref.models.tiny.model import TinyModel
+from samref.models.tiny.network import MobileNetV2, SameConv
 
 
 def tiny_base() -> TinyModel:

@@ -18,7 +18,9 @@ from samref.models.checkpoints import place_of, verify
 from samref.models.interface import ModelSpec
 from samref.models.layers import randomize
 from samref.models.registry import build_model, get_spec, list_models
-from samref.models.sam.model import MultimaskMode, build_sam_model
+from samref.models.sam import RANDOM
+from samref.models.sam.model import MultimaskMode, build_sam
+from samref.models.sam_ref import AGNOSTIC_WEIGHTS
 from samref.models.sam_ref import weights as sam_ref_checkpoint
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
@@ -47,7 +49,7 @@ def test_sam_below_the_refiner_always_answers_with_its_single_mask() -> None:
     lone = Predictor(model)
     coarse = next(iter(lone.predict(lone.embed(image), click)))
     modes: tuple[MultimaskMode, ...] = ("single", "first-click")
-    alone = [Predictor(build_sam_model("random", mode)) for mode in modes]
+    alone = [Predictor(build_sam(RANDOM, mode)) for mode in modes]
     single, best = (next(iter(sam.predict(sam.embed(image), click))).state.low_res_logits for sam in alone)
     own = coarse.state.low_res_logits
     assert own is not None
@@ -58,7 +60,7 @@ def test_sam_below_the_refiner_always_answers_with_its_single_mask() -> None:
 
 
 def test_a_file_of_ones_own_training_is_used_over_sam(tmp_path: Path) -> None:
-    sam, refiner = build_sam_model("random", seed=3), SamRef(SMALL_REFINER)
+    sam, refiner = build_sam(RANDOM, seed=3), SamRef(SMALL_REFINER)
     randomize(refiner, 4)
     path = tmp_path / "own.safetensors"
     export_weights(trained_parts(sam.network, refiner), path, about_refiner(refiner.config), torch.float32)
@@ -94,7 +96,7 @@ def test_a_file_in_the_cache_folder_is_found_by_the_models_name(
 
 
 def test_a_file_that_does_not_say_what_it_holds_is_refused(tmp_path: Path) -> None:
-    sam, refiner = build_sam_model("random"), SamRef(SMALL_REFINER)
+    sam, refiner = build_sam(RANDOM), SamRef(SMALL_REFINER)
     path = tmp_path / "own.safetensors"
     parts = trained_parts(sam.network, refiner)
     wider = about_refiner(replace(SMALL_REFINER, width=16))
@@ -126,10 +128,10 @@ def test_a_damaged_refiner_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     content = place_of(refiner).read_bytes()
     monkeypatch.setenv("SAMREF_WEIGHTS", str(tmp_path))
     with pytest.raises(CheckpointMissingError):
-        load_agnostic_refiner()
+        load_agnostic_refiner(AGNOSTIC_WEIGHTS)
     (tmp_path / refiner.file_name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(CheckpointInvalidError, match="SHA-256"):
-        load_agnostic_refiner()
+        load_agnostic_refiner(AGNOSTIC_WEIGHTS)
 
 
 def test_without_sams_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,12 +141,12 @@ def test_without_sams_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatc
 
 
 def test_with_sams_weights_the_refiner_for_any_base_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = build_sam_model("random", seed=7)
-    monkeypatch.setattr(sam_ref_checkpoint, "build_sam_model", lambda *_, **__: small)  # in place of 375 MB
+    small = build_sam(RANDOM, seed=7)
+    monkeypatch.setattr(sam_ref_checkpoint, "build_sam", lambda *_, **__: small)  # in place of 375 MB
     model = build_model("sam-ref-vit-b")
     assert isinstance(model, SamRefModel)
     assert model.spec == get_spec("sam-ref-vit-b")
-    shipped = load_agnostic_refiner().state_dict()
+    shipped = load_agnostic_refiner(AGNOSTIC_WEIGHTS).state_dict()
     assert all(torch.equal(value, shipped[key]) for key, value in model.refiner.state_dict().items())
     predictor = Predictor(model)
     rgb = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)

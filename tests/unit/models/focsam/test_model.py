@@ -13,7 +13,7 @@ from torch import Tensor
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.errors import ModelError, PromptError
-from samref.models.focsam.model import RefocusConfig, RefocusModel, decode_single_mask
+from samref.models.focsam.model import FocsamConfig, FocsamModel, decode_single_mask
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
 from samref.models.interface import (
     DecoderState,
@@ -32,9 +32,9 @@ A, B, C = Click(60, 40), Click(150, 90, positive=False), Click(90, 70)
 
 
 @pytest.fixture(scope="module")
-def model() -> RefocusModel:
+def model() -> FocsamModel:
     built = build_model("focsam-random")
-    assert isinstance(built, RefocusModel)
+    assert isinstance(built, FocsamModel)
     return built
 
 
@@ -44,7 +44,7 @@ def image(size: ImageSize = SIZE) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def features(model: RefocusModel) -> ImageFeatures:
+def features(model: FocsamModel) -> ImageFeatures:
     return model.encode(ImageInput(image(), model.frame(SIZE)))
 
 
@@ -54,7 +54,7 @@ def batch(features: ImageFeatures, *items: Prompt, mask: Tensor | None = None) -
 
 
 def answers(
-    model: RefocusModel, features: ImageFeatures, *items: Prompt, state: DecoderState | None = None
+    model: FocsamModel, features: ImageFeatures, *items: Prompt, state: DecoderState | None = None
 ) -> list[MaskOutput]:
     return list(model.decode(features, batch(features, *items), state or DecoderState()))
 
@@ -63,21 +63,21 @@ def stages(outputs: list[MaskOutput]) -> list[str]:
     return [output.stage for output in outputs]
 
 
-def with_config(model: RefocusModel, **changes: Any) -> RefocusModel:
-    return RefocusModel(model.base, model.refiner, model.spec, RefocusConfig(**changes))
+def with_config(model: FocsamModel, **changes: Any) -> FocsamModel:
+    return FocsamModel(model.base, model.refiner, model.spec, FocsamConfig(**changes))
 
 
-def single_sam(model: RefocusModel) -> SamModel:
+def single_sam(model: FocsamModel) -> SamModel:
     return SamModel(model.base.spec, model.base.config, model.base.network, multimask="single")
 
 
 class TestSequence:
-    def test_it_is_an_interactive_model_of_two_stages(self, model: RefocusModel) -> None:
+    def test_it_is_an_interactive_model_of_two_stages(self, model: FocsamModel) -> None:
         assert isinstance(model, InteractiveModel)
         assert model.spec.stages == ("coarse", "refined")
         assert model.spec.prompts == {"click", "box", "scribble", "polygon", "mask"}
 
-    def test_the_first_click_is_plain_sams_single_mask(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_the_first_click_is_plain_sams_single_mask(self, model: FocsamModel, features: ImageFeatures) -> None:
         (output,) = answers(model, features, A)
         (sam,) = single_sam(model).decode(features, batch(features, A), DecoderState())
         torch.testing.assert_close(output.logits, sam.logits)
@@ -86,7 +86,7 @@ class TestSequence:
         assert 0 <= output.iou_prediction <= 1
 
     def test_the_second_click_is_answered_twice_from_two_embeddings(
-        self, model: RefocusModel, features: ImageFeatures
+        self, model: FocsamModel, features: ImageFeatures
     ) -> None:
         state = answers(model, features, A)[-1].state
         coarse, refined = answers(model, features, A, B, state=state)
@@ -102,7 +102,7 @@ class TestSequence:
             refocused, model.refocus(features.image_embedding, model.predict_mask(features.image_embedding, prompt))
         )
 
-    def test_what_goes_back_to_sam_is_the_final_mask(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_what_goes_back_to_sam_is_the_final_mask(self, model: FocsamModel, features: ImageFeatures) -> None:
         state = answers(model, features, A)[-1].state
         for outputs in (answers(model, features, A), answers(model, features, A, B, state=state)):
             final = outputs[-1]
@@ -111,7 +111,7 @@ class TestSequence:
                 assert torch.equal(kept, final.logits)
             assert final.state.step == (1 if len(outputs) == 1 else 2)
 
-    def test_later_clicks_run_no_refiner(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_later_clicks_run_no_refiner(self, model: FocsamModel, features: ImageFeatures) -> None:
         assert model.refiner is not None
         calls: list[int] = []
         handle = model.refiner.register_forward_hook(lambda *_: calls.append(1))
@@ -127,7 +127,7 @@ class TestSequence:
         assert third[0].state.refocused is state.refocused
 
     def test_undoing_the_second_click_goes_back_to_the_images_own_embedding(
-        self, model: RefocusModel, features: ImageFeatures
+        self, model: FocsamModel, features: ImageFeatures
     ) -> None:
         first = answers(model, features, A)[-1]
         second = answers(model, features, A, B, state=first.state)
@@ -139,10 +139,10 @@ class TestSequence:
         redone = answers(model, features, A, B, state=first.state)
         assert torch.equal(redone[-1].logits, second[-1].logits)
 
-    def test_several_clicks_at_once_are_refocused_at_once(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_several_clicks_at_once_are_refocused_at_once(self, model: FocsamModel, features: ImageFeatures) -> None:
         assert stages(answers(model, features, A, B, C)) == ["coarse", "refined"]
 
-    def test_who_stops_at_the_coarse_mask_has_plain_sam(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_who_stops_at_the_coarse_mask_has_plain_sam(self, model: FocsamModel, features: ImageFeatures) -> None:
         sam, state, plain = single_sam(model), DecoderState(), DecoderState()
         for count in (1, 2, 3):
             clicks = (A, B, C)[:count]
@@ -152,7 +152,7 @@ class TestSequence:
             assert coarse.stage == "coarse"
             state, plain = coarse.state, own.state
 
-    def test_the_step_of_refocusing_can_be_chosen(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_the_step_of_refocusing_can_be_chosen(self, model: FocsamModel, features: ImageFeatures) -> None:
         assert stages(answers(with_config(model, refocus_at=1), features, A)) == ["coarse", "refined"]
         late = with_config(model, refocus_at=3)
         state = answers(late, features, A)[-1].state
@@ -160,7 +160,7 @@ class TestSequence:
         assert stages(second) == ["coarse"]
         assert stages(answers(late, features, A, B, C, state=second[-1].state)) == ["coarse", "refined"]
 
-    def test_saying_nothing_is_refused(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_saying_nothing_is_refused(self, model: FocsamModel, features: ImageFeatures) -> None:
         with pytest.raises(PromptError, match="Click on the object"):
             answers(model, features)
 
@@ -175,7 +175,7 @@ class TestOtherPrompts:
         ],
     )
     def test_a_first_prompt_that_tells_the_extent_is_refocused_at_once(
-        self, model: RefocusModel, features: ImageFeatures, prompt: Prompt
+        self, model: FocsamModel, features: ImageFeatures, prompt: Prompt
     ) -> None:
         outputs = answers(model, features, prompt)
         assert stages(outputs) == ["coarse", "refined"]
@@ -184,20 +184,20 @@ class TestOtherPrompts:
         waiting = with_config(model, refocus_areas_at_once=False)
         assert stages(answers(waiting, features, prompt)) == ["coarse"]
 
-    def test_a_dab_is_like_a_click(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_a_dab_is_like_a_click(self, model: FocsamModel, features: ImageFeatures) -> None:
         assert stages(answers(model, features, Scribble(((60, 40), (62, 41))))) == ["coarse"]
 
-    def test_a_rough_mask_is_refocused_at_once(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_a_rough_mask_is_refocused_at_once(self, model: FocsamModel, features: ImageFeatures) -> None:
         given = batch(features, mask=torch.ones(1, 1, 64, 64))
         assert stages(list(model.decode(features, given, DecoderState()))) == ["coarse", "refined"]
 
-    def test_a_box_after_a_click_is_a_second_prompt(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_a_box_after_a_click_is_a_second_prompt(self, model: FocsamModel, features: ImageFeatures) -> None:
         state = answers(model, features, A)[-1].state
         assert stages(answers(model, features, A, Box(20, 30, 120, 90), state=state)) == ["coarse", "refined"]
 
 
 class TestWindow:
-    def test_the_coarse_masks_box_grows_by_two_fifths(self, model: RefocusModel) -> None:
+    def test_the_coarse_masks_box_grows_by_two_fifths(self, model: FocsamModel) -> None:
         logits = torch.full((1, 1, 64, 64), -8.0)
         logits[..., 20:30, 10:40] = 8
         wide = model.window(logits)[0].tolist()
@@ -206,12 +206,12 @@ class TestWindow:
         assert (wide[2] - wide[0]) / (tight[2] - tight[0]) == pytest.approx(1.4, abs=0.02)
         assert (wide[3] - wide[1]) / (tight[3] - tight[1]) == pytest.approx(1.4, abs=0.05)
 
-    def test_without_a_coarse_mask_the_whole_frame_is_looked_at(self, model: RefocusModel) -> None:
+    def test_without_a_coarse_mask_the_whole_frame_is_looked_at(self, model: FocsamModel) -> None:
         assert model.window(torch.full((1, 1, 64, 64), -1.0))[0].tolist() == [0, 0, 256, 256]
 
 
 class TestPurity:
-    def test_encoding_and_decoding_change_nothing(self, model: RefocusModel) -> None:
+    def test_encoding_and_decoding_change_nothing(self, model: FocsamModel) -> None:
         assert model.refiner is not None
         rgb = image()
         parts = (model.base.network, model.refiner)
@@ -230,7 +230,7 @@ class TestPurity:
         for part, weights in zip(parts, before, strict=True):
             assert all(torch.equal(value, weights[key]) for key, value in part.state_dict().items())
 
-    def test_two_objects_of_one_image_do_not_meet(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_two_objects_of_one_image_do_not_meet(self, model: FocsamModel, features: ImageFeatures) -> None:
         alone = answers(model, features, A, B, state=answers(model, features, A)[-1].state)[-1]
         mine = answers(model, features, A)[-1].state
         answers(model, features, C, A, state=answers(model, features, C)[-1].state)
@@ -238,7 +238,7 @@ class TestPurity:
 
     def test_the_weights_are_frozen_and_gradients_reach_the_refiner_through_the_decoder(self) -> None:
         model = build_model("focsam-random")
-        assert isinstance(model, RefocusModel)
+        assert isinstance(model, FocsamModel)
         assert model.refiner is not None
         features = model.encode(ImageInput(image(), model.frame(SIZE)))
         assert not answers(model, features, A, B)[-1].logits.requires_grad
@@ -253,8 +253,8 @@ class TestPurity:
 
 
 class TestWithoutRefiner:
-    def test_it_is_sam_to_the_bit_in_every_respect(self, model: RefocusModel, features: ImageFeatures) -> None:
-        bare = RefocusModel(model.base, None, replace(model.spec, stages=("coarse",)))
+    def test_it_is_sam_to_the_bit_in_every_respect(self, model: FocsamModel, features: ImageFeatures) -> None:
+        bare = FocsamModel(model.base, None, replace(model.spec, stages=("coarse",)))
         state, sam_state = DecoderState(), DecoderState()
         for count in (1, 2, 3):
             given = batch(features, *(A, B, C)[:count])
@@ -265,7 +265,7 @@ class TestWithoutRefiner:
 
 
 class TestElsewhere:
-    def test_lower_precision_is_the_encoders_alone(self, model: RefocusModel, features: ImageFeatures) -> None:
+    def test_lower_precision_is_the_encoders_alone(self, model: FocsamModel, features: ImageFeatures) -> None:
         low = model.to(torch.device("cpu"), torch.bfloat16)
         assert low.refiner is not None
         assert low.base.dtype == torch.bfloat16
@@ -277,25 +277,25 @@ class TestElsewhere:
         assert error < 0.1
         assert model.to(torch.device("cpu"), torch.float32) is model
 
-    def test_any_encoder_with_the_right_channels_will_do(self, model: RefocusModel) -> None:
+    def test_any_encoder_with_the_right_channels_will_do(self, model: FocsamModel) -> None:
         other = FixedEncoder(torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(3)))
-        over = RefocusModel(model.base, model.refiner, model.spec, encoder=other)
+        over = FocsamModel(model.base, model.refiner, model.spec, encoder=other)
         features = over.encode(ImageInput(image(), over.frame(SIZE)))
         assert torch.equal(features.image_embedding, other.embedding)
         assert stages(answers(over, features, A, B)) == ["coarse", "refined"]
         assert over.to(torch.device("cpu"), torch.bfloat16).encoder is other
 
-    def test_an_embedding_that_does_not_fit_is_refused(self, model: RefocusModel) -> None:
-        over = RefocusModel(model.base, model.refiner, model.spec, encoder=FixedEncoder(torch.zeros(1, 31, 16, 16)))
+    def test_an_embedding_that_does_not_fit_is_refused(self, model: FocsamModel) -> None:
+        over = FocsamModel(model.base, model.refiner, model.spec, encoder=FixedEncoder(torch.zeros(1, 31, 16, 16)))
         with pytest.raises(ModelError, match=r"\(1, 31, 16, 16\)"):
             over.encode(ImageInput(image(), over.frame(SIZE)))
 
-    def test_a_refiner_of_another_width_is_refused(self, model: RefocusModel) -> None:
+    def test_a_refiner_of_another_width_is_refused(self, model: FocsamModel) -> None:
         with pytest.raises(ModelError, match="16 wide"):
-            RefocusModel(model.base, FocusRefiner(RefinerConfig(16, 1, 2)), model.spec)
+            FocsamModel(model.base, FocusRefiner(RefinerConfig(16, 1, 2)), model.spec)
 
 
-def test_the_single_mask_is_the_packages_own_and_batches(model: RefocusModel, features: ImageFeatures) -> None:
+def test_the_single_mask_is_the_packages_own_and_batches(model: FocsamModel, features: ImageFeatures) -> None:
     network = model.base.network
     prompts = [to_sam_prompt(batch(features, click), DecoderState(), model.base.low_res) for click in (A, C)]
     embedded = [model.base.embed_prompt(prompt) for prompt in prompts]

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from samref.inference.predictor import Predictor
-from samref.models.focsam.model import RefocusModel, SingleMask
+from samref.models.focsam.model import FocsamModel, SingleMask
 from samref.models.interface import ImageFeatures
 from samref.models.sam.model import SamModel
 from samref.models.sam.prompts import SamPrompt
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import Refined
-from samref.models.segnext.model import DensePromptsModel
+from samref.models.segnext.model import SegNextModel
 from samref.models.tiny.model import TinyModel
 from samref.models.tiny.network import Embedding
 
@@ -51,7 +51,7 @@ class Graphs:
         return self.latest[name]
 
 
-def predictor_over(model: SamRefModel | SamModel | RefocusModel | DensePromptsModel, graphs: Graphs) -> Predictor:
+def predictor_over(model: SamRefModel | SamModel | FocsamModel | SegNextModel, graphs: Graphs) -> Predictor:
     """A predictor of ``model``'s kind that computes with ``graphs``; the model's own networks are cut out."""
     predictor = Predictor(model)
     _cut(predictor._model, graphs)
@@ -67,9 +67,9 @@ def _cut(model: Any, graphs: Graphs) -> None:
             _cut_tiny(model, graphs)
         case SamModel():
             _cut_sam(model, graphs)
-        case RefocusModel():
+        case FocsamModel():
             _cut_refocus(model, graphs)
-        case DensePromptsModel():
+        case SegNextModel():
             _cut_dense_prompts(model, graphs)
         case _:
             raise TypeError(type(model))
@@ -124,7 +124,7 @@ def _cut_sam(model: SamModel, graphs: Graphs) -> None:
     model.predict_masks = predict_masks  # type: ignore[method-assign]
 
 
-def _cut_refocus(model: RefocusModel, graphs: Graphs) -> None:
+def _cut_refocus(model: FocsamModel, graphs: Graphs) -> None:
     def predict_mask(image_embedding: Tensor, prompt: SamPrompt) -> SingleMask:
         out = _decode_sam(model.base, graphs, image_embedding, prompt)
         return SingleMask(out["logits"], out["mask_token"])
@@ -161,7 +161,7 @@ def _decode_sam(model: SamModel, graphs: Graphs, image_embedding: Tensor, prompt
     )
 
 
-def _cut_dense_prompts(model: DensePromptsModel, graphs: Graphs) -> None:
+def _cut_dense_prompts(model: SegNextModel, graphs: Graphs) -> None:
     def embed(image: Tensor) -> Tensor:
         return graphs.run("encoder", image=image)["image_embedding"]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samref.models.focsam.deform_conv import TAPS, DeformableConv, deform_conv2d
+from samref.models.focsam.network import TAPS, DeformableConv, deform_conv2d
 
 Array = NDArray[np.float64]
 

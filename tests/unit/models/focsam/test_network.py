@@ -11,8 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samref.core.geometry import ImageSize
-from samref.models.focsam.network import FocusBlock, FocusRefiner, NullKeyAttention, PDyReLU, RefinerConfig
-from samref.models.focsam.window import active_cells, expanded_boxes, object_boxes
+from samref.models.focsam.network import (
+    FocusBlock,
+    FocusRefiner,
+    NullKeyAttention,
+    PDyReLU,
+    RefinerConfig,
+    active_cells,
+    expanded_boxes,
+    object_boxes,
+)
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -30,13 +30,13 @@ from samref.export.onnx import DESCRIPTION, OPSET, deviation, export_model
 from samref.inference.image_source import image_from
 from samref.inference.postprocess import mask_from_logits
 from samref.inference.predictor import Predictor
-from samref.models.focsam.model import RefocusModel
+from samref.models.focsam.model import FocsamModel
 from samref.models.interface import DecoderState, MaskOutput
 from samref.models.layers import randomize
 from samref.models.registry import build_model
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from tests.unit.models.graph_runner import Graphs, predictor_over
+from tests.unit.export.graph_runner import Graphs, predictor_over
 
 EQUAL = 1e-4
 """Standard deviations of the output by which a graph may differ; float32 sums in another order give some 1e-5."""
@@ -391,8 +391,8 @@ class TestRefusals:
 
     def test_a_model_without_graphs_says_which_have_some(self, tmp_path: Path) -> None:
         focsam = build_model("focsam-random")
-        assert isinstance(focsam, RefocusModel)
-        other = RefocusModel(focsam.base, focsam.refiner, focsam.spec, encoder=focsam.base)
+        assert isinstance(focsam, FocsamModel)
+        other = FocsamModel(focsam.base, focsam.refiner, focsam.spec, encoder=focsam.base)
         with pytest.raises(ModelError, match="focsam-random has no ONNX form yet"):
             export_model(other, tmp_path / "out")
         assert not (tmp_path / "out").exists()

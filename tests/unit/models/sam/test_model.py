@@ -15,7 +15,7 @@ import torch
 
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
-from samref.errors import CheckpointInvalidError, CheckpointMissingError, ModelError, PromptError, UnknownModelError
+from samref.errors import CheckpointInvalidError, CheckpointMissingError, ModelError, PromptError
 from samref.models.checkpoints import load_into
 from samref.models.interface import (
     Checkpoint,
@@ -26,9 +26,10 @@ from samref.models.interface import (
     MaskOutput,
     PromptBatch,
 )
+from samref.models.sam import RANDOM, SPECS, VIT_B
 from samref.models.sam import model as sam
-from samref.models.sam.model import SAM_CONFIGS, SAM_SPECS, MultimaskMode, SamModel, build_sam_model
-from samref.models.sam.network import build_sam_network, seeded_weights
+from samref.models.sam.model import MultimaskMode, SamModel, build_sam
+from samref.models.sam.network import SAM_CONFIGS, build_sam_network, seeded_weights
 from samref.models.sam.prompts import to_sam_prompt
 
 SIZE = ImageSize(120, 200)
@@ -36,7 +37,7 @@ SIZE = ImageSize(120, 200)
 
 @pytest.fixture(scope="module")
 def model() -> SamModel:
-    return build_sam_model("random")
+    return build_sam(RANDOM)
 
 
 def image(size: ImageSize = SIZE) -> torch.Tensor:
@@ -181,7 +182,7 @@ def test_another_precision_is_another_model_close_to_this_one(model: SamModel, f
 
 
 def test_the_weights_are_frozen_and_a_part_can_be_trained(features: ImageFeatures) -> None:
-    model = build_sam_model("random")
+    model = build_sam(RANDOM)
     assert not decode(model, features, Click(30, 30)).logits.requires_grad
     model.network.mask_decoder.requires_grad_(True)
     decode(model, features, Click(30, 30)).logits.mean().backward()  # type: ignore[no-untyped-call]
@@ -190,7 +191,7 @@ def test_the_weights_are_frozen_and_a_part_can_be_trained(features: ImageFeature
 
 
 def test_the_seed_names_the_random_weights() -> None:
-    one, same, other = (build_sam_model("random", seed=seed).network.state_dict() for seed in (1, 1, 2))
+    one, same, other = (build_sam(RANDOM, seed=seed).network.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[key], same[key]) for key in one)
     assert not torch.equal(one["image_encoder.pos_embed"], other["image_encoder.pos_embed"])
 
@@ -198,8 +199,9 @@ def test_the_seed_names_the_random_weights() -> None:
 def test_the_package_is_loaded_without_torchvision() -> None:
     code = (
         "import sys; sys.modules['torchvision'] = None\n"
-        "from samref.models.sam.model import build_sam_model\n"
-        "build_sam_model('random')\n"
+        "from samref.models.sam import RANDOM\n"
+        "from samref.models.sam.model import build_sam\n"
+        "build_sam(RANDOM)\n"
         "assert 'segment_anything' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -233,41 +235,35 @@ def test_a_network_built_without_memory_normalises_as_the_packages_does(model: S
 class TestOfficialWeights:
     def test_every_released_variant_has_address_size_and_whole_digest(self) -> None:
         for letter in "blh":
-            (checkpoint,) = SAM_SPECS[f"sam-vit-{letter}"].checkpoints
+            (checkpoint,) = SPECS[f"sam-vit-{letter}"].checkpoints
             assert checkpoint.file_name.startswith(f"sam_vit_{letter}_")
             assert checkpoint.url == f"https://dl.fbaipublicfiles.com/segment_anything/{checkpoint.file_name}"
             assert checkpoint.sha256 is not None
             assert len(checkpoint.sha256) == 64
             assert checkpoint.size_bytes
-            assert SAM_SPECS[f"sam-vit-{letter}"].licence == "Apache-2.0"
+            assert SPECS[f"sam-vit-{letter}"].licence == "Apache-2.0"
 
     def test_without_the_file_the_command_that_fetches_it_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
         with pytest.raises(CheckpointMissingError, match="models fetch sam-vit-b"):
-            build_sam_model("b")
+            build_sam(VIT_B)
 
     def test_another_file_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "sam.pth"
         path.write_bytes(b"something else")
         with pytest.raises(CheckpointInvalidError, match="bytes"):
-            build_sam_model("b", checkpoint=path)
-
-    def test_an_unknown_variant_is_refused(self) -> None:
-        with pytest.raises(UnknownModelError, match="xxl"):
-            build_sam_model(cast(sam.Variant, "xxl"))
+            build_sam(VIT_B, checkpoint=path)
 
     def test_a_checkpoint_on_disk_gives_the_model_its_weights(
-        self, tmp_path: Path, model: SamModel, features: ImageFeatures, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, model: SamModel, features: ImageFeatures
     ) -> None:
         path = tmp_path / "small.pth"
         torch.save(dict(model.network.state_dict()), path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         spec = replace(model.spec, checkpoints=(Checkpoint(path.name, None, digest, path.stat().st_size),))
-        monkeypatch.setattr(sam, "SAM_SPECS", {"sam-vit-b": spec})
-        monkeypatch.setattr(sam, "SAM_CONFIGS", {"sam-vit-b": model.config})
-        loaded = build_sam_model("b", "first-click", checkpoint=path)
+        loaded = build_sam(spec, "first-click", checkpoint=path)
         wanted = decode(model, features, Click(30, 30)).logits
         assert torch.equal(decode(loaded, features, Click(30, 30)).logits, wanted)
 
@@ -276,10 +272,6 @@ class TestOfficialWeights:
     ) -> None:
         path = tmp_path / "other.pth"
         torch.save(dict(model.network.state_dict()), path)
-        monkeypatch.setattr(
-            sam, "SAM_SPECS", {"sam-vit-b": replace(model.spec, checkpoints=(Checkpoint("other.pth"),))}
-        )
-        configs = {**sam.SAM_CONFIGS, "sam-vit-b": replace(model.config, depth=3)}
-        monkeypatch.setattr(sam, "SAM_CONFIGS", configs)
+        monkeypatch.setattr(sam, "SAM_CONFIGS", {"sam-vit-b": replace(model.config, depth=3)})
         with pytest.raises(CheckpointInvalidError, match=r"image_encoder\.blocks\.2"):
-            build_sam_model("b", checkpoint=path)
+            build_sam(replace(VIT_B, checkpoints=(Checkpoint("other.pth"),)), checkpoint=path)

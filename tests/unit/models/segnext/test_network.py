@@ -12,15 +12,14 @@ import torch.nn.functional as F
 
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.registry import build_model, list_models
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS
-from samref.models.segnext.network import DensePromptsConfig, DensePromptsNet
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextConfig, SegNextNet
 
-CONFIG = replace(DENSE_PROMPTS_CONFIGS["segnext-random"], fusion_blocks=2)
+CONFIG = replace(SEGNEXT_CONFIGS["segnext-random"], fusion_blocks=2)
 
 
 def test_a_gradient_reaches_every_weight_that_has_a_part_in_the_answer() -> None:
     torch.manual_seed(0)
-    network = DensePromptsNet(CONFIG)
+    network = SegNextNet(CONFIG)
     maps = torch.rand(2, 3, 128, 128, requires_grad=True)
     network(torch.randn(2, 3, 128, 128), maps).square().mean().backward()
     silent = {key for key, value in network.named_parameters() if value.grad is None or not value.grad.any()}
@@ -41,31 +40,31 @@ def test_without_attention_a_prompt_reaches_its_own_cell_only() -> None:
     maps[:, 1, 20:28, 36:44] = 1  # in the patch of row 1, column 2
     embedding = torch.randn(1, CONFIG.width, 8, 8)
     for blocks in (0, 1):
-        network = DensePromptsNet(replace(CONFIG, fusion_blocks=blocks)).eval()
+        network = SegNextNet(replace(CONFIG, fusion_blocks=blocks)).eval()
         with torch.no_grad():
             changed = network.fuse(embedding, maps) != network.fuse(embedding, torch.zeros_like(maps))
         cells = changed.any(dim=1)[0].nonzero().tolist()
         assert (cells == [[1, 2]]) is (blocks == 0)
         assert len(cells) == (64 if blocks else 1)
-    assert not any(key.startswith("fusion") for key in DensePromptsNet(replace(CONFIG, fusion_blocks=0)).state_dict())
+    assert not any(key.startswith("fusion") for key in SegNextNet(replace(CONFIG, fusion_blocks=0)).state_dict())
 
 
 def test_the_plain_sum_is_built_by_name_and_offered_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMREF_CACHE", str(tmp_path))
-    monkeypatch.setitem(DENSE_PROMPTS_CONFIGS, "segnext-b-sum", replace(CONFIG, fusion_blocks=0))
+    monkeypatch.setitem(SEGNEXT_CONFIGS, "segnext-b-sum", replace(CONFIG, fusion_blocks=0))
     assert "segnext-b-sum" not in [spec.name for spec in list_models()]
     with pytest.raises(CheckpointMissingError, match="None of segnext-b-sum are published: train them"):
         build_model("segnext-b-sum")
-    torch.save(DensePromptsNet(replace(CONFIG, fusion_blocks=0)).state_dict(), tmp_path / "own.pth")
+    torch.save(SegNextNet(replace(CONFIG, fusion_blocks=0)).state_dict(), tmp_path / "own.pth")
     assert build_model("segnext-b-sum", checkpoint=tmp_path / "own.pth").spec.name == "segnext-b-sum"
-    torch.save(DensePromptsNet(CONFIG).state_dict(), tmp_path / "wrong.pth")
+    torch.save(SegNextNet(CONFIG).state_dict(), tmp_path / "wrong.pth")
     with pytest.raises(CheckpointInvalidError, match="fusion_blocks"):
         build_model("segnext-b-sum", checkpoint=tmp_path / "wrong.pth")
 
 
 def test_a_windowed_block_sees_its_window_only_and_a_global_one_everything() -> None:
     torch.manual_seed(0)
-    network = DensePromptsNet(replace(CONFIG, depth=3)).eval()
+    network = SegNextNet(replace(CONFIG, depth=3)).eval()
     tokens: list[torch.Tensor] = []
     for block in network.backbone.blocks:
         block.register_forward_hook(lambda _module, _inputs, out: tokens.append(out.clone()))
@@ -85,7 +84,7 @@ def test_a_windowed_block_sees_its_window_only_and_a_global_one_everything() -> 
 
 def test_the_head_is_the_published_one_computed_in_another_order() -> None:
     torch.manual_seed(0)
-    head = DensePromptsNet(CONFIG).eval().head
+    head = SegNextNet(CONFIG).eval().head
     levels = tuple(
         torch.randn(2, width, side, side) for width, side in zip(CONFIG.neck_widths, (32, 16, 8, 4), strict=True)
     )
@@ -104,13 +103,13 @@ def test_sizes_that_do_not_divide_are_refused(change: dict[str, Any]) -> None:
 
 
 def test_every_third_block_and_the_last_are_global() -> None:
-    config = replace(DensePromptsConfig(), depth=5)
+    config = replace(SegNextConfig(), depth=5)
     assert [config.is_global(block) for block in range(5)] == [False, False, True, False, True]
-    assert (DensePromptsConfig().windows, DensePromptsConfig().grid) == (4, 64)
+    assert (SegNextConfig().windows, SegNextConfig().grid) == (4, 64)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("segnext-b-sax1", 106_701_761), ("segnext-b-sax2", 113_789_633)])
 def test_the_released_variants_have_the_published_number_of_parameters(name: str, parameters: int) -> None:
     with torch.device("meta"):
-        network = DensePromptsNet(DENSE_PROMPTS_CONFIGS[name])
+        network = SegNextNet(SEGNEXT_CONFIGS[name])
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters

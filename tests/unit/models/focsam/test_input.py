@@ -15,7 +15,7 @@ from samref.core.masks import Rle
 from samref.core.prompts import Click, Prompts
 from samref.inference.postprocess import mask_from_logits
 from samref.inference.predictor import Predictor, _mask_prompt
-from samref.models.focsam.model import ChannelOrder, RefocusConfig, RefocusModel
+from samref.models.focsam.model import ChannelOrder, FocsamConfig, FocsamModel
 from samref.models.interface import ImageInput
 from samref.models.registry import build_model
 from tests.unit.inference.exact_model import make_image
@@ -24,10 +24,10 @@ SIZE = ImageSize(75, 113)
 SIDE = 256
 
 
-def model(rule: Literal["sam", "focsam"], order: ChannelOrder = "rgb") -> RefocusModel:
+def model(rule: Literal["sam", "focsam"], order: ChannelOrder = "rgb") -> FocsamModel:
     built = build_model("focsam-random")
-    assert isinstance(built, RefocusModel)
-    return RefocusModel(built.base, built.refiner, built.spec, RefocusConfig(input_rule=rule, channel_order=order))
+    assert isinstance(built, FocsamModel)
+    return FocsamModel(built.base, built.refiner, built.spec, FocsamConfig(input_rule=rule, channel_order=order))
 
 
 def image() -> Tensor:

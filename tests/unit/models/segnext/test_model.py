@@ -21,7 +21,8 @@ from samref.inference.stores import EmbeddingStore
 from samref.labels.log import Event
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, MaskOutput, PromptBatch
 from samref.models.registry import build_model
-from samref.models.segnext.model import LOGIT_SHIFT, DensePromptsModel, build_dense_prompts_model
+from samref.models.segnext import SPECS
+from samref.models.segnext.model import LOGIT_SHIFT, SegNextModel, build_segnext
 from tests.unit.inference.desk import visible
 from tests.unit.inference.exact_model import make_image
 
@@ -38,8 +39,8 @@ EVERY_PROMPT: list[Prompt] = [
 
 
 @pytest.fixture(scope="module")
-def model() -> DensePromptsModel:
-    return build_dense_prompts_model("segnext-random")
+def model() -> SegNextModel:
+    return build_segnext(SPECS["segnext-random"])
 
 
 def image(size: ImageSize = SIZE) -> torch.Tensor:
@@ -47,23 +48,23 @@ def image(size: ImageSize = SIZE) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def features(model: DensePromptsModel) -> ImageFeatures:
+def features(model: SegNextModel) -> ImageFeatures:
     return model.encode(ImageInput(image(), model.frame(SIZE)))
 
 
-def batch(model: DensePromptsModel, *items: Prompt, mask: torch.Tensor | None = None) -> PromptBatch:
+def batch(model: SegNextModel, *items: Prompt, mask: torch.Tensor | None = None) -> PromptBatch:
     frame = model.frame(SIZE)
     return PromptBatch(Prompts(items).mapped(frame.to_model, 1.0), frame, mask)
 
 
 def decode(
-    model: DensePromptsModel, features: ImageFeatures, *items: Prompt, state: DecoderState | None = None
+    model: SegNextModel, features: ImageFeatures, *items: Prompt, state: DecoderState | None = None
 ) -> MaskOutput:
     (output,) = model.decode(features, batch(model, *items), state or DecoderState())
     return output
 
 
-def test_it_is_an_interactive_model_of_one_stage_that_takes_every_prompt(model: DensePromptsModel) -> None:
+def test_it_is_an_interactive_model_of_one_stage_that_takes_every_prompt(model: SegNextModel) -> None:
     assert isinstance(model, InteractiveModel)
     assert model.spec.stages == ("coarse",)
     assert model.spec.prompts == {"click", "box", "scribble", "polygon", "mask"}
@@ -71,9 +72,7 @@ def test_it_is_an_interactive_model_of_one_stage_that_takes_every_prompt(model: 
 
 
 @pytest.mark.parametrize("prompt", EVERY_PROMPT)
-def test_every_prompt_has_an_answer_of_its_own(
-    model: DensePromptsModel, features: ImageFeatures, prompt: Prompt
-) -> None:
+def test_every_prompt_has_an_answer_of_its_own(model: SegNextModel, features: ImageFeatures, prompt: Prompt) -> None:
     output = decode(model, features, prompt)
     assert output.stage == "coarse"
     assert output.logits.shape == (1, 1, 128, 128)
@@ -84,7 +83,7 @@ def test_every_prompt_has_an_answer_of_its_own(
     assert not any(torch.equal(other, output.logits) for other in others)
 
 
-def test_a_rough_mask_alone_has_an_answer(model: DensePromptsModel, features: ImageFeatures) -> None:
+def test_a_rough_mask_alone_has_an_answer(model: SegNextModel, features: ImageFeatures) -> None:
     mask = torch.full((1, 1, 32, 32), -8.0)
     empty, half = (
         next(model.decode(features, batch(model, mask=given), DecoderState()))
@@ -93,12 +92,12 @@ def test_a_rough_mask_alone_has_an_answer(model: DensePromptsModel, features: Im
     assert not torch.equal(empty.logits, half.logits)
 
 
-def test_nothing_said_is_refused(model: DensePromptsModel, features: ImageFeatures) -> None:
+def test_nothing_said_is_refused(model: SegNextModel, features: ImageFeatures) -> None:
     with pytest.raises(PromptError, match="Click"):
         decode(model, features)
 
 
-def test_logit_zero_is_the_published_threshold(model: DensePromptsModel, features: ImageFeatures) -> None:
+def test_logit_zero_is_the_published_threshold(model: SegNextModel, features: ImageFeatures) -> None:
     output = decode(model, features, Click(50, 30))
     low_res_logits = output.state.low_res_logits
     assert low_res_logits is not None
@@ -110,7 +109,7 @@ def test_logit_zero_is_the_published_threshold(model: DensePromptsModel, feature
     assert torch.equal(output.state.final_logits, low_res_logits + LOGIT_SHIFT)
 
 
-def test_the_previous_mask_goes_through_the_image_frame(model: DensePromptsModel, features: ImageFeatures) -> None:
+def test_the_previous_mask_goes_through_the_image_frame(model: SegNextModel, features: ImageFeatures) -> None:
     state = decode(model, features, Click(50, 30)).state
     assert state.low_res_logits is not None
     model_frame = F.interpolate(state.low_res_logits, (128, 128), mode="bilinear", align_corners=True)
@@ -124,7 +123,7 @@ def test_the_previous_mask_goes_through_the_image_frame(model: DensePromptsModel
 
 
 def test_one_more_click_does_not_run_the_encoder_again() -> None:
-    model = build_dense_prompts_model("segnext-random")
+    model = build_segnext(SPECS["segnext-random"])
     encoded: list[int] = []
     model.network.backbone.register_forward_hook(lambda *_: encoded.append(1))
     predictor, store = Predictor(model), EmbeddingStore()
@@ -138,9 +137,7 @@ def test_one_more_click_does_not_run_the_encoder_again() -> None:
     assert len(encoded) == 1
 
 
-def test_decoding_changes_neither_its_arguments_nor_the_model(
-    model: DensePromptsModel, features: ImageFeatures
-) -> None:
+def test_decoding_changes_neither_its_arguments_nor_the_model(model: SegNextModel, features: ImageFeatures) -> None:
     state = decode(model, features, Click(50, 30)).state
     assert state.low_res_logits is not None
     before = state.low_res_logits.clone(), features.image_embedding.clone()
@@ -154,7 +151,7 @@ def test_decoding_changes_neither_its_arguments_nor_the_model(
 
 
 @pytest.mark.parametrize("size", [ImageSize(1, 1), ImageSize(1, 500), ImageSize(700, 2)])
-def test_the_thinnest_images_have_an_answer(model: DensePromptsModel, size: ImageSize) -> None:
+def test_the_thinnest_images_have_an_answer(model: SegNextModel, size: ImageSize) -> None:
     rgb = image(size).numpy()
     predictor = Predictor(model)
     embedding = predictor.embed(DecodedImage(rgb, size, "thin"))
@@ -166,9 +163,7 @@ def test_the_thinnest_images_have_an_answer(model: DensePromptsModel, size: Imag
         assert (answer.mask.height, answer.mask.width) == (size.height, size.width)
 
 
-def test_another_precision_is_another_model_close_to_this_one(
-    model: DensePromptsModel, features: ImageFeatures
-) -> None:
+def test_another_precision_is_another_model_close_to_this_one(model: SegNextModel, features: ImageFeatures) -> None:
     low = model.to(torch.device("cpu"), torch.bfloat16)
     assert (model.dtype, low.dtype) == (torch.float32, torch.bfloat16)
     low_features = low.encode(ImageInput(image(), features.frame))
@@ -192,10 +187,10 @@ class TestSession:
         return []
 
     @pytest.fixture
-    def session(self, model: DensePromptsModel, events: list[Event]) -> Session:
+    def session(self, model: SegNextModel, events: list[Event]) -> Session:
         return self.sit_down(model, events)
 
-    def sit_down(self, model: DensePromptsModel, events: list[Event]) -> Session:
+    def sit_down(self, model: SegNextModel, events: list[Event]) -> Session:
         predictor = Predictor(model)
         return Session(
             "s",
@@ -223,7 +218,7 @@ class TestSession:
         list(session.catch_up())
         assert mask_of(session.view) == seen[2]
 
-    def test_a_replay_is_the_session(self, session: Session, model: DensePromptsModel, events: list[Event]) -> None:
+    def test_a_replay_is_the_session(self, session: Session, model: SegNextModel, events: list[Event]) -> None:
         session.open_image(make_image(), "cat.png")
         list(session.catch_up())
         for click in (Click(5, 6), Click(20, 10, positive=False)):
@@ -242,7 +237,7 @@ def mask_of(view: Any) -> Rle:
     return mask
 
 
-def test_a_state_holds_nothing_but_what_the_next_click_needs(model: DensePromptsModel, features: ImageFeatures) -> None:
+def test_a_state_holds_nothing_but_what_the_next_click_needs(model: SegNextModel, features: ImageFeatures) -> None:
     state = decode(model, features, Click(50, 30)).state
     held = {one.name for one in fields(state) if isinstance(getattr(state, one.name), torch.Tensor)}
     assert held == {"low_res_logits", "final_logits"}

@@ -6,7 +6,7 @@ import torch
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Box, Click, Prompt, Prompts, Scribble
 from samref.models.interface import PromptBatch
-from samref.models.sam_ref.islands import changed_elsewhere, newest_points, pointed_at, stray_cells, sunk
+from samref.models.sam_ref.windows import changed_elsewhere, newest_points, pointed_at, stray_cells, sunk
 
 
 def batch(*items: Prompt) -> PromptBatch:

@@ -17,14 +17,15 @@ from samref import serve
 from samref.cli import models as models_command
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click, Prompts
-from samref.errors import CheckpointInvalidError, CheckpointMissingError, UnknownModelError
+from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.interface import DecoderState, ImageInput, PromptBatch
 from samref.models.registry import build_model, get_spec, list_models
-from samref.models.segnext import model as dense_prompts
-from samref.models.segnext.model import DENSE_PROMPTS_CONFIGS, DENSE_PROMPTS_SPECS, build_dense_prompts_model
-from samref.models.segnext.network import seeded_weights
+from samref.models.segnext import SPECS
+from samref.models.segnext import model as segnext
+from samref.models.segnext.model import build_segnext
+from samref.models.segnext.network import SEGNEXT_CONFIGS, seeded_weights
 
-SMALL = DENSE_PROMPTS_CONFIGS["segnext-random"]
+SMALL = SEGNEXT_CONFIGS["segnext-random"]
 CONFIGS = {f"segnext-b-sax{depth}": replace(SMALL, fusion_blocks=depth) for depth in (1, 2)}
 CONFIG = {
     "class": "isegm.model.is_plainvit_model.PlainVitModel",
@@ -36,7 +37,7 @@ CONFIG = {
 @pytest.fixture(autouse=True)
 def small_variants(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The released variants at the size of the random one: loading is the same, and takes no minute."""
-    monkeypatch.setattr(dense_prompts, "DENSE_PROMPTS_CONFIGS", {**DENSE_PROMPTS_CONFIGS, **CONFIGS})
+    monkeypatch.setattr(segnext, "SEGNEXT_CONFIGS", {**SEGNEXT_CONFIGS, **CONFIGS})
     monkeypatch.setenv("SAMREF_CACHE", str(tmp_path / "cache"))
 
 
@@ -50,7 +51,7 @@ def write(path: Path, state_dict: dict[str, Any], config: Any = CONFIG) -> Path:
 
 
 def test_a_file_of_the_released_form_gives_the_model(tmp_path: Path) -> None:
-    model = build_dense_prompts_model("segnext-b-sax1", checkpoint=write(tmp_path / "own.pth", weights()))
+    model = build_segnext(SPECS["segnext-b-sax1"], checkpoint=write(tmp_path / "own.pth", weights()))
     assert all(torch.equal(value, weights()[key]) for key, value in model.network.state_dict().items())
     size = ImageSize(20, 30)
     frame = model.frame(size)
@@ -61,9 +62,9 @@ def test_a_file_of_the_released_form_gives_the_model(tmp_path: Path) -> None:
 
 def test_a_file_in_the_cache_is_found_by_its_official_name(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
-    (checkpoint,) = DENSE_PROMPTS_SPECS["segnext-b-sax2"].checkpoints
+    (checkpoint,) = SPECS["segnext-b-sax2"].checkpoints
     write(tmp_path / "cache" / checkpoint.file_name, weights("segnext-b-sax2"))
-    assert len(build_dense_prompts_model("segnext-b-sax2").network.fusion_blocks) == 2
+    assert len(build_segnext(SPECS["segnext-b-sax2"]).network.fusion_blocks) == 2
 
 
 @pytest.mark.parametrize("name", ["segnext-b-sax1", "segnext-b-sax2"])
@@ -87,7 +88,7 @@ def test_a_missing_file_is_named_with_its_source_and_its_place(name: str, tmp_pa
 def test_the_other_variant_is_refused_by_its_keys(given: str, wanted: str, complaint: str, tmp_path: Path) -> None:
     path = write(tmp_path / "other.pth", weights(given))
     with pytest.raises(CheckpointInvalidError, match=complaint):
-        build_dense_prompts_model(wanted, checkpoint=path)
+        build_segnext(SPECS[wanted], checkpoint=path)
 
 
 def test_missing_extra_and_misshaped_keys_are_named(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_missing_extra_and_misshaped_keys_are_named(tmp_path: Path) -> None:
     wrong["text_encoder.proj"] = torch.zeros(1)
     wrong["head.seg_conv.weight"] = torch.zeros(2, 16, 1, 1)
     with pytest.raises(CheckpointInvalidError) as refusal:
-        build_dense_prompts_model("segnext-b-sax1", checkpoint=write(tmp_path / "wrong.pth", wrong))
+        build_segnext(SPECS["segnext-b-sax1"], checkpoint=write(tmp_path / "wrong.pth", wrong))
     message = str(refusal.value)
     assert "missing: neck.down_16.0.bias" in message
     assert "not part of the model: text_encoder.proj" in message
@@ -107,7 +108,7 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "own.pth", weights())
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(CheckpointInvalidError, match=r"own\.pth"):
-        build_dense_prompts_model("segnext-b-sax1", checkpoint=path)
+        build_segnext(SPECS["segnext-b-sax1"], checkpoint=path)
 
 
 class Trap:
@@ -126,7 +127,7 @@ def test_a_config_of_python_objects_is_refused_with_the_way_to_convert_it(config
     content = UserDict(CONFIG) if config == "an easy dictionary" else Trap(trace)
     path = write(tmp_path / "own.pth", weights(), content)
     with pytest.raises(CheckpointInvalidError) as refusal:
-        build_dense_prompts_model("segnext-b-sax1", checkpoint=path)
+        build_segnext(SPECS["segnext-b-sax1"], checkpoint=path)
     assert not trace.exists()
     assert "weights alone" in str(refusal.value)
     assert "torch.save(torch.load('OLD.pth', weights_only=False)['state_dict'], 'NEW.pth')" in str(refusal.value)
@@ -135,7 +136,7 @@ def test_a_config_of_python_objects_is_refused_with_the_way_to_convert_it(config
 def test_a_converted_file_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "new.pth"
     torch.save(weights(), path)
-    assert build_dense_prompts_model("segnext-b-sax1", checkpoint=path).spec.name == "segnext-b-sax1"
+    assert build_segnext(SPECS["segnext-b-sax1"], checkpoint=path).spec.name == "segnext-b-sax1"
 
 
 def test_the_command_line_says_where_a_person_gets_the_file() -> None:
@@ -151,11 +152,6 @@ def test_the_model_picker_says_it_too_and_does_not_offer_the_model() -> None:
     entry = serve._entry(get_spec("segnext-b-sax1"))
     assert not entry.ready
     assert "https://github.com/uncbiag/SegNext" in entry.note
-
-
-def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(UnknownModelError, match="segnext-b-sax1"):
-        build_dense_prompts_model("segnext-b-sax3")
 
 
 def test_the_zoo_lists_them_and_marks_the_random_one() -> None:
