@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from samref.errors import ModelError, StorageError
+from samref.errors import StorageError
 
 if TYPE_CHECKING:
-    from samref.evaluation.noc import EvaluatedPredictor
-    from samref.models.sam.model import MultimaskMode
-
-__all__ = ["PromptOption", "ProtocolOption", "SamMasksOption", "StageOption", "build_measured", "evaluate"]
-
-GRABCUT = "grabcut"
+    from samref.evaluation.noc import Stage
 
 
 class StageOption(StrEnum):
@@ -25,6 +20,12 @@ class StageOption(StrEnum):
     COARSE = "coarse"
     REFINED = "refined"
     BOTH = "both"
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that it means."""
+        both: tuple[Stage, ...] = ("coarse", "refined")
+        return tuple(name for name in both if self.value in (name, "both"))
 
 
 class PromptOption(StrEnum):
@@ -50,40 +51,45 @@ class ProtocolOption(StrEnum):
     FOCSAM = "focsam"
 
 
-_MULTIMASK: dict[SamMasksOption, MultimaskMode] = {
-    SamMasksOption.SINGLE: "single",
-    SamMasksOption.FIRST: "first-click",
-    SamMasksOption.BEST: "always",
-}
+# Options that the commands which measure share.
+Data: TypeAlias = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder of a data set, or a folder of such folders.")
+]
+Model: TypeAlias = Annotated[str, typer.Option(help="Name of the model, or grabcut for OpenCV's GrabCut.")]
+Layout: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="Layout of the data in the folder: auto, folders, project, grabcut, berkeley, davis, sbd, pascalvoc, "
+        "cod10k, mvtec, hqseg, coco, lvis, coco-panoptic or coco-lvis."
+    ),
+]
+Split: TypeAlias = Annotated[
+    str | None, typer.Option(help="Part of the data: val, train, test, ...; the one the field measures by default.")
+]
+Checkpoint: TypeAlias = Annotated[Path | None, typer.Option(help="File with other weights.")]
+Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+Precision: TypeAlias = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
+MaxClicks: TypeAlias = Annotated[int, typer.Option(min=1, max=200, help="Interactions per object.")]
+Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Random seed for sampling objects.")]
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of a data set, or a folder of such folders.")],
-    model: Annotated[str, typer.Option(help="Name of the model, or grabcut for OpenCV's GrabCut.")] = "tiny",
-    max_clicks: Annotated[int, typer.Option(min=1, max=200, help="Interactions per object.")] = 20,
+    data: Data,
+    model: Model = "tiny",
+    max_clicks: MaxClicks = 20,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers and curves here.")
+        Path | None, typer.Option("--json", metavar="FILE", help="File for all numbers and curves.")
     ] = None,
     html_file: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots and the worst cases here.")
+        Path | None, typer.Option("--html", metavar="FILE", help="File for a page with plots and the worst cases.")
     ] = None,
-    stage: Annotated[
-        StageOption, typer.Option(help="Which mask the simulated annotator looks at.")
-    ] = StageOption.REFINED,
-    prompt: Annotated[PromptOption, typer.Option(help="The first prompt; all others are clicks.")] = PromptOption.CLICK,
+    stage: Annotated[StageOption, typer.Option(help="Mask that the simulated annotator sees.")] = StageOption.REFINED,
+    prompt: Annotated[PromptOption, typer.Option(help="First prompt; all others are clicks.")] = PromptOption.CLICK,
     protocol: Annotated[
         ProtocolOption, typer.Option(help="ritm: ignored pixels count nowhere; focsam: as background, ties are drawn.")
     ] = ProtocolOption.RITM,
-    layout: Annotated[
-        str,
-        typer.Option(
-            help="How the data lie in the folder: auto, folders, grabcut, berkeley, davis, sbd, pascalvoc, cod10k, "
-            "mvtec, hqseg, coco, lvis, coco-panoptic or coco-lvis."
-        ),
-    ] = "auto",
-    split: Annotated[
-        str | None, typer.Option(help="Part of the data: val, train, test, ...; the one the field measures by default.")
-    ] = None,
+    layout: Layout = "auto",
+    split: Split = None,
     sam_masks: Annotated[
         SamMasksOption | None,
         typer.Option(
@@ -92,18 +98,20 @@ def evaluate(
         ),
     ] = None,
     limit_per_dataset: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Measure N objects of each data set, always the same ones.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Objects of each data set; all unless told."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
+    seed: Seed = 0,
     stop_at: Annotated[
-        float | None, typer.Option(metavar="IOU", help="Stop an object there (quicker; IoU@k keeps the last mask).")
+        float | None,
+        typer.Option(metavar="IOU", help="IoU at which an object is done (quicker; IoU@k keeps the last mask)."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Images at the same time; >1 blurs times.")] = 1,
-    checkpoint: Annotated[Path | None, typer.Option(help="Take the weights from this file.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    checkpoint: Checkpoint = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew where an interrupted run left its results beside the report.")
+        bool, typer.Option("--restart", help="New start where an interrupted run left its results beside the report.")
     ] = False,
 ) -> None:
     """Measure clicks needed and speed on a data set.
@@ -115,93 +123,34 @@ def evaluate(
 
     An interrupted run with --json or --html goes on where it stopped when it is started again in the same words.
     """
-    from samref.evaluation.progress import show_progress
-    from samref.evaluation.report.files import check_target
-    from samref.evaluation.report.page import check_page
-    from samref.evaluation.report.table import report_to_table
-    from samref.evaluation.run import evaluate as measure
+    from samref.evaluation.report import Protocol, report_to_table
+    from samref.evaluation.run import evaluate_model
 
     for option, target in (("--json", json_file), ("--html", html_file)):
-        if target is not None:
-            if str(target) == "-":
-                raise StorageError(f"Give {option} the name of a file; the table goes to standard output.")
-            check_target(target)
-    if html_file is not None:
-        check_page()
-    masks = sam_masks or _sam_masks_of(model)
-    report = measure(
+        if str(target) == "-":
+            raise StorageError(f"Give {option} the name of a file; the table goes to standard output.")
+    report = evaluate_model(
         data,
-        build_measured(
-            model,
-            checkpoint,
-            device,
-            _same_precision(precision, None if restart else json_file or html_file),
-            sam_masks,
+        model,
+        Protocol(
+            max_clicks=max_clicks,
+            stages=stage.stages,
+            first_prompt=prompt.value,
+            stop_at=stop_at,
+            limit_per_dataset=limit_per_dataset,
+            seed=seed,
+            workers=workers,
+            rule=protocol.value,
+            split=split,
+            sam_masks=None if sam_masks is None else sam_masks.value,
         ),
-        model=model,
-        weights=_weights(model, checkpoint),
-        max_clicks=max_clicks,
-        stage=stage.value,
-        first_prompt=prompt.value,
-        stop_at=stop_at,
-        rule=protocol.value,
+        checkpoint=checkpoint,
+        device=device,
+        precision=precision,
         layout=layout,
-        split=split,
-        sam_masks=None if masks is None else masks.value,
-        limit=limit_per_dataset,
-        seed=seed,
-        workers=workers,
         json_path=json_file,
         html_path=html_file,
         restart=restart,
-        progress=show_progress(),
+        progress=True,
     )
     typer.echo(report_to_table(report), nl=False)
-
-
-def build_measured(
-    model: str, checkpoint: Path | None, device: str, precision: str, sam_masks: SamMasksOption | None = None
-) -> EvaluatedPredictor:
-    """The model or baseline of that name.
-
-    Raises:
-        ModelError: there is no such model, device or precision, its weights are missing or damaged, or it has no
-            choice of masks.
-    """
-    if model == GRABCUT:
-        from samref.evaluation.grabcut import GrabCutPredictor
-
-        if sam_masks is not None:
-            raise ModelError("--sam-masks is for Segment Anything; grabcut has no such choice. Leave it out.")
-        return GrabCutPredictor()
-    from samref import load_predictor
-
-    mode = None if sam_masks is None else _MULTIMASK[sam_masks]
-    return load_predictor(model, device=device, precision=precision, checkpoint=checkpoint, multimask=mode)
-
-
-def _sam_masks_of(model: str) -> SamMasksOption | None:
-    """What Segment Anything does when it is not told, so that a report always names it; None for other models."""
-    if model == GRABCUT:
-        return None
-    from samref.models.sam import SPECS as SAM_SPECS
-
-    return SamMasksOption.FIRST if model in SAM_SPECS else None
-
-
-def _weights(model: str, checkpoint: Path | None) -> dict[str, str]:
-    if model == GRABCUT:
-        return {}
-    from samref.evaluation.provenance import weights_digests
-
-    return weights_digests(model, checkpoint)
-
-
-def _same_precision(precision: str, target: Path | None) -> str:
-    """What an interrupted run chose, where this one may choose: "auto" measures, and can come out differently."""
-    from samref.evaluation.journal import journal_path, read_header
-
-    if precision != "auto" or target is None:
-        return precision
-    header = read_header(journal_path(target))
-    return {"torch.float32": "fp32", "torch.bfloat16": "bf16"}.get(str(header.get("dtype")), precision)

@@ -1,22 +1,20 @@
-"""Every layout by name, and which one a folder has."""
+"""The table of layouts, which one a folder has, and the objects of its images that can be measured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from samref.datasets.classic import BERKELEY, DAVIS, GRABCUT
-from samref.datasets.coco import COCO, LVIS
-from samref.datasets.coco_lvis import COCO_LVIS
-from samref.datasets.fine import COD10K, HQSEG, MVTEC
-from samref.datasets.folders import FOLDERS
-from samref.datasets.layout import Layout, Listing
-from samref.datasets.panoptic import COCO_PANOPTIC
-from samref.datasets.records import ImageRecord
-from samref.datasets.voc import PASCAL_VOC, SBD
-from samref.errors import DataError
+import numpy as np
 
-__all__ = ["AUTO", "LAYOUTS", "images_of", "layout_of", "list_data_sets"]
+from samref.datasets.benchmarks import BERKELEY, COD10K, DAVIS, GRABCUT, HQSEG, MVTEC, PASCAL_VOC, SBD
+from samref.datasets.coco import COCO, COCO_PANOPTIC, LVIS
+from samref.datasets.coco_lvis import COCO_LVIS
+from samref.datasets.folders import FOLDERS, PROJECT
+from samref.datasets.records import ImageRecord, KeptMasks, Layout, Listing, Skipped
+from samref.errors import DataError
 
 AUTO = "auto"
 """Recognise the layout by the names in the folder."""
@@ -36,6 +34,7 @@ LAYOUTS: Mapping[str, Layout] = {
         COCO,
         LVIS,
         COCO_PANOPTIC,
+        PROJECT,
         FOLDERS,
     )
 }
@@ -45,10 +44,7 @@ LAYOUTS: Mapping[str, Layout] = {
 def images_of(folder: Path, layout: str = AUTO, split: str | None = None) -> list[ImageRecord]:
     """The images of a data set, or of a folder of data sets, in a fixed order; nothing is decoded.
 
-    Each has ``dataset`` (the name of its folder), ``name``, ``image_path`` and ``load()``, which gives rgb uint8
-    (H, W, 3), a list of bool masks (H, W) with their ids, and the ignored pixels; ``load().label_map()`` gives one
-    uint8 map of numbers. An image is a small value that can be sent to another process. Images may turn out to
-    have no object at all (``load().masks == ()``): only decoding tells.
+    Images may turn out to have no object at all (``load().masks == ()``): only decoding tells.
 
     Args:
         folder: one data set, or a folder whose folders are data sets (each may have a layout of its own).
@@ -64,17 +60,58 @@ def images_of(folder: Path, layout: str = AUTO, split: str | None = None) -> lis
 
 
 def list_data_sets(folder: Path, layout: str = AUTO, split: str | None = None) -> list[Listing]:
-    """As :func:`images_of`, one listing per data set, with the count of what was left out.
-
-    Raises:
-        DataError: as :func:`images_of`.
-    """
+    """As :func:`images_of`, one listing per data set, with the count of what was left out."""
     return [_list_one(place, found, split) for place, found in _locate(folder, layout)]
 
 
 def layout_of(folder: Path) -> Layout | None:
     """The layout that a folder looks like, by the names in it; None where it looks like none."""
     return next((layout for layout in LAYOUTS.values() if layout.recognises(folder)), None)
+
+
+def find_images(data: Path, layout: str = AUTO, split: str | None = None) -> tuple[list[ImageRecord], Skipped]:
+    """As :func:`images_of`, those that have objects, with their ``keys``; and what was left out.
+
+    Every mask is read once, so that the number of objects is known before the measurement starts; it is kept as run
+    lengths and not read again. Of the images only the heads are read, so that a size that does not fit is found now.
+
+    Raises:
+        DataError: as :func:`images_of`, or a mask cannot be read or is ambiguous.
+    """
+    found: list[ImageRecord] = []
+    skipped = Skipped()
+    for listing in list_data_sets(data, layout, split):
+        skipped += listing.skipped
+        for record in listing.records:
+            looked_at, left_out = _look_at(record)
+            skipped += left_out
+            if looked_at.keys:
+                found.append(looked_at)
+    if not found:
+        raise DataError(f"{data} holds no image with an object in its mask.")
+    return found, skipped
+
+
+def sample_objects(records: Sequence[ImageRecord], limit_per_dataset: int | None, seed: int) -> list[ImageRecord]:
+    """The same images with at most ``limit_per_dataset`` objects of each data set, drawn at random but always alike.
+
+    The draw of one data set depends on its own name, its own objects and ``seed`` only. The images must know their
+    objects, as those of :func:`find_images` do.
+    """
+    if limit_per_dataset is None:
+        return list(records)
+    kept: list[ImageRecord] = []
+    for dataset in dict.fromkeys(record.dataset for record in records):
+        own = [record for record in records if record.dataset == dataset]
+        objects = [(index, key) for index, record in enumerate(own) for key in record.keys or ()]
+        rng = np.random.default_rng([seed, zlib.crc32(dataset.encode("utf-8"))])
+        drawn = rng.permutation(len(objects))[:limit_per_dataset]
+        chosen = {objects[number] for number in drawn.tolist()}
+        for index, record in enumerate(own):
+            keys = tuple(key for key in record.keys or () if (index, key) in chosen)
+            if keys:
+                kept.append(replace(record, keys=keys))
+    return kept
 
 
 def _locate(folder: Path, name: str) -> list[tuple[Path, Layout]]:
@@ -116,3 +153,16 @@ def _list_one(folder: Path, layout: Layout, split: str | None) -> Listing:
     if not listing.records:
         raise DataError(f"{folder} holds no image with an object. The layout {layout.name} expects {layout.expects}.")
     return listing
+
+
+def _look_at(record: ImageRecord) -> tuple[ImageRecord, Skipped]:
+    """The image with the objects that can be measured, read once and kept, and the count of the others."""
+    objects = record.look_at()
+    empty = sum(not one.gt.any() for one in objects)
+    measured = [one for one in objects if one.is_seen]
+    hidden = len(objects) - empty - len(measured)
+    counted = Skipped(empty_objects=empty, ignored_objects=hidden, images_without_objects=int(not measured))
+    if not measured:
+        return replace(record, keys=()), counted
+    kept = KeptMasks.of(record.masks.path_of(measured[0].key), measured)
+    return replace(record, masks=kept, keys=tuple(one.key for one in measured)), counted

@@ -1,4 +1,4 @@
-"""Instance annotations in JSON: COCO and LVIS v1, for measuring and for training.
+"""Annotations in JSON: COCO's and LVIS's objects, and COCO panoptic, for measuring and for training.
 
 COCO::
 
@@ -12,10 +12,21 @@ LVIS v1, whose images are COCO's (its val images lie in both folders of COCO; ``
 
 An object is one annotation; objects may overlap. Regions marked ``iscrowd`` are nobody's object: their pixels are
 ignored where no object of the image covers them. Polygons are rasterised by pycocotools when they are asked for;
-until then coordinates are kept as packed numbers, because lists of them take five times the memory. Of LVIS's train
-part the images are left out that FocSAM leaves out (:data:`UNFIT`).
+until then coordinates are kept as packed numbers, because lists of them take five times the memory.
 
-Source: papers.md §3.5 and §4.3.
+COCO panoptic, things and stuff, every pixel in one segment at most; what FocSAM trains on. The annotation file names
+the segments of each image, and a PNG beside it tells whose each pixel is::
+
+    annotations/panoptic_val2017.json
+    annotations/panoptic_val2017/000000000139.png   or panoptic_val2017/...; R + 256 G + 65536 B is the segment's id
+    val2017/000000000139.jpg                        or images/val2017/..., or images/...
+
+Every segment that the annotation file names is an object, stuff and crowds too; all else, VOID included, is background.
+A folder that has instances as well is taken for ``coco`` unless ``coco-panoptic`` is named.
+
+Of the train parts of LVIS and panoptic the images are left out that FocSAM leaves out (:data:`UNFIT`).
+
+Source: papers.md §3.5 and §4.3, code (FocSAM).
 """
 
 from __future__ import annotations
@@ -30,13 +41,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from samref.core.geometry import ImageSize
+from samref.core.images import decode_image
 from samref.core.masks import Mask
-from samref.datasets.layout import Layout, Listing
-from samref.datasets.records import ImageRecord, ObjectMask, Skipped, read_bytes
+from samref.datasets.records import ImageRecord, Layout, Listing, ObjectMask, OneFile, Skipped, decode_file, read_bytes
 from samref.errors import DataError, LabelError
 from samref.labels.formats.coco_shapes import read_segmentation
-
-__all__ = ["COCO", "LVIS", "UNFIT", "JsonMasks", "field_of", "first_there", "inside", "read_lists"]
 
 Shape: TypeAlias = tuple["array[float]", ...] | Mapping[str, Any] | None
 """A segmentation at rest: polygons x, y, x, y, ... as packed doubles, or run lengths as the file has them."""
@@ -54,18 +63,16 @@ CORNERS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class JsonMasks:
-    """The annotations of one image.
+class JsonMasks(OneFile):
+    """The annotations of one image, in the annotation file ``path``.
 
     Attributes:
-        path: the annotation file.
         image_name: the image's, for messages.
         size: of the image, as the file says.
         objects: annotation ids with their shapes.
         crowds: likewise, of regions to ignore.
     """
 
-    path: Path
     image_name: str
     size: ImageSize
     objects: tuple[tuple[str, Shape], ...]
@@ -75,9 +82,6 @@ class JsonMasks:
         masks = [(key, self._mask(key, shape)) for key, shape in self.objects]
         ignore = self._ignored([mask for _, mask in masks])
         return [ObjectMask(key, mask, ignore) for key, mask in masks]
-
-    def path_of(self, _key: str, /) -> Path:
-        return self.path
 
     def _ignored(self, masks: list[Mask]) -> Mask | None:
         if not self.crowds:
@@ -96,91 +100,22 @@ class JsonMasks:
         return np.zeros((self.size.height, self.size.width), dtype=np.bool_) if rle is None else rle.to_mask()
 
 
-class _Reading:
-    """One annotation file on its way to images."""
+@dataclass(frozen=True, slots=True)
+class PanopticMasks(OneFile):
+    """A PNG whose colours are segment ids, and the ids that count."""
 
-    def __init__(
-        self,
-        path: Path,
-        dataset: str,
-        layout: str,
-        find_image: Callable[[Mapping[str, Any]], Path],
-        left_out: frozenset[int] = frozenset(),
-    ) -> None:
-        """``left_out``: ids of images that are not given."""
-        self.path, self.dataset, self.layout = path, dataset, layout
-        self.find_image = find_image
-        self.left_out = left_out
+    segments: tuple[int, ...]
 
-    def read(self) -> Listing:
-        images, annotations = read_lists(self.path)
-        objects: dict[Any, list[tuple[str, Shape]]] = {}
-        crowds: dict[Any, list[tuple[str, Shape]]] = {}
-        known = {
-            field_of(self.path, image, "id", (int, str), f"image number {n}") for n, image in enumerate(images, start=1)
-        }
-        for number, annotation in enumerate(annotations, start=1):
-            what = f"annotation {annotation.get('id', f'number {number}') if isinstance(annotation, dict) else number}"
-            key = str(field_of(self.path, annotation, "id", (int, str), what))
-            image_id = field_of(self.path, annotation, "image_id", (int, str), what)
-            if image_id not in known:
-                raise DataError(f"{self.path}, {what}: its image_id {image_id!r} is not among the images.")
-            group = crowds if annotation.get("iscrowd") else objects
-            group.setdefault(image_id, []).append((key, self._pack(annotation.get("segmentation"), what)))
-        return self._list(images, objects, crowds)
-
-    def _list(
-        self,
-        images: list[Any],
-        objects: Mapping[Any, list[tuple[str, Shape]]],
-        crowds: Mapping[Any, list[tuple[str, Shape]]],
-    ) -> Listing:
-        records = []
-        names: set[str] = set()
-        absent: list[Path] = []
-        bare = excluded = 0
-        for image in images:
-            what = f"image {image['id']}"
-            if image["id"] in self.left_out:
-                excluded += 1
-                continue
-            size = ImageSize(
-                field_of(self.path, image, "height", (int,), what), field_of(self.path, image, "width", (int,), what)
-            )
-            if size.height < 1 or size.width < 1:
-                raise DataError(f"{self.path}, {what}: an image cannot be {size.width} x {size.height} pixels.")
-            if image["id"] not in objects:
-                bare += 1
-                continue
-            path = self.find_image(image)
-            if not path.is_file():
-                absent.append(path)
-                continue
-            shapes, regions = tuple(objects[image["id"]]), tuple(crowds.get(image["id"], ()))
-            masks = JsonMasks(self.path, path.name, size, shapes, regions)
-            name = path.stem if path.stem not in names else f"{image['id']}/{path.stem}"
-            names.add(name)
-            records.append(ImageRecord(self.dataset, name, path, masks, self.layout))
-        if absent and not records:
-            raise DataError(f"None of the images that {self.path} names is there; the first is {absent[0]}.")
-        counted = Skipped(
-            images_without_objects=bare,
-            images_not_found=len(absent),
-            crowd_regions=sum(map(len, crowds.values())),
-            excluded_images=excluded,
-        )
-        return Listing(tuple(records), counted)
-
-    def _pack(self, segmentation: Any, what: str) -> Shape:
-        if segmentation is None or isinstance(segmentation, dict):
-            return segmentation
-        try:
-            return tuple(packed for polygon in segmentation if len(packed := array("d", polygon)) >= 2 * CORNERS)
-        except TypeError as error:
-            raise DataError(f"{self.path}, {what}: its segmentation is neither polygons nor run lengths.") from error
+    def read(self) -> list[ObjectMask]:
+        rgb = decode_file(self.path, decode_image).rgb.astype(np.int32)
+        ids = rgb[..., 0] + 256 * rgb[..., 1] + 65_536 * rgb[..., 2]
+        return [ObjectMask(str(segment), ids == segment, None) for segment in self.segments]
 
 
-def read_lists(path: Path) -> tuple[list[Any], list[Any]]:
+# ---- annotation files
+
+
+def _read_lists(path: Path) -> tuple[list[Any], list[Any]]:
     """The lists "images" and "annotations" of an annotation file.
 
     Raises:
@@ -197,7 +132,7 @@ def read_lists(path: Path) -> tuple[list[Any], list[Any]]:
     return parts[0] or [], parts[1] or []
 
 
-def field_of(path: Path, entry: Any, name: str, kinds: tuple[type, ...], what: str) -> Any:
+def _field_of(path: Path, entry: Any, name: str, kinds: tuple[type, ...], what: str) -> Any:
     """What an entry ``what`` of an annotation file says under ``name``.
 
     Raises:
@@ -217,53 +152,135 @@ def inside(root: Path, name: str, source: Path) -> PurePosixPath:
     return relative
 
 
-def first_there(root: Path, folders: Sequence[str], name: PurePosixPath) -> Path:
+def _first_there(root: Path, folders: Sequence[str], name: PurePosixPath) -> Path:
     """The first of ``root/folder/name`` that is a file, else the first of them."""
     places = [root / folder / name for folder in folders]
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _coco_file(folder: Path, split: str) -> Path | None:
-    """``instances_<split>.json``, or the one with a year after it."""
-    exact = folder / "annotations" / f"instances_{split}.json"
-    if exact.is_file():
-        return exact
-    dated = sorted(folder.glob(f"annotations/instances_{split}20[0-9][0-9].json"))
-    if len(dated) > 1:
-        names = " or ".join(path.stem.removeprefix("instances_") for path in dated)
-        raise DataError(f"{folder / 'annotations'} has several parts called {split}. Say which: {names}.")
-    return dated[0] if dated else None
+def _images_by_id(path: Path, images: Sequence[Any]) -> dict[Any, Any]:
+    return {_field_of(path, image, "id", (int, str), f"image number {n}"): image for n, image in enumerate(images, 1)}
+
+
+def _annotation_file(folder: Path, kind: str, split: str, places: Sequence[Path]) -> Path:
+    """``<kind>_<split>.json`` in one of the places, or the one with a year after it.
+
+    Raises:
+        DataError: there is none, or there are those of several years.
+    """
+    exact = [place / f"{kind}_{split}.json" for place in places]
+    dated = [path for place in places for path in sorted(place.glob(f"{kind}_{split}20[0-9][0-9].json"))]
+    if len(dated) > 1 and not any(path.is_file() for path in exact):
+        names = " or ".join(path.stem.removeprefix(f"{kind}_") for path in dated)
+        raise DataError(f"{folder} has several {kind} parts called {split}. Say which: {names}.")
+    found = next((path for path in (*exact, *dated) if path.is_file()), None)
+    if found is None:
+        raise DataError(f"There is no {folder / 'annotations'}/{kind}_{split}.json, with or without a year.")
+    return found
+
+
+def _image_file(folder: Path, part: str, name: str, source: Path) -> Path:
+    """Where COCO's image of that name lies, or would lie."""
+    return _first_there(folder, (part, f"images/{part}", "images", ""), inside(folder, name, source))
+
+
+def _refuse_none_there(path: Path, records: Sequence[ImageRecord], absent: Sequence[Path]) -> None:
+    if absent and not records:
+        raise DataError(f"None of the images that {path} names is there; the first is {absent[0]}.")
+
+
+# ---- one object an annotation: COCO and LVIS
+
+
+def _pack(path: Path, segmentation: Any, what: str) -> Shape:
+    if segmentation is None or isinstance(segmentation, dict):
+        return segmentation
+    try:
+        return tuple(packed for polygon in segmentation if len(packed := array("d", polygon)) >= 2 * CORNERS)
+    except TypeError as error:
+        raise DataError(f"{path}, {what}: its segmentation is neither polygons nor run lengths.") from error
+
+
+def _list_objects(
+    path: Path,
+    dataset: str,
+    layout: str,
+    find_image: Callable[[Mapping[str, Any]], Path],
+    left_out: frozenset[int] = frozenset(),
+) -> Listing:
+    """The images of an annotation file, without those whose ids are ``left_out``."""
+    listed, annotations = _read_lists(path)
+    images = _images_by_id(path, listed)
+    objects: dict[Any, list[tuple[str, Shape]]] = {}
+    crowds: dict[Any, list[tuple[str, Shape]]] = {}
+    for number, annotation in enumerate(annotations, start=1):
+        what = f"annotation {annotation.get('id', f'number {number}') if isinstance(annotation, dict) else number}"
+        key = str(_field_of(path, annotation, "id", (int, str), what))
+        image_id = _field_of(path, annotation, "image_id", (int, str), what)
+        if image_id not in images:
+            raise DataError(f"{path}, {what}: its image_id {image_id!r} is not among the images.")
+        group = crowds if annotation.get("iscrowd") else objects
+        group.setdefault(image_id, []).append((key, _pack(path, annotation.get("segmentation"), what)))
+    records: list[ImageRecord] = []
+    names: set[str] = set()
+    absent: list[Path] = []
+    bare = excluded = 0
+    for image in listed:
+        image_id = image["id"]
+        if image_id in left_out:
+            excluded += 1
+            continue
+        size = _size_of(path, image)
+        if image_id not in objects:
+            bare += 1
+            continue
+        file = find_image(image)
+        if not file.is_file():
+            absent.append(file)
+            continue
+        masks = JsonMasks(path, file.name, size, tuple(objects[image_id]), tuple(crowds.get(image_id, ())))
+        name = file.stem if file.stem not in names else f"{image_id}/{file.stem}"
+        names.add(name)
+        records.append(ImageRecord(dataset, name, file, masks, layout))
+    _refuse_none_there(path, records, absent)
+    counted = Skipped(
+        images_without_objects=bare,
+        images_not_found=len(absent),
+        crowd_regions=sum(map(len, crowds.values())),
+        excluded_images=excluded,
+    )
+    return Listing(tuple(records), counted)
+
+
+def _size_of(path: Path, image: Any) -> ImageSize:
+    what = f"image {image['id']}"
+    height, width = (_field_of(path, image, name, (int,), what) for name in ("height", "width"))
+    if height < 1 or width < 1:
+        raise DataError(f"{path}, {what}: an image cannot be {width} x {height} pixels.")
+    return ImageSize(height, width)
 
 
 def _list_coco(folder: Path, split: str) -> Listing:
-    path = _coco_file(folder, split)
-    if path is None:
-        raise DataError(f"There is no {folder / 'annotations'}/instances_{split}.json, with or without a year.")
+    path = _annotation_file(folder, "instances", split, [folder / "annotations"])
     part = path.stem.removeprefix("instances_")
 
     def find_image(image: Mapping[str, Any]) -> Path:
-        name = inside(folder, str(image.get("file_name") or ""), path)
-        return first_there(folder, (part, f"images/{part}", "images", ""), name)
+        return _image_file(folder, part, str(image.get("file_name") or ""), path)
 
-    return _Reading(path, folder.name, "coco", find_image).read()
-
-
-def _lvis_file(folder: Path, split: str) -> Path:
-    name = f"lvis_v1_{split}.json"
-    return next((p for p in (folder / name, folder / "annotations" / name) if p.is_file()), folder / name)
+    return _list_objects(path, folder.name, "coco", find_image)
 
 
 def _list_lvis(folder: Path, split: str) -> Listing:
-    path = _lvis_file(folder, split)
+    name = f"lvis_v1_{split}.json"
+    path = _first_there(folder, ("", "annotations"), PurePosixPath(name))
     if not path.is_file():
         raise DataError(f"There is no {path}, nor in {folder / 'annotations'}.")
 
     def find_image(image: Mapping[str, Any]) -> Path:
         url = str(image.get("coco_url") or image.get("file_name") or "")
-        name = inside(folder, "/".join(url.split("/")[-2:]), path)
-        return first_there(folder, ("", "images"), name)
+        return _first_there(folder, ("", "images"), inside(folder, "/".join(url.split("/")[-2:]), path))
 
-    return _Reading(path, folder.name, "lvis", find_image, UNFIT if split == "train" else frozenset()).read()
+    return _list_objects(path, folder.name, "lvis", find_image, UNFIT if split == "train" else frozenset())
 
 
 COCO = Layout(
@@ -280,4 +297,64 @@ LVIS = Layout(
     splits=("val", "train"),
     fits=lambda folder: any(folder.glob("lvis_v1_*.json")) or any(folder.glob("annotations/lvis_v1_*.json")),
     list_images=_list_lvis,
+)
+
+
+# ---- things and stuff: COCO panoptic
+
+
+def _segments_of(path: Path, annotation: Mapping[str, Any], what: str) -> tuple[int, ...]:
+    infos = _field_of(path, annotation, "segments_info", (list,), what)
+    return tuple(dict.fromkeys(_field_of(path, info, "id", (int,), f"{what}, a segment") for info in infos))
+
+
+def _list_panoptic(folder: Path, split: str) -> Listing:
+    path = _annotation_file(folder, "panoptic", split, [folder / "annotations", folder])
+    part = path.stem.removeprefix("panoptic_")
+    images, annotations = _read_lists(path)
+    names = _images_by_id(path, images)
+    records: list[ImageRecord] = []
+    absent: list[Path] = []
+    seen: set[Any] = set()
+    bare = excluded = 0
+    for number, annotation in enumerate(annotations, start=1):
+        what = f"annotation number {number}"
+        image_id = _field_of(path, annotation, "image_id", (int, str), what)
+        if image_id not in names:
+            raise DataError(f"{path}, {what}: its image_id {image_id!r} is not among the images.")
+        if image_id in seen:
+            raise DataError(f"{path}, {what}: its image {image_id!r} has an annotation already.")
+        seen.add(image_id)
+        if part.startswith("train") and image_id in UNFIT:
+            excluded += 1
+            continue
+        segments = _segments_of(path, annotation, what)
+        if not segments:
+            bare += 1
+            continue
+        name = _field_of(path, names[image_id], "file_name", (str,), f"image {image_id}")
+        image = _image_file(folder, part, name, path)
+        if not image.is_file():
+            absent.append(image)
+            continue
+        png = inside(folder, _field_of(path, annotation, "file_name", (str,), what), path)
+        masks = _first_there(folder, (f"annotations/{path.stem}", path.stem), png)
+        if not masks.is_file():
+            raise DataError(f"{masks} is missing; {path} names it. Unpack {path.stem}.zip there.")
+        records.append(ImageRecord(folder.name, image.stem, image, PanopticMasks(masks, segments), COCO_PANOPTIC.name))
+    _refuse_none_there(path, records, absent)
+    counted = Skipped(
+        images_without_objects=bare + len(names) - len(seen),
+        images_not_found=len(absent),
+        excluded_images=excluded,
+    )
+    return Listing(tuple(records), counted)
+
+
+COCO_PANOPTIC = Layout(
+    name="coco-panoptic",
+    expects="annotations/panoptic_val2017.json and annotations/panoptic_val2017/NAME.png with val2017/NAME.jpg",
+    splits=("val", "train", "val2017", "train2017"),
+    fits=lambda folder: any(folder.glob("annotations/panoptic_*.json")) or any(folder.glob("panoptic_*.json")),
+    list_images=_list_panoptic,
 )

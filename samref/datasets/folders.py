@@ -1,4 +1,4 @@
-"""The project's own form: ``images/`` and ``masks/``.
+"""The project's own forms: a pair of folders ``images/`` and ``masks/``, and the folder in which a server keeps labels.
 
 For the image ``images/cat.jpg`` the objects are in either
 
@@ -7,73 +7,104 @@ For the image ``images/cat.jpg`` the objects are in either
   number is enough to make 255 mean ignore in all of them; one that has 255 only is then counted as ignored; or
 - ``masks/cat__1.png``, ``masks/cat__2.png``, ...: one object each, above 128 = object, 128 = ignore, below = background
   (a file with no value above 1 is read as 0/1).
+
+Of a server's folder the accepted annotations of all workspaces are the objects; an image that is in several workspaces
+is there several times.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from samref.datasets.layout import Layout, Listing, list_files
-from samref.datasets.mask_files import BinaryMask, NumberedMask, SingleMasks, holds_numbers
-from samref.datasets.records import ImageRecord, MaskSource, Skipped
+from samref.datasets.mask_files import BinaryMask, GreyMasks, NumberedMask, holds_numbers
+from samref.datasets.records import ImageRecord, KeptMasks, Layout, Listing, MaskSource, Skipped, list_files
 from samref.errors import DataError
-
-__all__ = ["FOLDERS"]
-
-
-def _fits(folder: Path) -> bool:
-    return (folder / "images").is_dir() and (folder / "masks").is_dir()
+from samref.labels.folder import DATABASE_NAME, image_file
 
 
-def _list_images(folder: Path, _split: str) -> Listing:
-    records: dict[str, Path] = {}
-    for path in list_files(folder / "images"):
-        if path.stem in records:
-            raise DataError(f"{path} and {records[path.stem].name} have the same name. Rename or remove one of them.")
-        records[path.stem] = path
+def images_by_stem(paths: list[Path]) -> dict[str, Path]:
+    """The images by their names without suffix.
+
+    Raises:
+        DataError: two have the same.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in found:
+            raise DataError(f"{path} and {found[path.stem].name} have the same name. Rename or remove one of them.")
+        found[path.stem] = path
+    return found
+
+
+def _list_folders(folder: Path, _split: str) -> Listing:
+    images = images_by_stem(list_files(folder / "images"))
     numbered: dict[str, Path] = {}
     single: dict[str, list[Path]] = {}
     orphans = 0
     for path in list_files(folder / "masks", frozenset({".png"})):
         stem = path.stem.rpartition("__")[0]
-        if path.stem in records:
+        if path.stem in images:
             numbered[path.stem] = path
-        elif stem in records:
+        elif stem in images:
             single.setdefault(stem, []).append(path)
         else:
             orphans += 1
     plain = bool(numbered) and not any(holds_numbers(path) for path in numbered.values())
-    found = [
-        ImageRecord(folder.name, stem, path, _masks_of(path, folder / "masks", numbered, single, plain), FOLDERS.name)
-        for stem, path in records.items()
-    ]
+
+    def masks_of(image: Path) -> MaskSource:
+        stem = image.stem
+        if stem in numbered and stem in single:
+            raise DataError(
+                f"{image} has both {numbered[stem].name} and {single[stem][0].name} in {folder / 'masks'}. "
+                "Keep either the numbered mask or the masks of single objects."
+            )
+        if stem in numbered:
+            return BinaryMask(numbered[stem]) if plain else NumberedMask(numbered[stem])
+        if stem in single:
+            return GreyMasks(tuple((path.stem.rpartition("__")[2], path) for path in single[stem]), "channel")
+        raise DataError(
+            f"{image} has no mask. Put {stem}.png (one number per object, or black and white) or "
+            f"{stem}__1.png, {stem}__2.png, ... (one object each) into {folder / 'masks'}."
+        )
+
+    found = [ImageRecord(folder.name, stem, path, masks_of(path), FOLDERS.name) for stem, path in images.items()]
     return Listing(tuple(found), Skipped(masks_without_image=orphans))
 
 
-def _masks_of(
-    image: Path, masks: Path, numbered: dict[str, Path], single: dict[str, list[Path]], plain: bool
-) -> MaskSource:
-    """``plain``: whether the masks of one channel are black and white."""
-    stem = image.stem
-    if stem in numbered and stem in single:
-        raise DataError(
-            f"{image} has both {numbered[stem].name} and {single[stem][0].name} in {masks}. "
-            "Keep either the numbered mask or the masks of single objects."
-        )
-    if stem in numbered:
-        return BinaryMask(numbered[stem]) if plain else NumberedMask(numbered[stem])
-    if stem in single:
-        return SingleMasks(tuple((path.stem.rpartition("__")[2], path) for path in single[stem]))
-    raise DataError(
-        f"{image} has no mask. Put {stem}.png (one number per object, or black and white) or "
-        f"{stem}__1.png, {stem}__2.png, ... (one object each) into {masks}."
-    )
+def _list_project(folder: Path, _split: str) -> Listing:
+    from samref.labels.accepted import accepted_projects  # brings the database along, which other layouts do not need
+
+    records: list[ImageRecord] = []
+    bare = empty = lost = 0
+    for number, project in accepted_projects(folder).items():
+        for image in project.images:
+            path = image_file(folder, image.digest)
+            objects = tuple((a.id, a.mask, None) for a in image.annotations if a.mask.area)
+            empty += len(image.annotations) - len(objects)
+            if not objects:
+                bare += 1
+            elif not path.is_file():
+                lost += 1
+            else:
+                name = f"{number}/{image.digest[:12]}"
+                records.append(ImageRecord(PROJECT.name, name, path, KeptMasks(path, objects), PROJECT.name))
+    if not records:
+        raise DataError(f"The project in {folder} has no accepted annotation yet. Accept some objects first.")
+    return Listing(tuple(records), Skipped(empty, images_without_objects=bare, images_not_found=lost))
 
 
 FOLDERS = Layout(
     name="folders",
     expects="images/NAME.jpg with masks/NAME.png (numbers, or black and white) or masks/NAME__1.png, ... (one each)",
     splits=(),
-    fits=_fits,
-    list_images=_list_images,
+    fits=lambda folder: (folder / "images").is_dir() and (folder / "masks").is_dir(),
+    list_images=_list_folders,
+)
+
+PROJECT = Layout(
+    name="project",
+    expects=f"{DATABASE_NAME}, the database of the folder in which `samref serve` keeps images and labels",
+    splits=(),
+    fits=lambda folder: (folder / DATABASE_NAME).is_file(),
+    list_images=_list_project,
 )

@@ -1,4 +1,4 @@
-"""The forms in which data sets store masks, each as a :class:`~samref.datasets.records.MaskSource`."""
+"""The forms in which data sets store masks as images, each as a :class:`~samref.datasets.records.MaskSource`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from samref.core.images import decode_grey_mask, decode_label_image
 from samref.core.masks import Mask
-from samref.datasets.records import IGNORE_ID, ObjectMask, read_bytes
-from samref.errors import DataError, ImageError
-
-__all__ = ["BinaryMask", "GreyMasks", "GreyRule", "NumberedMask", "SbdMask", "SingleMasks", "holds_numbers"]
+from samref.datasets.records import IGNORE_ID, ObjectMask, OneFile, decode_file, read_bytes
+from samref.errors import DataError
 
 IGNORE_BINARY = 128
 """Value of an uncertain pixel in a mask of one object, as in the GrabCut data set; higher is object."""
@@ -23,62 +21,35 @@ IGNORE_BINARY = 128
 _COUNTED = 65_535
 """Largest number for which counting is quicker than sorting."""
 
-GreyRule: TypeAlias = Literal["trimap", "bright", "any", "one"]
-"""Which brightness is the object: "trimap" above 128, and 128 is ignored; "bright" 128 and above; "any" above 0;
-"one" exactly 1, and 255 is ignored. In a file without a value above 1, 1 is the object whatever the rule."""
+GreyRule: TypeAlias = Literal["trimap", "channel", "bright", "any", "one"]
+"""Which brightness is the object: "trimap" above 128, and 128 is ignored; "channel" the same of a file that must have
+one channel; "bright" 128 and above; "any" above 0; "one" exactly 1, and 255 is ignored. In a file without a value above
+1, 1 is the object whatever the rule."""
 
 
 @dataclass(frozen=True, slots=True)
-class NumberedMask:
+class NumberedMask(OneFile):
     """One channel, or a palette, whose value is the object's number; 0 is background and 255 ignored."""
 
-    path: Path
-
     def read(self) -> list[ObjectMask]:
-        return split_numbers(_read_labels(self.path))
-
-    def path_of(self, _key: str, /) -> Path:
-        return self.path
+        return split_numbers(decode_file(self.path, decode_label_image))
 
 
 @dataclass(frozen=True, slots=True)
-class BinaryMask:
+class BinaryMask(OneFile):
     """A plain black-and-white mask, 0 and 255: what is white is the image's only object.
 
     A file without black says nothing about an object and is ignored altogether.
     """
 
-    path: Path
-
     def read(self) -> list[ObjectMask]:
-        white = _read_labels(self.path) == IGNORE_ID
+        white = decode_file(self.path, decode_label_image) == IGNORE_ID
         return [ObjectMask("1", white, white if white.all() else None)]
-
-    def path_of(self, _key: str, /) -> Path:
-        return self.path
-
-
-@dataclass(frozen=True, slots=True)
-class SingleMasks:
-    """A file per object, in the project's own folders: above 128 is object, 128 ignored; 0 and 1 are understood."""
-
-    files: tuple[tuple[str, Path], ...]
-
-    def path_of(self, key: str, /) -> Path:
-        return dict(self.files)[key]
-
-    def read(self) -> list[ObjectMask]:
-        objects = []
-        for key, path in self.files:
-            values = _read_labels(path)
-            threshold = IGNORE_BINARY if values.max() > 1 else 0
-            objects.append(ObjectMask(key, values > threshold, _or_none(values == IGNORE_BINARY)))
-        return objects
 
 
 @dataclass(frozen=True, slots=True)
 class GreyMasks:
-    """A black-and-white image per object; colours, palettes and 16 bits are understood."""
+    """A black-and-white image per object (key, file); colours, palettes and 16 bits are understood."""
 
     files: tuple[tuple[str, Path], ...]
     rule: GreyRule
@@ -87,9 +58,11 @@ class GreyMasks:
         return dict(self.files)[key]
 
     def read(self) -> list[ObjectMask]:
-        return [ObjectMask(key, *self._split(_read_grey(path))) for key, path in self.files]
+        return [ObjectMask(key, *self._split(path)) for key, path in self.files]
 
-    def _split(self, grey: NDArray[np.uint8]) -> tuple[Mask, Mask | None]:
+    def _split(self, path: Path) -> tuple[Mask, Mask | None]:
+        grey: NDArray[np.integer[Any]]
+        grey = decode_file(path, decode_label_image if self.rule == "channel" else decode_grey_mask)
         if self.rule == "any" or grey.max(initial=0) <= 1:
             return grey > 0, None
         if self.rule == "one":
@@ -100,10 +73,8 @@ class GreyMasks:
 
 
 @dataclass(frozen=True, slots=True)
-class SbdMask:
+class SbdMask(OneFile):
     """A MATLAB file of the Semantic Boundaries Dataset: ``GTinst.Segmentation`` holds the number of the object."""
-
-    path: Path
 
     def read(self) -> list[ObjectMask]:
         values: Any = _read_matlab(self.path)
@@ -115,9 +86,6 @@ class SbdMask:
         if not valid:
             raise DataError(f"{self.path} has no GTinst.Segmentation with a number per pixel. Is it from SBD's inst?")
         return split_numbers(numbers.astype(np.int32))
-
-    def path_of(self, _key: str, /) -> Path:
-        return self.path
 
 
 def split_numbers(values: NDArray[np.int32]) -> list[ObjectMask]:
@@ -135,31 +103,13 @@ def split_numbers(values: NDArray[np.int32]) -> list[ObjectMask]:
 
 
 def holds_numbers(path: Path) -> bool:
-    """Whether a mask of one channel has a value besides 0 and 255.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    values = _read_labels(path)
+    """Whether a mask of one channel has a value besides 0 and 255."""
+    values = decode_file(path, decode_label_image)
     return bool(((values != 0) & (values != IGNORE_ID)).any())
 
 
 def _or_none(ignore: Mask) -> Mask | None:
     return ignore if ignore.any() else None
-
-
-def _read_labels(path: Path) -> NDArray[np.int32]:
-    try:
-        return decode_label_image(read_bytes(path))
-    except ImageError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def _read_grey(path: Path) -> NDArray[np.uint8]:
-    try:
-        return decode_grey_mask(read_bytes(path))
-    except ImageError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def _read_matlab(path: Path) -> Any:

@@ -1,15 +1,15 @@
-"""What every reader gives: images that know where their masks are and decode them when asked.
+"""What every reader gives: images that know where their masks are, and the table entry that describes a layout.
 
-Evaluation and training share these types. Listing a data set decodes nothing but what its layout forces it to;
-:meth:`Image.load` decodes one image and its masks.
+Listing a data set decodes nothing but what its layout forces it to; :meth:`ImageRecord.load` decodes one image and its
+masks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,15 @@ from samref.core.images import DecodedImage, decode_image, upright_size
 from samref.core.masks import Mask, Rle
 from samref.errors import DataError, ImageError
 
-__all__ = [
-    "IGNORE_ID",
-    "MAX_LABEL",
-    "ImageRecord",
-    "KeptMasks",
-    "LabelledImage",
-    "MaskSource",
-    "ObjectMask",
-    "Skipped",
-    "read_bytes",
-]
+_T = TypeVar("_T")
 
 IGNORE_ID = 255
 """Value of a label map that is neither object nor background."""
 
 MAX_LABEL = 254
 """Objects a label map of one byte can tell apart."""
+
+IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,40 +61,34 @@ class MaskSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMasks:
-    """Masks that were read already, kept as run lengths: a :class:`MaskSource` that opens no file."""
+class OneFile:
+    """Base of the mask sources that keep all objects of an image in one file."""
 
     path: Path
+
+    def path_of(self, _key: str, /) -> Path:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMasks(OneFile):
+    """Masks that were read already, kept as run lengths (key, gt, ignore): opens no file."""
+
     objects: tuple[tuple[str, Rle, Rle | None], ...]
 
     @classmethod
     def of(cls, path: Path, objects: Sequence[ObjectMask]) -> KeptMasks:
         """The masks of ``path``."""
-        coded: dict[int, Rle] = {}  # most images have one ignored region for all their objects
-
-        def code(ignore: Mask | None) -> Rle | None:
-            if ignore is None:
-                return None
-            if id(ignore) not in coded:
-                coded[id(ignore)] = Rle.from_mask(ignore)
-            return coded[id(ignore)]
-
-        return cls(path, tuple((one.key, Rle.from_mask(one.gt), code(one.ignore)) for one in objects))
+        regions = {id(one.ignore): one.ignore for one in objects if one.ignore is not None}  # most images have one
+        coded = {key: Rle.from_mask(region) for key, region in regions.items()}
+        return cls(path, tuple((one.key, Rle.from_mask(one.gt), coded.get(id(one.ignore))) for one in objects))
 
     def read(self) -> list[ObjectMask]:
-        regions: dict[Rle, Mask] = {}
-
-        def decode(ignore: Rle | None) -> Mask | None:
-            if ignore is None:
-                return None
-            if ignore not in regions:
-                regions[ignore] = ignore.to_mask()
-            return regions[ignore]
-
-        return [ObjectMask(key, gt.to_mask(), decode(ignore)) for key, gt, ignore in self.objects]
-
-    def path_of(self, _key: str, /) -> Path:
-        return self.path
+        regions = {ignore: ignore.to_mask() for _, _, ignore in self.objects if ignore is not None}
+        return [
+            ObjectMask(key, gt.to_mask(), None if ignore is None else regions[ignore])
+            for key, gt, ignore in self.objects
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +127,7 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of a data set, nothing decoded.
+    """One image of a data set, nothing decoded; a small value that can be sent to another process.
 
     Attributes:
         dataset: name of its data set: the folder's.
@@ -169,10 +155,7 @@ class ImageRecord:
         Raises:
             DataError: it cannot be opened; the message names the file.
         """
-        try:
-            return decode_image(read_bytes(self.image_path))
-        except ImageError as error:
-            raise DataError(f"{self.image_path}: {error}") from error
+        return decode_file(self.image_path, decode_image)
 
     def read_objects(self, image: DecodedImage) -> list[ObjectMask]:
         """The objects named by ``keys`` (all of them where that is None), those without a pixel included.
@@ -180,8 +163,7 @@ class ImageRecord:
         Raises:
             DataError: a mask cannot be read or is not of the image's size.
         """
-        objects = self.masks.read()
-        self._check_size(objects, image.size)
+        objects = self._checked(self.masks.read(), image.size)
         return objects if self.keys is None else [one for one in objects if one.key in set(self.keys)]
 
     def look_at(self) -> list[ObjectMask]:
@@ -190,21 +172,7 @@ class ImageRecord:
         Raises:
             DataError: as :meth:`read_objects`, or the file is no image.
         """
-        objects = self.masks.read()
-        try:
-            self._check_size(objects, upright_size(read_bytes(self.image_path)))
-        except ImageError as error:
-            raise DataError(f"{self.image_path}: {error}") from error
-        return objects
-
-    def _check_size(self, objects: Sequence[ObjectMask], size: ImageSize) -> None:
-        for one in objects:
-            if one.gt.shape != (size.height, size.width):
-                height, width = one.gt.shape
-                raise DataError(
-                    f"{self.masks.path_of(one.key)} is {width} x {height} pixels, but {self.image_path.name} is "
-                    f"{size.width} x {size.height} (upright). A mask must be of its image's own size."
-                )
+        return self._checked(self.masks.read(), decode_file(self.image_path, upright_size))
 
     def load(self) -> LabelledImage:
         """The image and its objects, decoded; objects without a pixel that counts are left out.
@@ -222,6 +190,16 @@ class ImageRecord:
             for one in objects:
                 ignore &= ~one.gt
         return LabelledImage(image.rgb, tuple(one.gt for one in objects), tuple(one.key for one in objects), ignore)
+
+    def _checked(self, objects: list[ObjectMask], size: ImageSize) -> list[ObjectMask]:
+        for one in objects:
+            if one.gt.shape != (size.height, size.width):
+                height, width = one.gt.shape
+                raise DataError(
+                    f"{self.masks.path_of(one.key)} is {width} x {height} pixels, but {self.image_path.name} is "
+                    f"{size.width} x {size.height} (upright). A mask must be of its image's own size."
+                )
+        return objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +225,7 @@ class Skipped:
     excluded_images: int = 0
 
     def __add__(self, other: Skipped) -> Skipped:
-        return Skipped(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
+        return Skipped(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
 
     def to_sentences(self) -> list[str]:
         """What is not zero, in words: ``["3 objects without a pixel"]``."""
@@ -263,6 +241,84 @@ class Skipped:
         return [f"{getattr(self, name)} {what}" for name, what in words.items() if getattr(self, name)]
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The images of one data set, and what could be seen to be missing without decoding a mask."""
+
+    records: tuple[ImageRecord, ...]
+    skipped: Skipped = field(default_factory=Skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the files of one data set lie in its folder, and how to list them.
+
+    Attributes:
+        name: as ``--layout`` takes it.
+        expects: the files it looks for, for messages.
+        splits: names of its parts, the one to measure first; empty: it has no parts, and any name means all of it.
+        fits: whether a folder has what it needs, from names alone.
+        list_images: the images of a folder and one split, in a fixed order.
+        claims: whether a folder of unknown layout is taken for it; None: whenever it fits.
+    """
+
+    name: str
+    expects: str
+    splits: tuple[str, ...]
+    fits: Callable[[Path], bool]
+    list_images: Callable[[Path, str], Listing]
+    claims: Callable[[Path], bool] | None = None
+
+    def recognises(self, folder: Path) -> bool:
+        """Whether a folder of unknown layout is taken for this one."""
+        return (self.claims or self.fits)(folder)
+
+    def choose_split(self, split: str | None) -> str:
+        """``split``, or the one to measure where that is None.
+
+        Raises:
+            DataError: the layout has no such part.
+        """
+        if not self.splits:
+            return split or "all"
+        if split is None:
+            return self.splits[0]
+        if split not in self.splits:
+            raise DataError(f"The layout {self.name} has no part {split!r}. It has: {', '.join(self.splits)}.")
+        return split
+
+
+def list_files(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """The files directly in ``folder`` with one of these suffixes, by name; hidden ones are left out.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"There is no folder {folder}.") from error
+    return [p for p in entries if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()]
+
+
+def read_names(path: Path) -> list[str]:
+    """The first word of each line of a split file (some have a label after it), in its order.
+
+    Raises:
+        DataError: it is missing, cannot be read, or names nothing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"The list of images {path} is missing.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The list of images {path} cannot be read. Copy or download it again.") from error
+    names = [line.split()[0] for line in lines if line.strip()]
+    if not names:
+        raise DataError(f"The list of images {path} is empty.")
+    return list(dict.fromkeys(names))
+
+
 def read_bytes(path: Path) -> bytes:
     """The whole file.
 
@@ -273,3 +329,15 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def decode_file(path: Path, decode: Callable[[bytes], _T]) -> _T:
+    """What ``decode`` makes of the file.
+
+    Raises:
+        DataError: it cannot be read or decoded; the message names it.
+    """
+    try:
+        return decode(read_bytes(path))
+    except ImageError as error:
+        raise DataError(f"{path}: {error}") from error

@@ -1,11 +1,11 @@
-"""How sure the difference of two models, or of two stages of one, is: a paired bootstrap over objects.
+"""How sure a mean is: a bootstrap over data sets of equal weight, and the paired difference of two models or stages.
 
-Both have labelled the same objects, so each object gives one difference. Objects are drawn with replacement within each
-data set, the mean difference of each data set is taken, and data sets count with equal weight, as in the report. The
-interval holds the middle of these means (percentile method, widened by n / (n - 1) in variance, which matters where
-data sets are small). A data set with a single object tells nothing of how objects differ: where there is one, objects
-are drawn from all data sets together, which keeps their weights and also counts how much data sets differ.
-Deterministic: the draw depends on ``seed`` only.
+Two that are compared have labelled the same objects, so each object gives one difference. Objects are drawn with
+replacement within each data set, the mean difference of each data set is taken, and data sets count with equal weight,
+as in the report. The interval holds the middle of these means (percentile method, widened by n / (n - 1) in variance,
+which matters where data sets are small). A data set with a single object tells nothing of how objects differ: where
+there is one, objects are drawn from all data sets together, which keeps their weights and also counts how much data
+sets differ. Deterministic: the draw depends on ``seed`` only.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 """
@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from samref.errors import DataError
 from samref.evaluation.noc import ClickCurve, Stage
 
-__all__ = ["Difference", "Measure", "Unit", "measure_named", "paired_difference", "stage_differences"]
-
 Measure: TypeAlias = Callable[[ClickCurve], float]
 """A number of one object; NaN where it has none."""
 
@@ -34,10 +32,19 @@ REPORTED = ("NoC@85", "NoC@90", "IoU@1", "IoU@5", "BIoU@1", "BIoU@5")
 
 RESAMPLES = 10_000
 _LEAST = 2
-"""Objects that an interval needs."""
+"""Units that an interval needs."""
 
 _DRAWN_AT_ONCE = 2_000_000
 """Numbers drawn at once: bounds the memory of a large data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and the interval that holds it."""
+
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +121,8 @@ def paired_difference(
         unit: draw objects, or whole images.
 
     Raises:
-        DataError: fewer than two objects are in both (there is no interval of one), or a number is out of range.
+        DataError: as :func:`bootstrap_mean`, or there is no such measure.
     """
-    if not 0 < confidence < 1 or resamples < 1:
-        raise DataError("The confidence of an interval lies between 0 and 1, and it needs at least one draw.")
     value = measure_named(measure, max_clicks)
     partners = {curve.sample_id: curve for curve in second}
     by_dataset: dict[str, dict[str, list[float]]] = {}
@@ -130,18 +135,11 @@ def paired_difference(
             objects += 1
             group = curve.sample_id if unit == "object" else curve.sample_id.rpartition("#")[0]
             by_dataset.setdefault(curve.dataset, {}).setdefault(group, []).append(difference)
-    samples = [_Sample.of(by_dataset[name].values()) for name in sorted(by_dataset)]
-    if sum(sample.sums.size for sample in samples) < _LEAST:
+    values = [by_dataset[name].values() for name in sorted(by_dataset)]
+    if sum(map(len, values)) < _LEAST:
         raise DataError(f"Fewer than two {unit}s were labelled by both, so there is no interval to give.")
-    mean = float(np.mean([sample.mean for sample in samples]))
-    rng = np.random.default_rng(seed)
-    if min(sample.sums.size for sample in samples) < _LEAST:
-        drawn = _resampled([_together(samples)], resamples, rng)
-    else:
-        drawn = _resampled(samples, resamples, rng)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Difference(measure, mean, float(low), float(high), confidence, objects, unit)
+    found = bootstrap_mean(values, confidence=confidence, resamples=resamples, seed=seed)
+    return Difference(measure, found.mean, found.low, found.high, confidence, objects, unit)
 
 
 def stage_differences(
@@ -156,17 +154,48 @@ def stage_differences(
     return [paired_difference(curves["coarse"], curves["refined"], name, max_clicks=max_clicks) for name in possible]
 
 
+def bootstrap_mean(
+    datasets: Iterable[Iterable[Sequence[float]]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """The mean over data sets of equal weight, each the mean of its values, and its interval.
+
+    Args:
+        datasets: of each, the values of every unit that is drawn as a whole (an object, or an image's objects).
+        confidence: of the interval.
+        resamples: draws.
+        seed: of the draws.
+
+    Raises:
+        DataError: there are fewer than two units, or a number is out of range.
+    """
+    if not 0 < confidence < 1 or resamples < 1:
+        raise DataError("The confidence of an interval lies between 0 and 1, and it needs at least one draw.")
+    samples = [_Sample.of(units) for units in datasets]
+    if sum(sample.sums.size for sample in samples) < _LEAST:
+        raise DataError("There are fewer than two values, so there is no interval to give.")
+    mean = float(np.mean([sample.mean for sample in samples]))
+    if min(sample.sums.size for sample in samples) < _LEAST:
+        samples = [_together(samples)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(_resampled(samples, resamples, np.random.default_rng(seed)), [tail, 1 - tail])
+    return Interval(mean, float(low), float(high))
+
+
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Groups (objects or images) to draw from: the sum of each one's differences, and its weight."""
+    """Units to draw from: the sum of each one's values, and its weight."""
 
     sums: NDArray[np.float64]
     weights: NDArray[np.float64]
 
     @classmethod
-    def of(cls, groups: Iterable[Sequence[float]]) -> _Sample:
-        kept = list(groups)
-        return cls(np.array([sum(group) for group in kept]), np.array([float(len(group)) for group in kept]))
+    def of(cls, units: Iterable[Sequence[float]]) -> _Sample:
+        kept = list(units)
+        return cls(np.array([sum(unit) for unit in kept]), np.array([float(len(unit)) for unit in kept]))
 
     @property
     def mean(self) -> float:
@@ -174,7 +203,7 @@ class _Sample:
 
 
 def _together(samples: Sequence[_Sample]) -> _Sample:
-    """All groups in one sample in which each data set has the same weight."""
+    """All units in one sample in which each data set has the same weight."""
     totals = [sample.weights.sum() for sample in samples]
     return _Sample(
         np.concatenate([sample.sums / total for sample, total in zip(samples, totals, strict=True)]),
@@ -183,7 +212,7 @@ def _together(samples: Sequence[_Sample]) -> _Sample:
 
 
 def _resampled(samples: Sequence[_Sample], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means over ``samples`` of the weighted mean of as many groups as each has, drawn anew each time."""
+    """Means over ``samples`` of the weighted mean of as many units as each has, drawn anew each time."""
     total = np.zeros(resamples)
     for sample in samples:
         count = sample.sums.size

@@ -1,76 +1,149 @@
-"""What a model costs: parameters, seconds and memory, measured in a process of its own.
+"""What a model costs: parameters, seconds and memory, measured in a process of its own; and SAT latency.
 
 A process of its own, because the most memory a process ever held cannot be taken back, and because a model must not
 profit from what ran before it.
 
-Source: papers.md 2.4 (SAT latency) and 4.2 (SPC).
+SAT latency is how long a model takes for a whole image: the image is encoded once; then a grid of 16 x 16 single
+positive clicks is answered, each as a new object and one at a time, with its final mask at the image's own size.
+
+Source: papers.md 2.4 (SegNext, "segment anything task") and 4.2 (SPC). Deviation: SAM's figures for SAT there come from
+its mask generator, which also filters masks; nothing is filtered here, for any model.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import nn
 
-from samref.core.images import DecodedImage, decode_image
-from samref.core.masks import Mask, Rle
-from samref.core.oracle import Annotator
-from samref.core.prompts import Prompts
+from samref.core.geometry import ImageSize
+from samref.core.images import DecodedImage
+from samref.core.prompts import Click, Prompts
+from samref.datasets import ImageRecord, ObjectMask
 from samref.errors import CheckpointMissingError, SamrefError
-from samref.evaluation.grabcut import GrabCutPredictor
-from samref.evaluation.latency import GRID_SIDE, sat_latency
-from samref.evaluation.noc import AMORTISED_CLICKS, Stage
+from samref.evaluation.grabcut import GRABCUT, GrabCutPredictor
+from samref.evaluation.noc import AMORTISED_CLICKS, EvaluatedPredictor, Recorder, Stage, click_curve, last_answer
 from samref.inference.predictor import Predictor
 from samref.models.interface import InteractiveModel
 from samref.models.registry import build_model, build_untrained
 
-__all__ = ["Cost", "CostJob", "Device", "PrecisionName", "Sample", "build_predictor", "measure_cost"]
-
 PROCESS_STATUS = Path("/proc/self/status")
+
+GRID_SIDE = 16
+"""Clicks per row and per column of the SAT grid."""
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 PrecisionName: TypeAlias = Literal["fp32", "bf16"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """An image file and one object in it, as (height, width, COCO counts)."""
-
-    image: str
-    gt: tuple[int, int, str]
+# ---- SAT latency
 
 
 @dataclass(frozen=True, slots=True)
-class CostJob:
-    """What to measure.
+class SatTiming:
+    """Seconds for one image: for its embedding, and for all ``clicks`` together."""
+
+    encode_s: float
+    clicks_s: float
+    clicks: int
+
+    @property
+    def total_s(self) -> float:
+        """SAT latency."""
+        return self.encode_s + self.clicks_s
+
+    @property
+    def click_s(self) -> float:
+        """Seconds per click, the encoder left out."""
+        return self.clicks_s / self.clicks
+
+
+def grid_clicks(size: ImageSize, side: int = GRID_SIDE) -> list[Click]:
+    """Positive clicks in the middles of ``side`` x ``side`` equal tiles of an image, row by row."""
+    xs = [int((2 * column + 1) * size.width / (2 * side)) for column in range(side)]
+    ys = [int((2 * row + 1) * size.height / (2 * side)) for row in range(side)]
+    return [Click(x, y, True) for y in ys for x in xs]
+
+
+def sat_latency(
+    predictor: EvaluatedPredictor, image: DecodedImage, *, stage: Stage = "refined", side: int = GRID_SIDE
+) -> SatTiming:
+    """Encode an image once and answer a grid of single clicks one by one, each until the mask of ``stage``."""
+    start = time.perf_counter()
+    embedding = predictor.embed(image)
+    encoded = time.perf_counter()
+    clicks = grid_clicks(image.size, side)
+    for click in clicks:
+        last_answer(predictor.predict(embedding, Prompts((click,)), None), stage)
+    return SatTiming(encoded - start, time.perf_counter() - encoded, len(clicks))
+
+
+def mean_timing(timings: Sequence[SatTiming]) -> SatTiming:
+    """The mean over images of the same number of clicks."""
+    return SatTiming(
+        statistics.fmean(one.encode_s for one in timings),
+        statistics.fmean(one.clicks_s for one in timings),
+        timings[0].clicks,
+    )
+
+
+def spread(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
+    """``count`` of them at equal distances, the first one among them; all where there are no more."""
+    count = min(count, len(records))
+    return [records[index * len(records) // count] for index in range(count)]
+
+
+# ---- cost of a model
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A model to compare, one line of the table.
 
     Attributes:
-        model: name in the zoo, or "grabcut"; empty: only ``untrained`` can be built.
-        untrained: name for :func:`samref.models.registry.build_untrained`, taken where the weights are missing.
-        stage: up to which stage a click is answered.
-        refines: whether the model counts as loaded only with its refiner's weights.
-        samples: images with objects to click on.
-        clicks: per object.
-        sat_grid: clicks along each side of the first image for the SAT latency; 0 leaves it out.
-        device: where to run.
-        precision: of the model's heavy part.
+        name: what ``--models`` calls it.
+        title: what the table calls it.
+        model: name in the zoo, "grabcut", or empty where no weights can exist.
+        stage: whose masks count.
+        untrained: name for :func:`samref.models.registry.build_untrained`, taken where the weights are missing; empty:
+            only with weights.
+        refines: whether it counts as loaded only with its refiner's weights.
     """
 
+    name: str
+    title: str
     model: str
-    untrained: str
-    stage: Stage
-    refines: bool
-    samples: tuple[Sample, ...]
-    clicks: int = AMORTISED_CLICKS
+    stage: Stage = "refined"
+    untrained: str = ""
+    refines: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How models are compared.
+
+    Attributes:
+        max_clicks: per object.
+        limit_per_dataset: objects of each data set.
+        seed: of their draw.
+        sat_grid: clicks along each side of an image for the SAT latency; 0 leaves it out.
+        device: where to run.
+        precision: of the models' heavy part.
+    """
+
+    max_clicks: int = AMORTISED_CLICKS
+    limit_per_dataset: int | None = 5
+    seed: int = 0
     sat_grid: int = GRID_SIDE
     device: Device = "auto"
     precision: PrecisionName = "fp32"
@@ -110,41 +183,38 @@ class Cost:
         return (self.click_s - self.coarse_s) / self.coarse_s
 
 
-def measure_cost(job: CostJob) -> Cost:
-    """Measure in a fresh process.
+def measure_cost(contender: Contender, records: Sequence[ImageRecord], settings: Settings) -> Cost:
+    """Measure, in a fresh process, on the largest object of each image.
 
     Raises:
-        SamrefError: the process failed; the message is its own, or says that it was killed.
+        SamrefError: it failed; the message is its own, or says that the process was killed.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "samref.evaluation.cost"],
-        input=json.dumps(asdict(job)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode < 0:
-        raise SamrefError("It was killed while it was measured; most likely there is not enough memory for it.")
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise SamrefError(lines[-1])
-    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_measure, contender, records, settings).result()
+        except BrokenProcessPool as error:
+            raise SamrefError(
+                "It was killed while it was measured; most likely there is not enough memory for it."
+            ) from error
+        except SamrefError:
+            raise
+        except Exception as error:  # whatever one model runs into, the others are still measured
+            raise SamrefError(f"{type(error).__name__}: {error}") from error
 
 
-def build_predictor(job: CostJob) -> tuple[Any, int, bool]:
+def build_predictor(contender: Contender, settings: Settings) -> tuple[EvaluatedPredictor, int, bool]:
     """The predictor, its number of parameters, and whether its weights are its own.
 
     Raises:
         CheckpointMissingError: no weights, and it cannot be built without.
         CheckpointInvalidError: the weights are there but damaged.
     """
-    if job.model == "grabcut":
+    if contender.model == GRABCUT:
         return GrabCutPredictor(), 0, True
-    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if job.device == "auto" else job.device
-    device = torch.device(wanted)
-    dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
-    model, loaded = _build(job)
-    return Predictor(model, device, dtype), count_parameters(model), loaded
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device
+    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    model, loaded = _build(contender)
+    return Predictor(model, torch.device(wanted), dtype), count_parameters(model), loaded
 
 
 def count_parameters(model: object) -> int:
@@ -152,17 +222,17 @@ def count_parameters(model: object) -> int:
     return sum({id(one): one.numel() for module in _networks(model, set()) for one in module.parameters()}.values())
 
 
-def _build(job: CostJob) -> tuple[InteractiveModel, bool]:
-    if job.model:
+def _build(contender: Contender) -> tuple[InteractiveModel, bool]:
+    if contender.model:
         try:
-            model = build_model(job.model)
+            model = build_model(contender.model)
         except CheckpointMissingError:
-            if not job.untrained:
+            if not contender.untrained:
                 raise
         else:
-            if "refined" in model.spec.stages or not job.refines:
+            if "refined" in model.spec.stages or not contender.refines:
                 return model, True
-    return build_untrained(job.untrained), False
+    return build_untrained(contender.untrained), False
 
 
 def _networks(value: object, seen: set[int]) -> Iterator[nn.Module]:
@@ -176,60 +246,48 @@ def _networks(value: object, seen: set[int]) -> Iterator[nn.Module]:
             yield from _networks(part, seen)
 
 
-def _measure(job: CostJob) -> Cost:
-    predictor, parameters, loaded = build_predictor(job)
-    records = [(decode_image(Path(one.image).read_bytes()), Rle(*one.gt).to_mask()) for one in job.samples]
-    _click_through(predictor, *records[0], job.stage, min(3, job.clicks))  # the first run chooses kernels
-    runs = [_click_through(predictor, image, gt, job.stage, job.clicks) for image, gt in records]
-    encode_s = statistics.fmean(run.encode_s for run in runs)
-    click_s = statistics.fmean(second for run in runs for second in run.last_s)
+def _measure(contender: Contender, records: Sequence[ImageRecord], settings: Settings) -> Cost:
+    predictor, parameters, loaded = build_predictor(contender, settings)
+    images = [record.read_image() for record in records]
+    targets = [
+        max(record.read_objects(image), key=lambda one: int(one.gt.sum()))
+        for record, image in zip(records, images, strict=True)
+    ]
+    # the first run chooses kernels
+    _click_through(predictor, images[0], targets[0], contender.stage, min(3, settings.max_clicks))
+    encode_s: list[float] = []
+    seconds: list[list[float]] = []  # of the stages of each click
+    for image, target in zip(images, targets, strict=True):
+        encoded, clicks = _click_through(predictor, image, target, contender.stage, settings.max_clicks)
+        encode_s.append(encoded)
+        seconds += clicks
+    click_s = statistics.fmean(stages[-1] for stages in seconds)
+    sat_s = None
+    if settings.sat_grid:
+        sat_s = sat_latency(predictor, images[0], stage=contender.stage, side=settings.sat_grid).total_s
     return Cost(
         loaded=loaded,
         parameters=parameters,
-        encode_s=encode_s,
-        coarse_s=statistics.fmean(second for run in runs for second in run.coarse_s),
+        encode_s=statistics.fmean(encode_s),
+        coarse_s=statistics.fmean(stages[0] for stages in seconds),
         click_s=click_s,
-        amortised_s=encode_s / AMORTISED_CLICKS + click_s,
-        sat_s=_sat(predictor, records[0][0], job),
+        amortised_s=statistics.fmean(encode_s) / AMORTISED_CLICKS + click_s,
+        sat_s=sat_s,
         memory_bytes=_peak_memory_bytes(),
         gpu_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         device=str(getattr(predictor, "device", "cpu")),
     )
 
 
-def _sat(predictor: Any, image: DecodedImage, job: CostJob) -> float | None:
-    if not job.sat_grid:
-        return None
-    return sat_latency(predictor, image, stage=job.stage, side=job.sat_grid).total_s
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    encode_s: float
-    coarse_s: Sequence[float]
-    last_s: Sequence[float]
-
-
-def _click_through(predictor: Any, image: DecodedImage, gt: Mask, stage: Stage, clicks: int) -> _Run:
-    """Label one object as the simulated annotator does, and time every stage of every click."""
-    embedding = predictor.embed(image)
-    annotator = Annotator(gt)
-    prompts, state = Prompts(), None
-    pred: Mask = np.zeros_like(gt)
-    coarse_s: list[float] = []
-    last_s: list[float] = []
-    for _ in range(clicks):
-        prompts = prompts.add(annotator.click(pred))
-        seconds: list[float] = []
-        for prediction in predictor.predict(embedding, prompts, state):
-            seconds.append(float(prediction.seconds))
-            last = prediction
-            if stage == "coarse":
-                break
-        coarse_s.append(seconds[0])
-        last_s.append(seconds[-1])
-        state, pred = last.state, np.ascontiguousarray(last.mask.to_mask())
-    return _Run(float(embedding.encode_s), coarse_s, last_s)
+def _click_through(
+    predictor: EvaluatedPredictor, image: DecodedImage, target: ObjectMask, stage: Stage, clicks: int
+) -> tuple[float, list[list[float]]]:
+    """Label one object as the simulated annotator does: seconds of the encoder and of every stage of every click."""
+    recorder = Recorder(predictor)
+    embedding = recorder.embed(image)
+    plain = ObjectMask(target.key, target.gt, None)
+    click_curve(recorder, embedding, plain, sample_id="", dataset="", stage=stage, max_clicks=clicks)
+    return float(embedding.encode_s), [[float(one.seconds) for one in stages] for stages in recorder.answers]
 
 
 def _peak_memory_bytes() -> int:
@@ -248,17 +306,3 @@ def _peak_memory_bytes() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _main() -> None:
-    given = json.loads(sys.stdin.read())
-    samples = tuple(Sample(one["image"], tuple(one["gt"])) for one in given.pop("samples"))
-    try:
-        cost = _measure(CostJob(samples=samples, **given))
-    except SamrefError as error:
-        sys.exit(str(error))
-    sys.stdout.write(json.dumps(asdict(cost)) + "\n")
-
-
-if __name__ == "__main__":
-    _main()

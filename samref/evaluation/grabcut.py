@@ -21,7 +21,8 @@ from samref.core.masks import Mask, Rle
 from samref.core.polygons import PolygonWithHoles, polygons_to_mask
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble, check_prompts
 
-__all__ = ["GrabCutEmbedding", "GrabCutPrediction", "GrabCutPredictor", "GrabCutState"]
+GRABCUT = "grabcut"
+"""What the commands call it."""
 
 SEED_RADIUS = 3
 """Pixels around a click that are taken for certain."""
@@ -98,7 +99,7 @@ class GrabCutPredictor:
             fresh = prompts.items[state.prompts :]
         for prompt in fresh:
             if isinstance(prompt, Box) and state is not None:
-                labels[~_box(prompt, embedding.size)] = cv2.GC_BGD
+                labels[~_inside(prompt, embedding.size)] = cv2.GC_BGD
         for prompt in prompts.items:  # the last word about a pixel counts
             _mark(labels, prompt, embedding.size)
         if _can_cut(labels):
@@ -117,11 +118,11 @@ def _first_labels(prompts: Prompts, size: ImageSize) -> NDArray[np.uint8]:
     elif prompts.boxes:
         labels[:] = cv2.GC_BGD
         for box in prompts.boxes:
-            labels[_box(box, size)] = cv2.GC_PR_FGD
+            labels[_inside(box, size)] = cv2.GC_PR_FGD
     elif any(polygon.positive for polygon in prompts.polygons):
         for polygon in prompts.polygons:
             if polygon.positive:
-                labels[_polygon(polygon, size)] = cv2.GC_PR_FGD
+                labels[_inside(polygon, size)] = cv2.GC_PR_FGD
     else:
         radius = round(GUESS_FRACTION * size.longest)
         for click in prompts.clicks:
@@ -138,7 +139,7 @@ def _mark(labels: NDArray[np.uint8], prompt: Prompt, size: ImageSize) -> None:
         case Scribble(points, positive, width):
             labels[_stroke(points, width, size)] = cv2.GC_FGD if positive else cv2.GC_BGD
         case Polygon(_, False):
-            labels[_polygon(prompt, size)] = cv2.GC_BGD
+            labels[_inside(prompt, size)] = cv2.GC_BGD
         case _:
             pass  # a box or a positive polygon makes nothing inside it certain
 
@@ -154,13 +155,12 @@ def _stroke(points: tuple[tuple[float, float], ...], width: float, size: ImageSi
     return canvas.astype(np.bool_)
 
 
-def _box(box: Box, size: ImageSize) -> Mask:
-    corners = ((box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1))
+def _inside(shape: Box | Polygon, size: ImageSize) -> Mask:
+    if isinstance(shape, Polygon):
+        corners = shape.points
+    else:
+        corners = ((shape.x0, shape.y0), (shape.x1, shape.y0), (shape.x1, shape.y1), (shape.x0, shape.y1))
     return polygons_to_mask([PolygonWithHoles(corners)], size)
-
-
-def _polygon(polygon: Polygon, size: ImageSize) -> Mask:
-    return polygons_to_mask([PolygonWithHoles(polygon.points)], size)
 
 
 def _can_cut(labels: NDArray[np.uint8]) -> bool:

@@ -1,4 +1,4 @@
-"""Clicks needed: the curve of one object, and the numbers of the field made from many curves.
+"""Clicks needed: the protocol's loop over one object, its curve, and the numbers of the field made from many curves.
 
 Source: papers.md §4.2. Failures count as the largest number of clicks in NoC, as everywhere in the field, but a curve
 itself says None. Two protocols are published: RITM's (SegNext and most others) and FocSAM's, see :func:`click_curve`.
@@ -11,35 +11,21 @@ import statistics
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias
 
+import cv2
 import numpy as np
 
 from samref.core.images import DecodedImage
-from samref.core.masks import Mask, Rle, boundary_iou, mask_iou
-from samref.core.oracle import ClickRule, build_annotator
-from samref.core.prompts import Prompts
-from samref.datasets.objects import ObjectMask
-from samref.evaluation.first_prompts import FirstPrompt, first_prompt
-
-__all__ = [
-    "AMORTISED_CLICKS",
-    "IOU_TARGETS",
-    "LOWERED_BY",
-    "REPORTED_CLICKS",
-    "ClickCurve",
-    "EvaluatedPredictor",
-    "Scores",
-    "Stage",
-    "average_scores",
-    "click_curve",
-    "last_answer",
-    "score_curves",
-]
+from samref.core.masks import Mask, Rle, boundary_iou, mask_box, mask_iou
+from samref.core.oracle import Clicker, ClickRule, build_annotator
+from samref.core.prompts import SCRIBBLE_WIDTH, Box, Prompt, Prompts, Scribble
+from samref.datasets import ObjectMask
 
 Stage: TypeAlias = Literal["coarse", "refined"]
+FirstPrompt: TypeAlias = Literal["click", "box", "scribble"]
 
 IOU_TARGETS = (0.80, 0.85, 0.90, 0.95)
 REPORTED_CLICKS = (1, 3, 5, 10, 20)
@@ -49,6 +35,9 @@ AMORTISED_CLICKS = 20
 
 LOWERED_BY = 0.01
 """A click does harm where it lowers IoU by more than a point (FocSAM's stability study)."""
+
+STROKE_DIRECTIONS = 36
+"""Directions tried for a first stroke, every 5 degrees of a half turn."""
 
 
 class _Embedding(Protocol):
@@ -73,6 +62,25 @@ class EvaluatedPredictor(Protocol):
     def predict(self, embedding: Any, prompts: Prompts, state: Any) -> Iterator[_Prediction]:
         """Masks for all prompts so far: the coarse one first, the refined one last."""
         ...
+
+
+class Recorder:
+    """A predictor that keeps what was last asked, and every answer: one list of stages for each prompt."""
+
+    def __init__(self, predictor: EvaluatedPredictor) -> None:
+        self._predictor = predictor
+        self.prompts = Prompts()
+        self.answers: list[list[Any]] = []
+
+    def embed(self, image: DecodedImage) -> Any:
+        return self._predictor.embed(image)
+
+    def predict(self, embedding: Any, prompts: Prompts, state: Any) -> Iterator[Any]:
+        self.prompts = prompts
+        self.answers.append([])
+        for prediction in self._predictor.predict(embedding, prompts, state):
+            self.answers[-1].append(prediction)
+            yield prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +163,7 @@ def click_curve(
     click_s: list[float] = []
     pred: Mask = np.zeros_like(target.gt)
     for number in range(max_clicks):
-        said = first_prompt(first, target.gt, annotator) if number == 0 else annotator.click(pred)
+        said = annotator.click(pred) if number else _first_prompt(first, target.gt, annotator)
         prompts = prompts if said is None else prompts.add(said)
         start = time.perf_counter()
         prediction = last_answer(predictor.predict(embedding, prompts, state), stage)
@@ -242,25 +250,73 @@ def score_curves(curves: Sequence[ClickCurve], max_clicks: int, targets: Sequenc
 def average_scores(scores: Sequence[Scores]) -> Scores:
     """The mean over data sets, each with the same weight whatever its number of objects; counts are summed."""
 
-    def mean(values: Sequence[float]) -> float:
-        return math.nan if not values else statistics.fmean(values)
+    def together(name: str) -> Any:
+        combine = sum if name in ("objects", "never", "at_max") else statistics.fmean
+        values = [getattr(one, name) for one in scores]
+        if isinstance(values[0], Mapping):
+            return {key: combine([one[key] for one in values]) for key in values[0]}
+        return combine(values)
 
-    return Scores(
-        objects=sum(one.objects for one in scores),
-        noc={target: mean([one.noc[target] for one in scores]) for target in scores[0].noc},
-        never={target: sum(one.never[target] for one in scores) for target in scores[0].noc},
-        never_rate={target: mean([one.never_rate[target] for one in scores]) for target in scores[0].noc},
-        at_max={target: sum(one.at_max[target] for one in scores) for target in scores[0].noc},
-        miou={k: mean([one.miou[k] for one in scores]) for k in scores[0].miou},
-        mbiou={k: mean([one.mbiou[k] for one in scores]) for k in scores[0].mbiou},
-        encode_s=mean([one.encode_s for one in scores]),
-        click_s=mean([one.click_s for one in scores]),
-        click_s_mean=mean([one.click_s_mean for one in scores]),
-        click_s_p95=mean([one.click_s_p95 for one in scores]),
-        amortised_s=mean([one.amortised_s for one in scores]),
-        harmful_rate=mean([one.harmful_rate for one in scores]),
-    )
+    return Scores(**{field.name: together(field.name) for field in fields(Scores)})
 
 
 def _noc(clicks: Sequence[int | None], max_clicks: int) -> list[int]:
     return [max_clicks if count is None else count for count in clicks]
+
+
+# ---- what the simulated annotator says first; from then on it clicks
+
+
+def _first_prompt(kind: FirstPrompt, gt: Mask, annotator: Clicker) -> Prompt:
+    """The first prompt for an object that is not empty; it counts as one interaction, like a click."""
+    if kind == "box":
+        return tight_box(gt)
+    if kind == "scribble":
+        return widest_stroke(gt)
+    click = annotator.click(np.zeros_like(gt))
+    assert click is not None, "of an object that is not empty something is missing"
+    return click
+
+
+def tight_box(gt: Mask) -> Box:
+    """The bounding box of an object that is not empty."""
+    box = mask_box(gt)
+    assert box is not None, "an empty object is never measured"
+    return Box(*(float(side) for side in box))
+
+
+def widest_stroke(gt: Mask) -> Scribble:
+    """A straight stroke through the deepest pixel, along the longest way that stays half as deep.
+
+    It is deterministic and lies well inside the object, as a careful person's first stroke does. It is never wider
+    than the object is thick around it.
+    """
+    depth = np.asarray(cv2.distanceTransform(np.pad(gt.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    depth = depth[1:-1, 1:-1]
+    row, column = (int(index) for index in np.unravel_index(int(depth.argmax()), depth.shape))
+    inner = depth >= depth[row, column] / 2
+    best = ((column, row), (column, row))
+    longest = 0.0
+    for step in range(STROKE_DIRECTIONS):
+        angle = math.pi * step / STROKE_DIRECTIONS
+        ends = (_last_inside(inner, column, row, angle), _last_inside(inner, column, row, angle + math.pi))
+        length = math.dist(*ends)
+        if length > longest:
+            best, longest = ends, length
+    width = min(SCRIBBLE_WIDTH, max(1.0, math.floor(float(depth[row, column]))))
+    (x0, y0), (x1, y1) = best
+    count = max(2, math.ceil(longest / 4) + 1)
+    points = [(x0 + (x1 - x0) * i / (count - 1), y0 + (y1 - y0) * i / (count - 1)) for i in range(count)]
+    return Scribble(tuple(points), True, width)
+
+
+def _last_inside(inner: Mask, column: int, row: int, angle: float) -> tuple[int, int]:
+    """The last pixel (x, y) on the way from (column, row) before leaving ``inner``."""
+    height, width = inner.shape
+    distance = np.arange(math.hypot(height, width))
+    x = np.rint(column + distance * math.cos(angle)).astype(np.int64)
+    y = np.rint(row + distance * math.sin(angle)).astype(np.int64)
+    within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    within[within] = inner[y[within], x[within]]
+    last = int(np.argmin(within)) - 1 if not within.all() else len(within) - 1
+    return int(x[last]), int(y[last])

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 
 from samref import __version__
-from samref.datasets.records import ImageRecord, KeptMasks
+from samref.datasets import ImageRecord, KeptMasks
 from samref.errors import DataError
+from samref.evaluation.grabcut import GRABCUT
 from samref.models.checkpoints import locate, weights_folder
 from samref.models.interface import Checkpoint
 from samref.models.registry import get_spec
-
-__all__ = ["cpu_name", "data_digest", "describe_machine", "file_digest", "weights_digests"]
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -26,11 +25,7 @@ _WHOLE_SHA256 = 64
 
 
 def data_digest(records: Sequence[ImageRecord]) -> str:
-    """SHA-256 over the images and the masks that are measured; the same wherever and however they are stored.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
+    """SHA-256 over the images and the masks that are measured; the same wherever and however they are stored."""
     total = hashlib.sha256()
     for record in records:
         masks = record.masks
@@ -61,13 +56,15 @@ def weights_digests(model: str, checkpoint: Path | None = None) -> dict[str, str
     Weights that samref takes by their whole digest only are not read again.
 
     Args:
-        model: its name in the zoo.
+        model: its name in the zoo, or "grabcut", which has none.
         checkpoint: what was given instead: a file, or a folder of files.
 
     Raises:
         UnknownModelError: there is no such model.
         CheckpointMissingError: the weights are not on this machine.
     """
+    if model == GRABCUT:
+        return {}
     wanted = get_spec(model).checkpoints
     if checkpoint is not None and not checkpoint.is_dir():
         return {checkpoint.name: file_digest(locate(Checkpoint(checkpoint.name), model, checkpoint))}

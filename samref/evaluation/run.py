@@ -1,30 +1,191 @@
-"""Measure a predictor on folders of images with known objects."""
+"""Measures a predictor on folders of images with known objects, and goes on where a killed run stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from io import FileIO
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from types import TracebackType
+from typing import Any
 
-from samref.core.oracle import ClickRule
-from samref.datasets.catalogue import AUTO
-from samref.datasets.objects import ImageRecord, ObjectMask, find_images, load_objects, read_image, sample_objects
-from samref.errors import DataError
-from samref.evaluation.first_prompts import FirstPrompt
-from samref.evaluation.journal import Journal, journal_path
+from tqdm import tqdm
+
+from samref.datasets import AUTO, ImageRecord, ObjectMask, find_images, sample_objects
+from samref.errors import DataError, ModelError, StorageError
+from samref.evaluation.grabcut import GRABCUT, GrabCutPredictor
 from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Stage, click_curve
-from samref.evaluation.progress import Progress
-from samref.evaluation.provenance import data_digest, describe_machine
-from samref.evaluation.report.build import Protocol, Report, report_to_dict
-from samref.evaluation.report.files import check_target, is_device, write_json
+from samref.evaluation.provenance import data_digest, describe_machine, weights_digests
+from samref.evaluation.report import Protocol, Report, check_target, is_device, report_to_dict, write_json
 from samref.evaluation.report.page import check_page, write_page
+from samref.files import disk_errors
+from samref.inference.device import load_predictor
+from samref.models.sam import SPECS as SAM_SPECS
+from samref.models.sam.model import MultimaskMode
 
-__all__ = ["StageChoice", "evaluate"]
+JOURNAL_SUFFIX = ".partial.jsonl"
 
-StageChoice: TypeAlias = Literal["coarse", "refined", "both"]
+_VALUE_SHOWN = 40
+"""Longest value of an argument that is quoted when two runs differ in it."""
+
+_MULTIMASK: Mapping[str, MultimaskMode] = {"single": "single", "first": "first-click", "best": "always"}
+"""Modes of SAM by their names in :attr:`Protocol.sam_masks`."""
+
+
+def evaluate_model(
+    data: Path,
+    model: str,
+    protocol: Protocol,
+    *,
+    checkpoint: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    layout: str = AUTO,
+    json_path: Path | None = None,
+    html_path: Path | None = None,
+    restart: bool = False,
+    progress: bool = False,
+) -> Report:
+    """As :func:`evaluate`, of a model or baseline by its name; where its report can go is checked before it is loaded.
+
+    Raises:
+        ModelError: as :func:`build_measured`.
+        DataError: as :func:`evaluate`.
+        StorageError: likewise.
+    """
+    _check_targets(json_path, html_path)
+    target = None if restart else json_path or html_path
+    if precision == "auto" and target is not None:
+        # "auto" measures and may choose differently this time, but one report has one precision
+        begun_in = str(read_header(journal_path(target)).get("dtype"))
+        precision = {"torch.float32": "fp32", "torch.bfloat16": "bf16"}.get(begun_in, precision)
+    predictor = build_measured(model, checkpoint, device, precision, protocol.sam_masks)
+    if protocol.sam_masks is None and model in SAM_SPECS:
+        protocol = replace(protocol, sam_masks="first")  # what it does when it is not told, so that a report says it
+    return evaluate(
+        data,
+        predictor,
+        protocol,
+        model=model,
+        weights=weights_digests(model, checkpoint),
+        layout=layout,
+        json_path=json_path,
+        html_path=html_path,
+        restart=restart,
+        progress=progress,
+    )
+
+
+def build_measured(
+    model: str, checkpoint: Path | None, device: str, precision: str, sam_masks: str | None = None
+) -> EvaluatedPredictor:
+    """The model or baseline of that name.
+
+    Raises:
+        ModelError: there is no such model, device or precision, its weights are missing or damaged, or it has no
+            choice of masks.
+    """
+    if model != GRABCUT:
+        mode = None if sam_masks is None else _MULTIMASK[sam_masks]
+        return load_predictor(model, device=device, precision=precision, checkpoint=checkpoint, multimask=mode)
+    if sam_masks is not None:
+        raise ModelError("--sam-masks is for Segment Anything; grabcut has no such choice. Leave it out.")
+    return GrabCutPredictor()
+
+
+def evaluate(
+    data: Path,
+    predictor: EvaluatedPredictor,
+    protocol: Protocol,
+    *,
+    model: str = "",
+    weights: Mapping[str, str] | None = None,
+    layout: str = AUTO,
+    json_path: Path | None = None,
+    html_path: Path | None = None,
+    restart: bool = False,
+    keep_journal: bool = False,
+    progress: bool = False,
+) -> Report:
+    """Let a simulated annotator label every object under ``data`` and say how many clicks it took.
+
+    Each image is encoded once, for all its objects and both stages. Where a file is to be written, a journal lies
+    beside it while the measurement runs: killed and started again with the same arguments, it goes on where it was.
+
+    Args:
+        data: a data set folder or a folder of those.
+        predictor: the model or baseline.
+        protocol: how to measure.
+        model: its name, for the report.
+        weights: SHA-256 of its weights by file name, for the report.
+        layout: how the data lie in their folder, see :func:`samref.datasets.images_of`.
+        json_path: where to write the report as well.
+        html_path: where to write it as a page with plots and images.
+        restart: begin anew although an interrupted run left a journal.
+        keep_journal: leave the journal beside the finished report, so that the next call measures nothing again.
+        progress: show a bar where somebody looks.
+
+    Raises:
+        DataError: the folder does not hold what was expected, or an interrupted run with other arguments left its
+            journal.
+        StorageError: the report cannot be written; said before the measurement where it can be known.
+    """
+    _check_targets(json_path, html_path)
+    found, skipped = find_images(data, layout, protocol.split)
+    records = sample_objects(found, protocol.limit_per_dataset, protocol.seed)
+    protocol = replace(protocol, layouts=tuple(dict.fromkeys(record.layout for record in records)))
+    report = Report(
+        model=model,
+        data=data.resolve().name,
+        protocol=protocol,
+        skipped=skipped,
+        machine=describe_machine(predictor),
+        curves={},
+        weights=dict(weights or {}),
+        data_sha256=data_digest(records),
+    )
+    target = next((path for path in (json_path, html_path) if path is not None and not is_device(path)), None)
+    begun = nullcontext() if target is None else Journal(journal_path(target), _header(report), restart=restart)
+    with begun as journal:
+        jobs = [_Job(record, protocol, journal) for record in records]
+        known = sum(job.count_known() for job in jobs)
+        measured = _measure(predictor, jobs, progress)
+        curves = {stage: tuple(curve for job in measured for curve in job[stage]) for stage in protocol.stages}
+        report = replace(report, curves=curves, measured_before=known)
+        if json_path is not None:
+            write_json(report_to_dict(report), json_path)
+        if html_path is not None:
+            write_page(report, predictor, records, html_path)
+        if journal is not None and not keep_journal:
+            journal.remove()
+    return report
+
+
+def _check_targets(json_path: Path | None, html_path: Path | None) -> None:
+    for target in (json_path, html_path):
+        if target is not None:
+            check_target(target)
+    if html_path is not None:
+        check_page()
+
+
+def _header(report: Report) -> dict[str, Any]:
+    """Everything that the masks, and so the numbers, depend on; times and the number of workers are not among it."""
+    arguments = {name: value for name, value in asdict(report.protocol).items() if name != "workers"}
+    software = {name: report.machine[name] for name in ("samref", "torch", "device", "dtype") if name in report.machine}
+    return {
+        "model": report.model,
+        "weights": dict(report.weights),
+        "data": report.data,
+        "data_sha256": report.data_sha256,
+        **arguments,
+        **software,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,144 +210,27 @@ class _Job:
         return sum(all(self.known(stage, key) is not None for stage in self.protocol.stages) for key in self.keys)
 
 
-def evaluate(
-    data: Path,
-    predictor: EvaluatedPredictor,
-    *,
-    model: str = "",
-    weights: Mapping[str, str] | None = None,
-    max_clicks: int = 20,
-    stage: StageChoice = "refined",
-    first_prompt: FirstPrompt = "click",
-    stop_at: float | None = None,
-    rule: ClickRule = "ritm",
-    layout: str = AUTO,
-    split: str | None = None,
-    sam_masks: str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    workers: int = 1,
-    json_path: Path | None = None,
-    html_path: Path | None = None,
-    restart: bool = False,
-    keep_journal: bool = False,
-    progress: Progress | None = None,
-) -> Report:
-    """Let a simulated annotator label every object under ``data`` and say how many clicks it took.
-
-    Each image is encoded once, for all its objects and both stages. The result depends on ``workers`` in its
-    times only: with more than one they are those of a busy machine. Where a file is to be written, a journal lies
-    beside it while the measurement runs: killed and started again with the same arguments, it goes on where it was.
-
-    Args:
-        data: a data set folder or a folder of those, see :mod:`samref.datasets.objects`.
-        predictor: the model or baseline.
-        model: its name, for the report.
-        weights: SHA-256 of its weights by file name, for the report.
-        max_clicks: interactions per object.
-        stage: which mask the annotator looks at; "both" measures the two apart.
-        first_prompt: kind of the first prompt; all others are clicks.
-        stop_at: stop an object at this IoU. None clicks on to the end, which IoU after k clicks needs.
-        rule: whose annotator and whose ignored pixels, see :func:`samref.evaluation.noc.click_curve`.
-        layout: how the data lie in their folder, see :func:`samref.datasets.images_of`.
-        split: which part of them; None: the one the field measures.
-        sam_masks: for the report, what the predictor was told about SAM's three masks.
-        limit: objects per data set, drawn at random but always alike.
-        seed: of that draw.
-        workers: images measured at the same time, in threads.
-        json_path: where to write the report as well.
-        html_path: where to write it as a page with plots and images.
-        restart: begin anew although an interrupted run left a journal.
-        keep_journal: leave the journal beside the finished report, so that the next call measures nothing again.
-        progress: told how far it is.
-
-    Raises:
-        DataError: the folder does not hold what was expected, a number is out of range, or an interrupted run with
-            other arguments left its journal.
-        StorageError: the report cannot be written; said before the measurement where it can be known.
-    """
-    _check_numbers(max_clicks, stop_at, limit, workers)
-    for target in (json_path, html_path):
-        if target is not None:
-            check_target(target)
-    if html_path is not None:
-        check_page()
-    found, skipped = find_images(data, layout, split)
-    records = sample_objects(found, limit, seed)
-    stages: tuple[Stage, ...] = ("coarse", "refined") if stage == "both" else (stage,)
-    layouts = tuple(dict.fromkeys(record.layout for record in records))
-    protocol = Protocol(
-        max_clicks, stages, first_prompt, stop_at, limit, seed, workers, rule, layouts, split, sam_masks
-    )
-    machine = describe_machine(predictor)
-    digests = dict(weights or {})
-    data_sha256 = data_digest(records)
-    header = _header(model, digests, data.resolve().name, data_sha256, protocol, machine)
-    target = next((path for path in (json_path, html_path) if path is not None and not is_device(path)), None)
-    with nullcontext() if target is None else Journal(journal_path(target), header, restart=restart) as journal:
-        jobs = [_Job(record, protocol, journal) for record in records]
-        known = sum(job.count_known() for job in jobs)
-        curves = _measure(predictor, jobs, workers, progress)
-        report = Report(
-            model=model,
-            data=data.resolve().name,
-            protocol=protocol,
-            skipped=skipped,
-            machine=machine,
-            curves={one: tuple(curve for job in curves for curve in job[one]) for one in stages},
-            weights=digests,
-            data_sha256=data_sha256,
-            measured_before=known,
-        )
-        if json_path is not None:
-            write_json(report_to_dict(report), json_path)
-        if html_path is not None:
-            write_page(report, predictor, records, html_path)
-        if journal is not None and not keep_journal:
-            journal.remove()
-    return report
-
-
-def _header(
-    model: str,
-    weights: Mapping[str, str],
-    data: str,
-    data_sha256: str,
-    protocol: Protocol,
-    machine: Mapping[str, str | int],
-) -> dict[str, Any]:
-    """Everything that the masks, and so the numbers, depend on; times and the number of workers are not among it."""
-    arguments = {name: value for name, value in asdict(protocol).items() if name != "workers"}
-    software = {name: machine[name] for name in ("samref", "torch", "device", "dtype") if name in machine}
-    return {
-        "model": model,
-        "weights": dict(weights),
-        "data": data,
-        "data_sha256": data_sha256,
-        **arguments,
-        **software,
-    }
-
-
 def _measure(
-    predictor: EvaluatedPredictor, jobs: list[_Job], workers: int, progress: Progress | None
+    predictor: EvaluatedPredictor, jobs: Sequence[_Job], progress: bool
 ) -> list[dict[Stage, list[ClickCurve]]]:
     """Curves of every job, in the order of ``jobs``."""
-    total = sum(len(job.keys) for job in jobs)
-    done = sum(job.count_known() for job in jobs)
-    if progress is not None:
-        progress(done, total)
-    with ThreadPoolExecutor(workers, thread_name_prefix="evaluate") as pool:
+    bar = tqdm(
+        total=sum(len(job.keys) for job in jobs),
+        initial=sum(job.count_known() for job in jobs),
+        unit="object",
+        dynamic_ncols=True,
+        leave=False,
+        disable=None if progress else True,  # None: shown where standard error is a terminal
+    )
+    workers = jobs[0].protocol.workers
+    with bar, ThreadPoolExecutor(workers, thread_name_prefix="evaluate") as pool:
         futures: dict[Future[dict[Stage, list[ClickCurve]]], _Job] = {
             pool.submit(_measure_image, predictor, job): job for job in jobs
         }
         try:
             for future in as_completed(futures):
                 future.result()
-                job = futures[future]
-                done += len(job.keys) - job.count_known()
-                if progress is not None:
-                    progress(done, total)
+                bar.update(len(futures[future].keys) - futures[future].count_known())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -199,8 +243,8 @@ def _measure_image(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, list
     curves = {stage: {key: job.known(stage, key) for key in job.keys} for stage in protocol.stages}
     if all(curve is not None for by_key in curves.values() for curve in by_key.values()):
         return _in_order(curves)
-    image = read_image(record)
-    objects = load_objects(record, image)
+    image = record.read_image()
+    objects = record.read_objects(image)
     embedding = predictor.embed(image)
 
     def label(target: ObjectMask, stage: Stage) -> ClickCurve:
@@ -230,12 +274,158 @@ def _in_order(curves: Mapping[Stage, Mapping[str, ClickCurve | None]]) -> dict[S
     return {stage: [curve for curve in by_key.values() if curve is not None] for stage, by_key in curves.items()}
 
 
-def _check_numbers(max_clicks: int, stop_at: float | None, limit: int | None, workers: int) -> None:
-    if max_clicks < 1:
-        raise DataError(f"The annotator needs at least one click, not {max_clicks}.")
-    if stop_at is not None and not 0 < stop_at <= 1:
-        raise DataError(f"An IoU to stop at lies between 0 and 1; {stop_at:g} does not.")
-    if limit is not None and limit < 1:
-        raise DataError(f"At least one object per data set must be measured, not {limit}.")
-    if workers < 1:
-        raise DataError(f"At least one worker is needed, not {workers}.")
+# ---- what a running measurement leaves on disk, so that a killed one goes on where it stopped
+
+
+def journal_path(target: Path) -> Path:
+    """Where the journal of a report lies: beside it."""
+    return target.with_name(target.name + JOURNAL_SUFFIX)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """What an interrupted run was told; empty where there was none or its header cannot be read."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.readline())
+    except (OSError, ValueError):
+        return {}
+    return header if isinstance(header, dict) else {}
+
+
+class Journal:
+    """What a running measurement has found out so far, on disk; any number of threads may add to it.
+
+    A file of JSON lines: a header that says what is measured, then one line per object and stage, each on the disk
+    before the next object is begun. NaN is written as ``NaN``, which Python's JSON reader takes back and strict ones do
+    not.
+
+    Attributes:
+        path: the file.
+        curves: what earlier runs left, by stage and object.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any], *, restart: bool = False) -> None:
+        """Open it, or begin it where there is none; ``header`` is everything the numbers depend on, as JSON values.
+
+        Raises:
+            DataError: the file belongs to a measurement with other arguments, or is not a journal.
+            StorageError: it cannot be read or written, or another process is writing it.
+        """
+        self.path = path
+        self.curves: dict[tuple[Stage, str], ClickCurve] = {}
+        self._lock = threading.Lock()
+        with disk_errors(f"{path} cannot be written"):
+            self._file: FileIO = path.open("a+b", buffering=0)
+        try:
+            _claim(self._file, path)
+            self._begin(json.loads(json.dumps(header)), restart)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, stage: Stage, curve: ClickCurve) -> None:
+        """Keep one object's curve; it is on the disk when this returns.
+
+        Raises:
+            StorageError: no space left. What was kept before stays, and the run can go on from there later.
+        """
+        with self._lock:
+            self._append({"stage": stage, **asdict(curve)})
+
+    def remove(self) -> None:
+        """Delete the file: the report holds everything now."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _begin(self, header: Mapping[str, Any], restart: bool) -> None:
+        with disk_errors(f"{self.path} cannot be read"):
+            self._file.seek(0)
+            lines = self._file.read().split(b"\n")
+        whole = [] if restart else lines[:-1]  # behind the last line break is what a killed run had not finished
+        if whole:
+            _compare_headers(self.path, _parse(self.path, 1, whole[0]), header)
+            for number, line in enumerate(whole[1:], 2):
+                stage, curve = _curve_from(self.path, number, _parse(self.path, number, line))
+                self.curves[stage, curve.sample_id] = curve
+        with disk_errors(f"{self.path} cannot be written"):
+            self._file.truncate(sum(len(line) + 1 for line in whole))
+        if not whole:
+            self._append(header)
+
+    def _append(self, value: Mapping[str, Any]) -> None:
+        """A line, whole or not at all."""
+        line = memoryview(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n")
+        with disk_errors(f"{self.path} could not be continued"):
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                while line:
+                    line = line[self._file.write(line) :]
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(end)
+                raise
+
+
+def _claim(file: FileIO, path: Path) -> None:
+    """One process at a time, where the system can tell."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StorageError(
+            f"Another evaluation is writing {path} right now. Wait for it, or name another file."
+        ) from error
+
+
+def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise _damaged(path, number) from error
+    if not isinstance(value, dict):
+        raise _damaged(path, number)
+    return value
+
+
+def _compare_headers(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    differing = [
+        f"{key} was {_shown(old.get(key))} and is {_shown(new.get(key))}"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key)
+    ]
+    if differing:
+        raise DataError(
+            f"{path} was left by another measurement: {'; '.join(differing)}. "
+            "Give the same arguments to go on with it, or --restart to throw it away."
+        )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_SHOWN else f"{text[: _VALUE_SHOWN - 3]}..."
+
+
+def _curve_from(path: Path, number: int, line: dict[str, Any]) -> tuple[Stage, ClickCurve]:
+    try:
+        stage: Stage = line.pop("stage")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in line.items()
+        }
+        return stage, ClickCurve(**values)
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, number) from error
+
+
+def _damaged(path: Path, number: int) -> DataError:
+    return DataError(f"{path} is damaged in line {number}. Start with --restart to throw it away and measure anew.")

@@ -1,1 +1,308 @@
-"""Reports of an evaluation: JSON, Markdown and a page."""
+"""The result of a measurement: its numbers, as plain JSON values, as a table of text, and where files of it may go."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samref.core.oracle import ClickRule
+from samref.datasets import Skipped
+from samref.errors import DataError, StorageError
+from samref.evaluation.bootstrap import Difference, stage_differences
+from samref.evaluation.noc import IOU_TARGETS, ClickCurve, FirstPrompt, Scores, Stage, average_scores, score_curves
+from samref.files import disk_errors, write_atomically
+
+FORMAT_VERSION = 2
+
+TABLE_CLICKS = (1, 3, 5, 10)
+"""IoU after so many clicks has a column of its own."""
+
+TABLE_BOUNDARY_CLICKS = (1, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How it is measured; the result depends on ``workers`` in its times only.
+
+    Attributes:
+        max_clicks: interactions per object.
+        stages: whose masks the annotator looks at; two are measured apart.
+        first_prompt: kind of the first prompt; all others are clicks.
+        stop_at: stop an object at this IoU. None clicks on to the end, which IoU after k clicks needs.
+        limit_per_dataset: objects per data set, drawn at random but always alike; None: all.
+        seed: of that draw.
+        workers: images measured at the same time, in threads; with more than one, times are those of a busy machine.
+        rule: whose annotator and whose ignored pixels, see :func:`samref.evaluation.noc.click_curve`.
+        layouts: names of the layouts that the data sets were found to have.
+        split: part of the data; None: the one the field measures.
+        sam_masks: when SAM computed three masks; None: as the model does by itself.
+
+    Raises:
+        DataError: a number is out of range.
+    """
+
+    max_clicks: int = 20
+    stages: tuple[Stage, ...] = ("refined",)
+    first_prompt: FirstPrompt = "click"
+    stop_at: float | None = None
+    limit_per_dataset: int | None = None
+    seed: int = 0
+    workers: int = 1
+    rule: ClickRule = "ritm"
+    layouts: tuple[str, ...] = ()
+    split: str | None = None
+    sam_masks: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_clicks < 1:
+            raise DataError(f"The annotator needs at least one click, not {self.max_clicks}.")
+        if self.stop_at is not None and not 0 < self.stop_at <= 1:
+            raise DataError(f"An IoU to stop at lies between 0 and 1; {self.stop_at:g} does not.")
+        if self.limit_per_dataset is not None and self.limit_per_dataset < 1:
+            raise DataError(f"At least one object per data set must be measured, not {self.limit_per_dataset}.")
+        if self.workers < 1:
+            raise DataError(f"At least one worker is needed, not {self.workers}.")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All curves of a measurement, and where they come from.
+
+    Attributes:
+        model: name of the model or baseline.
+        data: name of the folder.
+        protocol: how it was measured.
+        skipped: what was found and could not be measured.
+        machine: what the times depend on.
+        curves: per stage, one curve per object.
+        weights: SHA-256 of the model's weights, by file name.
+        data_sha256: of the names and contents of all files measured.
+        measured_before: objects that an interrupted run had measured already; their times are from then.
+    """
+
+    model: str
+    data: str
+    protocol: Protocol
+    skipped: Skipped
+    machine: Mapping[str, str | int]
+    curves: Mapping[Stage, tuple[ClickCurve, ...]]
+    weights: Mapping[str, str] = field(default_factory=dict)
+    data_sha256: str = ""
+    measured_before: int = 0
+
+    @cached_property
+    def datasets(self) -> dict[Stage, dict[str, Scores]]:
+        """Numbers per stage and data set."""
+        found: dict[Stage, dict[str, Scores]] = {}
+        for stage, curves in self.curves.items():
+            by_dataset: dict[str, list[ClickCurve]] = {}
+            for curve in curves:
+                by_dataset.setdefault(curve.dataset, []).append(curve)
+            found[stage] = {name: score_curves(own, self.protocol.max_clicks) for name, own in by_dataset.items()}
+        return found
+
+    @cached_property
+    def macro(self) -> dict[Stage, Scores]:
+        """Mean over data sets, each with the same weight."""
+        return {stage: average_scores(list(scores.values())) for stage, scores in self.datasets.items()}
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """What the refiner changes, with intervals; empty where only one stage was measured."""
+        return stage_differences(self.curves, self.protocol.max_clicks)
+
+
+# ---- plain JSON values
+
+
+def report_to_dict(report: Report) -> dict[str, Any]:
+    """The report as plain JSON values: numbers per stage, their mean over data sets, and every object's curve."""
+    return {
+        "format": FORMAT_VERSION,
+        "model": report.model,
+        "weights": dict(report.weights),
+        "data": report.data,
+        "data_sha256": report.data_sha256,
+        "protocol": asdict(report.protocol),
+        "skipped": asdict(report.skipped),
+        "machine": dict(report.machine),
+        "measured_before": report.measured_before,
+        "refined_minus_coarse": [asdict(one) for one in report.differences],
+        "stages": {
+            stage: {
+                "macro": scores_to_dict(report.macro[stage]),
+                "datasets": {name: scores_to_dict(scores) for name, scores in report.datasets[stage].items()},
+                "objects": [_curve_to_dict(curve) for curve in report.curves[stage]],
+            }
+            for stage in report.curves
+        },
+    }
+
+
+def scores_to_dict(scores: Scores) -> dict[str, Any]:
+    """The numbers of one data set, or of their mean, as plain JSON values; null where there is none."""
+    return {
+        "objects": scores.objects,
+        "noc": {percent(target): _rounded(value, 4) for target, value in scores.noc.items()},
+        "nof_never": {percent(target): value for target, value in scores.never.items()},
+        "nof_never_rate": {percent(target): _rounded(value, 4) for target, value in scores.never_rate.items()},
+        "nof_at_max": {percent(target): value for target, value in scores.at_max.items()},
+        "miou": {str(k): _rounded(value) for k, value in scores.miou.items()},
+        "boundary_iou": {str(k): _rounded(value) for k, value in scores.mbiou.items()},
+        "encode_s": _rounded(scores.encode_s),
+        "click_s": _rounded(scores.click_s),
+        "click_s_mean": _rounded(scores.click_s_mean),
+        "click_s_p95": _rounded(scores.click_s_p95),
+        "amortised_s": _rounded(scores.amortised_s),
+        "harmful_rate": _rounded(scores.harmful_rate, 4),
+    }
+
+
+def _curve_to_dict(curve: ClickCurve) -> dict[str, Any]:
+    return {
+        "id": curve.sample_id,
+        "dataset": curve.dataset,
+        "ious": [_shortest(iou) for iou in curve.ious],
+        "bious": [_shortest(biou) for biou in curve.bious],
+        "encode_s": _rounded(curve.encode_s),
+        "click_s": [_rounded(second) for second in curve.click_s],
+    }
+
+
+def percent(target: float) -> str:
+    """``90`` for 0.9."""
+    return f"{target * 100:.0f}"
+
+
+def _shortest(value: float) -> float | None:
+    """The fewest digits that give the same float32 again; None for NaN, which JSON does not have."""
+    return None if math.isnan(value) else float(str(np.float32(value)))
+
+
+def _rounded(value: float, digits: int = 5) -> float | None:
+    """None for NaN: the mean of a data set in which an object has no pixel that counts."""
+    return None if math.isnan(value) else round(value, digits)
+
+
+# ---- text
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns; the first row is the head and the last one the sum, each beside a rule."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its head, numbers stand on the right."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *lines[1:]])
+
+
+def report_to_table(report: Report) -> str:
+    """The report as plain text: one line per data set and one for their mean."""
+    protocol = report.protocol
+    clicks = [k for k in TABLE_CLICKS if k <= protocol.max_clicks]
+    boundary = [k for k in TABLE_BOUNDARY_CLICKS if k <= protocol.max_clicks]
+    head = ["data set", "objects"]
+    head += [f"NoC@{percent(target)}" for target in IOU_TARGETS] + [f"NoF@{percent(target)}" for target in IOU_TARGETS]
+    head += [f"IoU@{k}" for k in clicks] + [f"BIoU@{k}" for k in boundary] + ["encode s", "s/click"]
+
+    def row(name: str, scores: Scores) -> list[str]:
+        return [
+            name,
+            str(scores.objects),
+            *(f"{scores.noc[target]:.2f}" for target in IOU_TARGETS),
+            *(str(scores.never[target]) for target in IOU_TARGETS),
+            *(f"{scores.miou[k]:.3f}" for k in clicks),
+            *(f"{scores.mbiou[k]:.3f}" for k in boundary),
+            f"{scores.encode_s:.3f}",
+            f"{scores.click_s:.3f}",
+        ]
+
+    parts = []
+    for stage, datasets in report.datasets.items():
+        title = f"{report.model or 'model'}, {stage} masks, first prompt: {protocol.first_prompt}, data: {report.data}"
+        title += "" if protocol.rule == "ritm" else f", protocol: {protocol.rule}"
+        title += "" if protocol.sam_masks is None else f", SAM's masks: {protocol.sam_masks}"
+        rows = [row(name, scores) for name, scores in datasets.items()]
+        parts += [title, text_table([head, *rows, row("mean of data sets", report.macro[stage])])]
+    return "\n\n".join([*parts, "\n".join(report_notes(report))]) + "\n"
+
+
+def report_notes(report: Report) -> list[str]:
+    """What a reader has to know about the numbers, a sentence each."""
+    protocol, left_out = report.protocol, report.skipped.to_sentences()
+    layouts = f"Layout of the data: {', '.join(protocol.layouts) or 'not told'}"
+    lines = [
+        f"{layouts}{'' if protocol.split is None else f', part {protocol.split}'}. Protocol: {protocol.rule}.",
+        f"NoC: mean clicks to that IoU, a failure counts as {protocol.max_clicks}. NoF: objects that never got there.",
+        "Times are medians; s/click leaves the encoder out.",
+        "The mean gives every data set the same weight; objects and NoF are sums.",
+    ]
+    for stage, scores in report.macro.items():
+        counts = ", ".join(f"@{percent(target)}: {count}" for target, count in scores.at_max.items())
+        lines.append(f"{stage}: objects whose clicks equal {protocol.max_clicks} (the published count): {counts}.")
+        harm = f"{100 * scores.harmful_rate:.1f} % of the clicks after the first lowered IoU by more than a point"
+        lines.append(f"{stage}: {harm}; {scores.amortised_s:.3f} s per click with a twentieth of the encoder.")
+    lines += [f"{one.to_sentence('refined', 'coarse')}." for one in report.differences]
+    if protocol.stop_at is not None:
+        lines.append(f"The annotator stopped at IoU {protocol.stop_at:g}: IoU@k keeps the last mask from there on.")
+    if report.measured_before:
+        lines.append(f"{report.measured_before} objects were measured by an earlier run that was interrupted.")
+    if protocol.limit_per_dataset is not None:
+        lines.append(f"At most {protocol.limit_per_dataset} objects per data set, drawn with seed {protocol.seed}.")
+    if left_out:
+        lines.append(f"Left out: {', '.join(left_out)}.")
+    lines.append("Machine: " + ", ".join(f"{key} {value}" for key, value in report.machine.items()) + ".")
+    return lines
+
+
+# ---- files
+
+
+def check_target(path: Path) -> None:
+    """Refuse, before a long measurement, a path that cannot be written.
+
+    Raises:
+        StorageError: it is a folder, lies in none, or in one where this program may not write.
+    """
+    if path.is_dir():
+        raise StorageError(f"The report cannot be written: {path} is a folder.")
+    if not path.parent.is_dir():
+        raise StorageError(f"The report cannot be written: there is no folder {path.parent}.")
+    if not os.access(path if is_device(path) else path.parent, os.W_OK):
+        raise StorageError(f"The report cannot be written: this program may not write in {path.parent}.")
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """Write plain values as JSON, as :func:`write_text` does."""
+    write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a report whole or not at all; a file that was there stays when the disk is full.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    if is_device(path):  # a device or a pipe cannot be replaced
+        with disk_errors(f"{path} was not written"):
+            path.write_text(text, encoding="utf-8")
+    else:
+        write_atomically(path, text.encode("utf-8"))
+
+
+def is_device(path: Path) -> bool:
+    """Whether it is a device or a pipe: written into, never replaced, and nothing is laid beside it."""
+    return path.exists() and not path.is_file()

@@ -1,29 +1,50 @@
-"""The result of a measurement as one HTML file that needs nothing else: no network, no script, no other file."""
+"""The result of a measurement as one HTML file that needs nothing else: no network, no script, no other file.
+
+Plots are SVG text that takes the page's own text colour, so that they are readable on light and on dark.
+"""
 
 from __future__ import annotations
 
 import base64
+import io
 import math
+import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from samref.datasets import ImageRecord
+from samref.errors import SamrefError
 from samref.evaluation.noc import IOU_TARGETS, ClickCurve, EvaluatedPredictor, Scores, Stage
-from samref.evaluation.report.build import Report
-from samref.evaluation.report.files import write_text
-from samref.evaluation.report.plots import check_plots, line_plot, step_plot
-from samref.evaluation.report.style import STYLE
-from samref.evaluation.report.table import report_notes
+from samref.evaluation.report import Report, percent, report_notes, write_text
 from samref.evaluation.report.worst_cases import WORST_AFTER, WorstCase, draw_worst
 
-__all__ = ["check_page", "report_to_page", "write_page"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TEMPLATE = "page.html.j2"
 
 _SHOWN_TARGETS = (0.85, 0.90)
 _SHOWN_CLICKS = (1, 3, 5, 10)
 _SHOWN_BOUNDARY = (1, 5)
+
+_INK = "#010203"
+"""Stands for the page's text colour, which an SVG inside the page can ask for and matplotlib cannot."""
+
+_COLOURS = ("#d97706", "#3a86e0", "#1a9d68", "#b5529c", "#8a8f98")
+"""Told apart by colour-blind eyes, and with a contrast of 3 or more on white and on near-black."""
+
+_STYLES = (("--", "o"), ("-", "s"), ("-.", "^"), (":", "D"), ("-", "v"))
+_SIZE_INCHES = (4.4, 3.1)
+
+_NAMES = re.compile(r"""( id="|url\(#|href="#)""")
+"""Where an SVG names its parts and where it asks for them; the page has several SVGs and each name once."""
 
 
 def check_page() -> None:
@@ -32,7 +53,13 @@ def check_page() -> None:
     Raises:
         SamrefError: matplotlib is not installed.
     """
-    check_plots()
+    try:
+        import matplotlib.figure  # noqa: F401 - only whether it is there
+    except ImportError as error:
+        raise SamrefError(
+            "A page with plots needs matplotlib, which is not installed. "
+            "Install it with: pip install 'samref[evaluate]'"
+        ) from error
 
 
 def write_page(report: Report, predictor: EvaluatedPredictor, records: Sequence[ImageRecord], path: Path) -> None:
@@ -46,180 +73,101 @@ def write_page(report: Report, predictor: EvaluatedPredictor, records: Sequence[
 
 def report_to_page(report: Report, worst: Sequence[WorstCase] = ()) -> str:
     """The whole page; every name in it that comes from a user is escaped."""
-    title = f"{report.model or 'model'} on {report.data}"
-    sections = (
-        _summary(report),
-        _section("What the refiner changes", _differences(report)),
-        _section("Quality against clicks", _curves(report)),
-        _section("Clicks needed", _histograms(report)),
-        _section("Data sets", "".join(_table(report, stage) for stage in report.protocol.stages)),
-        _section("What went worst", _cases(report, worst)),
-        _section("How it was measured", _facts(report)),
+    environment = Environment(
+        loader=PackageLoader(__package__, ""),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
     )
-    body = f"<main><h1>{escape(title)}</h1>{''.join(sections)}</main>"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: interactive segmentation</title><style>{STYLE}</style></head>\n"
-        f"<body>{body}</body></html>\n"
-    )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>\n" if content else ""
-
-
-def _summary(report: Report) -> str:
-    protocol = report.protocol
-    objects = next(iter(report.macro.values())).objects
-    sets = len(next(iter(report.datasets.values())))
-    first = {"click": "a click", "box": "a box", "scribble": "a scribble"}.get(protocol.first_prompt, "a prompt")
-    lead = (
-        f"{_count(objects, 'object')} of {_count(sets, 'data set')}, {first} first, "
-        f"up to {_count(protocol.max_clicks, 'click')} each. The numbers are means over data sets of equal weight."
-    )
-    return f"<p>{lead}</p>" + "".join(_tiles(stage, scores) for stage, scores in report.macro.items())
-
-
-def _tiles(stage: str, scores: Scores) -> str:
-    values = [(f"NoC@{_percent(target)}", f"{scores.noc[target]:.2f}") for target in _SHOWN_TARGETS]
-    values += [(f"IoU@{k}", _number(scores.miou[k])) for k in (1, 5) if k in scores.miou]
-    values += [(f"BIoU@{k}", _number(scores.mbiou[k])) for k in (5,) if k in scores.mbiou]
-    values += [("encode", _duration(scores.encode_s)), ("per click", _duration(scores.click_s))]
-    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in values)
-    return f'<h3 class="stage">{stage}</h3><dl class="tiles">{items}</dl>'
-
-
-def _differences(report: Report) -> str:
-    """Refined minus coarse with intervals, where both were measured."""
-    if not report.differences:
-        return ""
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("change", "mean", "from", "to", "sure"))
-    rows = "".join(
-        f'<tr><th scope="row">{escape(one.measure)}</th><td>{one.mean:+.4f}</td><td>{one.low:+.4f}</td>'
-        f"<td>{one.high:+.4f}</td><td>{'yes' if one.excludes_zero else 'no'}</td></tr>"
-        for one in report.differences
-    )
-    confidence = report.differences[0].confidence * 100
-    return (
-        f"<p>Refined minus coarse, each object compared with itself. The interval holds {confidence:g} % of the means "
-        "when objects are drawn again with replacement. Sure: the interval excludes zero.</p>"
-        '<div class="scroll" tabindex="0" role="region" aria-label="Differences"><table>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    environment.filters["base64"] = lambda jpeg: base64.b64encode(jpeg).decode("ascii")
+    environment.filters["score"] = _score
+    return environment.get_template(TEMPLATE).render(
+        title=f"{report.model or 'model'} on {report.data}",
+        protocol=report.protocol,
+        objects=next(iter(report.macro.values())).objects,
+        data_sets=len(next(iter(report.datasets.values()))),
+        tiles={stage: _tiles(scores) for stage, scores in report.macro.items()},
+        differences=report.differences,
+        curves=_curves(report),
+        histograms=_histograms(report),
+        tables={stage: _table(report, stage) for stage in report.protocol.stages},
+        worst=worst,
+        worst_after=min(WORST_AFTER, report.protocol.max_clicks),
+        facts=_facts(report),
+        notes=[note for note in report_notes(report) if not note.startswith("Machine:")],
     )
 
 
-def _curves(report: Report) -> str:
+def _tiles(scores: Scores) -> list[tuple[str, str]]:
+    values = [(f"NoC@{percent(target)}", f"{scores.noc[target]:.2f}") for target in _SHOWN_TARGETS]
+    values += [(f"IoU@{k}", _score(scores.miou[k])) for k in (1, 5) if k in scores.miou]
+    values += [(f"BIoU@{k}", _score(scores.mbiou[k])) for k in (5,) if k in scores.mbiou]
+    return [*values, ("encode", _duration(scores.encode_s)), ("per click", _duration(scores.click_s))]
+
+
+def _curves(report: Report) -> list[tuple[Markup, str, str]]:
+    """Plots with what they show and their ends in words, for people who cannot see them."""
     clicks = range(1, report.protocol.max_clicks + 1)
+    plots = []
+    for name, value in (("Mean IoU", ClickCurve.iou_after), ("Mean boundary IoU", ClickCurve.biou_after)):
+        series: dict[str, list[float]] = {}
+        for stage, own in report.curves.items():
+            series[stage] = [_macro_mean(own, value, k) for k in clicks]
+        svg = line_plot(series, title=name, x_label="clicks", y_label=name)
+        words = "; ".join(f"{stage}: from {values[0]:.3f} to {values[-1]:.3f}" for stage, values in series.items())
+        plots.append((Markup(svg), f"{name} after each click.", f"{words}."))  # noqa: S704 - matplotlib escapes
+    return plots
 
-    def means(value: Callable[[ClickCurve, int], float]) -> dict[str, list[float]]:
-        return {stage: [_macro_mean(curves, value, k) for k in clicks] for stage, curves in report.curves.items()}
 
-    plots = (("Mean IoU", means(ClickCurve.iou_after)), ("Mean boundary IoU", means(ClickCurve.biou_after)))
-    return _figures(
-        (line_plot(series, title=name, x_label="clicks", y_label=name), f"{name} after each click.", _in_words(series))
-        for name, series in plots
-    )
-
-
-def _histograms(report: Report) -> str:
+def _histograms(report: Report) -> list[tuple[Markup, str, str]]:
     most = report.protocol.max_clicks
     plots = []
     for target in _SHOWN_TARGETS:
-        series: dict[str, list[int | None]] = {
-            stage: [curve.clicks_to(target) for curve in curves] for stage, curves in report.curves.items()
-        }
-        never = ", ".join(f"{stage} {_count(found.count(None), 'object')}" for stage, found in series.items())
-        name = f"Clicks to IoU {_percent(target)} %"
+        series: dict[str, list[int | None]] = {}
+        for stage, own in report.curves.items():
+            series[stage] = [curve.clicks_to(target) for curve in own]
+        never = {stage: found.count(None) for stage, found in series.items()}
+        words = ", ".join(f"{stage} {lost} object{'' if lost == 1 else 's'}" for stage, lost in never.items())
+        name = f"Clicks to IoU {percent(target)} %"
         svg = step_plot(series, most, title=name, x_label=name, y_label="objects")
-        plots.append((svg, f"{name}; the hatched bar never got there.", f"Never: {never}."))
-    return _figures(plots)
+        caption = f"{name}; the hatched bar never got there."
+        plots.append((Markup(svg), caption, f"Never: {words}."))  # noqa: S704 - matplotlib escapes
+    return plots
 
 
-def _figures(plots: Iterable[tuple[str, str, str]]) -> str:
-    figures = "".join(
-        f'<figure><div role="img" aria-label="{escape(f"{caption} {words}")}">{svg}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for svg, caption, words in plots
-    )
-    return f'<div class="plots">{figures}</div>'
-
-
-def _in_words(series: dict[str, list[float]]) -> str:
-    return "; ".join(f"{name}: from {values[0]:.3f} to {values[-1]:.3f}" for name, values in series.items()) + "."
-
-
-def _table(report: Report, stage: Stage) -> str:
-    datasets, macro = report.datasets[stage], report.macro[stage]
+def _table(report: Report, stage: Stage) -> list[list[str]]:
+    macro = report.macro[stage]
     clicks = [k for k in _SHOWN_CLICKS if k in macro.miou]
     boundary = [k for k in _SHOWN_BOUNDARY if k in macro.mbiou]
-    heads = ["objects", *(f"NoC@{_percent(x)}" for x in IOU_TARGETS), *(f"NoF@{_percent(x)}" for x in (0.90,))]
-    heads += [*(f"IoU@{k}" for k in clicks), *(f"BIoU@{k}" for k in boundary), "encode", "click"]
+    head = ["data set", "objects", *(f"NoC@{percent(x)}" for x in IOU_TARGETS), "NoF@90"]
+    head += [*(f"IoU@{k}" for k in clicks), *(f"BIoU@{k}" for k in boundary), "encode", "click"]
 
-    def row(name: str, scores: Scores) -> str:
+    def row(name: str, scores: Scores) -> list[str]:
         cells = [str(scores.objects), *(f"{scores.noc[x]:.2f}" for x in IOU_TARGETS), str(scores.never[0.90])]
-        cells += [_number(scores.miou[k]) for k in clicks] + [_number(scores.mbiou[k]) for k in boundary]
-        cells += [_duration(scores.encode_s), _duration(scores.click_s)]
-        return f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        cells += [_score(scores.miou[k]) for k in clicks] + [_score(scores.mbiou[k]) for k in boundary]
+        return [name, *cells, _duration(scores.encode_s), _duration(scores.click_s)]
 
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("data set", *heads))
-    rows = "".join(row(name, scores) for name, scores in datasets.items())
-    return (
-        f'<h3 class="stage">{stage}</h3><div class="scroll" tabindex="0" role="region" '
-        f'aria-label="Numbers per data set, {stage}"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
-        f"<tfoot>{row('mean of data sets', macro)}</tfoot></table></div>"
-    )
+    rows = [row(name, scores) for name, scores in report.datasets[stage].items()]
+    return [head, *rows, row("mean of data sets", macro)]
 
 
-def _cases(report: Report, worst: Sequence[WorstCase]) -> str:
-    if not worst:
-        return ""
-    clicks = min(WORST_AFTER, report.protocol.max_clicks)
-    lead = (
-        f"<p>The objects with the least IoU after {_count(clicks, 'click')}, at most two of a data set. "
-        '<span class="key gt">yellow line</span> what was wanted, <span class="key pred">blue</span> the '
-        f"{worst[0].stage} mask; green marks add and red marks with a minus remove, numbered in order.</p>"
-    )
-    return lead + f'<div class="cases">{"".join(_case(case) for case in worst)}</div>'
-
-
-def _case(case: WorstCase) -> str:
-    name = escape(case.sample_id)
-    values = f"IoU {_number(case.iou)}, BIoU {_number(case.biou)} after {_count(case.clicks, 'click')}"
-    return (
-        f'<figure><div class="pair">{_image(case.whole, f"{case.sample_id}: the image and the outline wanted")}'
-        f"{_image(case.close, f'{case.sample_id}: mask and clicks')}</div>"
-        f"<figcaption><b>{name}</b><br>{values}</figcaption></figure>"
-    )
-
-
-def _image(jpeg: bytes, text: str) -> str:
-    return f'<img alt="{escape(text)}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}">'
-
-
-def _facts(report: Report) -> str:
+def _facts(report: Report) -> list[tuple[str, str]]:
     protocol = report.protocol
     until = "" if protocol.stop_at is None else f", until IoU {protocol.stop_at:g}"
-    facts = [
+    limit = protocol.limit_per_dataset
+    drawn = "all" if limit is None else f"at most {limit} of each data set, drawn with seed {protocol.seed}"
+    return [
         ("model", report.model or "not named"),
         *((f"weights {name}", f"SHA-256 {digest}") for name, digest in report.weights.items()),
         ("data", f"{report.data}, SHA-256 of images and masks {report.data_sha256 or 'not taken'}"),
         ("annotator looks at", ", then ".join(protocol.stages) + " masks"),
         ("first prompt", protocol.first_prompt),
         ("clicks", f"{protocol.max_clicks}{until}"),
-        ("objects", _drawn(report)),
+        ("objects", drawn),
         ("workers", str(protocol.workers)),
         *((name, str(value)) for name, value in report.machine.items()),
         ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
     ]
-    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report_notes(report) if not note.startswith("Machine:"))
-    return f'<dl class="facts">{rows}</dl><ul>{notes}</ul>'
-
-
-def _drawn(report: Report) -> str:
-    limit = report.protocol.limit_per_dataset
-    return "all" if limit is None else f"at most {limit} of each data set, drawn with seed {report.protocol.seed}"
 
 
 def _macro_mean(curves: Sequence[ClickCurve], value: Callable[[ClickCurve, int], float], clicks: int) -> float:
@@ -232,11 +180,7 @@ def _macro_mean(curves: Sequence[ClickCurve], value: Callable[[ClickCurve, int],
     return statistics.fmean(map(statistics.fmean, by_dataset.values())) if by_dataset else math.nan
 
 
-def _percent(target: float) -> str:
-    return f"{target * 100:.0f}"
-
-
-def _number(value: float) -> str:
+def _score(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
@@ -244,5 +188,94 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+# ---- plots
+
+
+def line_plot(series: Mapping[str, Sequence[float]], *, title: str, x_label: str, y_label: str) -> str:
+    """Values (0..1) after 1, 2, 3, ... clicks as one line each; NaN leaves a gap."""
+    with _drawing(title, x_label, y_label) as (axes, text):
+        most = 1
+        for number, (name, values) in enumerate(series.items()):
+            style, marker = _STYLES[number % len(_STYLES)]
+            clicks = range(1, len(values) + 1)
+            most = max(most, len(values))
+            axes.plot(
+                clicks, values, style, marker=marker, ms=3.5, lw=1.6, color=_COLOURS[number % len(_COLOURS)], label=name
+            )
+        known = [value for values in series.values() for value in values if not math.isnan(value)]
+        axes.set_ylim(math.floor(10 * min(known, default=0)) / 10, 1)
+        axes.set_xlim(0.5, most + 0.5)
+        _whole_clicks(axes, most)
+    return text.getvalue()
+
+
+def step_plot(series: Mapping[str, Sequence[int | None]], most: int, *, title: str, x_label: str, y_label: str) -> str:
+    """How many objects needed how many clicks, side by side for each series; the last bar is those that never did.
+
+    ``series`` has the clicks of each object, None for never, and ``most`` is how many were given.
+    """
+    with _drawing(title, x_label, y_label) as (axes, text):
+        never = most + 1.5
+        width = 0.84 / max(1, len(series))
+        for number, (name, clicks) in enumerate(series.items()):
+            places = list(range(1, most + 1))
+            heights = [sum(one == count for one in clicks) for count in places]
+            shift = (number - (len(series) - 1) / 2) * width
+            colour = _COLOURS[number % len(_COLOURS)]
+            axes.bar([place + shift for place in places], heights, width, color=colour, label=name)
+            lost = sum(one is None for one in clicks)
+            axes.bar([never + shift], [lost], width, color="none", edgecolor=colour, hatch="////", lw=1)
+        _whole_clicks(axes, most, extra={never: "never"})
+        axes.set_xlim(0.3, never + 0.7)
+    return text.getvalue()
+
+
+def _whole_clicks(axes: Axes, most: int, extra: Mapping[float, str] | None = None) -> None:
+    step = max(1, math.ceil(most / 8)) if most > 10 else 1
+    ticks: dict[float, str] = {count: str(count) for count in (1, *range(step, most + 1, step))}
+    ticks.update(extra or {})
+    axes.set_xticks(list(ticks), list(ticks.values()))
+
+
+@contextmanager
+def _drawing(title: str, x_label: str, y_label: str) -> Iterator[tuple[Axes, io.StringIO]]:
+    """Axes to draw on; the text holds the SVG afterwards."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    settings: Any = {
+        "svg.fonttype": "none",  # text stays text, in the page's font
+        "svg.hashsalt": title,  # names inside the SVG are the same every time and differ between plots
+        "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+        "font.size": 9,
+        "hatch.linewidth": 0.8,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), _INK),
+    }
+    text = io.StringIO()
+    with mpl.rc_context(settings):
+        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(visible=True, axis="y", color=_INK, alpha=0.15, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        yield axes, text
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, loc="best")
+        raw = io.StringIO()
+        figure.savefig(raw, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text.write(_for_page(raw.getvalue(), re.sub(r"\W+", "-", title)))
+
+
+def _for_page(svg: str, name: str) -> str:
+    """The ``<svg>`` element alone: in the page's colour, as wide as its column, with names of its own."""
+    element = _NAMES.sub(rf"\g<1>{name}-", svg[svg.index("<svg") :])
+    head, tag, rest = element.partition(">")
+    head = _without(_without(head, "width"), "height")
+    return head + ' aria-hidden="true" focusable="false"' + tag + rest.replace(_INK, "currentColor")
+
+
+def _without(tag: str, attribute: str) -> str:
+    before, found, after = tag.partition(f' {attribute}="')
+    return before + after.partition('"')[2] if found else tag

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samref.core.images import encode_jpeg
-from samref.core.masks import Mask, Rle, mask_box
+from samref.core.masks import Mask, mask_box
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
-from samref.datasets.objects import ImageRecord, load_objects, read_image
-from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Stage, click_curve
-from samref.evaluation.report.build import Report
-
-__all__ = ["WORST_AFTER", "WorstCase", "choose_worst", "draw_worst"]
+from samref.datasets import ImageRecord
+from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Recorder, Stage, click_curve
+from samref.evaluation.report import Report
 
 WORST_AFTER = 5
 """Clicks after which objects are compared: a person has lost patience by then."""
@@ -80,43 +77,18 @@ def choose_worst(report: Report, count: int = WORST_SHOWN, per_dataset: int = WO
 def draw_worst(
     report: Report, predictor: EvaluatedPredictor, records: Sequence[ImageRecord], count: int = WORST_SHOWN
 ) -> list[WorstCase]:
-    """The worst objects, labelled once more to have their masks and clicks.
-
-    Args:
-        report: what was measured.
-        predictor: what was measured.
-        records: of that measurement.
-        count: so many at most.
-    """
+    """At most ``count`` of the worst objects, labelled once more to have their masks and clicks."""
     owners = {record.sample_id(key): (record, key) for record in records for key in record.keys or ()}
     return [_draw(report, predictor, *owners[curve.sample_id]) for curve in choose_worst(report, count)]
-
-
-class _Recorder:
-    """A predictor that keeps what was last asked and answered."""
-
-    def __init__(self, predictor: EvaluatedPredictor) -> None:
-        self._predictor = predictor
-        self.prompts = Prompts()
-        self.mask: Rle | None = None
-
-    def embed(self, image: Any) -> Any:
-        return self._predictor.embed(image)
-
-    def predict(self, embedding: Any, prompts: Prompts, state: Any) -> Iterator[Any]:
-        self.prompts = prompts
-        for prediction in self._predictor.predict(embedding, prompts, state):
-            self.mask = prediction.mask
-            yield prediction
 
 
 def _draw(report: Report, predictor: EvaluatedPredictor, record: ImageRecord, key: str) -> WorstCase:
     protocol = report.protocol
     stage = protocol.stages[-1]
     clicks = min(WORST_AFTER, protocol.max_clicks)
-    image = read_image(record)
-    (target,) = (one for one in load_objects(record, image) if one.key == key)
-    recorder = _Recorder(predictor)
+    image = record.read_image()
+    (target,) = (one for one in record.read_objects(image) if one.key == key)
+    recorder = Recorder(predictor)
     curve = click_curve(
         recorder,
         recorder.embed(image),
@@ -129,8 +101,7 @@ def _draw(report: Report, predictor: EvaluatedPredictor, record: ImageRecord, ke
         stop_at=protocol.stop_at,
         rule=protocol.rule,
     )
-    assert recorder.mask is not None
-    pred = recorder.mask.to_mask()
+    pred = recorder.answers[-1][-1].mask.to_mask()
     height, width = target.gt.shape
     window = _surroundings(target.gt, recorder.prompts)
     return WorstCase(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from samref.__main__ import main
-from samref.evaluation.journal import journal_path
+from samref.evaluation.run import journal_path
 from tests.unit.evaluation.painter import write_zoo
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from samref.errors import DataError, StorageError
-from samref.evaluation.journal import Journal, journal_path, read_header
 from samref.evaluation.noc import ClickCurve
+from samref.evaluation.run import Journal, journal_path, read_header
 
 HEADER: dict[str, Any] = {"model": "painter", "max_clicks": 3, "weights": {"a": "0" * 64}}
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from samref.__main__ import main
-from samref.cli.latency import spread
 from samref.core.geometry import ImageSize
 from samref.core.images import DecodedImage
 from samref.core.prompts import Click, Prompts
 from samref.datasets import images_of
-from samref.evaluation.latency import grid_clicks, mean_timing, sat_latency
+from samref.evaluation.cost import grid_clicks, mean_timing, sat_latency, spread
 from tests.unit.evaluation.painter import Canvas, Painter, Painting, write_zoo
 
 

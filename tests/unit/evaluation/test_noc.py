@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from samref.core.geometry import ImageSize
 from samref.core.masks import Mask
-from samref.datasets.objects import ObjectMask
-from samref.evaluation.noc import ClickCurve, Stage, average_scores, click_curve, score_curves
+from samref.core.prompts import Box, Prompts, check_prompts
+from samref.datasets import ObjectMask
+from samref.evaluation.noc import ClickCurve, Stage, average_scores, click_curve, score_curves, tight_box, widest_stroke
 from tests.unit.evaluation.painter import Canvas, Painter
 
 
@@ -106,3 +108,41 @@ def test_a_box_or_a_scribble_can_come_first_and_counts_as_one_interaction() -> N
     stroke = label(Painter(), "refined", first="scribble")
     assert 0 < stroke.ious[0] < 0.5
     assert len(stroke.ious) == 8
+
+
+def blank() -> Mask:
+    return np.zeros((40, 60), dtype=np.bool_)
+
+
+def long_bar() -> Mask:
+    mask = blank()
+    mask[10:18, 5:55] = True
+    return mask
+
+
+def test_the_box_is_tight_with_exclusive_ends() -> None:
+    assert tight_box(long_bar()) == Box(5, 10, 55, 18)
+
+
+def test_the_stroke_of_a_bar_runs_along_it_and_stays_inside() -> None:
+    stroke = widest_stroke(long_bar())
+    xs = [x for x, _ in stroke.points]
+    assert max(xs) - min(xs) > 40
+    assert stroke.positive
+    assert stroke.width <= 8
+    for x, y in stroke.points:
+        assert long_bar()[round(y), round(x)]
+
+
+@pytest.mark.parametrize("place", [(0, 0), (39, 59), (20, 30)])
+def test_an_object_of_one_pixel_has_a_box_and_a_stroke(place: tuple[int, int]) -> None:
+    mask = blank()
+    mask[place] = True
+    for prompt in (tight_box(mask), widest_stroke(mask)):
+        check_prompts(Prompts((prompt,)), ImageSize(40, 60))
+
+
+def test_a_stroke_across_the_whole_image_ends_at_its_border() -> None:
+    stroke = widest_stroke(np.ones((40, 60), dtype=np.bool_))
+    check_prompts(Prompts((stroke,)), ImageSize(40, 60))
+    assert len(stroke.points) >= 2

@@ -16,7 +16,7 @@ from samref.core.images import DecodedImage
 from samref.core.masks import Mask, Rle
 from samref.core.oracle import ClickRule
 from samref.core.prompts import Click, Prompts
-from samref.datasets.objects import ObjectMask
+from samref.datasets import ObjectMask
 from samref.errors import ModelError
 from samref.evaluation.noc import ClickCurve, average_scores, click_curve, score_curves
 from samref.inference.device import load_predictor
@@ -24,7 +24,7 @@ from samref.inference.predictor import Predictor
 from samref.models.registry import build_model
 from samref.models.sam import RANDOM
 from samref.models.sam.model import SamModel, build_sam, with_multimask
-from tests.unit.evaluation import miniatures
+from tests.unit.datasets import miniatures
 from tests.unit.evaluation.painter import Canvas, Painting, write_zoo
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from samref.core.images import decode_label_image, encode_png
-from samref.datasets.objects import find_images
+from samref.datasets import find_images
 from samref.errors import CheckpointMissingError
 from samref.evaluation.provenance import data_digest, describe_machine, weights_digests
 from samref.inference.predictor import Predictor

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import math
 import re
@@ -15,12 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samref.datasets.objects import find_images
+from samref.datasets import find_images
 from samref.errors import SamrefError, StorageError
 from samref.evaluation.noc import ClickCurve
-from samref.evaluation.report.build import Report
-from samref.evaluation.report.page import report_to_page
-from samref.evaluation.report.plots import line_plot, step_plot
+from samref.evaluation.report import Protocol, Report
+from samref.evaluation.report.page import line_plot, report_to_page, step_plot
 from samref.evaluation.report.worst_cases import PANEL_PIXELS, choose_worst, draw_worst
 from samref.evaluation.run import evaluate
 from tests.unit.evaluation.painter import Painter, write_zoo
@@ -38,7 +38,11 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(zoo: Path) -> Report:
     return evaluate(
-        zoo, Painter(), model=NASTY, weights={"w.safetensors": "ab" * 32}, max_clicks=6, stage="both", limit=2, seed=3
+        zoo,
+        Painter(),
+        Protocol(max_clicks=6, stages=("coarse", "refined"), limit_per_dataset=2, seed=3),
+        model=NASTY,
+        weights={"w.safetensors": "ab" * 32},
     )
 
 
@@ -74,7 +78,7 @@ def test_the_page_needs_no_network_no_script_and_no_other_file(zoo: Path, report
 def test_what_comes_from_a_user_is_escaped(report: Report) -> None:
     page = report_to_page(report)
     assert NASTY not in page
-    assert "&lt;script&gt;alert(&quot;$x$ &amp; y&quot;)&lt;/script&gt;" in page
+    assert f"<h1>{NASTY} on data</h1>" in html.unescape(page)
 
 
 def test_the_page_says_what_was_measured_how_and_on_what(report: Report) -> None:
@@ -137,13 +141,13 @@ def test_a_worst_case_shows_the_mask_and_the_clicks_that_were_measured(zoo: Path
 
 def test_a_page_is_written_and_refused_before_the_run_where_it_cannot_be(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
-    evaluate(zoo, Painter(), max_clicks=2, limit=1, html_path=target)
+    evaluate(zoo, Painter(), Protocol(max_clicks=2, limit_per_dataset=1), html_path=target)
     assert target.read_text("utf-8").startswith("<!doctype html>")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     painter = Painter()
     for wrong in (tmp_path, tmp_path / "nowhere" / "report.html"):
         with pytest.raises(StorageError, match="cannot be written"):
-            evaluate(zoo, painter, html_path=wrong)
+            evaluate(zoo, painter, Protocol(), html_path=wrong)
     assert painter.embedded == 0
 
 
@@ -154,7 +158,7 @@ def test_without_matplotlib_a_page_is_refused_before_the_run(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     painter = Painter()
     with pytest.raises(SamrefError, match=r"samref\[evaluate\]"):
-        evaluate(zoo, painter, html_path=tmp_path / "report.html")
+        evaluate(zoo, painter, Protocol(), html_path=tmp_path / "report.html")
     assert painter.embedded == 0
 
 

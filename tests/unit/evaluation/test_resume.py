@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from samref.core.prompts import Prompts
 from samref.errors import DataError, ModelError, StorageError
 from samref.evaluation import run
 from samref.evaluation.grabcut import GrabCutPredictor
-from samref.evaluation.journal import journal_path
-from samref.evaluation.report.build import Report, report_to_dict
-from samref.evaluation.run import evaluate
+from samref.evaluation.report import Protocol, Report, report_to_dict
+from samref.evaluation.run import evaluate, journal_path
 from samref.inference.predictor import Predictor
 from samref.models.registry import build_model
 from tests.unit.evaluation.painter import Canvas, Painter, Painting, write_zoo
@@ -61,13 +61,13 @@ def numbers(report: Report | dict[str, Any]) -> Any:
 @pytest.mark.parametrize("clicks", [0, 1, 7, 14, 30])
 def test_an_interrupted_run_goes_on_to_the_same_numbers(zoo: Path, tmp_path: Path, clicks: int) -> None:
     target = tmp_path / "numbers.json"
-    whole = evaluate(zoo, Painter(), max_clicks=3, stage="both")
+    whole = evaluate(zoo, Painter(), Protocol(max_clicks=3, stages=("coarse", "refined")))
     with pytest.raises(ModelError):
-        evaluate(zoo, Tired(clicks), max_clicks=3, stage="both", json_path=target)
+        evaluate(zoo, Tired(clicks), Protocol(max_clicks=3, stages=("coarse", "refined")), json_path=target)
     assert journal_path(target).exists()
     assert not target.exists()
     painter = Painter()
-    resumed = evaluate(zoo, painter, max_clicks=3, stage="both", json_path=target)
+    resumed = evaluate(zoo, painter, Protocol(max_clicks=3, stages=("coarse", "refined")), json_path=target)
     assert numbers(resumed) == numbers(whole) == numbers(json.loads(target.read_text("utf-8")))
     assert len(painter.states) == 8 * 2 * 3 - clicks // 3 * 3
     assert not journal_path(target).exists()
@@ -76,46 +76,44 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(zoo: Path, tmp_path: Pat
 def test_objects_measured_before_are_counted_and_nothing_is_embedded_for_them(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "numbers.json"
     first = Painter()
-    evaluate(zoo, first, max_clicks=2, json_path=target, keep_journal=True)
+    evaluate(zoo, first, Protocol(max_clicks=2), json_path=target, keep_journal=True)
     second = Painter()
-    heard: list[tuple[int, int]] = []
-    report = evaluate(
-        zoo, second, max_clicks=2, json_path=target, progress=lambda done, total: heard.append((done, total))
-    )
+    report = evaluate(zoo, second, Protocol(max_clicks=2), json_path=target)
     assert second.embedded == 0
     assert report.measured_before == 8
-    assert heard[0] == (8, 8)
 
 
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
         ({"max_clicks": 3}, "max_clicks"),
-        ({"stage": "coarse"}, "stages"),
+        ({"stages": ("coarse",)}, "stages"),
         ({"first_prompt": "box"}, "first_prompt"),
-        ({"seed": 1, "limit": 1}, "seed"),
+        ({"seed": 1, "limit_per_dataset": 1}, "seed"),
         ({"weights": {"a": "1"}}, "weights"),
         ({"model": "other"}, "model"),
     ],
 )
 def test_other_arguments_do_not_go_on_with_it(zoo: Path, tmp_path: Path, changed: dict[str, Any], word: str) -> None:
     target = tmp_path / "numbers.json"
-    evaluate(zoo, Painter(), max_clicks=2, json_path=target, keep_journal=True)
+    evaluate(zoo, Painter(), Protocol(max_clicks=2), json_path=target, keep_journal=True)
     painter = Painter()
+    named = {name: changed[name] for name in ("weights", "model") if name in changed}
+    protocol = replace(Protocol(max_clicks=2), **{name: one for name, one in changed.items() if name not in named})
     with pytest.raises(DataError, match=f"{word} was.*--restart"):
-        evaluate(zoo, painter, **{"max_clicks": 2, "json_path": target, **changed})
+        evaluate(zoo, painter, protocol, json_path=target, **named)
     assert painter.embedded == 0
-    evaluate(zoo, painter, **{"max_clicks": 2, "json_path": target, "restart": True, **changed})
+    evaluate(zoo, painter, protocol, json_path=target, restart=True, **named)
     assert painter.embedded > 0
 
 
 def test_other_images_or_masks_do_not_go_on_with_it(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "numbers.json"
-    evaluate(zoo, Painter(), max_clicks=2, json_path=target, keep_journal=True)
+    evaluate(zoo, Painter(), Protocol(max_clicks=2), json_path=target, keep_journal=True)
     other = zoo / "air" / "images" / "0.png"
     other.write_bytes((zoo / "air" / "images" / "1.png").read_bytes())
     with pytest.raises(DataError, match="data_sha256 was"):
-        evaluate(zoo, Painter(), max_clicks=2, json_path=target)
+        evaluate(zoo, Painter(), Protocol(max_clicks=2), json_path=target)
 
 
 def test_a_report_that_cannot_be_written_costs_no_measurement(
@@ -128,9 +126,9 @@ def test_a_report_that_cannot_be_written_costs_no_measurement(
     with monkeypatch.context() as patch:
         patch.setattr(run, "write_json", full)
         with pytest.raises(StorageError):
-            evaluate(zoo, Painter(), max_clicks=2, json_path=target)
+            evaluate(zoo, Painter(), Protocol(max_clicks=2), json_path=target)
     painter = Painter()
-    evaluate(zoo, painter, max_clicks=2, json_path=target)
+    evaluate(zoo, painter, Protocol(max_clicks=2), json_path=target)
     assert painter.embedded == 0
     assert target.exists()
 
@@ -138,14 +136,14 @@ def test_a_report_that_cannot_be_written_costs_no_measurement(
 def test_workers_may_differ_between_the_two_halves_and_change_no_number(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "numbers.json"
     with pytest.raises(ModelError):
-        evaluate(zoo, Tired(7), max_clicks=3, workers=3, json_path=target)
-    resumed = evaluate(zoo, Painter(), max_clicks=3, workers=2, json_path=target)
-    assert numbers(resumed) == numbers(evaluate(zoo, Painter(), max_clicks=3))
+        evaluate(zoo, Tired(7), Protocol(max_clicks=3, workers=3), json_path=target)
+    resumed = evaluate(zoo, Painter(), Protocol(max_clicks=3, workers=2), json_path=target)
+    assert numbers(resumed) == numbers(evaluate(zoo, Painter(), Protocol(max_clicks=3)))
 
 
 def test_grabcut_gives_the_same_numbers_with_several_workers(zoo: Path) -> None:
-    one = evaluate(zoo, GrabCutPredictor(), max_clicks=3)
-    three = evaluate(zoo, GrabCutPredictor(), max_clicks=3, workers=3)
+    one = evaluate(zoo, GrabCutPredictor(), Protocol(max_clicks=3))
+    three = evaluate(zoo, GrabCutPredictor(), Protocol(max_clicks=3, workers=3))
     assert numbers(one) == numbers(three)
 
 
@@ -154,10 +152,12 @@ def test_a_network_gives_the_same_numbers_with_several_workers_and_after_an_inte
 ) -> None:
     predictor = Predictor(build_model("tiny-random"))
     target = tmp_path / "numbers.json"
-    one = evaluate(zoo, predictor, max_clicks=3, stage="both", json_path=target, keep_journal=True)
+    one = evaluate(
+        zoo, predictor, Protocol(max_clicks=3, stages=("coarse", "refined")), json_path=target, keep_journal=True
+    )
     journal = journal_path(target)
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:6])[:-3])
-    three = evaluate(zoo, predictor, max_clicks=3, stage="both", workers=3, json_path=target)
+    three = evaluate(zoo, predictor, Protocol(max_clicks=3, stages=("coarse", "refined"), workers=3), json_path=target)
     assert numbers(one) == numbers(three)
     assert 0 < three.measured_before < 8
 
@@ -185,5 +185,5 @@ def test_a_run_killed_with_signal_nine_goes_on_to_the_same_numbers(tmp_path: Pat
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     written = json.loads(target.read_text("utf-8"))
     assert 3 <= kept <= written["measured_before"] + 1
-    whole = evaluate(tmp_path / "data", GrabCutPredictor(), model="grabcut", max_clicks=6)
+    whole = evaluate(tmp_path / "data", GrabCutPredictor(), Protocol(max_clicks=6), model="grabcut")
     assert numbers(written) == numbers(whole)

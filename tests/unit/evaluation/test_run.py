@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from samref.errors import DataError, StorageError
+from samref.evaluation import run
 from samref.evaluation.grabcut import GrabCutPredictor
-from samref.evaluation.report.build import report_to_dict
-from samref.evaluation.report.table import report_to_table
+from samref.evaluation.report import Protocol, report_to_dict, report_to_table
 from samref.evaluation.run import evaluate
 from tests.unit.evaluation.painter import Painter, write_zoo
 
@@ -21,7 +22,7 @@ def zoo(tmp_path: Path) -> Path:
 
 
 def test_every_object_of_every_data_set_is_measured_once(zoo: Path) -> None:
-    report = evaluate(zoo, Painter(), max_clicks=4)
+    report = evaluate(zoo, Painter(), Protocol(max_clicks=4))
     assert [curve.sample_id for curve in report.curves["refined"]] == [
         "air/0#1", "air/0#2", "air/1#1", "air/1#2", "zoo/0#1", "zoo/0#2", "zoo/1#1", "zoo/1#2",
     ]  # fmt: skip
@@ -31,29 +32,43 @@ def test_every_object_of_every_data_set_is_measured_once(zoo: Path) -> None:
 
 def test_one_encode_per_image_serves_all_its_objects_and_both_stages(zoo: Path) -> None:
     painter = Painter()
-    report = evaluate(zoo, painter, max_clicks=3, stage="both")
+    report = evaluate(zoo, painter, Protocol(max_clicks=3, stages=("coarse", "refined")))
     assert painter.embedded == 4
     assert set(report.curves) == {"coarse", "refined"}
     assert report.macro["refined"].miou[3] > report.macro["coarse"].miou[3]
 
 
 def test_workers_change_nothing_but_times(zoo: Path) -> None:
-    one = evaluate(zoo, Painter(), max_clicks=3)
-    four = evaluate(zoo, Painter(), max_clicks=3, workers=4)
+    one = evaluate(zoo, Painter(), Protocol(max_clicks=3))
+    four = evaluate(zoo, Painter(), Protocol(max_clicks=3, workers=4))
     assert [c.ious for c in one.curves["refined"]] == [c.ious for c in four.curves["refined"]]
 
 
-def test_progress_goes_from_nothing_to_all_objects(zoo: Path) -> None:
-    heard: list[tuple[int, int]] = []
-    evaluate(zoo, Painter(), max_clicks=1, limit=3, progress=lambda done, total: heard.append((done, total)))
-    assert heard[0] == (0, 6)
-    assert heard[-1] == (6, 6)
-    assert heard == sorted(heard)
+def test_a_bar_goes_from_nothing_to_all_objects(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[int, int]] = []
+
+    class Bar(run.tqdm):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "disable": options["disable"] is not None})
+            shown.append((self.n, self.total))
+
+        def update(self, n: float | None = 1) -> bool | None:
+            super().update(n)
+            shown.append((self.n, self.total))
+            return None
+
+    monkeypatch.setattr(run, "tqdm", Bar)
+    evaluate(zoo, Painter(), Protocol(max_clicks=1, limit_per_dataset=3), progress=True)
+    assert shown[0] == (0, 6)
+    assert shown[-1] == (6, 6)
+    assert shown == sorted(shown)
 
 
 def test_the_json_file_holds_the_numbers_and_every_curve(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "numbers.json"
-    report = evaluate(zoo, Painter(), model="painter", max_clicks=5, limit=2, seed=3, json_path=target)
+    report = evaluate(
+        zoo, Painter(), Protocol(max_clicks=5, limit_per_dataset=2, seed=3), model="painter", json_path=target
+    )
     written = json.loads(target.read_text("utf-8"))
     assert written == json.loads(json.dumps(report_to_dict(report)))
     assert written["model"] == "painter"
@@ -67,7 +82,11 @@ def test_the_json_file_holds_the_numbers_and_every_curve(zoo: Path, tmp_path: Pa
 
 
 def test_the_table_has_a_line_per_data_set_and_the_mean(zoo: Path) -> None:
-    table = report_to_table(evaluate(zoo, Painter(), model="painter", max_clicks=10, stage="both", limit=2))
+    table = report_to_table(
+        evaluate(
+            zoo, Painter(), Protocol(max_clicks=10, stages=("coarse", "refined"), limit_per_dataset=2), model="painter"
+        )
+    )
     lines = table.splitlines()
     assert sum(line.startswith("air ") for line in lines) == 2
     assert sum(line.startswith("mean of data sets ") for line in lines) == 2
@@ -81,25 +100,25 @@ def test_what_cannot_be_written_is_said_before_the_measurement(zoo: Path, tmp_pa
     painter = Painter()
     for target in (tmp_path, tmp_path / "nowhere" / "numbers.json"):
         with pytest.raises(StorageError, match="cannot be written"):
-            evaluate(zoo, painter, json_path=target)
+            evaluate(zoo, painter, Protocol(), json_path=target)
     assert painter.embedded == 0
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_clicks": 0}, {"limit": 0}, {"workers": 0}, {"stop_at": 0.0}, {"stop_at": 1.5}]
+    "options", [{"max_clicks": 0}, {"limit_per_dataset": 0}, {"workers": 0}, {"stop_at": 0.0}, {"stop_at": 1.5}]
 )
-def test_numbers_out_of_range_are_refused_with_a_sentence(zoo: Path, options: dict[str, int]) -> None:
+def test_numbers_out_of_range_are_refused_with_a_sentence(options: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"\.$"):
-        evaluate(zoo, Painter(), **options)  # type: ignore[arg-type]
+        Protocol(**options)
 
 
 def test_a_bad_mask_stops_the_measurement_and_names_the_file(zoo: Path) -> None:
     (zoo / "zoo" / "images" / "1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1\.png"):
-        evaluate(zoo, Painter(), max_clicks=1, workers=2)
+        evaluate(zoo, Painter(), Protocol(max_clicks=1, workers=2))
 
 
 def test_grabcut_is_measured_like_a_model(zoo: Path) -> None:
-    report = evaluate(zoo, GrabCutPredictor(), model="grabcut", max_clicks=3, limit=1)
+    report = evaluate(zoo, GrabCutPredictor(), Protocol(max_clicks=3, limit_per_dataset=1), model="grabcut")
     assert all(0 < curve.ious[-1] <= 1 for curve in report.curves["refined"])
     assert report.macro["refined"].noc[0.80] < 3

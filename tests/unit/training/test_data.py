@@ -18,7 +18,7 @@ from samref.core.images import encode_png
 from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.datasets.records import KeptMasks, ObjectMask
-from samref.errors import DataError, LabelError
+from samref.errors import DataError
 from samref.labels.log import AnnotationsImported
 from samref.labels.project import Annotation
 from samref.labels.store import ProjectStore
@@ -28,7 +28,7 @@ from samref.training.samples import SampleFeed, painted
 from samref.training.scenes import SceneFeed
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
-from tests.unit.evaluation import miniatures
+from tests.unit.datasets import miniatures
 
 RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], model="sam-random", batch=2, steps=1)
 CPU = torch.device("cpu")
@@ -90,7 +90,7 @@ def test_the_embedded_and_the_papers_recipes_learn_from_a_project(team: Path, tm
 
 
 def test_folders_without_labels_are_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match=r"no samref.sqlite"):
+    with pytest.raises(DataError, match=r"does not look like project.*samref.sqlite"):
         find_training_images(tmp_path, "project")
     ProjectStore(tmp_path / "samref.sqlite").close()
     with pytest.raises(DataError, match="no accepted annotation"):

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samref.datasets import LAYOUTS, LabelledImage, images_of, layout_of, list_data_sets
+from samref.datasets import LAYOUTS, LabelledImage, find_images, images_of, layout_of, list_data_sets
 from samref.datasets.coco import UNFIT
-from samref.datasets.objects import find_images
 from samref.errors import DataError
-from tests.unit.evaluation import miniatures
-from tests.unit.evaluation.miniatures import BAR, SQUARE
+from tests.unit.datasets import miniatures
+from tests.unit.datasets.miniatures import BAR, SQUARE
 from tests.unit.evaluation.painter import write_zoo
 
 Writer = Callable[..., None]

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samref.datasets import images_of
-from samref.datasets.objects import find_images
+from samref.datasets import find_images, images_of
 from samref.errors import DataError
-from tests.unit.evaluation import miniatures
-from tests.unit.evaluation.miniatures import HEIGHT, WIDTH
+from tests.unit.datasets import miniatures
+from tests.unit.datasets.miniatures import HEIGHT, WIDTH
 
 
 def refusal(folder: Path, layout: str = "auto", split: str | None = None) -> str:

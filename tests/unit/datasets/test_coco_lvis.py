@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from samref.datasets import images_of
-from samref.datasets.plain_pickle import ByteArray, read_plain
+from samref.datasets.coco_lvis import ByteArray, read_plain
 from samref.errors import DataError
-from tests.unit.evaluation import miniatures
+from tests.unit.datasets import miniatures
 
 
 class Calls:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +12,24 @@ import pytest
 from torch import nn
 
 from samref.__main__ import main
-from samref.core.masks import Rle
-from samref.datasets.objects import find_images, load_objects, read_image
+from samref.datasets import find_images
 from samref.errors import CheckpointMissingError, SamrefError, StorageError, UnknownModelError
-from samref.evaluation import comparison, cost
-from samref.evaluation.comparison import CONTENDERS, Comparison, Row, Settings, compare, comparison_to_dict
-from samref.evaluation.comparison_table import (
+from samref.evaluation import compare as comparison
+from samref.evaluation import cost
+from samref.evaluation.compare import (
     BEGIN,
+    CONTENDERS,
     END,
     NOT_LOADED,
+    Comparison,
+    Row,
     check_marks,
+    compare,
+    comparison_to_dict,
     comparison_to_markdown,
     put_between_marks,
 )
-from samref.evaluation.cost import Cost, CostJob, Sample, build_predictor, count_parameters, measure_cost
+from samref.evaluation.cost import Contender, Cost, Settings, build_predictor, count_parameters, measure_cost
 from samref.models.registry import SPECS, build_model, build_untrained, list_models
 from tests.unit.evaluation.painter import write_zoo
 
@@ -48,52 +55,66 @@ def zoo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[CostJob]:
-    """Costs are told instead of measured; the jobs are kept."""
-    jobs: list[CostJob] = []
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """Costs are told instead of measured; what was asked for is kept."""
+    asked: list[Settings] = []
 
-    def told(job: CostJob) -> Cost:
-        jobs.append(job)
-        if job.untrained.startswith("segnext"):
+    def told(contender: Contender, records: object, settings: Settings) -> Cost:
+        asked.append(settings)
+        if contender.untrained.startswith("segnext"):
             raise SamrefError("It was killed while it was measured; most likely there is not enough memory for it.")
-        random = {**{name: getattr(COST, name) for name in COST.__slots__}, "loaded": False}
-        return COST if job.model == "grabcut" else Cost(**random)
+        return COST if contender.model == "grabcut" else replace(COST, loaded=False)
 
     monkeypatch.setattr(comparison, "measure_cost", told)
-    return jobs
+    return asked
 
 
-def job(zoo: Path, **changed: Any) -> CostJob:
-    (record, *_), _ = find_images(zoo)
-    gt = Rle.from_mask(load_objects(record, read_image(record))[0].gt)
-    sample = Sample(str(record.image_path), (gt.height, gt.width, gt.counts))
-    values = {"model": "grabcut", "untrained": "", "stage": "refined", "refines": False, "clicks": 2, "sat_grid": 1}
-    return CostJob(**{**values, "samples": (sample,), **changed})
+QUICK = Settings(max_clicks=2, sat_grid=0)
+
+
+def contender(model: str = "grabcut", **changed: Any) -> Contender:
+    return Contender("name", "title", model, **changed)
+
+
+def measured(zoo: Path, one: Contender, settings: Settings = QUICK) -> Cost:
+    return measure_cost(one, find_images(zoo)[0][:1], settings)
 
 
 def test_a_fresh_process_measures_times_and_its_own_memory_only(zoo: Path) -> None:
-    measured = measure_cost(job(zoo, model="tiny-random"))
-    assert measured.loaded
-    assert measured.parameters == count_parameters(build_model("tiny-random"))
-    assert 0 < measured.coarse_s < measured.click_s
-    assert measured.amortised_s == pytest.approx(measured.encode_s / 20 + measured.click_s)
-    assert measured.sat_s is not None
-    assert measured.sat_s > measured.click_s
+    found = measured(zoo, contender("tiny-random"), Settings(max_clicks=2, sat_grid=1))
+    assert found.loaded
+    assert found.parameters == count_parameters(build_model("tiny-random"))
+    assert 0 < found.coarse_s < found.click_s
+    assert found.amortised_s == pytest.approx(found.encode_s / 20 + found.click_s)
+    assert found.sat_s is not None
+    assert found.sat_s > found.click_s
     ballast = np.ones(600_000_000, dtype=np.uint8)  # held by this process, not by the one that measures
-    assert 50e6 < measure_cost(job(zoo, sat_grid=0)).memory_bytes < ballast.nbytes
+    assert 50e6 < measured(zoo, contender()).memory_bytes < ballast.nbytes
 
 
 def test_the_coarse_stage_alone_is_timed_without_the_refiner(zoo: Path) -> None:
-    measured = measure_cost(job(zoo, model="tiny-random", stage="coarse", sat_grid=0))
-    assert measured.coarse_s == measured.click_s
-    assert measured.refiner_ratio == 0
-    assert measured.sat_s is None
+    found = measured(zoo, contender("tiny-random", stage="coarse"))
+    assert found.coarse_s == found.click_s
+    assert found.refiner_ratio == 0
+    assert found.sat_s is None
 
 
 def test_what_goes_wrong_in_the_process_is_told_in_its_own_words(zoo: Path) -> None:
-    missing = job(zoo, samples=(Sample(str(zoo / "nowhere.png"), (1, 1, "1")),), model="no-such-model")
     with pytest.raises(SamrefError, match="There is no model 'no-such-model'"):
-        measure_cost(missing)
+        measured(zoo, contender("no-such-model"))
+    with pytest.raises(SamrefError, match=r"^TypeError: "):
+        measured(zoo, contender(), replace(QUICK, max_clicks="two"))  # type: ignore[arg-type]
+
+
+def _die(*_: object) -> Cost:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("dead")
+
+
+def test_a_process_that_is_killed_says_so(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "_measure", _die)
+    with pytest.raises(SamrefError, match="not enough memory"):
+        measured(zoo, contender())
 
 
 def test_every_number_of_a_model_is_counted_once_whoever_holds_it() -> None:
@@ -109,21 +130,21 @@ def test_every_number_of_a_model_is_counted_once_whoever_holds_it() -> None:
     assert count_parameters(Holder()) == 16
 
 
-def test_missing_weights_give_the_untrained_architecture_and_say_so(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_give_the_untrained_architecture_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     small = build_model("tiny-random")
     monkeypatch.setattr(cost, "build_untrained", lambda name: {"sam-vit-b": small}[name])
-    _, _, loaded = build_predictor(job(zoo, model="sam-vit-b", untrained="sam-vit-b"))
+    _, _, loaded = build_predictor(contender("sam-vit-b", untrained="sam-vit-b"), QUICK)
     assert not loaded
     with pytest.raises(CheckpointMissingError):
-        build_predictor(job(zoo, model="sam-vit-b", untrained=""))
+        build_predictor(contender("sam-vit-b"), QUICK)
 
 
-def test_a_model_that_lacks_its_refiner_counts_as_not_loaded(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_lacks_its_refiner_counts_as_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, whole = build_model("sam-random"), build_model("tiny-random")
     monkeypatch.setattr(cost, "build_untrained", lambda name: whole)
     monkeypatch.setattr(cost, "build_model", lambda name: plain)
-    assert build_predictor(job(zoo, model="x", untrained="x", refines=True))[2] is False
-    assert build_predictor(job(zoo, model="x", untrained="x", refines=False))[2] is True
+    assert build_predictor(contender("x", untrained="x", refines=True), QUICK)[2] is False
+    assert build_predictor(contender("x", untrained="x", refines=False), QUICK)[2] is True
 
 
 def test_every_untrained_architecture_has_the_sizes_of_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,23 +166,23 @@ def test_segment_anything_without_weights_is_as_large_as_published() -> None:
 
 
 def test_costs_come_first_then_quality_where_weights_are(
-    zoo: Path, tmp_path: Path, no_processes: list[CostJob]
+    zoo: Path, tmp_path: Path, no_processes: list[Settings]
 ) -> None:
     words: list[str] = []
     chosen = comparison.find_contenders(["grabcut", "sam-vit-b", "segnext-b-sax1"])
     target = tmp_path / "all.json"
     found = compare(zoo, chosen, Settings(max_clicks=2), json_path=target, told=words.append)
     assert words == [*(f"{one.name}: times and memory" for one in chosen), "grabcut: quality"]
-    assert [one.clicks for one in no_processes] == [2, 2, 2]
+    assert [one.max_clicks for one in no_processes] == [2, 2, 2]
     assert [one.report is not None for one in found.rows] == [True, False, False]
     plain = json.loads(json.dumps(comparison_to_dict(found), allow_nan=False))
     assert plain["models"]["grabcut"]["quality"]["objects"] == 4
     assert plain["models"]["sam-vit-b"]["quality"] is None
-    assert sorted(path.name for path in tmp_path.glob("all*")) == ["all.grabcut.json"]
+    assert sorted(path.name for path in tmp_path.glob("all*")) == ["all.grabcut.json", "all.json"]
 
 
 def test_the_table_says_what_was_not_loaded_and_what_could_not_be_measured(
-    zoo: Path, no_processes: list[CostJob]
+    zoo: Path, no_processes: list[Settings]
 ) -> None:
     names = ["grabcut", "sam-vit-b", "sam-ref-vit-b-c32", "segnext-b-sax1"]
     found = compare(zoo, comparison.find_contenders(names), Settings(max_clicks=5, sat_grid=0))
@@ -196,7 +217,7 @@ def test_the_table_stands_between_its_marks_and_nothing_else_changes(tmp_path: P
 
 @pytest.mark.parametrize("text", ["no marks", BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
 def test_a_document_without_a_place_for_it_is_refused_before_the_run(
-    zoo: Path, tmp_path: Path, no_processes: list[CostJob], capsys: pytest.CaptureFixture[str], text: str
+    zoo: Path, tmp_path: Path, no_processes: list[Settings], capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     document = tmp_path / "README.md"
     document.write_text(text)
@@ -219,7 +240,7 @@ def test_a_document_without_a_place_for_it_is_refused_before_the_run(
     ],
 )
 def test_what_a_person_can_repair_is_one_sentence(
-    zoo: Path, no_processes: list[CostJob], capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+    zoo: Path, no_processes: list[Settings], capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["compare", *(argument.format(data=zoo) for argument in arguments)])
@@ -232,7 +253,7 @@ def test_what_a_person_can_repair_is_one_sentence(
 
 
 def test_the_command_writes_table_and_json(
-    zoo: Path, tmp_path: Path, no_processes: list[CostJob], capsys: pytest.CaptureFixture[str]
+    zoo: Path, tmp_path: Path, no_processes: list[Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = tmp_path / "README.md"
     document.write_text(f"{BEGIN}\n{END}\n")

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samref.core.images import encode_png
-from samref.datasets import images_of
-from samref.datasets.objects import find_images, load_objects, read_image, sample_objects
+from samref.datasets import find_images, images_of, sample_objects
 from samref.errors import DataError
 
 
@@ -38,7 +37,7 @@ def test_a_numbered_mask_holds_one_object_per_number_and_255_is_ignored(tmp_path
     assert record.keys == ("1", "2")
     assert record.sample_id("2") == "zoo/cat#2"
     assert skipped.empty_objects == 0
-    first, second = load_objects(record, read_image(record))
+    first, second = record.read_objects(record.read_image())
     assert first.gt.tolist() == [[False, True, True], [False, False, True]]
     assert second.gt.sum() == 1
     assert first.ignore is not None
@@ -59,7 +58,7 @@ def test_black_and_white_masks_hold_one_object_each(tmp_path: Path) -> None:
     shop = write_plain(tmp_path / "shop", a=WHITE, b=grey([255, 0, 0], [0, 0, 0]), c=grey([0, 0, 0], [0, 0, 0]))
     records, skipped = find_images(shop)
     assert [record.sample_id(key) for record in records for key in record.keys or ()] == ["shop/a#1", "shop/b#1"]
-    (one,) = load_objects(records[0], read_image(records[0]))
+    (one,) = records[0].read_objects(records[0].read_image())
     assert one.ignore is None
     assert one.gt.tolist() == (WHITE > 0).tolist()
     assert (skipped.empty_objects, skipped.images_without_objects, skipped.ignored_objects) == (1, 1, 0)
@@ -68,7 +67,7 @@ def test_black_and_white_masks_hold_one_object_each(tmp_path: Path) -> None:
 def test_255_stays_ignored_beside_the_number_one(tmp_path: Path) -> None:
     zoo = write_plain(tmp_path / "zoo", a=grey([0, 1, 1], [0, 0, 255]))
     (record,), _ = find_images(zoo)
-    (one,) = load_objects(record, read_image(record))
+    (one,) = record.read_objects(record.read_image())
     assert one.gt.sum() == 2
     assert one.ignore is not None
     assert one.ignore.sum() == 1
@@ -95,7 +94,7 @@ def test_sixteen_bit_numbers_beyond_255_are_objects_too(tmp_path: Path) -> None:
     write_mask(tmp_path, "a.png", np.array([[0, 300, 300], [1, 255, 0]], dtype=np.uint16))
     (record,), _ = find_images(tmp_path)
     assert record.keys == ("1", "300")
-    assert [int(one.gt.sum()) for one in load_objects(record, read_image(record))] == [1, 2]
+    assert [int(one.gt.sum()) for one in record.read_objects(record.read_image())] == [1, 2]
 
 
 def test_single_object_masks_read_128_as_ignore_and_higher_as_object(tmp_path: Path) -> None:
@@ -104,7 +103,7 @@ def test_single_object_masks_read_128_as_ignore_and_higher_as_object(tmp_path: P
     write_mask(tmp_path, "a__2.png", grey([255, 0, 0], [0, 0, 0]))
     (record,), _ = find_images(tmp_path)
     assert record.keys == ("2", "dog")
-    plain, dog = load_objects(record, read_image(record))
+    plain, dog = record.read_objects(record.read_image())
     assert plain.ignore is None
     assert dog.gt.tolist() == [[False, False, True], [False, False, True]]
     assert dog.ignore is not None
@@ -116,7 +115,7 @@ def test_single_object_masks_of_zeros_and_ones_and_of_one_bit_are_understood(tmp
     write_mask(tmp_path, "a__1.png", grey([0, 1, 1], [0, 0, 0]))
     Image.fromarray(np.array([[True, False, False], [False, False, False]])).save(tmp_path / "masks" / "a__2.png")
     (record,), _ = find_images(tmp_path)
-    assert [int(one.gt.sum()) for one in load_objects(record, read_image(record))] == [2, 1]
+    assert [int(one.gt.sum()) for one in record.read_objects(record.read_image())] == [2, 1]
 
 
 def test_a_name_with_two_underscores_belongs_to_the_image_of_exactly_that_name(tmp_path: Path) -> None:
@@ -152,7 +151,7 @@ def test_a_folder_of_data_sets_gives_each_by_its_own_name(tmp_path: Path) -> Non
 
 def read_all(folder: Path) -> None:
     for record in find_images(folder)[0]:
-        load_objects(record, read_image(record))
+        record.read_objects(record.read_image())
 
 
 def refusal(folder: Path) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from samref.core.masks import Mask
-from samref.datasets import LabelledImage, ObjectMask
-from samref.datasets.records import KeptMasks
+from samref.datasets import KeptMasks, LabelledImage, ObjectMask
 
 
 def region(*rows: int, size: int = 20) -> Mask:
