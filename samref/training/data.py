@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samref.datasets import ImageRecord, Skipped, list_data_sets
-from samref.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,4 @@ def find_training_images(data: Path, layout: str = "auto", split: str | None = N
     """
     listings = list_data_sets(data, layout, split or "train")
     records = tuple(record for listing in listings for record in listing.records)
-    if not records:
-        raise DataError(f"{data} holds no image to train on.")
     return Found(records, sum((listing.skipped for listing in listings), Skipped()))

@@ -59,8 +59,8 @@ class Sample:
     digest: str
     framed: NDArray[np.uint8]
     labels: NDArray[np.uint8]
-    parts: tuple[NDArray[np.uint8], ...] = ()
-    others: NDArray[np.bool_] | None = None
+    parts: tuple[NDArray[np.uint8], ...]
+    others: NDArray[np.bool_]
     pixels: NDArray[np.uint8] | None = None
     pixel_labels: NDArray[np.uint8] | None = None
     embedding: Tensor | None = None
@@ -114,7 +114,7 @@ class SampleFeed:
     """Samples of images for one recipe.
 
     Args:
-        images: what to draw from, each as often as any other.
+        records: what to draw from, each as often as any other.
         recipe: numbers of the run.
         side: S of the model frame.
         store: stored image embeddings; every image's must be there.

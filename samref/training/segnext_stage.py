@@ -33,12 +33,7 @@ class SegNextObjective(Trainee):
         gt, valid = targets_of(batch, device)
         rngs = [draws.of(sample) for sample in batch.samples]
         points = [
-            sample_points(
-                list(sample.parts),
-                sample.others if sample.others is not None else np.zeros(sample.labels.shape, dtype=np.bool_),
-                self.points,
-                rng,
-            )
+            sample_points(list(sample.parts), sample.others, self.points, rng)
             for sample, rng in zip(batch.samples, rngs, strict=True)
         ]
         corrections = int(draws.of_step().integers(self.points.corrections + 1))

@@ -119,14 +119,12 @@ def test_negatives_of_an_empty_sample_fall_where_no_object_is() -> None:
     assert np.mean([len(own) for own in negatives]) == pytest.approx(3.90, abs=0.4)
 
 
-def test_merged_objects_get_a_point_each_and_an_empty_sample_none() -> None:
+def test_both_of_two_merged_objects_get_a_point() -> None:
     left, right = disk(24, 48), disk(72, 48)
     for seed in range(10):
         points = sample_points([left, right], left < 0, RULES, np.random.default_rng(seed))
         assert any(inside(points.positive, left))
         assert any(inside(points.positive, right))
-    empty = sample_points([], left > 0, RULES, np.random.default_rng(0))
-    assert np.isnan(empty.positive).all()
 
 
 def test_a_correction_goes_to_the_deeper_mistake_and_into_the_slot_from_the_end() -> None:
