@@ -1,10 +1,9 @@
-"""Start the labelling page: ``python app.py`` (the same as ``python -m samref serve``). Options: ``--help``."""
-
-from __future__ import annotations
+"""The labelling page as ``demo``, for Gradio's tools and hosts; ``python app.py --help`` lists its options."""
 
 import sys
 
-from samref.__main__ import main
+from samref.cli.main import main
+from samref.cli.serve import demo
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not demo.is_reloading:
     main(["serve", *sys.argv[1:]])

@@ -46,6 +46,13 @@ def bytes_in_words(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1_000_000_000 else f"{count / 1e9:.1f} GB"
 
 
+def counted(number: int, noun: str) -> str:
+    """``number`` of something as people say it: 1 image, 2 images, 1 entry, 2 entries."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("y") else f"{number} {noun}s"
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, durable when this returns; on a failure the old file is still there.
 

@@ -1,58 +1,36 @@
-"""The composition root of the labelling page: settings, model, scheduler, stores, page, launch."""
+"""Puts the server behind the page together: settings, model, scheduler, stores, routes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-import socket
-import tempfile
 import threading
-import time
-import warnings
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import Any
 
-import typer
 from starlette.middleware import Middleware
 
 from samref import __version__
+from samref.bundled import assets_folder
 from samref.core.images import decode_image, hold_large_blocks_apart
 from samref.core.prompts import Click, Prompts
-from samref.errors import ModelError, SamrefError, StorageError
+from samref.errors import ModelError, StorageError
 from samref.inference.device import load_predictor
-from samref.inference.predictor import Predictor
-from samref.inference.scheduler import Scheduler
-from samref.inference.stores import EmbeddingStore, SessionStore
+from samref.inference.engine import LocalEngine
 from samref.labels.folder import DATABASE_NAME, FolderLock
 from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
 from samref.settings import Settings
-from samref.web.examples import Examples
 from samref.web.guard import Guard, is_loopback, known_hosts
-from samref.web.handlers import Handlers
-from samref.web.open_image import OpenImage, OpenImages
-from samref.web.routes import build_routes
-from samref.web.workspace import ModelEntry, Workspaces
-
-if TYPE_CHECKING:
-    import gradio as gr
-
-__all__ = ["App", "Predictors", "build", "serve"]
-
-EXAMPLES_FOLDER = Path(__file__).parent.parent / "assets" / "examples"
-
-MODELS_IN_MEMORY = 2
-"""The default and one more; a ViT-H takes 2.5 GB."""
+from samref.web.http import build_routes
+from samref.web.page import STATIC_FOLDER
+from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
@@ -62,41 +40,10 @@ KEEP_HOUSE_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-class Predictors:
-    """Predictors by name, loaded when they are first asked for; the default always stays."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Load the default model at once, so that what is wrong with it is known at the start."""
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._default = self._load(settings.model)
-        self._others: OrderedDict[str, Predictor] = OrderedDict()
-
-    def __call__(self, name: str) -> Predictor:
-        """The predictor of that model.
-
-        Raises:
-            ModelError: there is none, or its weights are missing.
-        """
-        if name == self._settings.model:
-            return self._default
-        with self._lock:
-            predictor = self._others.get(name)
-            if predictor is None:
-                predictor = self._others[name] = self._load(name)
-            self._others.move_to_end(name)
-            while len(self._others) > MODELS_IN_MEMORY - 1:
-                self._others.popitem(last=False)
-            return predictor
-
-    def entries(self) -> Sequence[ModelEntry]:
-        """The lines of the model picker, the default first; random weights only when they were asked for by name."""
-        specs = [spec for spec in list_models() if not spec.name.endswith("random")]
-        default = get_spec(self._settings.model)
-        return [_entry(default), *(_entry(spec) for spec in specs if spec.name != default.name)]
-
-    def _load(self, name: str) -> Predictor:
-        return load_predictor(name, device=self._settings.device, precision=self._settings.precision)
+def model_entries(default: str) -> Sequence[ModelEntry]:
+    """The lines of the model picker, the default first; random weights only when they were asked for by name."""
+    specs = [spec for spec in list_models() if not spec.name.endswith("random")]
+    return [_entry(get_spec(default)), *(_entry(spec) for spec in specs if spec.name != default)]
 
 
 def _entry(spec: ModelSpec) -> ModelEntry:
@@ -119,63 +66,36 @@ class App:
     """Everything that runs, put together."""
 
     settings: Settings
-    predictors: Predictors
     store: ProjectStore
-    scheduler: Scheduler
-    embeddings: EmbeddingStore
-    sessions: SessionStore[OpenImage]
-    workspaces: Workspaces
-    examples: Examples
-    handlers: Handlers
+    engine: LocalEngine
+    server: Server
     _stopping: threading.Event = field(default_factory=threading.Event)
 
-    def launch(self, *, block: bool) -> gr.Blocks:
-        """Start the web server; returns at once unless ``block``.
-
-        Raises:
-            SamrefError: the port is taken.
-        """
-        from samref.web.ui import STATIC_FOLDER, build_page, launch_options
-
+    @property
+    def application(self) -> dict[str, Any]:
+        """Arguments of Gradio's web application: our routes, the guard before everything, what runs beside it."""
         settings = self.settings
-        check_port_is_free(settings.host, settings.port)
-        routes = build_routes(
-            self.handlers,
-            self.workspaces,
-            self.examples,
-            STATIC_FOLDER,
-            version=__version__,
-            upload_bytes=settings.upload_bytes,
-            pixels=settings.pixels,
-        )
+        routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
         guard = Middleware(
             Guard, hosts=known_hosts(settings.host, settings.hosts), frame_ancestors=settings.frame_ancestors
         )
-        application = {"routes": routes, "middleware": [guard], "lifespan": self._life, **NO_API_PAGES}
-        page = build_page(__version__)
-        try:
-            page.launch(
-                server_name=settings.host,
-                server_port=settings.port or None,
-                max_threads=settings.max_threads,
-                app_kwargs=application,
-                prevent_thread_lock=not block,
-                **launch_options(__version__),
-            )
-        except OSError as error:  # what Gradio makes of a server that took more than five seconds to start
-            raise SamrefError(
-                f"The web server did not start on {settings.host}:{settings.port} ({error}). If this machine is very "
-                "busy, try again; else choose another port with --port."
-            ) from error
-        return page
+        return {"routes": routes, "middleware": [guard], "lifespan": self._life, **NO_API_PAGES}
 
     @asynccontextmanager
     async def _life(self, _: Any) -> AsyncIterator[None]:
-        """The threads on which coroutines wait for disk and decoder; asyncio's own are six on two cores."""
+        """Housekeeping, and threads for coroutines that wait for disk or decoder (asyncio has six on two cores)."""
         waiting = ThreadPoolExecutor(self.settings.max_threads, thread_name_prefix="samref-wait")
         asyncio.get_running_loop().set_default_executor(waiting)
+        threading.Thread(target=self.keep_house, name="samref-house", daemon=True).start()
         yield
         waiting.shutdown(wait=False, cancel_futures=True)
+
+    def report(self) -> Iterator[str]:
+        """What whoever started the server should hear: how long a click takes, and whether labels cannot be saved."""
+        if self.settings.self_test:
+            yield f"Self-test: {self.self_test()}"
+        if self.store.describe().is_read_only:
+            yield f"{READ_ONLY} No restart is needed then."
 
     def self_test(self) -> str:
         """Click a bundled image and say in one line how long it took.
@@ -183,8 +103,8 @@ class App:
         Raises:
             SamrefError: the model does not work on this machine.
         """
-        example = next(iter(self.examples), None)
-        predictor = self.predictors(self.settings.model)
+        example = next(iter(self.server.examples.values()), None)
+        predictor = self.engine.predictor(self.settings.model)
         where = f"{self.settings.model} on {predictor.device}, {str(predictor.dtype).removeprefix('torch.')}"
         if example is None:
             return f"{where}: no bundled image to try it on"
@@ -209,30 +129,11 @@ class App:
                     said = str(error)
                     _log.warning("The housekeeping of the labels has to wait: %s", error)
 
-    def close(self, page: gr.Blocks | None = None) -> None:
-        """Stop in order: take no more requests, let the worker end, and close the database."""
+    def close(self) -> None:
+        """Stop in order, when no more requests come: let the worker end, and close the database."""
         self._stopping.set()
-        if page is not None:
-            page.close(verbose=False)
-        self.scheduler.shutdown(timeout=5.0)
+        self.engine.close()
         self.store.close()
-
-
-def check_port_is_free(host: str, port: int) -> None:
-    """Refuse a port that another program has, before anything waits for it; port 0 is always free.
-
-    Raises:
-        SamrefError: it is taken, or this machine has no such address.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SamrefError(
-                f"The address {host}:{port} cannot be used ({error.strerror or error}). Choose another with --port."
-            ) from error
 
 
 def build(settings: Settings) -> App:
@@ -241,6 +142,7 @@ def build(settings: Settings) -> App:
     Raises:
         SamrefError: the model cannot be loaded, or the data folder cannot be used.
     """
+    hold_large_blocks_apart()
     get_spec(settings.model)
     folder = settings.data_folder
     store = ProjectStore(  # before the model: that the folder is in use should be said at once
@@ -257,23 +159,21 @@ def build(settings: Settings) -> App:
 
 
 def _build_around(store: ProjectStore, settings: Settings) -> App:
-    predictors = Predictors(settings)
-    scheduler = Scheduler()
-    embeddings = EmbeddingStore(settings.embedding_bytes)
-    sessions: SessionStore[OpenImage] = SessionStore(settings.sessions, settings.session_bytes, settings.session_idle_s)
-    examples = Examples(EXAMPLES_FOLDER)
-    workspaces = Workspaces(
-        store,
-        OpenImages(store, sessions, embeddings, scheduler, predictors, settings.model),
-        examples,
-        models=predictors.entries,
-        keeping=lambda: _keeping(store, settings),
-        version=__version__,
+    load = partial(load_predictor, device=settings.device, precision=settings.precision)
+    engine = LocalEngine(load, settings.model, embedding_bytes=settings.embedding_bytes)
+    surroundings = Surroundings(
+        models=lambda: model_entries(settings.model), keeping=lambda: _keeping(store, settings), version=__version__
+    )
+    limits = Limits(
         upload_bytes=settings.upload_bytes,
         pixels=settings.pixels,
+        sessions=settings.sessions,
+        session_bytes=settings.session_bytes,
+        session_idle_s=settings.session_idle_s,
     )
-    handlers = Handlers(workspaces, examples)
-    return App(settings, predictors, store, scheduler, embeddings, sessions, workspaces, examples, handlers)
+    examples = list_examples(assets_folder() / "examples")
+    server = Server(store, engine, examples, surroundings, limits, model=settings.model)
+    return App(settings, store, engine, server)
 
 
 READ_ONLY = (
@@ -290,94 +190,3 @@ def _keeping(store: ProjectStore, settings: Settings) -> Mapping[str, Any]:
         "demo_days": kept.demo_days or 0,
         "read_only": READ_ONLY if kept.is_read_only else None,
     }
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what is inside in order, a second one ends the program at once."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        for each in signals:
-            signal.signal(each, lambda number, _: os._exit(128 + number))
-        raise _StopError(number)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {each: signal.signal(each, stop) for each in signals}
-    try:
-        yield
-    except _StopError:
-        pass
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-class _StopError(BaseException):
-    """A signal asks the server to stop. No ``Exception``, so that nothing takes it for a failure and goes on."""
-
-
-def _find_room_for_temporary_files() -> None:
-    """Choose memory for temporary files where no disk has room; Gradio cannot be imported otherwise.
-
-    Raises:
-        StorageError: there is no room anywhere.
-    """
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError as error:
-        memory = Path("/dev/shm")  # noqa: S108 - whoever makes files there gives them a name of their own
-        if not os.access(memory, os.W_OK):
-            raise StorageError(
-                "No disk has room for temporary files. Free some space, or name a folder in the variable TMPDIR."
-            ) from error
-        tempfile.tempdir = os.environ["TMPDIR"] = str(memory)
-
-
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model for new images.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder for images and labels.")] = None,
-    self_test: Annotated[bool | None, typer.Option(help="Click a bundled image at start.")] = None,
-) -> None:
-    """Open the labelling page on this machine.
-
-    Every option, and more (limits of uploads, memory and disk), can be set as an environment variable SAMREF_...;
-    see samref/settings.py.
-    """
-    started = time.perf_counter()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with an image is told to who brought it
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    settings = Settings.from_environment(
-        os.environ,
-        host=host,
-        port=port,
-        model=model,
-        device=device,
-        precision=precision,
-        data_folder=data,
-        self_test=self_test,
-    )
-    hold_large_blocks_apart()
-    _find_room_for_temporary_files()
-    with _ended_by_signals():
-        app = build(settings)
-        page = None
-        try:
-            page = app.launch(block=False)
-            if settings.self_test:
-                typer.echo(f"Self-test: {app.self_test()}")
-            threading.Thread(target=app.keep_house, name="samref-house", daemon=True).start()
-            if app.store.describe().is_read_only:
-                typer.echo(f"{READ_ONLY} No restart is needed then.")
-            typer.echo(
-                f"Ready after {time.perf_counter() - started:.1f} s: {page.local_url}  (data in {settings.data_folder})"
-            )
-            while True:
-                time.sleep(3600)
-        finally:
-            app.close(page)

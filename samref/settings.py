@@ -1,152 +1,121 @@
-"""What a person running the server may choose: command line first, environment second, defaults last."""
+"""Settings of the labelling server: flags win, then ``SAMREF_<NAME>``, then Gradio's own variables, then defaults."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from samref.core.geometry import MAX_PIXELS
-from samref.errors import SamrefError
-
-__all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError"]
+from samref.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "SAMREF_"
 """``SAMREF_PORT=8000`` sets ``port``, and so on for every field."""
+
+GRADIO_VARIABLES = {"host": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
+"""Hugging Face Spaces and other hosts of Gradio apps set these."""
+
+FLAGS = {"data_folder": "--data"}
+"""Flags of ``samref serve`` that are not called like their field."""
 
 WORKSPACE_DAYS = f"{ENVIRONMENT_PREFIX}WORKSPACE_DAYS"
 """Once removed old workspaces; whoever set it should hear that it does not."""
 
 MEBIBYTE = 1024 * 1024
 
+Size = Annotated[int, Field(gt=0)]
 
-_FRAME_ANCESTORS = re.compile(r"(\*|self|https?://[\w.*:-]+( https?://[\w.*:-]+)*)")
+WANTED = {
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "yes or no",
+    "greater_than": "a number above zero",
+    "finite_number": "a number above zero",
+}
+"""What a field takes, by the fault that pydantic found; fields that can say it better do so in ``WANTED_BY_FIELD``."""
+
+WANTED_BY_FIELD = {
+    "port": "a port from 1 to 65535 (0: any free one)",
+    "precision": "auto, fp32 or bf16",
+    "pixels": f"a whole number from 1 to {MAX_PIXELS}",
+    "demo_days": "0 (keep for good) or more",
+    "frame_ancestors": "self, * or addresses such as https://example.org",
+}
 
 
-class SettingsError(SamrefError):
-    """A setting has a value that cannot be used."""
+class Settings(BaseModel):
+    """Everything the server can be told; each store has a size and a clock."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-def _default_data_folder() -> Path:
-    return user_data_path("samref", appauthor=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything the server can be told; each store has a size and a clock.
-
-    Attributes:
-        host: address to listen on; only this machine can connect to 127.0.0.1.
-        port: TCP port.
-        model: name of the model new images are opened with.
-        device: "auto", "cpu", "cuda", ...
-        precision: "auto" (measured at start), "fp32" or "bf16".
-        data_folder: images, classes and annotations live here.
-        upload_bytes: largest file that may be uploaded.
-        pixels: largest image that may be uploaded, checked before decoding; at most 100 million.
-        sessions: images kept ready in memory, over all workspaces.
-        session_bytes: memory of those sessions together, without embeddings.
-        session_idle_s: a session not touched for so long is dropped from memory (its log stays on disk).
-        embedding_bytes: memory for image embeddings.
-        demo_days: for a demo that anybody may visit: workspaces made while this is set are removed with all they hold
-            when nobody looked at them for so many days in which a server ran; 0 keeps everything for good.
-        store_bytes: disk space for all images and labels together; more images are refused, nothing is removed.
-        max_threads: threads that wait for disk and decoder; an open page holds none.
-        hosts: further names the server answers to, separated by commas; "*" for any. Its own addresses need no mention.
-        frame_ancestors: who may show the page in a frame: "self", "*", or addresses separated by spaces.
-        self_test: click a bundled image at start and print the times.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 7860
-    model: str = "tiny"
-    device: str = "auto"
-    precision: str = "auto"
-    data_folder: Path = field(default_factory=_default_data_folder)
-    upload_bytes: int = 64 * MEBIBYTE
-    pixels: int = MAX_PIXELS
-    sessions: int = 64
-    session_bytes: int = 2048 * MEBIBYTE
-    session_idle_s: float = 3600.0
-    embedding_bytes: int = 1024 * MEBIBYTE
-    demo_days: float = 0.0
-    store_bytes: int = 50 * 1024 * MEBIBYTE
-    max_threads: int = 64
-    hosts: str = ""
-    frame_ancestors: str = "self"
-    self_test: bool = True
-
-    def __post_init__(self) -> None:
-        for name in (
-            "upload_bytes",
-            "pixels",
-            "sessions",
-            "session_bytes",
-            "session_idle_s",
-            "embedding_bytes",
-            "store_bytes",
-            "max_threads",
-        ):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value <= 0:
-                raise SettingsError(f"The setting {name} is {value}; it must be above zero.")
-        if not math.isfinite(self.demo_days) or self.demo_days < 0:
-            raise SettingsError(f"The setting demo_days is {self.demo_days}; it must be 0 (keep for good) or more.")
-        if self.pixels > MAX_PIXELS:
-            raise SettingsError(
-                f"The setting pixels is {self.pixels}; an image may have at most {MAX_PIXELS} pixels, whatever is set."
-            )
-        if not 0 <= self.port <= 65535:
-            raise SettingsError(f"The port {self.port} does not exist; choose one from 1 to 65535 (0: any free one).")
-        if not _FRAME_ANCESTORS.fullmatch(self.frame_ancestors):
-            raise SettingsError(
-                f"The setting frame_ancestors is {self.frame_ancestors!r}; use self, * or addresses such as "
-                "https://example.org, separated by spaces."
-            )
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise SettingsError(f"There is no precision {self.precision!r}; use auto, fp32 or bf16.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets others in")
+    port: int = Field(default=7860, ge=0, le=65535, description="TCP port; 0 takes any free one")
+    model: str = Field(default="tiny", description="Model that new images are opened with")
+    device: str = Field(default="auto", description="Device of the model: auto, cpu, cuda, ...")
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto (measured), fp32 or bf16")
+    data_folder: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=lambda: user_data_path("samref", appauthor=False), description="Folder for images and labels"
+    )
+    database: str = Field(default="", description="Address of the labels' database; empty: SQLite in the data folder")
+    upload_bytes: Size = Field(default=64 * MEBIBYTE, description="Largest file that may be uploaded")
+    pixels: Size = Field(default=MAX_PIXELS, le=MAX_PIXELS, description="Largest image that may be uploaded, in pixels")
+    sessions: Size = Field(default=64, description="Images kept ready in memory, over all workspaces")
+    session_bytes: Size = Field(default=2048 * MEBIBYTE, description="Memory of these images, without their embeddings")
+    session_idle_s: float = Field(default=3600.0, gt=0, description="Seconds until an untouched image leaves memory")
+    embedding_bytes: Size = Field(default=1024 * MEBIBYTE, description="Memory for image embeddings")
+    demo_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="Days after which a demo removes workspaces that nobody visits; 0 keeps them for good",
+    )
+    store_bytes: Size = Field(
+        default=50 * 1024 * MEBIBYTE,
+        description="Disk space for images and labels; a full store refuses more, removes nothing",
+    )
+    max_threads: Size = Field(default=64, description="Threads that wait for disk and decoder")
+    hosts: str = Field(default="", description="Further names the server answers to, separated by commas; * for any")
+    frame_ancestors: str = Field(
+        default="self",
+        pattern=r"^(\*|self|https?://[\w.*:-]+( https?://[\w.*:-]+)*)$",
+        description="Pages that may show this one in a frame: self, *, or addresses separated by spaces",
+    )
+    self_test: bool = Field(default=True, description="Click a bundled image at start and print the times")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str], **overrides: Any) -> Settings:
-        """Settings from ``SAMREF_*`` variables; ``overrides`` that are not None win.
+    def from_environment(cls, environment: Mapping[str, str], **flags: Any) -> Self:
+        """Settings from ``environment``; ``flags`` that are not None win.
 
         Raises:
-            SettingsError: a variable does not hold a value of the right kind, or means nothing any more.
+            SettingsError: a value cannot be used, or a variable means nothing any more.
         """
         if WORKSPACE_DAYS in environment:
             raise SettingsError(
                 f"{WORKSPACE_DAYS} is set, but workspaces are not removed by their age any more. Unset it; a demo that "
                 f"should forget its visitors can set {ENVIRONMENT_PREFIX}DEMO_DAYS instead."
             )
-        known = {f.name: f.type for f in fields(cls)}
         values: dict[str, Any] = {}
-        for name, kind in known.items():
-            text = environment.get(ENVIRONMENT_PREFIX + name.upper())
-            if text is not None:
-                values[name] = _parsed(name, str(kind), text)
-        values.update({name: value for name, value in overrides.items() if value is not None})
-        return replace(cls(), **values)
+        said_by: dict[str, str] = {}
+        for name in cls.model_fields:
+            variables = [f"{ENVIRONMENT_PREFIX}{name.upper()}", GRADIO_VARIABLES.get(name, "")]
+            sources = [(flag_of(name), flags.get(name)), *((each, environment.get(each)) for each in variables)]
+            for source, value in sources:
+                if value is not None:
+                    values[name], said_by[name] = value, source
+                    break
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            name = str(fault["loc"][0])
+            wanted = WANTED.get(fault["type"], fault["msg"])
+            if not fault["type"].endswith("_parsing"):
+                wanted = WANTED_BY_FIELD.get(name, wanted)
+            raise SettingsError(f"{said_by[name]} is {str(fault['input'])!r}, but {wanted} is needed.") from error
 
 
-def _parsed(name: str, kind: str, text: str) -> Any:
-    variable = ENVIRONMENT_PREFIX + name.upper()
-    try:
-        match kind:
-            case "int":
-                return int(text)
-            case "float":
-                return float(text)
-            case "Path":
-                return Path(text).expanduser()
-            case "bool":
-                return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
-            case _:
-                return text
-    except (ValueError, KeyError) as error:
-        wanted = {"int": "a whole number", "float": "a number", "bool": "yes or no"}[kind]
-        raise SettingsError(f"{variable} is {text!r}, but {wanted} is needed.") from error
+def flag_of(name: str) -> str:
+    """How ``samref serve`` calls the field ``name``."""
+    return FLAGS.get(name, f"--{name.replace('_', '-')}")

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from samref.cli.evaluate import Data, MaxClicks, Seed
-
-
-class DeviceOption(StrEnum):
-    """Values of ``--device``."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class PrecisionOption(StrEnum):
-    """Values of ``--precision``: never ``auto``, so that all models have the same."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
 
 
 def compare(
@@ -45,8 +29,8 @@ def compare(
     sat_grid: Annotated[
         int, typer.Option(min=0, max=64, help="Clicks along each side for the SAT latency; 0 leaves it out.")
     ] = 16,
-    device: Annotated[DeviceOption, typer.Option(help="Device to run on.")] = DeviceOption.AUTO,
-    precision: Annotated[PrecisionOption, typer.Option(help="Precision of every model alike.")] = PrecisionOption.FP32,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device to run on.")] = "auto",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Precision of every model alike.")] = "fp32",
 ) -> None:
     """Measure every model on this machine in one run.
 
@@ -65,7 +49,7 @@ def compare(
     found = comparison.compare(
         data,
         contenders,
-        Settings(max_clicks, limit_per_dataset, seed, sat_grid, device.value, precision.value),
+        Settings(max_clicks, limit_per_dataset, seed, sat_grid, device, precision),
         json_path=json_file,
         progress=True,
         told=lambda words: typer.echo(words, err=True),
@@ -73,7 +57,7 @@ def compare(
     words = ["python", "-m", "samref", "compare", "--data", data.resolve().name]
     words += [] if not models else ["--models", models]
     words += ["--max-clicks", str(max_clicks), "--limit-per-dataset", str(limit_per_dataset), "--seed", str(seed)]
-    words += ["--sat-grid", str(sat_grid), "--device", device.value, "--precision", precision.value]
+    words += ["--sat-grid", str(sat_grid), "--device", device, "--precision", precision]
     table = comparison.comparison_to_markdown(found, shlex.join(words))
     if readme is not None:
         comparison.put_between_marks(readme, table)

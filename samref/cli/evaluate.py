@@ -2,56 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 from samref.errors import StorageError
 
-if TYPE_CHECKING:
-    from samref.evaluation.noc import Stage
-
-
-class StageOption(StrEnum):
-    """Values of ``--stage``."""
-
-    COARSE = "coarse"
-    REFINED = "refined"
-    BOTH = "both"
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The stages that it means."""
-        both: tuple[Stage, ...] = ("coarse", "refined")
-        return tuple(name for name in both if self.value in (name, "both"))
-
-
-class PromptOption(StrEnum):
-    """Values of ``--prompt``."""
-
-    CLICK = "click"
-    BOX = "box"
-    SCRIBBLE = "scribble"
-
-
-class SamMasksOption(StrEnum):
-    """Values of ``--sam-masks``."""
-
-    SINGLE = "single"
-    FIRST = "first"
-    BEST = "best"
-
-
-class ProtocolOption(StrEnum):
-    """Values of ``--protocol``."""
-
-    RITM = "ritm"
-    FOCSAM = "focsam"
-
-
 # Options that the commands which measure share.
+Stages: TypeAlias = Literal["coarse", "refined", "both"]
 Data: TypeAlias = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder of a data set, or a folder of such folders.")
 ]
@@ -83,15 +42,18 @@ def evaluate(
     html_file: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="File for a page with plots and the worst cases.")
     ] = None,
-    stage: Annotated[StageOption, typer.Option(help="Mask that the simulated annotator sees.")] = StageOption.REFINED,
-    prompt: Annotated[PromptOption, typer.Option(help="First prompt; all others are clicks.")] = PromptOption.CLICK,
+    stage: Annotated[Stages, typer.Option(help="Mask that the simulated annotator sees.")] = "refined",
+    prompt: Annotated[
+        Literal["click", "box", "scribble"], typer.Option(help="First prompt; all others are clicks.")
+    ] = "click",
     protocol: Annotated[
-        ProtocolOption, typer.Option(help="ritm: ignored pixels count nowhere; focsam: as background, ties are drawn.")
-    ] = ProtocolOption.RITM,
+        Literal["ritm", "focsam"],
+        typer.Option(help="ritm: ignored pixels count nowhere; focsam: as background, ties are drawn."),
+    ] = "ritm",
     layout: Layout = "auto",
     split: Split = None,
     sam_masks: Annotated[
-        SamMasksOption | None,
+        Literal["single", "first", "best"] | None,
         typer.Option(
             help="For Segment Anything: a single mask always, the best of three at a lone first click (its default), "
             "or the best of three at every click."
@@ -134,15 +96,15 @@ def evaluate(
         model,
         Protocol(
             max_clicks=max_clicks,
-            stages=stage.stages,
-            first_prompt=prompt.value,
+            stages=("coarse", "refined") if stage == "both" else (stage,),
+            first_prompt=prompt,
             stop_at=stop_at,
             limit_per_dataset=limit_per_dataset,
             seed=seed,
             workers=workers,
-            rule=protocol.value,
+            rule=protocol,
             split=split,
-            sam_masks=None if sam_masks is None else sam_masks.value,
+            sam_masks=sam_masks,
         ),
         checkpoint=checkpoint,
         device=device,

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from samref.cli.evaluate import Checkpoint, Data, Device, Layout, Model, Precision, Split, StageOption
+from samref.cli.evaluate import Checkpoint, Data, Device, Layout, Model, Precision, Split, Stages
 
 
 def latency(
     data: Data,
     model: Model = "tiny",
     images: Annotated[int, typer.Option(min=1, max=1000, help="Number of images, spread over the data.")] = 3,
-    stage: Annotated[StageOption, typer.Option(help="Mask that is waited for.")] = StageOption.BOTH,
+    stage: Annotated[Stages, typer.Option(help="Mask that is waited for.")] = "both",
     layout: Layout = "auto",
     split: Split = None,
     checkpoint: Checkpoint = None,
@@ -26,16 +26,18 @@ def latency(
     image's own size ("SAT latency"). One image is done beforehand, so that nothing is measured while it warms up.
     """
     from samref.datasets import images_of
-    from samref.evaluation.cost import GRID_SIDE, mean_timing, sat_latency, spread
-    from samref.evaluation.provenance import describe_machine
+    from samref.evaluation.cost import GRID_SIDE, mean_latency, sat_latency, spread
+    from samref.evaluation.provenance import describe_machine, in_words
+    from samref.evaluation.report import text_table
     from samref.evaluation.run import build_measured
 
     predictor = build_measured(model, checkpoint, device, precision)
     chosen = [record.read_image() for record in spread(images_of(data, layout, split), images)]
     sat_latency(predictor, chosen[0], side=1)
-    typer.echo(f"{model}, {len(chosen)} images, {GRID_SIDE} x {GRID_SIDE} clicks each, means in seconds")
-    for one in stage.stages:
-        mean = mean_timing([sat_latency(predictor, image, stage=one) for image in chosen])
-        typer.echo(f"{one}: SAT {mean.total_s:.2f}, encode {mean.encode_s:.3f}, per click {mean.click_s:.4f}")
-    machine = describe_machine(predictor)
-    typer.echo("Machine: " + ", ".join(f"{key} {value}" for key, value in machine.items()) + ".")
+    rows = [["stage", "SAT s", "encode s", "s/click"]]
+    for one in ("coarse", "refined") if stage == "both" else (stage,):
+        encode_s, clicks_s = mean_latency(predictor, chosen, one)
+        rows.append([one, f"{encode_s + clicks_s:.2f}", f"{encode_s:.3f}", f"{clicks_s / GRID_SIDE**2:.4f}"])
+    typer.echo(f"{model}, {len(chosen)} images, {GRID_SIDE} x {GRID_SIDE} clicks each, means in seconds\n")
+    typer.echo(text_table(rows, has_sum=False))
+    typer.echo(f"\nMachine: {in_words(describe_machine(predictor))}.")

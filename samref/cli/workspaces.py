@@ -13,9 +13,9 @@ from samref.errors import LabelError
 from samref.files import bytes_in_words, disk_errors, replacing
 from samref.labels import backup, inspection, recovery
 from samref.labels.folder import database_in
+from samref.labels.formats import build_export
 from samref.labels.formats.bundle import add_images
 from samref.labels.store import ProjectStore
-from samref.web.exports import build_export
 
 __all__ = ["app"]
 

@@ -1,8 +1,13 @@
-"""Masks and their run-length form, through pycocotools."""
+"""Masks, their one run-length code (COCO's, through pycocotools), and how far two of them agree.
+
+Run lengths from outside come in through :meth:`Rle.from_counts` and :meth:`Rle.from_runs`: nothing reaches
+pycocotools' C code before its lengths add up to the image.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,13 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-__all__ = ["BOUNDARY_RATIO", "Mask", "Rle", "boundary_iou", "mask_box", "mask_iou"]
+from samref.core.geometry import ImageSize
+from samref.errors import LabelError
 
 Mask: TypeAlias = NDArray[np.bool_]
 """bool (H, W), image frame; True is the object."""
 
 BOUNDARY_RATIO = 0.02
 """Width of the boundary band over the image diagonal (Cheng et al., Boundary IoU, CVPR 2021)."""
+
+MAX_RLE_PIXELS = 1_000_000_000
+"""Most pixels a stored or imported mask may claim, and its longest side: more than any image ever accepted had, so
+that no log is unreadable. Run lengths must also fit pycocotools' 32 bits."""
+
+_BITS = 5  # of a length in each character of a compressed string; the sixth says that another character follows
+_MAX_CHARACTERS = 7  # that one length can take: 35 bits and more never occur in an image of MAX_RLE_PIXELS
+
+_Runs: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +50,52 @@ class Rle:
         return cls(mask.shape[0], mask.shape[1], coded["counts"].decode("ascii"))
 
     @classmethod
+    def from_window(cls, columns: Mask, left: int, top: int, size: ImageSize) -> Rle:
+        """Encode a mask of ``size`` whose object lies in a window; the same string as :meth:`from_mask` gives.
+
+        Args:
+            columns: bool (width, height), the window transposed, contiguous.
+            left: its first column in the image.
+            top: its first row in the image.
+            size: of the image.
+        """
+        width, height = columns.shape
+        changes = np.zeros((width, height + 1), dtype=np.bool_)
+        if columns.size:
+            np.not_equal(columns[:, 1:], columns[:, :-1], out=changes[:, 1:-1])
+            changes[:, 0], changes[:, -1] = columns[:, 0], columns[:, -1]
+        column, row = np.divmod(np.flatnonzero(changes), height + 1)
+        edges = (column + left) * size.height + (row + top)  # start, end, start, end, ... in column-major order
+        return _rle_of_spans(edges[0::2], edges[1::2], size.height, size.width)
+
+    @classmethod
+    def from_counts(cls, height: int, width: int, counts: str) -> Rle:
+        """A mask from COCO's compressed string, checked and brought to its one canonical spelling.
+
+        Raises:
+            LabelError: the string is no run-length code, or its lengths do not add up to ``height * width``.
+        """
+        return _rle_of_runs(_parse(counts), height, width)
+
+    @classmethod
+    def from_runs(cls, height: int, width: int, runs: Sequence[Any]) -> Rle:
+        """A mask from COCO's uncompressed list of run lengths, checked.
+
+        Raises:
+            LabelError: an entry is no whole number, or the lengths do not add up to ``height * width``.
+        """
+        if not all(type(run) is int and 0 <= run <= MAX_RLE_PIXELS for run in runs):
+            raise LabelError("The run lengths of a mask must be whole numbers that are not negative.")
+        return _rle_of_runs(np.array(runs, dtype=np.int64), height, width)
+
+    @classmethod
     def empty(cls, height: int, width: int) -> Rle:
         """A mask without a single pixel."""
         return cls.from_mask(np.zeros((height, width), dtype=np.bool_))
 
     def to_mask(self) -> Mask:
         """Decode to bool (H, W)."""
-        decoded: Mask = coco_mask.decode(self.to_coco()).astype(np.bool_)
-        return decoded
+        return _pixels(_parse(self.counts), self.height, self.width)
 
     def to_coco(self) -> dict[str, Any]:
         """As pycocotools and COCO files write it: ``{"size": [height, width], "counts": ...}``."""
@@ -58,6 +111,135 @@ class Rle:
         """Bounding box (x, y, width, height); all zero for an empty mask."""
         x, y, width, height = coco_mask.toBbox(self.to_coco())
         return int(x), int(y), int(width), int(height)
+
+    def cropped(self) -> Rle:
+        """The part in the bounding box :attr:`box_xywh`.
+
+        Works on the run lengths alone: for a small object in an image of 12 megapixels that is a millisecond, where
+        decoding, cutting and encoding pixels would take a hundred.
+        """
+        left, top, width, height = self.box_xywh
+        starts, stops = _spans(_parse(self.counts))
+        if height < self.height:  # then no run goes on into the next column
+            column, row = np.divmod(starts, self.height)
+            moved = (column - left) * height + (row - top)
+            return _rle_of_spans(moved, moved + (stops - starts), height, width)
+        return _rle_of_spans(starts - left * height, stops - left * height, height, width)
+
+    def to_crop(self) -> tuple[Mask, int, int]:
+        """The pixels in the bounding box, bool (h, w), and the left and top edge of that box."""
+        left, top, width, height = self.box_xywh
+        ends = np.concatenate(([0], np.cumsum(_parse(self.counts))))
+        lengths = np.diff(ends.clip(left * self.height, (left + width) * self.height))  # within the box's columns
+        return _pixels(lengths, self.height, width)[top : top + height], left, top
+
+
+@dataclass(frozen=True, slots=True)
+class MaskWindow:
+    """A mask cut to its bounding box: what travels to a page.
+
+    Attributes:
+        box_xywh: of the object in the image; all zero for an empty mask.
+        mask: of that box's size.
+    """
+
+    box_xywh: tuple[int, int, int, int]
+    mask: Rle
+
+    @classmethod
+    def from_rle(cls, mask: Rle) -> MaskWindow:
+        """Cut a mask of the whole image."""
+        box = mask.box_xywh
+        return cls(box, mask.cropped()) if box[2] and box[3] else _NO_WINDOW
+
+    @classmethod
+    def from_columns(cls, columns: Mask, left: int, top: int) -> MaskWindow:
+        """Cut a window, bool (width, height) as in :meth:`Rle.from_window`, that holds the object and more."""
+        object_box = mask_box(columns) if columns.size else None
+        if object_box is None:
+            return _NO_WINDOW
+        first_row, first_column, last_row, last_column = object_box  # of the transposed array
+        tight = np.ascontiguousarray(columns[first_column:last_column, first_row:last_row])
+        width, height = tight.shape
+        return cls(
+            (left + first_column, top + first_row, width, height),
+            Rle.from_window(tight, 0, 0, ImageSize(height, width)),
+        )
+
+
+_NO_WINDOW = MaskWindow((0, 0, 0, 0), Rle(0, 0, ""))
+
+
+def _parse(counts: str) -> _Runs:
+    """The run lengths that a compressed string stands for, background first."""
+    try:
+        codes = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
+    except UnicodeEncodeError as error:
+        raise LabelError("The run lengths of a mask hold characters that do not belong there.") from error
+    if codes.size == 0 or codes.min() < 0 or codes.max() > 63:
+        raise LabelError("The run lengths of a mask hold characters that do not belong there.")
+    ends = np.flatnonzero((codes & 0x20) == 0)
+    if ends.size == 0 or ends[-1] != codes.size - 1:
+        raise LabelError("The run lengths of a mask break off in the middle of a number.")
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    if (ends - starts).max() >= _MAX_CHARACTERS:
+        raise LabelError("The run lengths of a mask hold a number that is too large.")
+    shifts = _BITS * (np.arange(codes.size) - np.repeat(starts, ends - starts + 1))
+    values = np.add.reduceat((codes & 0x1F) << shifts, starts)
+    negative = (codes[ends] & 0x10) != 0
+    values -= np.where(negative, np.int64(1) << _BITS * (ends - starts + 1), 0)
+    # From the fourth on, a length is written as its difference to the one two places before.
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _rle_of_runs(runs: _Runs, height: int, width: int) -> Rle:
+    """Run lengths that nobody has checked, background first."""
+    if height <= 0 or width <= 0 or height * width > MAX_RLE_PIXELS:
+        raise LabelError(f"A mask cannot be {width} x {height} pixels.")
+    pixels = height * width
+    if runs.size == 0 or runs.min() < 0 or runs.max() > pixels or int(runs.sum()) != pixels:
+        raise LabelError(f"The run lengths of a mask do not add up to its {width} x {height} pixels.")
+    if runs[1:].all():
+        return _encoded(runs, height, width)
+    starts, stops = _spans(runs)
+    is_filled = starts < stops
+    return _rle_of_spans(starts[is_filled], stops[is_filled], height, width)
+
+
+def _pixels(runs: _Runs, height: int, width: int) -> Mask:
+    """Run lengths of a mask (H, W), background first, as pixels: a tenth of the time that pycocotools takes."""
+    pixels: Mask = np.repeat((np.arange(runs.size) & 1).astype(np.bool_), runs).reshape(width, height).T
+    return pixels
+
+
+def _spans(runs: _Runs) -> tuple[_Runs, _Runs]:
+    """Where the object's runs begin and end, counted in pixels column by column."""
+    ends = np.cumsum(runs)
+    return ends[0:-1:2], ends[1::2]
+
+
+def _rle_of_spans(starts: _Runs, stops: _Runs, height: int, width: int) -> Rle:
+    """A mask from its object's runs.
+
+    Args:
+        starts: their first pixels in column-major order, no run empty.
+        stops: one behind their last pixels.
+        height: of the mask.
+        width: of the mask.
+    """
+    goes_on = starts[1:] == stops[:-1]  # from the bottom of a column on at the top of the next one
+    if goes_on.any():
+        starts, stops = starts[np.append(True, ~goes_on)], stops[np.append(~goes_on, True)]
+    runs = np.diff(np.column_stack([starts, stops]).ravel(), prepend=0, append=height * width)
+    return _encoded(runs[:-1] if runs.size > 1 and runs[-1] == 0 else runs, height, width)
+
+
+def _encoded(runs: _Runs, height: int, width: int) -> Rle:
+    """The one place that writes run lengths: background first, and none but the first empty."""
+    coded = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+    return Rle(height, width, coded["counts"].decode("ascii"))
 
 
 def mask_box(mask: Mask) -> tuple[int, int, int, int] | None:

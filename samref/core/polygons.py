@@ -1,29 +1,38 @@
-"""Masks as polygons with holes, and back.
+"""Masks as polygons with holes, and back; and what COCO files call a segmentation as a mask.
 
-Vertices lie *between* pixels (``(0, 0)`` is the top left corner of the first pixel), so that a polygon traced without
-tolerance covers exactly the pixels of its mask.
+Vertices lie *between* pixels (``(0, 0)`` is the top left corner of the first pixel), so that a traced polygon covers
+exactly the pixels of its mask.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from samref.core.geometry import ImageSize
-from samref.core.masks import Mask
-
-__all__ = ["PolygonWithHoles", "Ring", "mask_to_polygons", "polygons_to_mask", "ring_area"]
+from samref.core.masks import Mask, Rle
+from samref.errors import LabelError
 
 Ring: TypeAlias = tuple[tuple[float, float], ...]
 """Corners (x, y) of a closed outline, image frame; the last one is joined to the first."""
 
 _BAND_PIXELS = 4_000_000
 """Pixels filled at a time: a polygon over a huge image must not need a huge table."""
+
+MAX_NUMBERS = 2_000_000  # coordinates or run lengths of one object
+MAX_POLYGONS = 10_000  # of one object
+MAX_OUTLINE = 5_000_000  # pixels along the polygons of one object: rasterising takes memory for each of them
+MAX_RING = 1_000_000  # pixels along one polygon: 0.1 s
+
+_OBJECT_COST = 1_000  # what an object costs beside its outline, in pixels of outline
+_POLYGON_COST = 300  # the same for each of its polygons
+_RUN_COST = 2  # the same for a run length, or a character of a compressed one
 
 _Lattice: TypeAlias = NDArray[np.int64]
 
@@ -41,43 +50,30 @@ class PolygonWithHoles:
     holes: tuple[Ring, ...] = ()
 
 
-def ring_area(ring: Sequence[tuple[float, float]]) -> float:
+def ring_area(ring: Ring | _Lattice) -> float:
     """Signed area; positive where the ring runs clockwise on the screen (y down)."""
     corners = np.asarray(ring, dtype=np.float64)
     x, y = corners[:, 0], corners[:, 1]
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
 
 
-def mask_to_polygons(mask: Mask, tolerance: float = 0.0, min_area: float = 0.0) -> list[PolygonWithHoles]:
+def mask_to_polygons(mask: Mask) -> list[PolygonWithHoles]:
     """The parts of ``mask``, from the top down; pixels that touch at a corner only are different parts.
 
-    No ring touches itself. With ``tolerance`` 0 :func:`polygons_to_mask` gives the same mask back.
-
-    Args:
-        mask: bool (H, W).
-        tolerance: how far, in pixels, a simplified outline may lie from the true one (Douglas-Peucker). A hole that
-            shrinks to a line is closed; a part that would is left as it is, so that tolerance never loses a part.
-        min_area: parts and holes of fewer pixels are left out.
+    No ring touches itself. :func:`polygons_to_mask` gives the same mask back.
     """
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     outers: dict[int, _Lattice] = {}
     holes: dict[int, list[_Lattice]] = {part: [] for part in range(1, count)}
     for ring, part in _trace(mask, np.asarray(labels)):
-        if _area(ring) > 0:
+        if ring_area(ring) > 0:
             outers[part] = ring
-        elif -_area(ring) >= min_area:
+        else:
             holes[part].append(ring)
-    pixels = np.bincount(np.asarray(labels).ravel(), minlength=count)
-    polygons = []
-    for part in range(1, count):
-        if pixels[part] < min_area:
-            continue
-        outer = _simplify(outers[part], tolerance)
-        if outer is None:
-            outer = outers[part]
-        kept = [_simplify(hole, tolerance) for hole in holes[part]]
-        polygons.append(PolygonWithHoles(_to_ring(outer), tuple(_to_ring(hole) for hole in kept if hole is not None)))
-    return polygons
+    return [
+        PolygonWithHoles(_to_ring(outers[part]), tuple(_to_ring(hole) for hole in holes[part]))
+        for part in range(1, count)
+    ]
 
 
 def polygons_to_mask(polygons: Sequence[PolygonWithHoles], size: ImageSize) -> Mask:
@@ -160,21 +156,6 @@ def _walk(
     return rings
 
 
-def _area(ring: _Lattice) -> float:
-    x, y = ring[:, 0], ring[:, 1]
-    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2
-
-
-def _simplify(ring: _Lattice, tolerance: float) -> _Lattice | None:
-    """A ring with fewer corners, or None where nothing with an area is left."""
-    if tolerance <= 0:
-        return ring
-    simple = np.asarray(cv2.approxPolyDP(ring.astype(np.int32), tolerance, closed=True))[:, 0].astype(np.int64)
-    if len(simple) < 3 or _area(simple) * _area(ring) <= 0:
-        return None
-    return simple
-
-
 def _to_ring(corners: _Lattice) -> Ring:
     return tuple((float(x), float(y)) for x, y in corners.tolist())
 
@@ -211,3 +192,110 @@ def _fill(rings: Sequence[Ring], mask: Mask) -> None:
         flips = np.bincount((row - top) * stride + column - left, minlength=(bottom - top) * stride)
         parity = np.cumsum(flips.reshape(bottom - top, stride) & 1, axis=1, dtype=np.uint8)  # wraps: only odd counts
         mask[top:bottom, left:right] |= (parity[:, :-1] & 1).astype(np.bool_)
+
+
+# --------------------------------------------------------------------------- a segmentation of a COCO file to a mask
+#
+# pycocotools rasterises, and is given nothing harmful. It holds Python's lock for as long as one call takes (0.1
+# microseconds for each pixel of an outline), so no single call is given much: polygons are rasterised one by one, and
+# joined in pairs.
+
+
+def check_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> float:
+    """What reading a segmentation will cost, in pixels of outline (0.1 microseconds each); nothing is rasterised yet.
+
+    Raises:
+        LabelError: it is wrong, of another size, or too large.
+    """
+    if segmentation is None or segmentation == []:
+        return 0.0
+    if isinstance(segmentation, Mapping):
+        sides = segmentation.get("size")
+        if not isinstance(sides, list | tuple) or len(sides) > 2:
+            raise LabelError("The value 'size' must be a list of two numbers.")
+        if list(sides) != [size.height, size.width]:
+            claimed = " x ".join(f"{side!r:.20}" for side in reversed(sides))
+            raise LabelError(
+                f"Its mask is {claimed} pixels, the image {file_name!r} {size.width} x {size.height}. "
+                "Masks are never resized."
+            )
+        counts = segmentation.get("counts")
+        if not isinstance(counts, str | list | tuple):
+            raise LabelError("The value 'counts' must be a list or text.")
+        if len(counts) > MAX_NUMBERS:
+            raise LabelError(f"The value 'counts' has {len(counts)} entries; the limit is {MAX_NUMBERS}.")
+        return _OBJECT_COST + _RUN_COST * len(counts)
+    if not isinstance(segmentation, list):
+        raise LabelError("Its segmentation must be polygons or run lengths.")
+    return _polygons_cost(_listed(segmentation), size)
+
+
+def read_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> Rle | None:
+    """The pixels of one segmentation of an image; None where there is none.
+
+    Raises:
+        LabelError: it is wrong, of another size, or too large.
+    """
+    check_segmentation(segmentation, size, file_name)
+    return mask_of_checked(segmentation, size)
+
+
+def mask_of_checked(segmentation: Any, size: ImageSize) -> Rle | None:
+    """The pixels of a segmentation that :func:`check_segmentation` has accepted; None where there is none.
+
+    Raises:
+        LabelError: its run lengths do not add up to the image.
+    """
+    if segmentation is None or segmentation == []:
+        return None
+    if isinstance(segmentation, Mapping):
+        counts = segmentation["counts"]
+        if isinstance(counts, str):
+            return Rle.from_counts(size.height, size.width, counts)
+        return Rle.from_runs(size.height, size.width, counts)
+    parts = [coco_mask.frPyObjects([polygon], size.height, size.width)[0] for polygon in _listed(segmentation)]
+    while len(parts) > 1:  # in pairs: one after another would read the whole so far again for each
+        parts = [coco_mask.merge(parts[place : place + 2]) for place in range(0, len(parts), 2)]
+    return Rle.from_counts(size.height, size.width, parts[0]["counts"].decode("ascii"))
+
+
+def _listed(polygons: list[Any]) -> list[Any]:
+    """Polygons as a list of them; some programs write a single one without the list around it."""
+    return [polygons] if polygons and not isinstance(polygons[0], list) else polygons
+
+
+def _polygons_cost(polygons: list[Any], size: ImageSize) -> float:
+    """What polygons cost that pycocotools can rasterise without harm."""
+    if len(polygons) > MAX_POLYGONS:
+        raise LabelError(f"It has {len(polygons)} polygons; the limit is {MAX_POLYGONS}.")
+    if sum(len(polygon) if isinstance(polygon, list) else 0 for polygon in polygons) > MAX_NUMBERS:
+        raise LabelError(f"Its polygons have more than {MAX_NUMBERS} coordinates.")
+    lengths = [_outline_length(_corners(polygon, size)) for polygon in polygons]
+    if max(lengths) > MAX_RING:
+        raise LabelError(f"The outline of one of its polygons is {max(lengths):.0f} pixels long; at most {MAX_RING}.")
+    if sum(lengths) > MAX_OUTLINE:
+        raise LabelError(f"Its outline is more than {MAX_OUTLINE} pixels long.")
+    return _OBJECT_COST + _POLYGON_COST * len(lengths) + sum(lengths)
+
+
+def _corners(polygon: Any, size: ImageSize) -> NDArray[np.float64]:
+    """The corners (N, 2) of a polygon from outside."""
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        raise LabelError("A polygon must be a list x, y, x, y, … of at least three corners.")
+    wrong = LabelError("A corner of a polygon is no number or lies far outside the image.")
+    if not set(map(type, polygon)) <= {int, float}:
+        raise wrong
+    try:
+        corners = np.array(polygon, dtype=np.float64).reshape(-1, 2)
+    except OverflowError as error:  # an integer of hundreds of digits
+        raise wrong from error
+    # Somewhat outside is common and harmless; far outside, rasterising would need any amount of memory.
+    sides = np.array([size.width, size.height], dtype=np.float64)
+    if not ((-sides <= corners) & (corners <= 2 * sides)).all():
+        raise wrong
+    return corners
+
+
+def _outline_length(corners: NDArray[np.float64]) -> float:
+    """Pixels that rasterising visits: the longer of the two legs of each side."""
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())

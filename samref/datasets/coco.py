@@ -43,9 +43,9 @@ import numpy as np
 from samref.core.geometry import ImageSize
 from samref.core.images import decode_image
 from samref.core.masks import Mask
+from samref.core.polygons import read_segmentation
 from samref.datasets.records import ImageRecord, Layout, Listing, ObjectMask, OneFile, Skipped, decode_file, read_bytes
 from samref.errors import DataError, LabelError
-from samref.labels.formats.coco_shapes import read_segmentation
 
 Shape: TypeAlias = tuple["array[float]", ...] | Mapping[str, Any] | None
 """A segmentation at rest: polygons x, y, x, y, ... as packed doubles, or run lengths as the file has them."""
@@ -116,11 +116,7 @@ class PanopticMasks(OneFile):
 
 
 def _read_lists(path: Path) -> tuple[list[Any], list[Any]]:
-    """The lists "images" and "annotations" of an annotation file.
-
-    Raises:
-        DataError: it is damaged, or has no such lists.
-    """
+    """The lists "images" and "annotations" of an annotation file."""
     try:
         content = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
@@ -133,11 +129,7 @@ def _read_lists(path: Path) -> tuple[list[Any], list[Any]]:
 
 
 def _field_of(path: Path, entry: Any, name: str, kinds: tuple[type, ...], what: str) -> Any:
-    """What an entry ``what`` of an annotation file says under ``name``.
-
-    Raises:
-        DataError: nothing, or of another kind.
-    """
+    """What an entry ``what`` of an annotation file says under ``name``."""
     value = entry.get(name) if isinstance(entry, dict) else None
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise DataError(f"{path}, {what}: it has no proper {name!r}.")
@@ -163,11 +155,7 @@ def _images_by_id(path: Path, images: Sequence[Any]) -> dict[Any, Any]:
 
 
 def _annotation_file(folder: Path, kind: str, split: str, places: Sequence[Path]) -> Path:
-    """``<kind>_<split>.json`` in one of the places, or the one with a year after it.
-
-    Raises:
-        DataError: there is none, or there are those of several years.
-    """
+    """``<kind>_<split>.json`` in one of the places, or the one with a year after it."""
     exact = [place / f"{kind}_{split}.json" for place in places]
     dated = [path for place in places for path in sorted(place.glob(f"{kind}_{split}20[0-9][0-9].json"))]
     if len(dated) > 1 and not any(path.is_file() for path in exact):

@@ -168,11 +168,7 @@ class ByteArray:
         self.fill(data, kind, shape, "F" if fortran else "C")
 
     def fill(self, data: Any, kind: Any, shape: Any, order: Any) -> None:
-        """Take the content.
-
-        Raises:
-            _Refused: it is no array of bytes.
-        """
+        """Take the content."""
         if not isinstance(kind, _Kind) or kind.code not in _BYTE or not isinstance(data, bytes | bytearray):
             raise _Refused("It holds an array of something other than bytes.")
         sides = shape if isinstance(shape, tuple) else (shape,)
@@ -182,76 +178,50 @@ class ByteArray:
         self.values = flat.reshape(sides, order="F" if order == "F" else "C")
 
 
-class _NdArray:
-    """The name ``numpy.ndarray``."""
+class _StandIns:
+    """What the names of NumPy and codecs call here. Bound methods: nothing that a pickle sets on one changes it."""
 
     __slots__ = ()
 
-
-class _MakeKind:
-    """``numpy.dtype(code, align, copy)``."""
-
-    __slots__ = ()
-
-    def __call__(self, code: Any, *_: Any) -> _Kind:
+    def dtype(self, code: Any, *_: Any) -> _Kind:
         if not isinstance(code, str):
             raise _Refused("It holds an array of records.")
         return _Kind(code)
 
-
-class _Reconstruct:
-    """An array without content, filled by its state."""
-
-    __slots__ = ()
-
-    def __call__(self, *_: Any) -> ByteArray:
+    def reconstruct(self, *_: Any) -> ByteArray:
+        """An array without content, filled by its state."""
         return ByteArray()
 
-
-class _FromBuffer:
-    """An array of protocol 5."""
-
-    __slots__ = ()
-
-    def __call__(self, data: Any, kind: Any, shape: Any, order: Any) -> ByteArray:
+    def frombuffer(self, data: Any, kind: Any, shape: Any, order: Any) -> ByteArray:
+        """An array of protocol 5."""
         array = ByteArray()
         array.fill(data, kind, shape, order)
         return array
 
-
-class _Scalar:
-    """A number of NumPy's."""
-
-    __slots__ = ()
-
-    def __call__(self, kind: Any, data: Any) -> int:
+    def scalar(self, kind: Any, data: Any) -> int:
         if not isinstance(kind, _Kind) or kind.code[:1] not in ("i", "u") or not isinstance(data, bytes):
             raise _Refused("It holds a number that is not whole.")
         return int.from_bytes(data, "big" if kind.order == ">" else "little", signed=kind.code[0] == "i")
 
-
-class _Encode:
-    """Bytes, as protocol 2 has them: a string of which each character is one."""
-
-    __slots__ = ()
-
-    def __call__(self, text: Any, encoding: Any) -> bytes:
+    def encode(self, text: Any, encoding: Any) -> bytes:
+        """Bytes, as protocol 2 has them: a string of which each character is one."""
         if not isinstance(text, str) or encoding != "latin1":
             raise _Refused("It holds a string in an encoding that is not plain.")
         return text.encode("latin1")
 
 
+_STAND_INS = _StandIns()
 _KNOWN: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): _NdArray(),
-    ("numpy", "dtype"): _MakeKind(),
-    ("_codecs", "encode"): _Encode(),
+    ("numpy", "ndarray"): object(),
+    ("numpy", "dtype"): _STAND_INS.dtype,
+    ("_codecs", "encode"): _STAND_INS.encode,
     ("builtins", "set"): set,  # as protocols before 4 have sets
     ("__builtin__", "set"): set,
 }
 for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
-    _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Reconstruct()
-    _KNOWN[f"{_core}.multiarray", "scalar"] = _Scalar()
-    _KNOWN[f"{_core}.numeric", "_frombuffer"] = _FromBuffer()
+    _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _STAND_INS.reconstruct
+    _KNOWN[f"{_core}.multiarray", "scalar"] = _STAND_INS.scalar
+    _KNOWN[f"{_core}.numeric", "_frombuffer"] = _STAND_INS.frombuffer
 
 
 class _PlainUnpickler(pickle.Unpickler):

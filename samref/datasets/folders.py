@@ -23,11 +23,7 @@ from samref.labels.folder import DATABASE_NAME, image_file
 
 
 def images_by_stem(paths: list[Path]) -> dict[str, Path]:
-    """The images by their names without suffix.
-
-    Raises:
-        DataError: two have the same.
-    """
+    """The images by their names without suffix."""
     found: dict[str, Path] = {}
     for path in paths:
         if path.stem in found:
@@ -72,7 +68,7 @@ def _list_folders(folder: Path, _split: str) -> Listing:
 
 
 def _list_project(folder: Path, _split: str) -> Listing:
-    from samref.labels.accepted import accepted_projects  # brings the database along, which other layouts do not need
+    from samref.labels.store import accepted_projects  # brings the database along, which other layouts do not need
 
     records: list[ImageRecord] = []
     bare = empty = lost = 0

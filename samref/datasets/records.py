@@ -167,19 +167,11 @@ class ImageRecord:
         return objects if self.keys is None else [one for one in objects if one.key in set(self.keys)]
 
     def look_at(self) -> list[ObjectMask]:
-        """All its objects, and the head of its file: the pixels of the image are not decoded.
-
-        Raises:
-            DataError: as :meth:`read_objects`, or the file is no image.
-        """
+        """All its objects, and the head of its file: the pixels of the image are not decoded."""
         return self._checked(self.masks.read(), decode_file(self.image_path, upright_size))
 
     def load(self) -> LabelledImage:
-        """The image and its objects, decoded; objects without a pixel that counts are left out.
-
-        Raises:
-            DataError: a file cannot be read, or a mask is not of the image's size.
-        """
+        """The image and its objects, decoded; objects without a pixel that counts are left out."""
         image = self.read_image()
         found = self.read_objects(image)
         objects = [one for one in found if one.is_seen]
@@ -202,43 +194,31 @@ class ImageRecord:
         return objects
 
 
+def _count_of(words: str) -> int:
+    """A count that is zero unless told, with what it counts in words."""
+    found: int = field(default=0, metadata={"words": words})
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What was found and cannot be measured, counted.
+    """What was found and cannot be measured, counted."""
 
-    Attributes:
-        empty_objects: objects without a pixel.
-        ignored_objects: objects whose every pixel is ignored.
-        images_without_objects: images that have no other objects.
-        masks_without_image: mask files that belong to none.
-        images_not_found: images that an annotation file names and that are not on this machine.
-        crowd_regions: regions of many objects (COCO's ``iscrowd``), ignored instead of asked for.
-        excluded_images: images that the field does not measure (not camouflaged, defects that cannot be seen).
-    """
-
-    empty_objects: int = 0
-    images_without_objects: int = 0
-    masks_without_image: int = 0
-    ignored_objects: int = 0
-    images_not_found: int = 0
-    crowd_regions: int = 0
-    excluded_images: int = 0
+    empty_objects: int = _count_of("objects without a pixel")
+    images_without_objects: int = _count_of("images without an object")
+    masks_without_image: int = _count_of("masks without an image")
+    ignored_objects: int = _count_of("objects that are ignored altogether")
+    images_not_found: int = _count_of("images that are named but not there")
+    crowd_regions: int = _count_of("crowds")  # COCO's iscrowd: ignored instead of asked for
+    excluded_images: int = _count_of("images that the field leaves out")  # not camouflaged, defects not to be seen, ...
 
     def __add__(self, other: Skipped) -> Skipped:
         return Skipped(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
 
     def to_sentences(self) -> list[str]:
         """What is not zero, in words: ``["3 objects without a pixel"]``."""
-        words = {
-            "empty_objects": "objects without a pixel",
-            "ignored_objects": "objects that are ignored altogether",
-            "images_without_objects": "images without an object",
-            "masks_without_image": "masks without an image",
-            "images_not_found": "images that are named but not there",
-            "crowd_regions": "crowds",
-            "excluded_images": "images that the field leaves out",
-        }
-        return [f"{getattr(self, name)} {what}" for name, what in words.items() if getattr(self, name)]
+        counts = ((getattr(self, one.name), one.metadata["words"]) for one in fields(self))
+        return [f"{count} {words}" for count, words in counts if count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +254,7 @@ class Layout:
         return (self.claims or self.fits)(folder)
 
     def choose_split(self, split: str | None) -> str:
-        """``split``, or the one to measure where that is None.
-
-        Raises:
-            DataError: the layout has no such part.
-        """
+        """``split``, or the one to measure where that is None."""
         if not self.splits:
             return split or "all"
         if split is None:
@@ -289,11 +265,7 @@ class Layout:
 
 
 def list_files(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """The files directly in ``folder`` with one of these suffixes, by name; hidden ones are left out.
-
-    Raises:
-        DataError: there is no such folder.
-    """
+    """The files directly in ``folder`` with one of these suffixes, by name; hidden ones are left out."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -302,11 +274,7 @@ def list_files(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[
 
 
 def read_names(path: Path) -> list[str]:
-    """The first word of each line of a split file (some have a label after it), in its order.
-
-    Raises:
-        DataError: it is missing, cannot be read, or names nothing.
-    """
+    """The first word of each line of a split file (some have a label after it), in its order."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
@@ -320,11 +288,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file.
-
-    Raises:
-        DataError: it cannot be read; the message names it.
-    """
+    """The whole file."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -332,11 +296,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_file(path: Path, decode: Callable[[bytes], _T]) -> _T:
-    """What ``decode`` makes of the file.
-
-    Raises:
-        DataError: it cannot be read or decoded; the message names it.
-    """
+    """What ``decode`` makes of the file."""
     try:
         return decode(read_bytes(path))
     except ImageError as error:

@@ -83,11 +83,7 @@ class Difference:
 
 
 def measure_named(name: str, max_clicks: int) -> Measure:
-    """``NoC@90``, ``IoU@5``, ``BIoU@1``, ...; a failure counts as ``max_clicks`` in NoC.
-
-    Raises:
-        DataError: there is no such measure.
-    """
+    """``NoC@90``, ``IoU@5``, ``BIoU@1``, ...; a failure counts as ``max_clicks`` in NoC."""
     kind, _, number = name.partition("@")
     if kind not in ("NoC", "IoU", "BIoU") or not number.isdigit() or not 1 <= int(number) <= 200:
         raise DataError(f"There is no measure {name!r}. Use one like NoC@90, IoU@5 or BIoU@1.")
@@ -119,9 +115,6 @@ def paired_difference(
         resamples: draws.
         seed: of the draws.
         unit: draw objects, or whole images.
-
-    Raises:
-        DataError: as :func:`bootstrap_mean`, or there is no such measure.
     """
     value = measure_named(measure, max_clicks)
     partners = {curve.sample_id: curve for curve in second}

@@ -20,7 +20,7 @@ from samref.evaluation.report import (
     Report,
     check_target,
     markdown_table,
-    percent,
+    score_cells,
     scores_to_dict,
     write_json,
     write_text,
@@ -53,9 +53,7 @@ CONTENDERS = (
 )
 
 _RATIO_ROWS = ("sam-ref-vit-b", "sam-ref-vit-b-c64", "sam-ref-vit-b-c32")
-_TARGETS = (0.85, 0.90)
-_CLICKS = (1, 5)
-_BOUNDARY = (5,)
+_QUALITY = ("NoC@85", "NoC@90", "IoU@1", "IoU@5", "BIoU@5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +85,7 @@ class Comparison:
 
 
 def find_contenders(names: Sequence[str]) -> list[Contender]:
-    """The contenders of those names, all where none is named; any model of the zoo is understood.
-
-    Raises:
-        UnknownModelError: there is none of a name.
-    """
+    """The contenders of those names, all where none is named; any model of the zoo is understood."""
     known = {one.name: one for one in CONTENDERS}
     found = []
     for name in names or known:
@@ -216,9 +210,7 @@ def comparison_to_markdown(comparison: Comparison, command: str) -> str:
         f'weighs the same. "{NOT_LOADED}": timed with random weights of the same sizes on whatever '
         "masks come out, which FocSAM's time depends on."
     )
-    heads = ["model", "parameters", "encode s", "SPC", "SPC/20", "SAT s", "memory"]
-    heads += [f"NoC@{percent(target)}" for target in _TARGETS]
-    heads += [f"IoU@{k}" for k in _CLICKS] + [f"BIoU@{k}" for k in _BOUNDARY]
+    heads = ["model", "parameters", "encode s", "SPC", "SPC/20", "SAT s", "memory", *_QUALITY]
     notes = [f"Measured by `{command}` in one run: {where}.", spent, good]
     parts = [
         markdown_table([heads, *(_cells(row) for row in comparison.rows)]),
@@ -244,12 +236,10 @@ def _cells(row: Row) -> list[str]:
             f"{memory / 2**20:.0f} MiB",
         ]
     if row.report is None:
-        good = [NOT_LOADED if cost else "–", *["–"] * (len(_TARGETS + _CLICKS + _BOUNDARY) - 1)]
+        good = [NOT_LOADED if cost else "–", *["–"] * (len(_QUALITY) - 1)]
     else:
-        scores = row.report.macro[row.contender.stage]
-        good = [f"{scores.noc[target]:.2f}" for target in _TARGETS]
-        good += [f"{scores.miou[k]:.3f}" if k in scores.miou else "–" for k in _CLICKS]
-        good += [f"{scores.mbiou[k]:.3f}" if k in scores.mbiou else "–" for k in _BOUNDARY]
+        cells = score_cells(row.report.macro[row.contender.stage])
+        good = [cells.get(heading, "–") for heading in _QUALITY]
     return [row.contender.title, *spent, *good]
 
 
@@ -286,11 +276,7 @@ def check_marks(document: Path) -> None:
 
 
 def put_between_marks(document: Path, text: str) -> None:
-    """Replace what stands between the marks; all else stays as it is.
-
-    Raises:
-        StorageError: as :func:`check_marks`, or the disk is full.
-    """
+    """Replace what stands between the marks; all else stays as it is."""
     before, after = _split(document)
     write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}", document)
 

@@ -49,25 +49,6 @@ PrecisionName: TypeAlias = Literal["fp32", "bf16"]
 # ---- SAT latency
 
 
-@dataclass(frozen=True, slots=True)
-class SatTiming:
-    """Seconds for one image: for its embedding, and for all ``clicks`` together."""
-
-    encode_s: float
-    clicks_s: float
-    clicks: int
-
-    @property
-    def total_s(self) -> float:
-        """SAT latency."""
-        return self.encode_s + self.clicks_s
-
-    @property
-    def click_s(self) -> float:
-        """Seconds per click, the encoder left out."""
-        return self.clicks_s / self.clicks
-
-
 def grid_clicks(size: ImageSize, side: int = GRID_SIDE) -> list[Click]:
     """Positive clicks in the middles of ``side`` x ``side`` equal tiles of an image, row by row."""
     xs = [int((2 * column + 1) * size.width / (2 * side)) for column in range(side)]
@@ -77,24 +58,24 @@ def grid_clicks(size: ImageSize, side: int = GRID_SIDE) -> list[Click]:
 
 def sat_latency(
     predictor: EvaluatedPredictor, image: DecodedImage, *, stage: Stage = "refined", side: int = GRID_SIDE
-) -> SatTiming:
-    """Encode an image once and answer a grid of single clicks one by one, each until the mask of ``stage``."""
+) -> tuple[float, float]:
+    """Encode an image once and answer a grid of single clicks one by one, each until the mask of ``stage``.
+
+    Returns:
+        Seconds for the embedding and for all clicks together; their sum is the SAT latency.
+    """
     start = time.perf_counter()
     embedding = predictor.embed(image)
     encoded = time.perf_counter()
-    clicks = grid_clicks(image.size, side)
-    for click in clicks:
+    for click in grid_clicks(image.size, side):
         last_answer(predictor.predict(embedding, Prompts((click,)), None), stage)
-    return SatTiming(encoded - start, time.perf_counter() - encoded, len(clicks))
+    return encoded - start, time.perf_counter() - encoded
 
 
-def mean_timing(timings: Sequence[SatTiming]) -> SatTiming:
-    """The mean over images of the same number of clicks."""
-    return SatTiming(
-        statistics.fmean(one.encode_s for one in timings),
-        statistics.fmean(one.clicks_s for one in timings),
-        timings[0].clicks,
-    )
+def mean_latency(predictor: EvaluatedPredictor, images: Sequence[DecodedImage], stage: Stage) -> tuple[float, float]:
+    """As :func:`sat_latency`, the means over images."""
+    timings = [sat_latency(predictor, image, stage=stage) for image in images]
+    return statistics.fmean(encode_s for encode_s, _ in timings), statistics.fmean(clicks_s for _, clicks_s in timings)
 
 
 def spread(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
@@ -264,7 +245,7 @@ def _measure(contender: Contender, records: Sequence[ImageRecord], settings: Set
     click_s = statistics.fmean(stages[-1] for stages in seconds)
     sat_s = None
     if settings.sat_grid:
-        sat_s = sat_latency(predictor, images[0], stage=contender.stage, side=settings.sat_grid).total_s
+        sat_s = sum(sat_latency(predictor, images[0], stage=contender.stage, side=settings.sat_grid))
     return Cost(
         loaded=loaded,
         parameters=parameters,

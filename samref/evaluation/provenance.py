@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,7 @@ def data_digest(records: Sequence[ImageRecord]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """SHA-256 of a file."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -96,6 +92,11 @@ def describe_machine(predictor: Any = None) -> dict[str, str | int]:
     if str(facts.get("device", "")).startswith("cuda"):
         facts["gpu"] = torch.cuda.get_device_name(facts["device"])
     return facts
+
+
+def in_words(machine: Mapping[str, str | int]) -> str:
+    """``system Linux x86_64, cores 2, ...``."""
+    return ", ".join(f"{key} {value}" for key, value in machine.items())
 
 
 def cpu_name() -> str:

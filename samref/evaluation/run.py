@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, nullcontext
+from dataclasses import asdict, replace
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
-from samref.datasets import AUTO, ImageRecord, ObjectMask, find_images, sample_objects
+from samref.datasets import AUTO, ImageRecord, find_images, sample_objects
 from samref.errors import DataError, ModelError, StorageError
 from samref.evaluation.grabcut import GRABCUT, GrabCutPredictor
 from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Stage, click_curve
@@ -27,6 +26,9 @@ from samref.files import disk_errors
 from samref.inference.device import load_predictor
 from samref.models.sam import SPECS as SAM_SPECS
 from samref.models.sam.model import MultimaskMode
+
+Curves: TypeAlias = dict[tuple[Stage, str], ClickCurve]
+"""By stage and object."""
 
 JOURNAL_SUFFIX = ".partial.jsonl"
 
@@ -51,13 +53,7 @@ def evaluate_model(
     restart: bool = False,
     progress: bool = False,
 ) -> Report:
-    """As :func:`evaluate`, of a model or baseline by its name; where its report can go is checked before it is loaded.
-
-    Raises:
-        ModelError: as :func:`build_measured`.
-        DataError: as :func:`evaluate`.
-        StorageError: likewise.
-    """
+    """As :func:`evaluate`, of a model by its name; where its report can go is checked before it is loaded."""
     _check_targets(json_path, html_path)
     target = None if restart else json_path or html_path
     if precision == "auto" and target is not None:
@@ -150,13 +146,15 @@ def evaluate(
         data_sha256=data_digest(records),
     )
     target = next((path for path in (json_path, html_path) if path is not None and not is_device(path)), None)
-    begun = nullcontext() if target is None else Journal(journal_path(target), _header(report), restart=restart)
-    with begun as journal:
-        jobs = [_Job(record, protocol, journal) for record in records]
-        known = sum(job.count_known() for job in jobs)
-        measured = _measure(predictor, jobs, progress)
-        curves = {stage: tuple(curve for job in measured for curve in job[stage]) for stage in protocol.stages}
-        report = replace(report, curves=curves, measured_before=known)
+    journal = None if target is None else Journal(journal_path(target), _header(report), restart=restart)
+    with nullcontext() if journal is None else closing(journal):
+        curves = {} if journal is None else dict(journal.curves)
+        known = sum(not _missing(record, protocol, curves, [key]) for record in records for key in record.keys or ())
+        for stage, curve in _measure(predictor, records, protocol, curves, journal, progress):
+            curves[stage, curve.sample_id] = curve
+        ids = [record.sample_id(key) for record in records for key in record.keys or ()]
+        by_stage = {stage: tuple(curves[stage, name] for name in ids) for stage in protocol.stages}
+        report = replace(report, curves=by_stage, measured_before=known)
         if json_path is not None:
             write_json(report_to_dict(report), json_path)
         if html_path is not None:
@@ -188,71 +186,61 @@ def _header(report: Report) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One image: its objects share the embedding, so they are measured together."""
-
-    record: ImageRecord
-    protocol: Protocol
-    journal: Journal | None
-
-    def known(self, stage: Stage, key: str) -> ClickCurve | None:
-        """What an earlier run found out."""
-        return None if self.journal is None else self.journal.curves.get((stage, self.record.sample_id(key)))
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Its objects."""
-        return self.record.keys or ()
-
-    def count_known(self) -> int:
-        """Objects that have nothing left to measure."""
-        return sum(all(self.known(stage, key) is not None for stage in self.protocol.stages) for key in self.keys)
-
-
 def _measure(
-    predictor: EvaluatedPredictor, jobs: Sequence[_Job], progress: bool
-) -> list[dict[Stage, list[ClickCurve]]]:
-    """Curves of every job, in the order of ``jobs``."""
+    predictor: EvaluatedPredictor,
+    records: Sequence[ImageRecord],
+    protocol: Protocol,
+    known: Curves,
+    journal: Journal | None,
+    progress: bool,
+) -> Iterator[tuple[Stage, ClickCurve]]:
+    """The curves that are not known yet, image by image as they are done; each is in the journal before the next."""
+    todo = [(record, wanted) for record in records if (wanted := _missing(record, protocol, known, record.keys or ()))]
+    total = sum(len(record.keys or ()) for record in records)
     bar = tqdm(
-        total=sum(len(job.keys) for job in jobs),
-        initial=sum(job.count_known() for job in jobs),
+        total=total,
+        initial=total - sum(len({key for _, key in wanted}) for _, wanted in todo),
         unit="object",
         dynamic_ncols=True,
         leave=False,
         disable=None if progress else True,  # None: shown where standard error is a terminal
     )
-    workers = jobs[0].protocol.workers
-    with bar, ThreadPoolExecutor(workers, thread_name_prefix="evaluate") as pool:
-        futures: dict[Future[dict[Stage, list[ClickCurve]]], _Job] = {
-            pool.submit(_measure_image, predictor, job): job for job in jobs
-        }
+    with bar, ThreadPoolExecutor(protocol.workers, thread_name_prefix="evaluate") as pool:
+        futures = [pool.submit(_measure_image, predictor, *job, protocol, journal) for job in todo]
         try:
             for future in as_completed(futures):
-                future.result()
-                bar.update(len(futures[future].keys) - futures[future].count_known())
+                found = future.result()
+                bar.update(len({curve.sample_id for _, curve in found}))
+                yield from found
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [future.result() for future in futures]
 
 
-def _measure_image(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, list[ClickCurve]]:
-    """Curves of one image's objects; what the journal has is not measured again."""
-    record, protocol = job.record, job.protocol
-    curves = {stage: {key: job.known(stage, key) for key in job.keys} for stage in protocol.stages}
-    if all(curve is not None for by_key in curves.values() for curve in by_key.values()):
-        return _in_order(curves)
+def _missing(record: ImageRecord, protocol: Protocol, known: Curves, keys: Sequence[str]) -> list[tuple[Stage, str]]:
+    """Which of the objects ``keys`` are to be labelled still, looking at the masks of which stage."""
+    wanted = ((stage, key) for stage in protocol.stages for key in keys)
+    return [(stage, key) for stage, key in wanted if (stage, record.sample_id(key)) not in known]
+
+
+def _measure_image(
+    predictor: EvaluatedPredictor,
+    record: ImageRecord,
+    wanted: Sequence[tuple[Stage, str]],
+    protocol: Protocol,
+    journal: Journal | None,
+) -> list[tuple[Stage, ClickCurve]]:
+    """Curves of one image's objects, which share its embedding."""
     image = record.read_image()
-    objects = record.read_objects(image)
+    objects = {one.key: one for one in record.read_objects(image)}
     embedding = predictor.embed(image)
-
-    def label(target: ObjectMask, stage: Stage) -> ClickCurve:
-        return click_curve(
+    found = []
+    for stage, key in wanted:
+        curve = click_curve(
             predictor,
             embedding,
-            target,
-            sample_id=record.sample_id(target.key),
+            objects[key],
+            sample_id=record.sample_id(key),
             dataset=record.dataset,
             stage=stage,
             max_clicks=protocol.max_clicks,
@@ -260,18 +248,10 @@ def _measure_image(predictor: EvaluatedPredictor, job: _Job) -> dict[Stage, list
             stop_at=protocol.stop_at,
             rule=protocol.rule,
         )
-
-    for stage, by_key in curves.items():
-        for target in objects:
-            if by_key[target.key] is None:
-                by_key[target.key] = curve = label(target, stage)
-                if job.journal is not None:
-                    job.journal.add(stage, curve)
-    return _in_order(curves)
-
-
-def _in_order(curves: Mapping[Stage, Mapping[str, ClickCurve | None]]) -> dict[Stage, list[ClickCurve]]:
-    return {stage: [curve for curve in by_key.values() if curve is not None] for stage, by_key in curves.items()}
+        if journal is not None:
+            journal.add(stage, curve)
+        found.append((stage, curve))
+    return found
 
 
 # ---- what a running measurement leaves on disk, so that a killed one goes on where it stopped
@@ -312,7 +292,7 @@ class Journal:
             StorageError: it cannot be read or written, or another process is writing it.
         """
         self.path = path
-        self.curves: dict[tuple[Stage, str], ClickCurve] = {}
+        self.curves: Curves = {}
         self._lock = threading.Lock()
         with disk_errors(f"{path} cannot be written"):
             self._file: FileIO = path.open("a+b", buffering=0)
@@ -334,15 +314,10 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the file: the report holds everything now."""
-        self._file.close()
+        self.close()
         self.path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def _begin(self, header: Mapping[str, Any], restart: bool) -> None:

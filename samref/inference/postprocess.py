@@ -18,21 +18,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from samref.core.geometry import Frame, ImageSize
-from samref.core.masks import Mask, Rle, mask_box
+from samref.core.geometry import Frame
+from samref.core.masks import Mask, MaskWindow, Rle, mask_box
 from samref.models.interface import Patch
-
-__all__ = ["encode_window", "mask_from_logits"]
 
 _CHUNK = 1 << 20
 """Pixels interpolated at a time: bounds the memory a very ragged outline can ask for to some tens of megabytes."""
 
 
 def mask_from_logits(logits: Tensor, frame: Frame, patch: Patch | None = None) -> Rle:
-    """The mask of the image that ``logits`` stand for.
+    """The mask of the image that ``logits`` stand for; see :func:`windowed_mask`."""
+    return windowed_mask(logits, frame, patch)[0]
+
+
+def windowed_mask(logits: Tensor, frame: Frame, patch: Patch | None = None) -> tuple[Rle, MaskWindow]:
+    """The mask of the image that ``logits`` stand for, whole and cut to its box.
 
     Args:
         logits: (1, 1, h, w) of any float type, covering ``frame.padded``.
@@ -51,7 +53,8 @@ def mask_from_logits(logits: Tensor, frame: Frame, patch: Patch | None = None) -
     )
     if patch is not None:
         canvas = _paste(canvas, _render_patch(patch, frame))
-    return encode_window(canvas.columns, canvas.left, canvas.top, frame.image)
+    whole = Rle.from_window(canvas.columns, canvas.left, canvas.top, frame.image)
+    return whole, MaskWindow.from_columns(canvas.columns, canvas.left, canvas.top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,31 +194,3 @@ def _paste(canvas: _Canvas, patch: _Canvas) -> _Canvas:
         target[canvas.left - left : canvas.right - left, canvas.top - top : canvas.bottom - top] = canvas.columns
     target[patch.left - left : patch.right - left, patch.top - top : patch.bottom - top] = patch.columns
     return _Canvas(target, left, top)
-
-
-def encode_window(columns: Mask, left: int, top: int, size: ImageSize) -> Rle:
-    """Run lengths of an image of ``size`` whose object lies in a window; the same string as ``Rle.from_mask`` gives.
-
-    Args:
-        columns: bool (width, height), the window transposed, contiguous.
-        left: its first column in the image.
-        top: its first row in the image.
-        size: of the image.
-    """
-    width, height = columns.shape
-    changes = np.zeros((width, height + 1), dtype=np.bool_)
-    if columns.size:
-        np.not_equal(columns[:, 1:], columns[:, :-1], out=changes[:, 1:-1])
-        changes[:, 0], changes[:, -1] = columns[:, 0], columns[:, -1]
-    column, row = np.divmod(np.flatnonzero(changes), height + 1)
-    ends = (column + left) * size.height + (row + top)  # start, end, start, end, ... in column-major order
-    # A run that reaches the bottom edge and goes on at the top of the next column is one run.
-    joined = np.flatnonzero(ends[1:-1:2] == ends[2::2])
-    ends = np.delete(ends, np.concatenate([2 * joined + 1, 2 * joined + 2]))
-    counts = np.diff(ends, prepend=0, append=size.pixels)
-    if len(counts) > 1 and counts[-1] == 0:
-        counts = counts[:-1]
-    coded = coco_mask.frPyObjects(
-        {"size": [size.height, size.width], "counts": counts.tolist()}, size.height, size.width
-    )
-    return Rle(size.height, size.width, coded["counts"].decode("ascii"))

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from samref.core.geometry import Frame
 from samref.core.images import DecodedImage
-from samref.core.masks import Mask, Rle
+from samref.core.masks import Mask, MaskWindow, Rle
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble, check_prompts
 from samref.errors import ModelError, PromptError
 from samref.inference.image_source import ImageSource, image_from
-from samref.inference.postprocess import mask_from_logits
+from samref.inference.postprocess import mask_from_logits, windowed_mask
 from samref.models.interface import (
     DecoderState,
     ImageFeatures,
@@ -80,6 +80,7 @@ class Prediction:
 
     Attributes:
         mask: of the image's size.
+        window: the same mask cut to its box.
         score: the model's own IoU estimate, 0..1.
         stage: which part of the model answered.
         seconds: model time from the prompt to this mask (so the last one's is the whole click); time that the
@@ -89,6 +90,7 @@ class Prediction:
     """
 
     mask: Rle
+    window: MaskWindow
     score: float
     stage: Stage
     seconds: float
@@ -227,12 +229,12 @@ class Predictor:
                     return
                 frame = embedding.frame
                 _check_finite(output)
-                mask = mask_from_logits(output.logits, frame, output.patch)
+                mask, window = windowed_mask(output.logits, frame, output.patch)
                 wrong = output.error_logits if error_map else None
                 error_mask = None if wrong is None else mask_from_logits(wrong, frame)
             score = min(1.0, max(0.0, float(output.iou_prediction)))
             seconds += time.perf_counter() - started
-            yield Prediction(mask, score, output.stage, seconds, output.state, error_mask)
+            yield Prediction(mask, window, score, output.stage, seconds, output.state, error_mask)
             started = time.perf_counter()
 
     def _batch(self, prompts: Prompts, frame: Frame) -> PromptBatch:

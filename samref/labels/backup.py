@@ -9,27 +9,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from samref.errors import StorageError
 from samref.files import disk_errors, part_name, put_in_place
 from samref.labels.blobs import BlobFolder
-from samref.labels.database import Database, database_errors
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, LOCK_NAME, FolderLock, database_in
-from samref.labels.tables import image_table, meta_table
-from samref.labels.workspaces import list_workspaces, served_s
-
-__all__ = ["Copied", "back_up", "database_part", "replace_database", "restore"]
+from samref.labels.queries import identity, image_bytes, list_workspaces, served_s
+from samref.labels.sqlite import BESIDE, SqliteDatabase, empty_log, what_is_damaged
 
 _PART = re.compile(r"\.[0-9a-f]{16}\.part.*")
-_BESIDE = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +105,8 @@ def restore(backup: Path, folder: Path) -> Copied:
 
 def _take_snapshot(path: Path, part: Path) -> None:
     """Write the database as it is at this moment to ``part``, whoever works on it."""
-    source = Database(path, reads_only=True)
-    try:
+    with closing(SqliteDatabase(path, reads_only=True)) as source:
         source.copy_to(part)
-    finally:
-        source.close()
 
 
 def replace_database(part: Path, path: Path) -> Path | None:
@@ -130,21 +120,19 @@ def replace_database(part: Path, path: Path) -> Path | None:
     Raises:
         StorageError: no space or no permission.
     """
-    beside = [suffix for suffix in _BESIDE if Path(f"{path}{suffix}").exists()]
+    beside = [suffix for suffix in BESIDE if Path(f"{path}{suffix}").exists()]
     aside = None
     with disk_errors(f"{path} was not replaced"):
         if path.is_file() or beside:
             # What is in the write-ahead log belongs to the old database, and must never be read into the new one.
-            if path.is_file() and path.stat().st_size > 0:
-                with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=1.0)) as connection:
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            empty_log(path)
             aside = _free_name(path)
             if path.is_file():
                 try:
                     os.link(path, aside)  # both names for a moment: no moment without a database
                 except OSError:
                     shutil.copy2(path, aside)
-            for suffix in _BESIDE:
+            for suffix in BESIDE:
                 with suppress(FileNotFoundError):
                     Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
         put_in_place(part, path)
@@ -172,7 +160,7 @@ def database_part(folder: Path) -> Iterator[Path]:
     try:
         yield part
     finally:
-        for suffix in ("", *_BESIDE):
+        for suffix in ("", *BESIDE):
             with suppress(OSError):
                 Path(f"{part}{suffix}").unlink(missing_ok=True)
 
@@ -207,31 +195,20 @@ def _check_older(out: Path, part: Path) -> None:
 
 
 def _told_by(path: Path) -> tuple[str, float]:
-    database = Database(path, reads_only=True)
-    try:
-        with database.read() as connection:
-            identity = sa.select(meta_table.c.value).where(meta_table.c.name == "identity")
-            return str(connection.execute(identity).scalar_one()), served_s(connection)
-    finally:
-        database.close()
+    with closing(SqliteDatabase(path, reads_only=True)) as database, database.read() as connection:
+        return identity(connection), served_s(connection)
 
 
 def _check_sound(part: Path, source: Path) -> None:
-    with database_errors(), closing(sqlite3.connect(part)) as connection:
-        said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if said != "ok":
+    said = what_is_damaged(part)
+    if said is not None:
         raise StorageError(f"{source} is damaged ({said}), so nothing was restored. Use another backup.")
 
 
 def _images_named_in(path: Path) -> dict[str, int]:
     """The digests of all images that a database names, with the lengths of their files."""
-    database = Database(path, reads_only=True)
-    try:
-        with database.read() as connection:
-            wanted = sa.select(image_table.c.digest, sa.func.max(image_table.c.bytes)).group_by(image_table.c.digest)
-            return {digest: int(size) for digest, size in connection.execute(wanted)}
-    finally:
-        database.close()
+    with closing(SqliteDatabase(path, reads_only=True)) as database, database.read() as connection:
+        return image_bytes(connection)
 
 
 def _copy_images(
@@ -267,12 +244,8 @@ def _is_whole(blobs: BlobFolder, digest: str) -> bool:
 def _counted(
     path: Path, rows: dict[str, int], copied: list[str], faults: tuple[str, ...], aside: Path | None
 ) -> Copied:
-    database = Database(path, reads_only=True)
-    try:
-        with database.read() as connection:
-            found = list_workspaces(connection)
-    finally:
-        database.close()
+    with closing(SqliteDatabase(path, reads_only=True)) as database, database.read() as connection:
+        found = list_workspaces(connection)
     return Copied(
         workspaces=len(found),
         images=len(rows),

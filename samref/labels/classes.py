@@ -9,20 +9,6 @@ from dataclasses import dataclass
 
 from samref.errors import LabelError
 
-__all__ = [
-    "MAX_CLASSES",
-    "MAX_NAME",
-    "PALETTE",
-    "LabelClass",
-    "check_name_is_free",
-    "check_removable",
-    "class_named",
-    "default_classes",
-    "find_class",
-    "new_class",
-    "tidy_name",
-]
-
 MAX_CLASSES = 254
 """Classes a project may have: their numbers fit an 8-bit index mask beside 0 (background) and 255 (ignore)."""
 
@@ -94,29 +80,54 @@ def new_class(classes: Sequence[LabelClass], name: str, colour: str | None = Non
         used = {c.colour for c in classes}
         colour = next((c for c in PALETTE if c not in used), PALETTE[(number - 1) % len(PALETTE)])
     label_class = LabelClass(number, tidy_name(name), colour.lower())
-    check_name_is_free(classes, label_class)
+    _check_name_is_free(classes, label_class)
     return label_class
 
 
-def check_removable(classes: Sequence[LabelClass], label_class: LabelClass, used: int) -> None:
-    """Refuse to remove a class that ``used`` annotations have, or the last one.
+def add_class(classes: Sequence[LabelClass], label_class: LabelClass) -> tuple[LabelClass, ...]:
+    """The classes and one more.
 
     Raises:
-        LabelError: it cannot be removed.
+        LabelError: its number or name is taken.
     """
+    if any(c.id == label_class.id for c in classes):
+        raise LabelError(f"There is a class number {label_class.id} already.")
+    _check_name_is_free(classes, label_class)
+    return (*classes, label_class)
+
+
+def change_class(classes: Sequence[LabelClass], label_class: LabelClass) -> tuple[LabelClass, ...]:
+    """The classes with the one of that number replaced.
+
+    Raises:
+        LabelError: there is no class of that number, or another one has the name.
+    """
+    find_class(classes, label_class.id)
+    _check_name_is_free(classes, label_class)
+    return tuple(label_class if c.id == label_class.id else c for c in classes)
+
+
+def remove_class(classes: Sequence[LabelClass], class_id: int, used: int) -> tuple[LabelClass, ...]:
+    """The classes without one that no annotation uses.
+
+    Args:
+        classes: with the one to remove.
+        class_id: its number.
+        used: how many annotations have it.
+
+    Raises:
+        LabelError: no such class, annotations use it, or it is the last one.
+    """
+    label_class = find_class(classes, class_id)
     if used:
         objects = "one object" if used == 1 else f"{used} objects"
         raise LabelError(f"The class {label_class.name!r} is used by {objects}. Give them another class first.")
     if len(classes) == 1:
         raise LabelError("A project needs at least one class; add another one before removing this.")
+    return tuple(c for c in classes if c.id != class_id)
 
 
-def check_name_is_free(classes: Sequence[LabelClass], label_class: LabelClass) -> None:
-    """Refuse a name that another class has.
-
-    Raises:
-        LabelError: the name is taken.
-    """
+def _check_name_is_free(classes: Sequence[LabelClass], label_class: LabelClass) -> None:
     same = class_named(classes, label_class.name)
     if same is not None and same.id != label_class.id:
         raise LabelError(f"There is a class {same.name!r} already.")

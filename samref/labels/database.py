@@ -1,22 +1,14 @@
-"""SQLite opened so that what was committed survives a power cut, and its complaints in a person's words.
+"""Transactions on the labels, and the server databases they may live in (PostgreSQL); files are in :mod:`sqlite`.
 
-On a disk that is full or may not be written to, the database is read all the same, from a copy elsewhere where SQLite
-cannot read it in its place (it needs to make two small files beside it). Each write then tries to open it as usual.
+Everything outside this module, :mod:`samref.labels.sqlite` and the migrations is SQL that both understand.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-import sqlite3
-import tempfile
+import abc
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
 
 import sqlalchemy as sa
 
@@ -24,145 +16,77 @@ from samref.errors import StorageError, UnwritableError
 from samref.labels.folder import FolderLock
 from samref.labels.migrations import bring_up_to_date, is_up_to_date
 
-__all__ = ["Database", "bytes_in_use", "copy_elsewhere", "database_errors"]
-
 WAIT_FOR_LOCK_S = 10.0
 """How long one transaction may wait for others, of this program and of other ones together."""
 
-RETRY_EVERY_S = 1.0
-
-_COPIES = "samref-copy-"
-"""How the names of temporary folders with a copy of a database begin."""
-
 CLOSE_WAIT_S = 5.0
 
-_LOG_HEAD_BYTES = 32  # "WAL File Format" in SQLite's documentation: a head of 32 bytes that begins with one of these
-_LOG_BEGINNINGS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+BUSY = "The database of labels is in use by another program. Try again in a moment."
+READ_ONLY = "These labels were opened to be read only."
 
-_log = logging.getLogger(__name__)
+_WRITER_KEY = 7_361_001  # of the advisory lock that one transaction that writes holds; any number, always the same
+_SERVER_KEY = 7_361_002  # of the one that a server holds while it runs
 
 
-class Database:
-    """Transactions on one SQLite file; any thread may ask for one."""
+class Database(abc.ABC):
+    """Transactions on the labels; any thread may ask for one. One transaction at a time writes."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        lock: FolderLock | None = None,
-        check_new: Callable[[], None] = lambda: None,
-        reads_only: bool = False,
-    ) -> None:
-        """Open the file, or make it with empty tables.
+    _engine: sa.Engine
 
-        Args:
-            path: of the file.
-            lock: taken before the file is opened to be written, and held until :meth:`close`; the file is then checked
-                for damage, too.
-            check_new: asked before empty tables are made; raises where there should be labels.
-            reads_only: make nothing and refuse to write.
-
-        Raises:
-            StorageError: it cannot be opened or made, is damaged, was written by a newer samref, or is locked.
-        """
-        self._path = path
-        self._lock = lock
-        self._check_new = check_new
-        self._retries = not reads_only
-        self._turn = threading.Lock()
+    def __init__(self) -> None:
+        """Nothing is open yet."""
         self._idle = threading.Condition()
         self._running = 0
         self._is_closed = False
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
-        self._refusal: str | None = None
-        self._tried_at = time.monotonic()
-        if reads_only:
-            self._refusal = "These labels were opened to be read only."
-            self._engine = self._open_to_read()
-            return
-        try:
-            self._engine = self._open_to_write()
-        except UnwritableError as error:
-            self._refusal = str(error)
-            try:
-                self._engine = self._open_to_read()
-            except StorageError:
-                self._release()
-                raise error from None  # that there is nothing to read is no news about a new folder
-        except BaseException:
-            self._release()
-            raise
 
     @property
+    @abc.abstractmethod
     def is_read_only(self) -> bool:
         """Whether the last try to open it for writing was refused."""
-        return self._refusal is not None
 
-    def close(self) -> None:
-        """Let running transactions end, put everything into the one file, and close it; closing twice does nothing."""
-        with self._idle:
-            if self._is_closed:
-                return
-            self._is_closed = True
-            self._idle.wait_for(lambda: self._running == 0, timeout=CLOSE_WAIT_S)
-        if self._refusal is None:
-            try:
-                self._checkpoint("TRUNCATE")
-            except StorageError as error:
-                _log.warning("The write-ahead log stays beside the database: %s", error)
-        self._engine.dispose()
-        self._release()
-
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one moment of the database and does not wait for writers."""
-        with self._counted(), database_errors(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    @abc.abstractmethod
+    def write(self) -> AbstractContextManager[sa.Connection]:
         """The one transaction that writes: on the disk at the end, rolled back on any exception.
 
         Raises:
             UnwritableError: the disk is full or may not be written to.
             StorageError: others held the database for ten seconds.
         """
-        deadline = time.monotonic() + WAIT_FOR_LOCK_S
-        with self._counted(), self._turn_before(deadline), database_errors():
-            engine = self._writable_engine()
-            wait_s = max(0.0, deadline - time.monotonic())
-            with engine.execution_options(writes=True, wait_s=wait_s).begin() as connection:
-                yield connection
 
+    @abc.abstractmethod
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn what the database says about disk and damage into a :class:`StorageError`; a bug passes."""
+
+    @abc.abstractmethod
+    def bytes_in_use(self, connection: sa.Connection) -> int:
+        """Bytes of the database that hold something."""
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one moment of the database and does not wait for writers."""
+        with self._counted(), self.errors(), self._engine.begin() as connection:
+            yield connection
+
+    @abc.abstractmethod
     def checkpoint(self) -> None:
-        """Move what is in the write-ahead log into the database, as far as nobody has to wait for it."""
-        if self._refusal is None:
-            with self._counted():
-                self._checkpoint("PASSIVE")
+        """Tidy up after many small transactions, as far as nobody has to wait for it."""
 
+    @abc.abstractmethod
     def give_space_back(self) -> None:
-        """Hand unused pages and the write-ahead log back to the file system."""
-        with self._counted(), self._turn_before(time.monotonic() + WAIT_FOR_LOCK_S):
-            # A script, since it is stepped to its end; execute() would take the first page only.
-            self._run_script("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+        """Hand space that is not used any more back to the file system."""
 
-    def copy_to(self, target: Path) -> None:
-        """Write the database as it is at this moment into a new file that needs no write-ahead log beside it.
+    def close(self) -> None:
+        """Let running transactions end, and close; closing twice does nothing."""
+        with self._idle:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._idle.wait_for(lambda: self._running == 0, timeout=CLOSE_WAIT_S)
+        self._finish()
 
-        Raises:
-            StorageError: no space, no permission, or the database is damaged.
-        """
-        with self._counted(), database_errors():
-            raw = self._engine.raw_connection()
-            try:
-                with closing(sqlite3.connect(target)) as copy:
-                    assert raw.driver_connection is not None
-                    raw.driver_connection.backup(copy)
-                    copy.execute("PRAGMA journal_mode = DELETE")
-            finally:
-                raw.close()
-
-    # ---- inside
+    @abc.abstractmethod
+    def _finish(self) -> None:
+        """Close everything; nothing runs any more."""
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -177,277 +101,132 @@ class Database:
                 self._running -= 1
                 self._idle.notify_all()
 
+
+class ServerDatabase(Database):
+    """Transactions on a PostgreSQL database.
+
+    As in a SQLite file, one transaction at a time writes: each takes the same advisory lock first. A server holds
+    another one while it runs, because it keeps open images in memory: two servers on one database are refused.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lock: FolderLock | None = None,
+        check_new: Callable[[], None] = lambda: None,
+        reads_only: bool = False,
+    ) -> None:
+        """Connect, and make the tables or bring them up to date.
+
+        Args:
+            url: as SQLAlchemy writes it: ``postgresql+psycopg://user@host/name``.
+            lock: of the folder of images, as a server has it; other programs then cannot be servers here.
+            check_new: asked before empty tables are made; raises where there should be labels.
+            reads_only: make nothing and refuse to write.
+
+        Raises:
+            StorageError: it cannot be reached, was written by a newer samref, or another server runs on it.
+        """
+        super().__init__()
+        self._reads_only = reads_only
+        self._lock = lock
+        self._held: sa.Connection | None = None
+        try:
+            made = sa.make_url(url)
+            if made.get_backend_name() != "postgresql":
+                raise StorageError(f"Labels can be kept in SQLite or PostgreSQL, not in {made.get_backend_name()}.")
+            timeout = {"options": f"-c lock_timeout={round(WAIT_FOR_LOCK_S * 1000)}"}
+            self._engine = sa.create_engine(made, pool_pre_ping=True, connect_args=timeout)
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise StorageError(f"The address of the database of labels cannot be used: {error}") from error
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        try:
+            if not reads_only:
+                self._take_locks()
+            self._prepare(check_new)
+        except BaseException:
+            self._finish()
+            raise
+
+    @property
+    def is_read_only(self) -> bool:
+        return self._reads_only
+
     @contextmanager
-    def _turn_before(self, deadline: float) -> Iterator[None]:
-        """The turn of one writer of this program; who waits for SQLite's lock holds it, so both have one deadline."""
-        if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise StorageError(_SENTENCES[sqlite3.SQLITE_BUSY])
+    def read(self) -> Iterator[sa.Connection]:
+        with self._counted(), self.errors(), self._reading.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        if self._reads_only:
+            raise UnwritableError(READ_ONLY)
+        with self._counted(), self.errors(), self._engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_KEY)))
+            yield connection
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
         try:
             yield
-        finally:
-            self._turn.release()
+        except sa.exc.DBAPIError as error:
+            sentence = _in_words(error)
+            if sentence is None:
+                raise
+            raise sentence from error
 
-    def _writable_engine(self) -> sa.Engine:
-        if self._refusal is None:
-            return self._engine
-        now = time.monotonic()
-        if not self._retries or now - self._tried_at < RETRY_EVERY_S:
-            raise UnwritableError(self._refusal)
-        self._tried_at = now
-        # Connections of one program share what they know of the write-ahead log, so those that could only read it go
-        # first. One that is being read from now makes this try fail, and a later one will succeed.
+    def bytes_in_use(self, connection: sa.Connection) -> int:
+        return int(connection.execute(sa.select(sa.func.pg_database_size(sa.func.current_database()))).scalar_one())
+
+    def checkpoint(self) -> None:
+        """Nothing: PostgreSQL tidies up by itself."""
+
+    def give_space_back(self) -> None:
+        """Nothing: PostgreSQL keeps it for what comes next."""
+
+    def _take_locks(self) -> None:
+        if self._lock is None:
+            return
+        self._lock.acquire()
+        with self.errors():
+            self._held = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            if not self._held.execute(sa.select(sa.func.pg_try_advisory_lock(_SERVER_KEY))).scalar_one():
+                raise StorageError("The database of labels is in use by another samref. Stop that one first.")
+
+    def _prepare(self, check_new: Callable[[], None]) -> None:
+        with self.read() as connection:
+            if is_up_to_date(connection):
+                return
+        if self._reads_only:
+            raise StorageError("The database of labels holds no labels of this samref yet. Start its server once.")
+        with self.write() as connection:
+            if not sa.inspect(connection).get_table_names():
+                check_new()
+            bring_up_to_date(connection)
+
+    def _finish(self) -> None:
+        if self._held is not None:
+            self._held.close()
         self._engine.dispose()
-        try:
-            engine = self._open_to_write()
-        except UnwritableError as error:
-            self._refusal = str(error)
-            raise
-        old, self._engine, self._refusal = self._engine, engine, None
-        old.dispose()
-        if self._copy is not None:
-            self._copy.cleanup()
-            self._copy = None
-        _log.warning("%s can be written to again.", self._path)
-        return engine
-
-    def _open_to_write(self) -> sa.Engine:
-        if self._lock is not None:
-            self._lock.acquire()
-        # SQLite would make a missing file at once, and throw away a write-ahead log that it does not belong to.
-        if not self._path.is_file() or self._path.stat().st_size == 0:
-            self._check_new()
-        _check_log(self._path)
-        engine = _build_engine(self._path, foreign_keys=False)
-        try:
-            # BEGIN IMMEDIATE tells at once whether the file may be written to.
-            with database_errors(), engine.execution_options(writes=True).begin() as connection:
-                if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one() == 0:
-                    self._check_new()
-                if self._lock is not None:
-                    _check_sound(connection)
-                bring_up_to_date(connection)
-        finally:
-            engine.dispose()
-        return _build_engine(self._path)
-
-    def _open_to_read(self) -> sa.Engine:
-        engine = _build_engine(self._path, reads_only=True)
-        try:
-            with database_errors(), engine.begin() as connection:
-                if is_up_to_date(connection):
-                    return engine
-        except UnwritableError:
-            pass
-        except BaseException:
-            engine.dispose()
-            raise
-        engine.dispose()
-        self._copy, path = copy_elsewhere(self._path)
-        return Database._opened_copy(path)
-
-    @staticmethod
-    def _opened_copy(path: Path) -> sa.Engine:
-        engine = _build_engine(path, foreign_keys=False)
-        try:
-            with database_errors(), engine.execution_options(writes=True).begin() as connection:
-                bring_up_to_date(connection)
-        finally:
-            engine.dispose()
-        return _build_engine(path, reads_only=True)
-
-    def _checkpoint(self, mode: str) -> None:
-        self._run_script(f"PRAGMA busy_timeout = 1000; PRAGMA wal_checkpoint({mode})")
-
-    def _run_script(self, script: str) -> None:
-        with database_errors():
-            raw = self._engine.raw_connection()
-            try:
-                raw.cursor().executescript(script)
-            finally:
-                raw.close()
-
-    def _release(self) -> None:
-        if self._copy is not None:
-            self._copy.cleanup()
-            self._copy = None
         if self._lock is not None:
             self._lock.release()
 
 
-def _build_engine(path: Path, *, foreign_keys: bool = True, reads_only: bool = False) -> sa.Engine:
-    """An engine whose transactions are SQLite's own: ``BEGIN IMMEDIATE`` for those with the option ``writes``.
-
-    One that only reads opens no file that is not there. It could write all the same: whoever closes a database last
-    tidies up beside it.
-    """
-    query = {"mode": "rw", "uri": "true"} if reads_only else {}
-    name = path.absolute().as_uri() if reads_only else str(path)
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=name, query=query), connect_args={"timeout": WAIT_FOR_LOCK_S}
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver's own idea of when a transaction begins gets in the way
-        if reads_only:
-            connection.execute("PRAGMA query_only = ON")
-            return
-        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # later it would only be a write for nothing
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # WAL's default may lose the last commits in a power cut
-        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        options = connection.get_execution_options()
-        wait_ms = round(options.get("wait_s", WAIT_FOR_LOCK_S) * 1000)
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
-
-    return engine
-
-
-def _check_sound(connection: sa.Connection) -> None:
-    """Refuse a damaged database before writing to it makes things worse (0.1 s for 100 MB, 1.2 s from a cold disk)."""
-    if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
-        raise StorageError(_SENTENCES[sqlite3.SQLITE_CORRUPT])
-
-
-def _check_log(path: Path) -> None:
-    """Refuse a write-ahead log that SQLite would throw away without a word because its beginning is damaged."""
-    log = Path(f"{path}-wal")
-    try:
-        with log.open("rb") as file:
-            head = file.read(_LOG_HEAD_BYTES)
-    except OSError:
-        return
-    if len(head) == _LOG_HEAD_BYTES and head[:4] not in _LOG_BEGINNINGS:
-        raise StorageError(
-            f"The write-ahead log {log} is damaged, and with it what was saved last. Put both files back from a copy, "
-            "or restore a backup with `python -m samref workspaces restore BACKUP`, or go on without that log with "
-            "`python -m samref workspaces recover`; both keep it."
+def _in_words(error: sa.exc.DBAPIError) -> StorageError | None:
+    """A sentence for the SQLSTATE of an error; None where it is a bug."""
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if state == "55P03":  # lock_not_available
+        return StorageError(BUSY)
+    if state.startswith("53"):  # insufficient resources: a full disk, too many connections
+        return UnwritableError(
+            "The database of labels has no room or too many connections, so nothing was saved just now. Try again in "
+            "a moment; what was saved before is untouched."
         )
-
-
-def copy_elsewhere(path: Path) -> tuple[tempfile.TemporaryDirectory[str], Path]:
-    """A copy of a database and its write-ahead log in a temporary folder.
-
-    Raises:
-        StorageError: the database cannot be read, or there is no room for a copy.
-    """
-    sources = [path, Path(f"{path}-wal")]
-    needed = sum(source.stat().st_size for source in sources if source.is_file())
-    for parent in _temporary_folders():
-        _remove_left_behind(parent)
-        prefix = f"{_COPIES}{os.getpid()}-"
-        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
-        try:
-            _copy_unchanged(sources, Path(folder.name))
-        except OSError as error:
-            folder.cleanup()
-            _log.info("No copy of %s in %s: %s", path, parent, error)
-            continue
-        return folder, Path(folder.name) / path.name
-    raise StorageError(
-        f"{path} cannot be read where it is, and there is no room for a copy ({needed / 1e6:.0f} MB). Free some space, "
-        "or name a folder with room in the variable TMPDIR."
-    )
-
-
-def _temporary_folders() -> Iterator[Path]:
-    with suppress(FileNotFoundError):  # Python's way to say that no disk it tried has room
-        yield Path(tempfile.gettempdir())
-    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is private
-    if memory.is_dir():
-        yield memory
-
-
-def _remove_left_behind(parent: Path) -> None:
-    """Remove copies of programs that were killed; the number of the program that made it is in the name of each."""
-    if os.name == "nt":  # where asking for a program by its number can end it
-        return
-    for folder in parent.glob(f"{_COPIES}*-*"):
-        number = folder.name.removeprefix(_COPIES).partition("-")[0]
-        if not number.isdigit():
-            continue
-        try:
-            os.kill(int(number), 0)
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except (OSError, OverflowError):  # it runs, and is somebody else's
-            continue
-
-
-def _copy_unchanged(sources: list[Path], folder: Path) -> None:
-    """Copy files that do not change meanwhile; where they do, copy them again."""
-    for _ in range(5):
-        before = [_fingerprint(source) for source in sources]
-        for source in sources:
-            if source.is_file():
-                shutil.copyfile(source, folder / source.name)
-        if before == [_fingerprint(source) for source in sources]:
-            return
-    raise OSError("another program is writing there")
-
-
-def _fingerprint(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def bytes_in_use(connection: sa.Connection) -> int:
-    """Bytes of the database that hold something."""
-    pages, free, size = (
-        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return (pages - free) * size
-
-
-_DAMAGED = (
-    "The database of labels is damaged. Restore a backup with `python -m samref workspaces restore BACKUP`, or save "
-    "what can be read with `python -m samref workspaces recover`; both keep the damaged file."
-)
-
-_SENTENCES = {
-    sqlite3.SQLITE_FULL: "The disk is full, so nothing was saved just now. Free some space and try again; "
-    "what was saved before is untouched.",
-    sqlite3.SQLITE_IOERR: "The disk could not be read or written, so nothing was saved just now. Look whether it is "
-    "full or failing; what was saved before is untouched.",
-    sqlite3.SQLITE_READONLY: "The database of labels may not be written to. Change the permissions of its folder.",
-    sqlite3.SQLITE_CANTOPEN: "The database of labels cannot be opened. Look whether its folder is there and may be "
-    "written to.",
-    sqlite3.SQLITE_BUSY: "The database of labels is in use by another program. Try again in a moment.",
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: "The file for the labels is no database. Restore a backup with `python -m samref workspaces "
-    "restore BACKUP`, or begin anew with the images that are there with `python -m samref workspaces recover`.",
-}
-
-_UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
-
-
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """Turn what SQLite says about the disk into a :class:`StorageError`; anything else is a bug and passes."""
-    try:
-        yield
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:  # the latter from lines that speak to the driver itself
-        sentence = _in_words(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
-        if sentence is None:
-            raise
-        raise sentence from error
-
-
-def _in_words(said: BaseException | None) -> StorageError | None:
-    code = getattr(said, "sqlite_errorcode", 0) & 0xFF  # the low byte; the rest says more exactly why
-    if code in _UNWRITABLE:
-        return UnwritableError(_SENTENCES[code])
-    if code in _SENTENCES:
-        return StorageError(_SENTENCES[code])
-    if code == sqlite3.SQLITE_ERROR and str(said).startswith(("no such table", "no such column")):
-        return StorageError(_DAMAGED)
+    if state == "25006":  # read_only_sql_transaction
+        return UnwritableError("The database of labels may not be written to. Change the rights of its user.")
+    if state in ("42P01", "42703", "42501"):  # undefined_table, undefined_column, insufficient_privilege
+        return StorageError("The database of labels is damaged, or this program may not read it. Restore a backup.")
+    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or error.connection_invalidated:
+        return StorageError("The database of labels cannot be reached just now. Try again in a moment.")
     return None

@@ -12,8 +12,6 @@ import filelock
 from samref.errors import StorageError
 from samref.files import disk_errors
 
-__all__ = ["DATABASE_NAME", "IMAGES_NAME", "LOCK_NAME", "FolderLock", "database_in", "image_file"]
-
 DATABASE_NAME = "samref.sqlite"
 """Name of the database in the data folder."""
 

@@ -10,15 +10,11 @@ import sqlalchemy as sa
 
 from samref.errors import StorageError
 from samref.labels.blobs import BlobFolder
-from samref.labels.database import database_errors
+from samref.labels.events import replay, replay_classes
 from samref.labels.folder import database_in
-from samref.labels.image_rows import ImageSummary, list_images
-from samref.labels.ledger import CLASS_LOG, read_events
-from samref.labels.log import replay, replay_classes
+from samref.labels.queries import CLASS_LOG, ImageSummary, list_images, listed_annotations, read_events
+from samref.labels.sqlite import database_errors, faults_of_file
 from samref.labels.store import ProjectStore
-from samref.labels.tables import annotation_table
-
-__all__ = ["Inspection", "inspect"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ def inspect(folder: Path) -> Inspection:
     try:
         found = store.workspaces()
         with store.database.read() as connection:  # one transaction: one moment
-            faults.extend(_faults_of_file(connection))
+            faults.extend(faults_of_file(connection))
             for workspace in found:
                 classes: set[int] | None = None
                 try:
@@ -82,19 +78,6 @@ def inspect(folder: Path) -> Inspection:
     return Inspection(len(found), len(digests), events, strangers, tuple(faults))
 
 
-def _faults_of_file(connection: sa.Connection) -> Iterator[str]:
-    try:
-        with database_errors():
-            said = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()]
-            strays = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-    except StorageError as error:
-        yield str(error)
-        return
-    yield from (f"Database: {line}" for line in said if line != "ok")
-    if strays:
-        yield f"Database: {len(strays)} rows belong to no workspace."
-
-
 def _faults_of_log(
     connection: sa.Connection, workspace_id: int, image: ImageSummary, classes: set[int] | None
 ) -> tuple[int, list[str]]:
@@ -103,13 +86,7 @@ def _faults_of_log(
     try:
         with database_errors():
             events = read_events(connection, workspace_id, image.digest)
-            columns = annotation_table.c
-            rows = connection.execute(
-                sa.select(columns.id, columns.class_id).where(
-                    columns.workspace_id == workspace_id, columns.digest == image.digest
-                )
-            )
-            listed = {str(row.id): int(row.class_id) for row in rows}
+            listed = listed_annotations(connection, workspace_id, image.digest)
     except StorageError as error:
         return 0, [f"{where}: {error}"]
     state = replay(events)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from samref.labels.project import MAX_FILE_NAME, ImageRecord
-
-__all__ = ["file_names", "safe_stem", "safe_stems", "tidy_file_name"]
+from samref.labels.annotations import MAX_FILE_NAME, ImageRecord
 
 _FALLBACK = "image"
 _MAX_STEM_BYTES = 120  # with a number, a suffix and a folder well below every file system's limit of 255

@@ -6,9 +6,7 @@ meaning; what is missing is named. Images that no log names get a workspace of t
 
 from __future__ import annotations
 
-import json
 import re
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
@@ -24,17 +22,13 @@ from samref.errors import ImageError, LabelError, SamrefError, StorageError
 from samref.labels.backup import database_part, replace_database
 from samref.labels.blobs import BlobFolder
 from samref.labels.classes import MAX_CLASSES, PALETTE, LabelClass, class_named, default_classes
-from samref.labels.database import Database, copy_elsewhere
-from samref.labels.event_json import event_from_dict, event_to_dict
-from samref.labels.events import ClassAdded, ClassChanged, ClassRemoved, Event, ImageOpened
+from samref.labels.events import ClassAdded, ClassChanged, ClassRemoved, Event, ImageOpened, replay, replay_classes
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
-from samref.labels.ledger import MAX_EVENTS, Entry
-from samref.labels.log import replay, replay_classes
 from samref.labels.names import tidy_file_name
+from samref.labels.queries import MAX_EVENTS, add_token, insert_workspace, save_served_s
+from samref.labels.serialization import event_from_json, event_to_json
+from samref.labels.sqlite import DamagedFile, SqliteDatabase
 from samref.labels.tables import annotation_table, event_table, image_table, token_table, workspace_table
-from samref.labels.workspaces import add_token, insert_workspace, save_served_s
-
-__all__ = ["Recovery", "recover"]
 
 _CLASS_EVENTS = ClassAdded | ClassChanged | ClassRemoved
 _SHOWN_NUMBERS = 10
@@ -85,13 +79,9 @@ def recover(folder: Path) -> Recovery:
         raise StorageError(f"There is neither a {DATABASE_NAME} nor an image in {folder}. Name a data folder.")
     with FolderLock(folder), database_part(folder) as part:
         damaged = _read_damaged(path)
-        new = Database(part)
-        try:
-            with new.write() as connection:
-                writer = _Writer(connection, blobs, damaged)
-                writer.write_all()
-        finally:
-            new.close()
+        with closing(SqliteDatabase(part)) as new, new.write() as connection:
+            writer = _Writer(connection, blobs, damaged)
+            writer.write_all()
         aside = replace_database(part, path)
     return Recovery(
         workspaces=writer.workspaces,
@@ -134,52 +124,40 @@ def _read_damaged(path: Path) -> _Damaged:
     if not path.is_file() or path.stat().st_size == 0:
         damaged.lost.append(f"{path} is missing or empty: no label could be saved.")
         return damaged
-    folder, copy = copy_elsewhere(path)  # to open a database is to write to it, and this one should stay as it is
-    try:
-        with closing(sqlite3.connect(copy)) as connection:
-            connection.row_factory = sqlite3.Row
-            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            _read_tables(connection, damaged)
-    finally:
-        folder.cleanup()
+    with DamagedFile.opened(path) as file:
+        _read_tables(file, damaged)
     return damaged
 
 
-def _read_tables(connection: sqlite3.Connection, damaged: _Damaged) -> None:
-    for row in _rows(connection, damaged, "workspaces", "id"):
+def _read_tables(file: DamagedFile, damaged: _Damaged) -> None:
+    for row in _rows(file, damaged, "workspaces", "id"):
         number = int(row["id"])
         damaged.workspaces[number] = row
         if "token_hash" in row:  # version 1
             damaged.tokens[row["token_hash"]] = {"workspace_id": number, "created_at": row["created_at"]}
     if not any("token_hash" in row for row in damaged.workspaces.values()):
-        for row in _rows(connection, damaged, "tokens", "token_hash"):
+        for row in _rows(file, damaged, "tokens", "token_hash"):
             damaged.tokens[row["token_hash"]] = row
-        for row in _rows(connection, damaged, "meta", "name"):
+        for row in _rows(file, damaged, "meta", "name"):
             if row["name"] == "served_s":
                 with suppress(ValueError):
                     damaged.served_s = float(row["value"])
-    for row in _rows(connection, damaged, "images", "id"):
+    for row in _rows(file, damaged, "images", "id"):
         damaged.images[int(row["workspace_id"]), str(row["digest"])] = row
-    keys = set(_event_keys(connection, damaged))
+    keys = set(_event_keys(file, damaged))
     for key in sorted({*keys, *damaged.images, *((number, "") for number in damaged.workspaces)}):
-        damaged.logs[key] = _read_log(connection, key, _length(damaged, key))
+        damaged.logs[key] = _read_log(file, key, _length(damaged, key))
 
 
-def _rows(connection: sqlite3.Connection, damaged: _Damaged, table: str, key: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table from its beginning and, where that breaks off, from its end."""
+def _rows(file: DamagedFile, damaged: _Damaged, table: str, key: str) -> Iterator[dict[str, Any]]:
+    """The usable rows of a table, each once."""
     seen = set()
-    for order in ("ASC", "DESC"):
-        try:
-            for row in connection.execute(f"SELECT * FROM {table} ORDER BY {key} {order}"):  # noqa: S608 - our own names
-                values = dict(row)
-                if _is_usable(values) and values[key] not in seen:
-                    seen.add(values[key])
-                    yield values
-        except sqlite3.Error as error:
-            if order == "ASC":
-                damaged.lost.append(f"The table {table!r} can be read in part only, or not at all ({error}).")
-            continue
-        return
+    for row in file.rows(f"SELECT * FROM {table}", [key]):  # noqa: S608 - our own names
+        if isinstance(row, str):
+            damaged.lost.append(f"The table {table!r} can be read in part only, or not at all ({row}).")
+        elif _is_usable(row) and row[key] not in seen:
+            seen.add(row[key])
+            yield row
 
 
 def _is_usable(row: dict[str, Any]) -> bool:
@@ -189,21 +167,13 @@ def _is_usable(row: dict[str, Any]) -> bool:
     )
 
 
-def _event_keys(connection: sqlite3.Connection, damaged: _Damaged) -> Iterator[tuple[int, str]]:
-    for order in ("ASC", "DESC"):
-        try:
-            for row in connection.execute(
-                f"SELECT workspace_id, digest FROM events GROUP BY workspace_id, digest "  # noqa: S608
-                f"ORDER BY workspace_id {order}, digest {order}"
-            ):
-                number, digest = row["workspace_id"], row["digest"]
-                if isinstance(number, int) and (digest == "" or _DIGEST.fullmatch(str(digest))):
-                    yield number, digest
-        except sqlite3.Error as error:
-            if order == "ASC":
-                damaged.lost.append(f"The table 'events' can be read in part only, or not at all ({error}).")
-            continue
-        return
+def _event_keys(file: DamagedFile, damaged: _Damaged) -> Iterator[tuple[int, str]]:
+    keys = "SELECT workspace_id, digest FROM events GROUP BY workspace_id, digest"
+    for row in file.rows(keys, ["workspace_id", "digest"]):
+        if isinstance(row, str):
+            damaged.lost.append(f"The table 'events' can be read in part only, or not at all ({row}).")
+        elif isinstance(row["workspace_id"], int) and (row["digest"] == "" or _DIGEST.fullmatch(str(row["digest"]))):
+            yield row["workspace_id"], row["digest"]
 
 
 def _length(damaged: _Damaged, key: tuple[int, str]) -> int:
@@ -212,25 +182,18 @@ def _length(damaged: _Damaged, key: tuple[int, str]) -> int:
     return int((row or {}).get("events") or 0)
 
 
-def _read_log(connection: sqlite3.Connection, key: tuple[int, str], length: int) -> _Log:
+def _read_log(file: DamagedFile, key: tuple[int, str], length: int) -> _Log:
     log = _Log()
     found: dict[int, tuple[float, Event]] = {}
     numbers: set[int] = set()
-    for order in ("ASC", "DESC"):
-        try:
-            for row in connection.execute(
-                f"SELECT number, at, body FROM events WHERE workspace_id = ? AND digest = ? ORDER BY number {order}",  # noqa: S608
-                key,
-            ):
-                if not _is_usable(dict(row)) or not 0 < row["number"] <= MAX_EVENTS:
-                    continue
-                number = row["number"]
-                numbers.add(number)
-                if number not in found and (event := _event(row["body"], key[1])) is not None:
-                    found[number] = (row["at"], event)
-        except sqlite3.Error:
+    entries = "SELECT number, at, body FROM events WHERE workspace_id = ? AND digest = ?"
+    for row in file.rows(entries, ["number"], key):
+        if isinstance(row, str) or not _is_usable(row) or not 0 < row["number"] <= MAX_EVENTS:
             continue
-        break
+        number = row["number"]
+        numbers.add(number)
+        if number not in found and (event := _event(row["body"], key[1])) is not None:
+            found[number] = (row["at"], event)
     log.events = [found[number] for number in sorted(found)]
     log.lost = set(range(1, max(numbers | {length}) + 1)) - found.keys()
     return log
@@ -238,8 +201,8 @@ def _read_log(connection: sqlite3.Connection, key: tuple[int, str], length: int)
 
 def _event(body: str, digest: str) -> Event | None:
     try:
-        event = event_from_dict(json.loads(body))
-    except (SamrefError, ValueError, TypeError, RecursionError):
+        event = event_from_json(body)
+    except LabelError:
         return None
     if isinstance(event, _CLASS_EVENTS) != (digest == ""):
         return None
@@ -348,7 +311,7 @@ class _Writer:
     def _size_of(self, digest: str, row: dict[str, Any]) -> ImageSize | None:
         try:
             size = ImageSize(row["height"], row["width"]) if row else upright_size(self.blobs.read(digest))
-            event_from_dict(event_to_dict(ImageOpened(digest, "any", size.height, size.width)))  # as it will be read
+            event_from_json(event_to_json(ImageOpened(digest, "any", size.height, size.width)))  # as it will be read
         except (SamrefError, ValueError):
             return None
         return size
@@ -377,7 +340,7 @@ class _Writer:
                 "digest": digest,
                 "number": index,
                 "at": at,
-                "body": Entry.of(event).body,
+                "body": event_to_json(event),
             }
             for index, (at, event) in enumerate(events, start=1)
         ]
@@ -392,7 +355,7 @@ class _Writer:
                 data = self.blobs.read(digest)
                 size = upright_size(data)
                 opened = ImageOpened(digest, _name_for(digest), size.height, size.width)
-                event_from_dict(event_to_dict(opened))  # as it will be read
+                event_from_json(event_to_json(opened))  # as it will be read
             except (ImageError, LabelError, StorageError) as error:
                 self.damaged.lost.append(f"The file {digest} stays where it is, but cannot be opened: {error}")
                 continue

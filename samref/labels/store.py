@@ -1,11 +1,11 @@
-"""The store of all workspaces: an append-only log of events in SQLite, and the images beside it.
+"""The store of all workspaces: an append-only log of events in a database, and a folder of images.
 
 A workspace belongs to whoever holds one of its tokens; the store knows only hashes of them. Every method may be called
 from any thread. What a method wrote is on the disk when it returns; when it raises, nothing was changed. Every method
 raises :class:`~samref.errors.StorageError` when the disk is full or fails; that is not repeated below.
 
 Nothing is ever removed, with one exception: in a demo (``demo_days``) workspaces made there expire. How long they were
-not used is told by the :class:`~samref.labels.served_clock.ServedClock`, so no wall clock that is wrong removes them.
+not used is told by the :class:`ServedClock`, so no wall clock that is wrong removes them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from samref.core.geometry import ImageSize
-from samref.errors import StorageError
+from samref.errors import LabelError, StorageError
 from samref.files import bytes_in_words, disk_errors
-from samref.labels import image_rows, workspaces
+from samref.labels import queries
+from samref.labels.annotations import Annotation, ImageRecord, Project
 from samref.labels.blobs import BlobFolder
-from samref.labels.classes import find_class, new_class, tidy_name
-from samref.labels.database import Database, database_errors
-from samref.labels.folder import IMAGES_NAME, FolderLock
-from samref.labels.image_rows import ImageSummary
-from samref.labels.ledger import CLASS_LOG, Entry, read_classes, read_events, revision, write_entries
-from samref.labels.log import (
+from samref.labels.classes import LabelClass, default_classes, find_class, new_class, tidy_name
+from samref.labels.database import Database, ServerDatabase
+from samref.labels.events import (
     AnnotationsImported,
     ClassAdded,
     ClassChanged,
@@ -41,12 +39,10 @@ from samref.labels.log import (
     ImageState,
     replay,
 )
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
 from samref.labels.names import tidy_file_name
-from samref.labels.project import Annotation, ImageRecord, LabelClass, Project, default_classes
-from samref.labels.served_clock import ServedClock
-from samref.labels.workspaces import WorkspaceSummary
-
-__all__ = ["MAX_UNTOUCHED", "ImageSummary", "NewWorkspace", "ProjectStore", "StoreDescription", "WorkspaceSummary"]
+from samref.labels.queries import CLASS_LOG, Appended, Entry, ImageSummary, WorkspaceSummary, append_entries
+from samref.labels.sqlite import SqliteDatabase
 
 MAX_UNTOUCHED = 10_000
 """Workspaces in which nothing was ever done that are kept; a visitor who only looks leaves one behind."""
@@ -79,12 +75,25 @@ class StoreDescription:
     demo_days: float | None
 
 
+class ServedClock:
+    """Seconds that servers have been running on some labels; it stands still while none runs and never goes back."""
+
+    def __init__(self, before_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Go on from ``before_s``, the seconds of all servers before this one."""
+        self._before_s = before_s
+        self._monotonic = monotonic
+        self._started_at = monotonic()
+
+    def __call__(self) -> float:
+        return self._before_s + max(0.0, self._monotonic() - self._started_at)
+
+
 class ProjectStore:
     """Workspaces, their logs and their images."""
 
     def __init__(
         self,
-        path: Path,
+        place: Path | str,
         *,
         blobs: Path | None = None,
         max_bytes: int | None = None,
@@ -98,8 +107,8 @@ class ProjectStore:
         """Open a store, or make one.
 
         Args:
-            path: the SQLite file.
-            blobs: folder for the images; "images" beside the file unless told otherwise.
+            place: the SQLite file, or the address of a PostgreSQL database (``postgresql+psycopg://…``).
+            blobs: folder for the images; "images" beside the file unless told otherwise. A database needs it.
             max_bytes: new images are refused when the store would hold more; None for no limit.
             max_untouched: workspaces in which nothing was ever done that are kept.
             demo_days: workspaces made now expire when not used for so many days of serving; 0 keeps them for good.
@@ -111,20 +120,30 @@ class ProjectStore:
         Raises:
             StorageError: the store is damaged, lost though its images are there, or locked.
         """
-        self._path = path
         self._clock = clock
         self._max_bytes = max_bytes
         self._max_untouched = max_untouched
         self._demo_days = demo_days
+        self._path = None if isinstance(place, str) else place
+        if blobs is None:
+            if self._path is None:
+                raise StorageError("Labels in a database need a folder for their images, too. Name one.")
+            blobs = self._path.parent / IMAGES_NAME
         if not reads_only:
             with disk_errors("The folder for labels could not be made"):
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._blobs = BlobFolder(blobs or path.parent / IMAGES_NAME, make=not reads_only)
-        self._database = Database(path, lock=lock, check_new=self._check_new, reads_only=reads_only)
+                blobs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if self._path is not None:
+                    self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._blobs = BlobFolder(blobs, make=not reads_only)
+        self._database: Database
+        if isinstance(place, str):
+            self._database = ServerDatabase(place, lock=lock, check_new=self._check_new, reads_only=reads_only)
+        else:
+            self._database = SqliteDatabase(place, lock=lock, check_new=self._check_new, reads_only=reads_only)
         try:
             with self._database.read() as connection:
-                served_s = workspaces.served_s(connection)
-                is_bare = workspaces.is_bare(connection)
+                served_s = queries.served_s(connection)
+                is_bare = queries.is_bare(connection)
             if lock is not None and not self._database.is_read_only:
                 if is_bare and not demo_days:  # only a demo removes a workspace that holds an image
                     self._check_new()
@@ -147,7 +166,7 @@ class ProjectStore:
 
     def describe(self) -> StoreDescription:
         """Where the labels are and what may become of them, as it is now."""
-        return StoreDescription(self._path.parent, self._database.is_read_only, self._demo_days or None)
+        return StoreDescription(self._blobs.folder.parent, self._database.is_read_only, self._demo_days or None)
 
     @property
     def database(self) -> Database:
@@ -162,10 +181,17 @@ class ProjectStore:
     def _check_new(self) -> None:
         """Refuse to begin with no labels where there were some: a new database would hide that the old one is lost."""
         count = sum(1 for _ in self._blobs.digests())
+        there = f"{count} images are" if count != 1 else "an image is"
+        if self._path is None:
+            if count:
+                raise StorageError(
+                    f"The database of labels holds no workspace, but {there} in {self._blobs.folder}. Restore that "
+                    "database, or name another folder for images."
+                )
+            return
         log = Path(f"{self._path}-wal")
         if count == 0 and not (log.is_file() and log.stat().st_size > 0):
             return
-        there = f"{count} images are" if count != 1 else "an image is"
         raise StorageError(
             f"The database of labels {self._path} is missing or empty, but {there} in {self._blobs.folder}. Put the "
             f"database back, or restore a backup with `python -m samref workspaces restore BACKUP --data "
@@ -183,17 +209,17 @@ class ProjectStore:
         """
         now, served = self._now(), self._served()
         with self._database.write() as connection:
-            workspaces.remove_oldest_untouched(connection, self._max_untouched)
-            workspace_id = workspaces.insert_workspace(connection, now, served, is_demo=self._demo_days > 0)
-            token = workspaces.add_token(connection, workspace_id, now)
+            queries.remove_oldest_untouched(connection, self._max_untouched)
+            workspace_id = queries.insert_workspace(connection, now, served, is_demo=self._demo_days > 0)
+            token = queries.add_token(connection, workspace_id, now)
             added = [Entry.of(ClassAdded(label_class)) for label_class in default_classes()]
-            write_entries(connection, workspace_id, CLASS_LOG, added, now, served)
+            append_entries(connection, workspace_id, CLASS_LOG, added, now, served)
         return NewWorkspace(workspace_id, token)
 
     def find_workspace(self, token: str) -> int | None:
         """The number of the workspace that the token opens, or None; notes that it is in use."""
         with self._database.read() as connection:
-            workspace_id = workspaces.find(connection, token)
+            workspace_id = queries.find_workspace(connection, token)
         if workspace_id is not None:
             with self._looks_lock:  # written down by keep_house: looking should not cost a write
                 self._looks[workspace_id] = (self._now(), self._served())
@@ -208,13 +234,13 @@ class ProjectStore:
         now, served = self._now(), self._served()
         with self._database.write() as connection:
             # As a change of its lists, so that it does not count as one in which nothing was ever done.
-            workspaces.note_use(connection, workspace_id, now, served, lists_changed=True)
-            return workspaces.add_token(connection, workspace_id, now)
+            queries.note_change(connection, workspace_id, now, served)
+            return queries.add_token(connection, workspace_id, now)
 
     def workspaces(self) -> tuple[WorkspaceSummary, ...]:
         """All workspaces, first made first."""
         with self._database.read() as connection:
-            return workspaces.list_workspaces(connection)
+            return queries.list_workspaces(connection)
 
     def workspace_revision(self, workspace_id: int) -> int:
         """A number that grows whenever classes, the list of images or their annotations change.
@@ -223,15 +249,12 @@ class ProjectStore:
             LabelError: there is no such workspace.
         """
         with self._database.read() as connection:
-            return workspaces.revision(connection, workspace_id)
+            return queries.workspace_revision(connection, workspace_id)
 
     # ---- the log
 
-    def append(self, workspace_id: int, digest: str | None, *events: Event) -> int:
+    def append(self, workspace_id: int, digest: str | None, *events: Event) -> Appended:
         """Add events to the log of an image, or (``digest`` None) of the workspace's classes; all of them or none.
-
-        Returns:
-            The revision of that log: how many events it holds now.
 
         Raises:
             LabelError: an event does not fit (no such image or class, a class that is still used, ...).
@@ -243,12 +266,12 @@ class ProjectStore:
     def events(self, workspace_id: int, digest: str | None) -> tuple[Event, ...]:
         """The log of an image, or (``digest`` None) of the workspace's classes; empty where there is none."""
         with self._database.read() as connection:
-            return read_events(connection, workspace_id, digest or CLASS_LOG)
+            return queries.read_events(connection, workspace_id, digest or CLASS_LOG)
 
     def revision(self, workspace_id: int, digest: str | None) -> int:
         """How many events that log holds."""
         with self._database.read() as connection:
-            return revision(connection, workspace_id, digest or CLASS_LOG)
+            return queries.log_length(connection, workspace_id, digest or CLASS_LOG)
 
     def state(self, workspace_id: int, digest: str) -> ImageState:
         """An image after its log."""
@@ -259,7 +282,7 @@ class ProjectStore:
     def classes(self, workspace_id: int) -> tuple[LabelClass, ...]:
         """The classes of a workspace."""
         with self._database.read() as connection:
-            return read_classes(connection, workspace_id)
+            return queries.read_classes(connection, workspace_id)
 
     def add_class(self, workspace_id: int, name: str, colour: str | None = None) -> LabelClass:
         """Add a class; its number and, unless given, its colour are chosen here.
@@ -268,7 +291,7 @@ class ProjectStore:
             LabelError: the name or colour cannot be used, or there are too many classes.
         """
         with self._database.write() as connection:
-            label_class = new_class(read_classes(connection, workspace_id), name, colour)
+            label_class = new_class(queries.read_classes(connection, workspace_id), name, colour)
             self._write(connection, workspace_id, CLASS_LOG, [Entry.of(ClassAdded(label_class))])
         return label_class
 
@@ -281,7 +304,7 @@ class ProjectStore:
             LabelError: there is no such class, or the name or colour cannot be used.
         """
         with self._database.write() as connection:
-            old = find_class(read_classes(connection, workspace_id), class_id)
+            old = find_class(queries.read_classes(connection, workspace_id), class_id)
             name = old.name if name is None else tidy_name(name)
             new = LabelClass(class_id, name, old.colour if colour is None else colour.lower())
             if new != old:
@@ -298,7 +321,9 @@ class ProjectStore:
 
     # ---- images
 
-    def add_image(self, workspace_id: int, data: bytes, file_name: str, size: ImageSize) -> str:
+    def add_image(
+        self, workspace_id: int, data: bytes, file_name: str, size: ImageSize, digest: str | None = None
+    ) -> str:
         """Put an image into a workspace; nothing changes where it is there already.
 
         Args:
@@ -306,26 +331,27 @@ class ProjectStore:
             data: the file's bytes as they came.
             file_name: as it came; folders and control characters are cut off.
             size: of the upright image.
+            digest: the SHA-256 of ``data`` in hex, where it is known already.
 
         Returns:
-            Its digest, the SHA-256 of ``data`` in hex.
+            Its digest.
 
         Raises:
             LabelError: there is no such workspace.
             StorageError: the store holds as much as it may.
         """
-        digest = hashlib.sha256(data).hexdigest()
+        digest = digest or hashlib.sha256(data).hexdigest()
         name = tidy_file_name(file_name)
         part = self._blobs.stage(data)  # outside the lock: clicks need not wait for a large file
         try:
             with self._database.write() as connection:
-                workspaces.revision(connection, workspace_id)  # refuses one that is gone
-                if image_rows.holds(connection, workspace_id, digest):
+                queries.workspace_revision(connection, workspace_id)  # refuses one that is gone
+                if queries.holds(connection, workspace_id, digest):
                     self._blobs.publish(part, digest)  # the same bytes; repairs a file that was lost
                     return digest
                 self._check_room(connection, len(data))
                 self._blobs.publish(part, digest)
-                image_rows.insert_image(connection, workspace_id, digest, name, size, len(data))
+                queries.insert_image(connection, workspace_id, digest, name, size, len(data))
                 opened = ImageOpened(digest, name, size.height, size.width)
                 self._write(connection, workspace_id, digest, [Entry.of(opened)])
         finally:
@@ -335,7 +361,12 @@ class ProjectStore:
     def images(self, workspace_id: int) -> tuple[ImageSummary, ...]:
         """The images of a workspace, first come first."""
         with self._database.read() as connection:
-            return image_rows.list_images(connection, workspace_id)
+            return queries.list_images(connection, workspace_id)
+
+    def image(self, workspace_id: int, digest: str) -> ImageSummary | None:
+        """One image of a workspace; None when the workspace does not hold it."""
+        with self._database.read() as connection:
+            return next(iter(queries.list_images(connection, workspace_id, [digest])), None)
 
     def image_bytes(self, workspace_id: int, digest: str) -> bytes:
         """An image's file as it came, only for a workspace that holds it.
@@ -344,7 +375,7 @@ class ProjectStore:
             LabelError: the workspace does not hold it.
         """
         with self._database.read() as connection:
-            image_rows.check_held(connection, workspace_id, digest)
+            queries.check_held(connection, workspace_id, digest)
         return self._blobs.read(digest)
 
     def project(self, workspace_id: int, digests: Collection[str] | None = None) -> Project:
@@ -359,19 +390,17 @@ class ProjectStore:
         with self._database.read() as connection:  # one transaction: one moment
             records: list[ImageRecord] = []
             left_out: list[str] = []
-            for image in image_rows.list_images(connection, workspace_id):
-                if digests is not None and image.digest not in digests:
-                    continue
+            for image in queries.list_images(connection, workspace_id, digests):
                 try:
-                    with database_errors():
-                        state = replay(read_events(connection, workspace_id, image.digest))
+                    with self._database.errors():
+                        state = replay(queries.read_events(connection, workspace_id, image.digest))
                 except StorageError as error:
                     if digests is not None:
                         raise
                     left_out.append(f"{image.file_name} ({image.digest}): {error}")
                     continue
                 records.append(ImageRecord(image.digest, image.file_name, image.size, state.annotations))
-            return Project(read_classes(connection, workspace_id), tuple(records), tuple(left_out))
+            return Project(queries.read_classes(connection, workspace_id), tuple(records), tuple(left_out))
 
     def import_annotations(
         self,
@@ -396,7 +425,7 @@ class ProjectStore:
     def bytes_held(self) -> int:
         """Bytes of all images and of the database."""
         with self._database.read() as connection:
-            return image_rows.bytes_held(connection)
+            return self._bytes_held(connection)
 
     def keep_house(self) -> None:
         """Write down the served clock, remove what expired in a demo, and shorten the write-ahead log.
@@ -413,8 +442,8 @@ class ProjectStore:
             looks, self._looks = self._looks, {}
         try:
             with self._database.write() as connection:
-                workspaces.note_looks(connection, looks)
-                workspaces.save_served_s(connection, self._served())
+                queries.note_looks(connection, looks)
+                queries.save_served_s(connection, self._served())
         except BaseException:
             with self._looks_lock:
                 self._looks = looks | self._looks
@@ -422,13 +451,13 @@ class ProjectStore:
 
     def _expire(self, used_before_s: float) -> None:
         with self._database.read() as connection:
-            found = workspaces.expired_workspaces(connection, used_before_s)
+            found = queries.expired_workspaces(connection, used_before_s)
         for workspace_id, used_s in found:
             with self._database.write() as connection, self._looks_lock:
                 if workspace_id in self._looks:  # looked at just now
                     continue
-                digests = image_rows.digests_of(connection, workspace_id)
-                workspaces.remove_workspace(connection, workspace_id)
+                digests = queries.digests_of(connection, workspace_id)
+                queries.remove_workspace(connection, workspace_id)
             removed, freed = self._remove_images(digests)
             _log.warning(
                 "Removed demo workspace %d: not used for %.2f days of serving, and SAMREF_DEMO_DAYS is %g. With it "
@@ -448,15 +477,18 @@ class ProjectStore:
         removed = freed = 0
         with self._database.write() as connection:  # so that nobody adds one of them meanwhile
             for digest in digests:
-                if not image_rows.is_held(connection, digest):
+                if not queries.is_held(connection, digest):
                     freed += self._blobs.remove(digest)
                     removed += 1
         return removed, freed
 
+    def _bytes_held(self, connection: sa.Connection) -> int:
+        return queries.image_bytes_held(connection) + self._database.bytes_in_use(connection)
+
     def _check_room(self, connection: sa.Connection, size: int) -> None:
         if self._max_bytes is None:
             return
-        held = image_rows.bytes_held(connection)
+        held = self._bytes_held(connection)
         excess = held + size - self._max_bytes
         if excess > 0:
             raise StorageError(
@@ -465,8 +497,35 @@ class ProjectStore:
                 "stays; whoever runs the server can allow more with SAMREF_STORE_BYTES."
             )
 
-    def _write(self, connection: sa.Connection, workspace_id: int, digest: str, entries: Sequence[Entry]) -> int:
-        return write_entries(connection, workspace_id, digest, entries, self._now(), self._served())
+    def _write(self, connection: sa.Connection, workspace_id: int, digest: str, entries: Sequence[Entry]) -> Appended:
+        return append_entries(connection, workspace_id, digest, entries, self._now(), self._served())
 
     def _now(self) -> float:
         return self._clock().timestamp()
+
+
+def accepted_projects(folder: Path) -> dict[int, Project]:
+    """The project of every workspace that has an annotation, by the workspace's number: to train on.
+
+    The page opens a workspace by its token; who can read the files needs none. A server may run on them meanwhile.
+    Images whose log is damaged are left out, with a warning.
+
+    Args:
+        folder: the one with :data:`~samref.labels.folder.DATABASE_NAME` in it.
+
+    Raises:
+        LabelError: there is no such database.
+        StorageError: it cannot be read.
+    """
+    path = folder / DATABASE_NAME
+    if not path.is_file():
+        raise LabelError(f"There is no {DATABASE_NAME} in {folder}: that is not a folder that samref keeps labels in.")
+    store = ProjectStore(path, reads_only=True)
+    try:
+        projects = {workspace.id: store.project(workspace.id) for workspace in store.workspaces() if workspace.images}
+    finally:
+        store.close()
+    for project in projects.values():
+        for sentence in project.left_out:
+            _log.warning("Left out: %s", sentence)
+    return {number: project for number, project in projects.items() if any(i.annotations for i in project.images)}

@@ -9,20 +9,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "annotation_table",
-    "event_table",
-    "image_table",
-    "meta_table",
-    "metadata",
-    "token_table",
-    "untouched",
-    "workspace_table",
-]
-
-SCHEMA_VERSION = 2
-"""Kept in SQLite's ``user_version``; :mod:`samref.labels.migrations` brings older files up to it."""
+SCHEMA_REVISION = "0002"
+"""Alembic's name for these tables; :mod:`samref.labels.migrations` brings older databases up to it."""
 
 metadata = sa.MetaData()
 
@@ -46,7 +34,13 @@ workspace_table = sa.Table(
 untouched = workspace_table.c.revision <= sa.literal_column("1")
 """A workspace with its default classes and nothing else; in these words, so that SQLite knows the index by them."""
 
-sa.Index("ix_workspaces_untouched", workspace_table.c.used_served_s, workspace_table.c.id, sqlite_where=untouched)
+sa.Index(
+    "ix_workspaces_untouched",
+    workspace_table.c.used_served_s,
+    workspace_table.c.id,
+    sqlite_where=untouched,
+    postgresql_where=untouched,
+)
 token_table = sa.Table(
     "tokens",
     metadata,
@@ -93,4 +87,7 @@ meta_table = sa.Table(  # "identity": which folder's labels these are; "served_s
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.String, nullable=False),
     sqlite_with_rowid=False,
+)
+version_table = sa.Table(  # Alembic's own; it holds one row
+    "alembic_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True)
 )

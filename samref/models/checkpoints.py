@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from samref.bundled import assets_folder
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.download import Progress, check_address, disk_errors, open_part, transfer
 from samref.models.interface import Checkpoint
@@ -54,9 +55,9 @@ def cached_path(checkpoint: Checkpoint) -> Path:
 
 
 def weights_folder() -> Path:
-    """Where the embedded weights lie: ``assets/weights`` beside the package, or SAMREF_WEIGHTS."""
+    """Where the embedded weights lie: SAMREF_WEIGHTS if set, else the folder that comes with samref."""
     override = os.environ.get(WEIGHTS_VARIABLE)
-    return Path(override) if override else Path(__file__).parents[2] / "assets" / "weights"
+    return Path(override) if override else assets_folder() / "weights"
 
 
 def place_of(checkpoint: Checkpoint) -> Path:

@@ -11,9 +11,8 @@ from pathlib import Path
 import samref
 from samref.core.images import decode_image
 from samref.core.prompts import Box, Click
-from samref.inference.session import Session
-from samref.inference.stores import EmbeddingStore
-from samref.labels.log import Event
+from samref.inference.engine import LocalEngine
+from tests.unit.inference.desk import session_of, settled
 
 Record = Callable[[str, float, str], None]
 
@@ -24,13 +23,10 @@ EDGE = 20
 
 def test_object_200_is_as_quick_as_object_1(examples_dir: Path, record: Record) -> None:
     predictor = samref.load_predictor("tiny")
-    embeddings = EmbeddingStore()
-    events: list[Event] = []
+    engine = LocalEngine(lambda _: predictor, "tiny")
     image = decode_image((examples_dir / "raccoon.jpg").read_bytes())
-    session = Session("bench", lambda _: predictor, embeddings, lambda *new: events.extend(new))
-    session.open_image(image, "raccoon.jpg")
-    for _ in session.catch_up():
-        pass
+    session = session_of(engine, "tiny", image, [])
+    settled(session)
 
     tracemalloc.start()
     seconds: list[float] = []
@@ -38,8 +34,8 @@ def test_object_200_is_as_quick_as_object_1(examples_dir: Path, record: Record) 
         middle = Click(350 + 15 * (index % 20), 150 + 15 * (index // 20))  # on the raccoon
         box = Box(middle.x - 100, middle.y - 100, middle.x + 100, middle.y + 100)
         started = time.perf_counter()
-        for _ in session.prompt(box, middle):
-            pass
+        session.prompt(box, middle)
+        settled(session)
         seconds.append(time.perf_counter() - started)
         if index + 1 < OBJECTS:
             draft = session.view.draft.mask
@@ -55,5 +51,5 @@ def test_object_200_is_as_quick_as_object_1(examples_dir: Path, record: Record) 
     record(f"prompt at object {OBJECTS} against object 1", last / first, "x")
     record(f"session with {OBJECTS} objects, without embedding", session.size_bytes / 1024, "KiB")
     record(f"Python memory of the same {OBJECTS} objects and their log", held / 1024, "KiB")
-    record("embeddings of one image, shared by its sessions", embeddings.stats().size_bytes / 1024, "KiB")
+    record("embeddings of one image, shared by its sessions", engine.stats().embedding_bytes / 1024, "KiB")
     assert last < 1.5 * first

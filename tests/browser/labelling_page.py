@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page
 
 from samref.core.masks import Mask
-from samref.labels.log import Prompted
+from samref.labels.events import Prompted
 from tests.browser.server import Server
 
 __all__ = ["LabellingPage", "Place"]

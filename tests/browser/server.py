@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from samref.labels.log import Event
+from samref.labels.events import Event
 from samref.labels.store import ProjectStore
 
 __all__ = ["Server"]
@@ -36,7 +36,12 @@ class Server:
         folder: for its data and its log.
         precision: of the model.
         settings: further environment variables, such as ``SAMREF_SESSIONS``.
+
+    Attributes:
+        checkout: folder of the ``app.py`` that is started.
     """
+
+    checkout: Path = ROOT
 
     def __init__(self, folder: Path, precision: str = "fp32", settings: Mapping[str, str] | None = None) -> None:
         self._precision = precision
@@ -59,7 +64,7 @@ class Server:
         command = [sys.executable, "app.py", "--port", str(self.port), "--data", str(self.data), "--device", "cpu"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--no-self-test"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+                [*command, "--no-self-test"], cwd=self.checkout, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:

@@ -36,19 +36,6 @@ def test_rings_are_simple_turn_the_right_way_and_account_for_every_pixel(mask: M
     assert area == mask.sum()
 
 
-@given(MASKS, st.floats(0, 5), st.floats(0, 10))
-def test_simplified_polygons_stay_inside_the_image_and_leave_the_mask_alone(
-    mask: Mask, tolerance: float, min_area: float
-) -> None:
-    before = mask.copy()
-    height, width = mask.shape
-    for polygon in mask_to_polygons(mask, tolerance, min_area):
-        for ring in (polygon.outer, *polygon.holes):
-            assert len(ring) >= 3
-            assert all(0 <= x <= width and 0 <= y <= height for x, y in ring)
-    assert np.array_equal(mask, before)
-
-
 @given(MASKS)
 def test_run_lengths_come_back_as_the_same_mask(mask: Mask) -> None:
     rle = Rle.from_mask(mask)

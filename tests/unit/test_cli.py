@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samref.__main__ import COMMANDS, main
+from samref.cli.main import COMMANDS, main
 from samref.cli.segment import parse_box, parse_click, parse_polygon, parse_scribble
 from samref.core.masks import Rle
 from samref.core.prompts import Box, Click, Polygon, Scribble
@@ -52,7 +52,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_help_names_every_command_and_imports_none(capsys: pytest.CaptureFixture[str]) -> None:
-    program = "import sys; from samref.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    program = "import sys; from samref.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     program += "assert 'torch' not in sys.modules and 'gradio' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

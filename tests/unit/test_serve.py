@@ -18,7 +18,7 @@ import pytest
 
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click
-from samref.labels.log import Prompted
+from samref.labels.events import Prompted
 from samref.labels.store import ProjectStore
 
 pytestmark = pytest.mark.slow

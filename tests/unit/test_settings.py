@@ -1,12 +1,18 @@
-"""Settings from the command line, the environment and defaults."""
+"""Settings from the command line, the environment, Gradio's variables and defaults."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+import typer.core
+import typer.main
 
-from samref.settings import Settings, SettingsError
+from samref.cli.main import build_app
+from samref.errors import SettingsError
+from samref.settings import Settings
 
 
 def test_only_this_machine_can_connect_unless_told_otherwise() -> None:
@@ -20,19 +26,34 @@ def test_the_environment_sets_and_the_command_line_wins() -> None:
     assert settings.host == "127.0.0.1"
 
 
+def test_gradios_variables_count_where_ours_say_nothing() -> None:
+    gradio = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "8000"}
+    settings = Settings.from_environment(gradio)
+    assert (settings.host, settings.port) == ("0.0.0.0", 8000)
+    settings = Settings.from_environment({**gradio, "SAMREF_HOST": "localhost"}, port="9000")
+    assert (settings.host, settings.port) == ("localhost", 9000)
+
+
+def test_a_home_folder_is_found() -> None:
+    assert Settings.from_environment({"SAMREF_DATA_FOLDER": "~/labels"}).data_folder == Path.home() / "labels"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("PORT", "web", "whole number"),
-        ("PORT", "70000", "70000"),
-        ("SESSION_IDLE_S", "soon", "a number"),
-        ("SESSION_IDLE_S", "nan", "above zero"),
-        ("PIXELS", "0", "above zero"),
+        ("PORT", "web", "SAMREF_PORT is 'web', but a whole number is needed"),
+        ("PORT", "70000", "SAMREF_PORT is '70000', but a port from 1 to 65535"),
+        ("SESSION_IDLE_S", "soon", "a number is needed"),
+        ("SESSION_IDLE_S", "nan", "a number above zero"),
+        ("SESSIONS", "0", "SAMREF_SESSIONS is '0', but a number above zero"),
+        ("PIXELS", "0", "from 1 to 100000000"),
+        ("PIXELS", "100000001", "from 1 to 100000000"),
         ("DEMO_DAYS", "-1", "0 .keep for good. or more"),
         ("DEMO_DAYS", "nan", "0 .keep for good. or more"),
         ("WORKSPACE_DAYS", "30", "not removed by their age any more.*SAMREF_DEMO_DAYS"),
         ("SELF_TEST", "perhaps", "yes or no"),
-        ("PRECISION", "fp8", "fp8"),
+        ("PRECISION", "fp8", "'fp8', but auto, fp32 or bf16"),
+        ("FRAME_ANCESTORS", "self; script-src *", "self, . or addresses"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_in_words(name: str, value: str, words: str) -> None:
@@ -40,12 +61,35 @@ def test_a_value_that_cannot_be_used_is_refused_in_words(name: str, value: str, 
         Settings.from_environment({f"SAMREF_{name}": value})
 
 
+@pytest.mark.parametrize(
+    ("environment", "flags", "name"),
+    [
+        ({"SAMREF_PORT": "1"}, {"port": "web"}, "--port"),
+        ({}, {"data_folder": "x", "session_bytes": "all"}, "--session-bytes"),
+        ({"GRADIO_SERVER_PORT": "web"}, {}, "GRADIO_SERVER_PORT"),
+    ],
+)
+def test_a_refusal_names_what_was_set(environment: dict[str, str], flags: dict[str, str], name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} is"):
+        Settings.from_environment(environment, **flags)
+
+
 def test_nothing_expires_unless_told_so() -> None:
     assert Settings.from_environment({}).demo_days == 0
     assert Settings.from_environment({"SAMREF_DEMO_DAYS": "0.5"}).demo_days == 0.5
 
 
-def test_pixels_may_be_lowered_but_not_raised_above_what_can_be_decoded() -> None:
-    assert Settings(pixels=1_000).pixels == 1_000
-    with pytest.raises(SettingsError, match="at most 100000000 pixels, whatever is set"):
-        Settings(pixels=100_000_001)
+def test_every_setting_is_described_and_is_a_flag_and_a_variable() -> None:
+    command = typer.main.get_command(build_app("serve"))
+    assert isinstance(command, typer.core.TyperGroup)
+    options = {option.name: option for option in command.commands["serve"].params}
+    values: dict[Any, str] = {int: "7", float: "7.5", bool: "no", Path: "/tmp/x"}
+    limited = {"precision": "bf16", "frame_ancestors": "*"}
+    for name, field in Settings.model_fields.items():
+        option = options[name]
+        assert option.opts[0] == ("--data" if name == "data_folder" else f"--{name.replace('_', '-')}")
+        assert str(field.description) in str(getattr(option, "help", ""))
+        value = limited.get(name, values.get(field.annotation, "x"))
+        from_variable = Settings.from_environment({f"SAMREF_{name.upper()}": value})
+        assert from_variable == Settings.from_environment({}, **{name: value})
+        assert getattr(from_variable, name) != getattr(Settings(), name), name

@@ -18,6 +18,7 @@ from samref.datasets import Skipped
 from samref.errors import DataError, StorageError
 from samref.evaluation.bootstrap import Difference, stage_differences
 from samref.evaluation.noc import IOU_TARGETS, ClickCurve, FirstPrompt, Scores, Stage, average_scores, score_curves
+from samref.evaluation.provenance import in_words
 from samref.files import disk_errors, write_atomically
 
 FORMAT_VERSION = 2
@@ -44,9 +45,6 @@ class Protocol:
         layouts: names of the layouts that the data sets were found to have.
         split: part of the data; None: the one the field measures.
         sam_masks: when SAM computed three masks; None: as the model does by itself.
-
-    Raises:
-        DataError: a number is out of range.
     """
 
     max_clicks: int = 20
@@ -195,12 +193,36 @@ def _rounded(value: float, digits: int = 5) -> float | None:
 # ---- text
 
 
-def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns; the first row is the head and the last one the sum, each beside a rule."""
+def score_cells(
+    scores: Scores,
+    noc: Sequence[float] = IOU_TARGETS,
+    nof: Sequence[float] = IOU_TARGETS,
+    ious: Sequence[int] = TABLE_CLICKS,
+    bious: Sequence[int] = TABLE_BOUNDARY_CLICKS,
+) -> dict[str, str]:
+    """The numbers of one line of a table by their headings: NoC and NoF at IoUs, IoU and boundary IoU after clicks.
+
+    Numbers after more clicks than were made are left out.
+    """
+    return {
+        **{f"NoC@{percent(target)}": f"{scores.noc[target]:.2f}" for target in noc},
+        **{f"NoF@{percent(target)}": str(scores.never[target]) for target in nof},
+        **{f"IoU@{k}": score_in_words(scores.miou[k]) for k in ious if k in scores.miou},
+        **{f"BIoU@{k}": score_in_words(scores.mbiou[k]) for k in bious if k in scores.mbiou},
+    }
+
+
+def score_in_words(value: float) -> str:
+    """``0.912``, or a dash where there is no number."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def text_table(rows: Sequence[Sequence[str]], *, has_sum: bool = True) -> str:
+    """Aligned columns; the first row is the head and, where ``has_sum``, the last one the sum, each beside a rule."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
     rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    return "\n".join([lines[0], rule, *lines[1:-1], *([rule] if has_sum else []), lines[-1]])
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
@@ -212,31 +234,20 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 def report_to_table(report: Report) -> str:
     """The report as plain text: one line per data set and one for their mean."""
     protocol = report.protocol
-    clicks = [k for k in TABLE_CLICKS if k <= protocol.max_clicks]
-    boundary = [k for k in TABLE_BOUNDARY_CLICKS if k <= protocol.max_clicks]
-    head = ["data set", "objects"]
-    head += [f"NoC@{percent(target)}" for target in IOU_TARGETS] + [f"NoF@{percent(target)}" for target in IOU_TARGETS]
-    head += [f"IoU@{k}" for k in clicks] + [f"BIoU@{k}" for k in boundary] + ["encode s", "s/click"]
 
     def row(name: str, scores: Scores) -> list[str]:
-        return [
-            name,
-            str(scores.objects),
-            *(f"{scores.noc[target]:.2f}" for target in IOU_TARGETS),
-            *(str(scores.never[target]) for target in IOU_TARGETS),
-            *(f"{scores.miou[k]:.3f}" for k in clicks),
-            *(f"{scores.mbiou[k]:.3f}" for k in boundary),
-            f"{scores.encode_s:.3f}",
-            f"{scores.click_s:.3f}",
-        ]
+        cells = score_cells(scores).values()
+        return [name, str(scores.objects), *cells, f"{scores.encode_s:.3f}", f"{scores.click_s:.3f}"]
 
     parts = []
     for stage, datasets in report.datasets.items():
         title = f"{report.model or 'model'}, {stage} masks, first prompt: {protocol.first_prompt}, data: {report.data}"
         title += "" if protocol.rule == "ritm" else f", protocol: {protocol.rule}"
         title += "" if protocol.sam_masks is None else f", SAM's masks: {protocol.sam_masks}"
+        macro = report.macro[stage]
+        head = ["data set", "objects", *score_cells(macro), "encode s", "s/click"]
         rows = [row(name, scores) for name, scores in datasets.items()]
-        parts += [title, text_table([head, *rows, row("mean of data sets", report.macro[stage])])]
+        parts += [title, text_table([head, *rows, row("mean of data sets", macro)])]
     return "\n\n".join([*parts, "\n".join(report_notes(report))]) + "\n"
 
 
@@ -264,7 +275,7 @@ def report_notes(report: Report) -> list[str]:
         lines.append(f"At most {protocol.limit_per_dataset} objects per data set, drawn with seed {protocol.seed}.")
     if left_out:
         lines.append(f"Left out: {', '.join(left_out)}.")
-    lines.append("Machine: " + ", ".join(f"{key} {value}" for key, value in report.machine.items()) + ".")
+    lines.append(f"Machine: {in_words(report.machine)}.")
     return lines
 
 

@@ -21,8 +21,8 @@ from markupsafe import Markup
 
 from samref.datasets import ImageRecord
 from samref.errors import SamrefError
-from samref.evaluation.noc import IOU_TARGETS, ClickCurve, EvaluatedPredictor, Scores, Stage
-from samref.evaluation.report import Report, percent, report_notes, write_text
+from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Scores, Stage
+from samref.evaluation.report import Report, percent, report_notes, score_cells, score_in_words, write_text
 from samref.evaluation.report.worst_cases import WORST_AFTER, WorstCase, draw_worst
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 TEMPLATE = "page.html.j2"
 
 _SHOWN_TARGETS = (0.85, 0.90)
-_SHOWN_CLICKS = (1, 3, 5, 10)
-_SHOWN_BOUNDARY = (1, 5)
 
 _INK = "#010203"
 """Stands for the page's text colour, which an SVG inside the page can ask for and matplotlib cannot."""
@@ -63,11 +61,7 @@ def check_page() -> None:
 
 
 def write_page(report: Report, predictor: EvaluatedPredictor, records: Sequence[ImageRecord], path: Path) -> None:
-    """Write the page; the worst objects are labelled once more for their images.
-
-    Raises:
-        StorageError: the disk is full or cannot be written.
-    """
+    """Write the page; the worst objects are labelled once more for their images."""
     write_text(report_to_page(report, draw_worst(report, predictor, records)), path)
 
 
@@ -80,7 +74,7 @@ def report_to_page(report: Report, worst: Sequence[WorstCase] = ()) -> str:
         undefined=StrictUndefined,
     )
     environment.filters["base64"] = lambda jpeg: base64.b64encode(jpeg).decode("ascii")
-    environment.filters["score"] = _score
+    environment.filters["score"] = score_in_words
     return environment.get_template(TEMPLATE).render(
         title=f"{report.model or 'model'} on {report.data}",
         protocol=report.protocol,
@@ -98,11 +92,9 @@ def report_to_page(report: Report, worst: Sequence[WorstCase] = ()) -> str:
     )
 
 
-def _tiles(scores: Scores) -> list[tuple[str, str]]:
-    values = [(f"NoC@{percent(target)}", f"{scores.noc[target]:.2f}") for target in _SHOWN_TARGETS]
-    values += [(f"IoU@{k}", _score(scores.miou[k])) for k in (1, 5) if k in scores.miou]
-    values += [(f"BIoU@{k}", _score(scores.mbiou[k])) for k in (5,) if k in scores.mbiou]
-    return [*values, ("encode", _duration(scores.encode_s)), ("per click", _duration(scores.click_s))]
+def _tiles(scores: Scores) -> dict[str, str]:
+    cells = score_cells(scores, _SHOWN_TARGETS, (), (1, 5), (5,))
+    return {**cells, "encode": _duration(scores.encode_s), "per click": _duration(scores.click_s)}
 
 
 def _curves(report: Report) -> list[tuple[Markup, str, str]]:
@@ -136,19 +128,18 @@ def _histograms(report: Report) -> list[tuple[Markup, str, str]]:
 
 
 def _table(report: Report, stage: Stage) -> list[list[str]]:
-    macro = report.macro[stage]
-    clicks = [k for k in _SHOWN_CLICKS if k in macro.miou]
-    boundary = [k for k in _SHOWN_BOUNDARY if k in macro.mbiou]
-    head = ["data set", "objects", *(f"NoC@{percent(x)}" for x in IOU_TARGETS), "NoF@90"]
-    head += [*(f"IoU@{k}" for k in clicks), *(f"BIoU@{k}" for k in boundary), "encode", "click"]
-
-    def row(name: str, scores: Scores) -> list[str]:
-        cells = [str(scores.objects), *(f"{scores.noc[x]:.2f}" for x in IOU_TARGETS), str(scores.never[0.90])]
-        cells += [_score(scores.miou[k]) for k in clicks] + [_score(scores.mbiou[k]) for k in boundary]
-        return [name, *cells, _duration(scores.encode_s), _duration(scores.click_s)]
-
-    rows = [row(name, scores) for name, scores in report.datasets[stage].items()]
-    return [head, *rows, row("mean of data sets", macro)]
+    lines = {**report.datasets[stage], "mean of data sets": report.macro[stage]}
+    rows = [
+        {
+            "data set": name,
+            "objects": str(scores.objects),
+            **score_cells(scores, nof=(0.90,), bious=(1, 5)),
+            "encode": _duration(scores.encode_s),
+            "click": _duration(scores.click_s),
+        }
+        for name, scores in lines.items()
+    ]
+    return [list(rows[-1]), *(list(row.values()) for row in rows)]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -178,10 +169,6 @@ def _macro_mean(curves: Sequence[ClickCurve], value: Callable[[ClickCurve, int],
         if not math.isnan(one):
             by_dataset.setdefault(curve.dataset, []).append(one)
     return statistics.fmean(map(statistics.fmean, by_dataset.values())) if by_dataset else math.nan
-
-
-def _score(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _duration(seconds: float) -> str:

@@ -20,25 +20,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from samref.errors import StorageError
-from samref.files import write_atomically
+from samref.labels.annotations import Project
 from samref.labels.formats.coco import write_coco
 from samref.labels.formats.png import IndexKind, export_index_mask, legend
 from samref.labels.names import file_names, safe_stems
-from samref.labels.project import Project
-
-__all__ = ["add_images", "export_bundle", "save_bundle"]
 
 _KINDS: tuple[IndexKind, ...] = ("class", "instance")
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every entry: the earliest a zip file can hold
 
 
-def export_bundle(project: Project, *, polygons: bool = True, tolerance: float = 0.0) -> bytes:
+def export_bundle(project: Project) -> bytes:
     """The bytes of the zip file.
-
-    Args:
-        project: what to write.
-        polygons: whether the COCO file uses polygons where it can.
-        tolerance: of its polygons; 0 is exact.
 
     Raises:
         LabelError: an image has more objects than an index mask can hold.
@@ -46,7 +38,7 @@ def export_bundle(project: Project, *, polygons: bool = True, tolerance: float =
     stems = safe_stems(project.images)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        _add(archive, "annotations/instances.json", write_coco(project, polygons=polygons, tolerance=tolerance))
+        _add(archive, "annotations/instances.json", write_coco(project, polygons=True))
         legends = []
         for image in project.images:
             for kind in _KINDS:
@@ -58,16 +50,6 @@ def export_bundle(project: Project, *, polygons: bool = True, tolerance: float =
         if project.left_out:
             _add(archive, "LEFT-OUT.txt", "".join(f"{line}\n" for line in project.left_out).encode("utf-8"))
     return file.getvalue()
-
-
-def save_bundle(project: Project, path: Path, *, polygons: bool = True, tolerance: float = 0.0) -> None:
-    """Write the zip file; on a failure an older file of that name is still there.
-
-    Raises:
-        LabelError: an image has more objects than an index mask can hold.
-        StorageError: no space or no permission.
-    """
-    write_atomically(path, export_bundle(project, polygons=polygons, tolerance=tolerance))
 
 
 def add_images(path: Path, project: Project, read: Callable[[str], bytes]) -> list[str]:

@@ -20,11 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samref.errors import LabelError
+from samref.labels.annotations import ImageRecord, Project
 from samref.labels.classes import MAX_CLASSES, find_class
-from samref.labels.project import ImageRecord, Project
-from samref.labels.run_lengths import crop_of
-
-__all__ = ["IGNORE", "IndexKind", "export_index_mask", "index_mask", "instance_value", "legend"]
 
 IndexKind: TypeAlias = Literal["class", "instance"]
 
@@ -55,7 +52,7 @@ def index_mask(record: ImageRecord, kind: IndexKind) -> NDArray[np.uint8] | NDAr
     wide = kind == "instance" and count >= IGNORE
     values: NDArray[Any] = np.zeros((record.size.height, record.size.width), dtype=np.uint16 if wide else np.uint8)
     for place, annotation in enumerate(record.annotations):
-        crop, left, top = crop_of(annotation.mask)
+        crop, left, top = annotation.mask.to_crop()
         window = values[top : top + crop.shape[0], left : left + crop.shape[1]]
         window[crop] = annotation.class_id if kind == "class" else instance_value(place)
     return values

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samref.__main__ import main
+from samref.cli.main import main
 from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.core.prompts import Prompts
+from samref.labels.annotations import Annotation
+from samref.labels.events import Committed
 from samref.labels.folder import FolderLock
-from samref.labels.log import Committed
-from samref.labels.project import Annotation
 from samref.labels.store import ProjectStore
 from tests.unit.labels.test_migrations import VERSION_1
 

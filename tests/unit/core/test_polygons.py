@@ -3,10 +3,9 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 
 from samref.core.geometry import ImageSize
-from samref.core.masks import Mask, mask_iou
+from samref.core.masks import Mask
 from samref.core.polygons import PolygonWithHoles, mask_to_polygons, polygons_to_mask, ring_area
 
 
@@ -47,27 +46,6 @@ def test_a_ring_closed_only_at_a_corner_does_not_touch_itself() -> None:
     for ring in (polygon.outer, *polygon.holes):
         assert len(set(ring)) == len(ring)
     assert ring_area(polygon.outer) + sum(ring_area(hole) for hole in polygon.holes) == mask.sum()
-
-
-def test_small_parts_and_holes_are_left_out_on_request() -> None:
-    mask = mask_of("######..", "#.#..#.#", "######..")
-    (polygon,) = mask_to_polygons(mask, min_area=2)
-    assert [ring_area(hole) for hole in polygon.holes] == [-2]
-
-
-def test_tolerance_drops_corners_and_keeps_the_shape() -> None:
-    rows, columns = np.indices((200, 240))
-    disk = (rows - 100) ** 2 + (columns - 120) ** 2 <= 80**2
-    (exact,) = mask_to_polygons(disk)
-    (simple,) = mask_to_polygons(disk, tolerance=1.0)
-    assert len(simple.outer) * 5 < len(exact.outer)
-    assert mask_iou(polygons_to_mask([simple], ImageSize(200, 240)), disk) > 0.98
-
-
-@pytest.mark.parametrize("tolerance", [0.5, 2.0, 50.0])
-def test_tolerance_never_loses_a_part(tolerance: float) -> None:
-    mask = mask_of("#........", "......###", "###......", "...#.....")
-    assert len(mask_to_polygons(mask, tolerance=tolerance)) == 4
 
 
 def test_a_pixel_is_inside_when_its_middle_is() -> None:

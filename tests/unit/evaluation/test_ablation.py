@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from samref.__main__ import build_app
+from samref.cli.main import build_app
 from samref.errors import DataError, ModelError
 from samref.models.sam_ref.model import SamRefModel
 from tests.unit.evaluation.painter import write_zoo

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from samref.__main__ import main
+from samref.cli.main import main
 from samref.evaluation.run import journal_path
 from tests.unit.evaluation.painter import write_zoo
 

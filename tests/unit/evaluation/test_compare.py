@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from samref.__main__ import main
+from samref.cli.main import main
 from samref.datasets import find_images
 from samref.errors import CheckpointMissingError, SamrefError, StorageError, UnknownModelError
 from samref.evaluation import compare as comparison

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ def curve(key: str, *ious: float) -> ClickCurve:
 def test_what_was_kept_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     path = journal_path(tmp_path / "numbers.json")
     kept = curve("1", 1 / 3, 0.1 + 0.2), curve("2", math.nan, 1.0)
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         journal.add("coarse", kept[0])
         journal.add("refined", kept[1])
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         assert list(journal.curves) == [("coarse", "zoo/a#1"), ("refined", "zoo/a#2")]
         assert journal.curves["coarse", "zoo/a#1"] == kept[0]
         again = journal.curves["refined", "zoo/a#2"]
@@ -35,42 +36,42 @@ def test_what_was_kept_comes_back_to_the_last_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("torn", [b'{"stage": "coarse", "sample_', b"\x00\x00", b""])
 def test_a_line_that_a_killed_run_had_not_finished_is_dropped(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         journal.add("refined", curve("1", 0.5))
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         assert list(journal.curves) == [("refined", "zoo/a#1")]
         journal.add("refined", curve("2", 0.6))
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         assert [key for _, key in journal.curves] == ["zoo/a#1", "zoo/a#2"]
 
 
 def test_a_run_killed_within_the_header_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "x.partial.jsonl"
     path.write_bytes(b'{"model": "pain')
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         assert journal.curves == {}
     assert read_header(path) == HEADER
 
 
 def test_a_journal_of_other_arguments_is_refused_with_what_differs_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         journal.add("refined", curve("1", 0.5))
     before = path.read_bytes()
     with pytest.raises(DataError, match=r"max_clicks was 3 and is 9.*--restart") as caught:
         Journal(path, {**HEADER, "max_clicks": 9})
     assert "model" not in str(caught.value).partition("measurement:")[2]
     assert path.read_bytes() == before
-    with Journal(path, {**HEADER, "max_clicks": 9}, restart=True) as journal:
+    with closing(Journal(path, {**HEADER, "max_clicks": 9}, restart=True)) as journal:
         assert journal.curves == {}
 
 
 @pytest.mark.parametrize("line", [b"rubbish", b"[1]", b'{"stage": "refined"}', b'{"sample_id": "a"}'])
 def test_a_damaged_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         journal.add("refined", curve("1", 0.5))
     path.write_bytes(path.read_bytes() + line + b"\n")
     with pytest.raises(DataError, match=r"damaged in line 3.*--restart"):
@@ -79,13 +80,13 @@ def test_a_damaged_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, l
 
 def test_two_processes_do_not_write_one_journal(tmp_path: Path) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with Journal(path, HEADER), pytest.raises(StorageError, match="Another evaluation"):
+    with closing(Journal(path, HEADER)), pytest.raises(StorageError, match="Another evaluation"):
         Journal(path, HEADER)
 
 
 def test_a_full_disk_is_said_and_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with Journal(path, HEADER) as journal:
+    with closing(Journal(path, HEADER)) as journal:
         journal.add("refined", curve("1", 0.5))
         monkeypatch.setattr(journal, "_file", _FullAfter(journal._file, 7))
         with pytest.raises(StorageError, match="disk is full"):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samref.__main__ import main
+from samref.cli.main import main
 from samref.core.geometry import ImageSize
 from samref.core.images import DecodedImage
 from samref.core.masks import Mask, Rle

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from samref.errors import DataError, StorageError
 from samref.evaluation import run
@@ -47,7 +48,7 @@ def test_workers_change_nothing_but_times(zoo: Path) -> None:
 def test_a_bar_goes_from_nothing_to_all_objects(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[int, int]] = []
 
-    class Bar(run.tqdm):  # type: ignore[misc]
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, **options: Any) -> None:
             super().__init__(**{**options, "disable": options["disable"] is not None})
             shown.append((self.n, self.total))

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from samref.__main__ import main
+from samref.cli.main import main
 from samref.core.geometry import Frame
 from samref.core.images import DecodedImage
 from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble

@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from samref.core.images import DecodedImage
 from samref.core.masks import Rle
 from samref.core.prompts import Click, Prompts
 from samref.errors import UnknownModelError
+from samref.inference.engine import LocalEngine, StoredImage
 from samref.inference.predictor import Predictor
 from samref.inference.session import Session, SessionView
-from samref.inference.stores import EmbeddingStore
-from samref.labels.log import Event
-from samref.labels.project import Annotation
+from samref.labels.annotations import Annotation
+from samref.labels.events import Event, ImageOpened
 from tests.unit.inference.exact_model import Watch, make_image, make_predictor
 
 IMAGE = make_image()
 A, B, C = Click(5, 6), Click(20, 10, False), Click(9, 15)
+
+
+def opened(image: DecodedImage = IMAGE) -> ImageOpened:
+    return ImageOpened(image.digest, "cat.png", image.size.height, image.size.width)
+
+
+def session_of(engine: LocalEngine, model: str, image: DecodedImage, events: list[Event]) -> Session:
+    """A session that writes its log into ``events``, which are its first ones where there are any."""
+    events += [] if events else [opened(image)]
+    source = StoredImage(image.digest, lambda: image)
+    return Session("s", engine, source, list(events), lambda *new: events.extend(new), model=model, clock=lambda: 1e9)
+
+
+def settled(session: Session) -> list[SessionView]:
+    """What somebody sees who watches until nothing is missing any more, and at least one view."""
+
+    async def watched() -> list[SessionView]:
+        session.catch_up()
+        return [view async for view, _ in session.watch()]
+
+    return asyncio.run(watched())
+
+
+def answered(session: Session, predictor: Predictor, image: DecodedImage = IMAGE, stages: int = 9) -> None:
+    """Some stages of the model's work, then nothing more, as when something newer comes."""
+    while stages > 0 and (question := session.question) is not None:
+        for prediction in predictor.predict(predictor.embed(image), question.prompts, question.state):
+            session.note(question, prediction)
+            stages -= 1
+            if stages == 0:
+                break
 
 
 @dataclass
@@ -27,8 +60,7 @@ class Desk:
     """A session and all that stands around it."""
 
     watch: Watch = field(default_factory=Watch)
-    events: list[Event] = field(default_factory=list)
-    embeddings: EmbeddingStore = field(default_factory=EmbeddingStore)
+    events: list[Event] = field(default_factory=lambda: [opened()])
     now: float = 1_700_000_000.0
     refuse: Exception | None = None
 
@@ -39,11 +71,17 @@ class Desk:
             "coarse-only": make_predictor("coarse-only", watch=self.watch, stages=("coarse",)),
             "clicks-only": make_predictor("clicks-only", watch=self.watch, prompts=frozenset(("click",))),
         }
+        self.engine = LocalEngine(self.predictor, "exact", other_models=9)
         self.session = self.sit_down()
 
-    def sit_down(self, **options: Any) -> Session:
-        options = {"model": "exact", "clock": lambda: self.now, **options}
-        return Session("s", self.predictor, self.embeddings, self.record, **options)
+    def sit_down(self, image: DecodedImage = IMAGE) -> Session:
+        stored = StoredImage(IMAGE.digest, lambda: image)
+        return Session("s", self.engine, stored, self.events, self.record, model="exact", clock=lambda: self.now)
+
+    def sit_down_with(self, *events: Event) -> Session:
+        """A session with more in its log."""
+        self.events += events
+        return self.sit_down()
 
     def predictor(self, name: str) -> Predictor:
         if name not in self.predictors:
@@ -55,20 +93,26 @@ class Desk:
             raise self.refuse
         self.events += events
 
-    def replayed(self) -> Session:
-        session = self.sit_down()
-        session.replay(self.events, IMAGE)
-        list(session.catch_up())
-        return session
+    def replayed(self) -> SessionView:
+        """What the log gives again."""
+        return settled(self.sit_down())[-1]
 
     def open(self) -> Session:
-        self.session.open_image(IMAGE, "cat.png")
-        list(self.session.catch_up())
+        settled(self.session)
         return self.session
 
+    def settle(self) -> SessionView:
+        return settled(self.session)[-1]
+
     def click(self, *prompts: Any) -> SessionView:
-        *_, last = self.session.prompt(*prompts)
-        return last
+        self.session.prompt(*prompts)
+        return self.settle()
+
+    def half_way(self, prompt: Any) -> SessionView:
+        """A click that is overtaken after its coarse mask."""
+        self.session.prompt(prompt)
+        answered(self.session, self.predictors[self.session.model], stages=1)
+        return self.session.view
 
 
 def annotation(mask: Rle | None = None, **changes: Any) -> Annotation:
@@ -92,4 +136,5 @@ def annotation(mask: Rle | None = None, **changes: Any) -> Annotation:
 def visible(view: SessionView) -> tuple[Any, ...]:
     """What must be equal between a session and its replay: all but times."""
     draft = view.draft
-    return view.revision, view.phase, view.image_digest, draft, view.annotations, view.model
+    shown = (draft.prompts, draft.mask, draft.coarse and draft.coarse.mask, draft.score, draft.stage, draft.editing)
+    return view.revision, view.phase, view.digest, shown, view.annotations, view.model

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
@@ -13,14 +13,17 @@ import pytest
 
 from samref.core.prompts import Box, Click, Prompts, Scribble
 from samref.errors import (
+    ImageError,
     PromptError,
+    SamrefError,
     SessionError,
+    StaleError,
     StorageError,
-    SupersededError,
+    UnknownModelError,
 )
-from samref.inference.scheduler import Scheduler
-from samref.labels.log import ImageOpened, Prompted
-from tests.unit.inference.desk import IMAGE, A, B, C, Desk, visible
+from samref.inference.session import SessionView
+from samref.labels.events import AnnotationsImported, Prompted
+from tests.unit.inference.desk import IMAGE, A, B, C, Desk, annotation, opened, settled, visible
 from tests.unit.inference.exact_model import make_image
 
 
@@ -32,38 +35,25 @@ def desk() -> Desk:
 # ---- opening
 
 
-def test_a_new_session_is_empty_and_asks_for_a_image(desk: Desk) -> None:
+def test_a_new_session_answers_at_once_and_embeds_afterwards(desk: Desk) -> None:
     view = desk.session.view
-    assert (view.phase, view.revision, view.image_digest, view.image_size) == ("empty", 0, None, None)
-    assert not desk.session.needs_work
-    for verb in (desk.session.undo, desk.session.clear, lambda: desk.session.prompt(A)):
-        with pytest.raises(SessionError, match="Open an image first"):
-            verb()
-
-
-def test_opening_answers_at_once_and_encodes_afterwards(desk: Desk) -> None:
-    view = desk.session.open_image(IMAGE, "cat.png")
-    assert (view.phase, view.revision, view.file_name, view.image_size) == ("preparing", 1, "cat.png", IMAGE.size)
+    assert (view.phase, view.revision, view.file_name, view.size) == ("preparing", 1, "cat.png", IMAGE.size)
     assert view.model_note == "exact is a test"
-    assert desk.events == [ImageOpened(IMAGE.digest, "cat.png", 24, 32)]
     assert desk.watch.stages == []
-    assert desk.session.needs_encode
-    assert [v.phase for v in desk.session.catch_up()] == ["ready"]
-    assert not desk.session.needs_work
+    assert [view.phase for view in settled(desk.session)] == ["preparing", "ready"]
     assert desk.session.view.encode_seconds > 0
 
 
-def test_opening_the_same_image_again_changes_nothing_and_another_is_refused(desk: Desk) -> None:
-    session = desk.open()
-    assert session.open_image(IMAGE, "cat.png").revision == 1
-    with pytest.raises(SessionError, match="new session"):
-        session.open_image(make_image(5), "dog.png")
-    assert len(desk.events) == 1
-
-
-def test_a_image_that_is_encoded_already_is_ready_at_once(desk: Desk) -> None:
+def test_an_image_that_is_embedded_already_is_ready_at_once(desk: Desk) -> None:
     desk.open()
-    assert desk.sit_down().open_image(IMAGE, "cat.png").phase == "ready"
+    assert desk.sit_down().view.phase == "ready"
+
+
+def test_a_log_of_another_image_and_one_of_none_are_refused(desk: Desk) -> None:
+    for events in ([opened(make_image(4))], []):
+        desk.events = list(events)
+        with pytest.raises(SessionError, match="another image"):
+            desk.sit_down()
 
 
 # ---- prompts
@@ -71,29 +61,31 @@ def test_a_image_that_is_encoded_already_is_ready_at_once(desk: Desk) -> None:
 
 def test_a_click_gives_the_coarse_mask_and_then_the_refined_one(desk: Desk) -> None:
     desk.open()
-    coarse, refined = desk.session.prompt(A)
+    coarse = desk.half_way(A)
     assert (coarse.phase, coarse.draft.stage, coarse.draft.score) == ("coarse", "coarse", 0.25)
-    assert coarse.draft.coarse_mask is None
+    assert coarse.draft.coarse is None
+    refined = desk.settle()
     assert (refined.phase, refined.draft.stage, refined.draft.score) == ("refined", "refined", 0.75)
-    assert refined.draft.coarse_mask == coarse.draft.mask != refined.draft.mask
+    assert refined.draft.coarse is not None
+    assert refined.draft.coarse.mask == coarse.draft.mask != refined.draft.mask
     assert refined.draft.prompts == Prompts((A,))
     assert refined.draft.can_undo
-    assert refined.seconds > coarse.seconds > 0
+    assert refined.seconds > 0
 
 
 def test_a_click_is_recorded_before_the_model_runs(desk: Desk) -> None:
     desk.open()
-    desk.session.prompt(A)
+    view = desk.session.prompt(A)
     assert desk.events[-1] == Prompted(A, "exact", 0)
     assert desk.watch.stages == ["encode"]
-    assert desk.session.view.draft.prompts == Prompts((A,))
-    assert desk.session.view.phase == "preparing"
-    assert desk.session.needs_work
+    assert (view.draft.prompts, view.phase) == (Prompts((A,)), "preparing")
+    assert desk.session.question is not None
 
 
-def test_a_click_on_a_image_that_is_still_being_prepared_waits_for_it(desk: Desk) -> None:
-    desk.session.open_image(IMAGE, "cat.png")
-    assert [view.phase for view in desk.session.prompt(A)] == ["preparing", "coarse", "refined"]
+def test_a_click_on_an_image_that_is_still_being_prepared_waits_for_it(desk: Desk) -> None:
+    desk.session.prompt(A)
+    assert settled(desk.session)[0].phase == "preparing"
+    assert desk.session.view.phase == "refined"
 
 
 def test_the_second_click_starts_from_the_memory_of_the_first(desk: Desk) -> None:
@@ -110,8 +102,8 @@ def test_the_second_click_starts_from_the_memory_of_the_first(desk: Desk) -> Non
 def test_a_model_without_a_refined_stage_ends_refined_all_the_same(desk: Desk) -> None:
     desk.open()
     desk.session.use_model("coarse-only")
-    views = [*desk.session.prompt(A)]
-    assert [(view.phase, view.draft.stage) for view in views[-1:]] == [("refined", "coarse")]
+    view = desk.click(A)
+    assert (view.phase, view.draft.stage) == ("refined", "coarse")
 
 
 def test_several_prompts_at_once_are_several_steps_and_one_answer(desk: Desk) -> None:
@@ -159,47 +151,60 @@ def test_what_cannot_be_recorded_did_not_happen(desk: Desk) -> None:
         with pytest.raises(StorageError):
             verb()
     assert desk.session.view == before
-    with pytest.raises(StorageError):
-        desk.sit_down().open_image(IMAGE, "cat.png")
 
 
-# ---- superseded and failed
+# ---- overtaken and failed
 
 
 def test_of_ten_quick_clicks_only_the_last_is_computed_and_all_are_in_the_draft(desk: Desk) -> None:
     desk.open()
     clicks = [Click(x, x) for x in range(10)]
-    with Scheduler() as scheduler:
-        go, reached = threading.Event(), threading.Event()
-
-        def hold() -> Any:
-            reached.set()
-            assert go.wait(20)
-            yield
-
-        scheduler.submit("somebody else", hold)
-        assert reached.wait(20)
-        jobs = [scheduler.submit("s", desk.session.prompt(click)) for click in clicks]
-        go.set()
-        last = jobs[-1].result(20)
-        for job in jobs[:-1]:
-            with pytest.raises(SupersededError):
-                job.result(20)
+    for click in clicks:
+        desk.session.prompt(click)
+    last = desk.settle()
     assert last.draft.prompts.items == tuple(clicks)
     assert desk.watch.stages == ["encode", "coarse", "refined"]
-    assert visible(desk.replayed().view) == visible(last)
+    assert visible(desk.replayed()) == visible(last)
+
+
+def test_a_click_while_the_one_before_waits_or_runs_takes_its_place(desk: Desk) -> None:
+    desk.open()
+    desk.watch.stages.clear()
+
+    async def scenario() -> None:
+        session = desk.session
+        desk.watch.before_refined = threading.Event()
+        await session.perform(lambda s: s.prompt(A), "tab", 9)
+        await asyncio.to_thread(wait_for, lambda: "refined" in desk.watch.stages)
+        for click in (B, C):  # while the refined stage of the first runs
+            await session.perform(lambda s, click=click: s.prompt(click), "tab", 9)  # type: ignore[misc]
+        desk.watch.before_refined.set()
+        async for _ in session.watch():
+            pass
+
+    asyncio.run(scenario())
+    assert desk.watch.stages == ["coarse", "refined", "coarse", "refined"]
+    view = desk.session.view
+    assert (view.phase, view.draft.prompts) == ("refined", Prompts((A, B, C)))
+    assert visible(desk.replayed()) == visible(view)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not happen in 20 seconds")
 
 
 def test_a_click_between_two_stages_of_the_one_before_starts_from_the_last_finished_answer(desk: Desk) -> None:
     desk.open()
     desk.click(A)
-    overtaken = desk.session.prompt(B)
-    assert next(overtaken).phase == "coarse"
+    assert desk.half_way(B).phase == "coarse"
     last = desk.click(C)
-    with pytest.raises(SupersededError):
-        next(overtaken)
     assert [event.basis for event in desk.events if isinstance(event, Prompted)] == [0, 1, 1]
-    assert visible(desk.replayed().view) == visible(last)
+    assert visible(desk.replayed()) == visible(last)
 
 
 def test_going_back_to_an_overtaken_click_computes_its_mask(desk: Desk) -> None:
@@ -209,58 +214,49 @@ def test_going_back_to_an_overtaken_click_computes_its_mask(desk: Desk) -> None:
     desk.click(C)
     back = desk.session.undo()
     assert (back.phase, back.draft.mask, back.draft.prompts) == ("preparing", None, Prompts((A, B)))
-    *_, there = desk.session.catch_up()
+    there = desk.settle()
     assert there.phase == "refined"
-    assert visible(desk.replayed().view) == visible(there)
+    assert visible(desk.replayed()) == visible(there)
 
 
-def test_an_answer_that_comes_after_the_draft_was_given_up_is_dropped(desk: Desk) -> None:
+@pytest.mark.parametrize("after", [(), (B,), (A,)])
+def test_an_answer_that_comes_after_the_draft_was_given_up_is_dropped(desk: Desk, after: tuple[Click, ...]) -> None:
     desk.open()
-    late = desk.session.prompt(A)
-    next(late)
+    desk.session.prompt(A)
+    late = desk.session.question
+    assert late is not None
     desk.session.clear()
-    with pytest.raises(SupersededError):
-        next(late)
-    assert desk.session.view.phase == "ready"
-
-
-def test_a_late_answer_does_not_get_into_the_object_drawn_next(desk: Desk) -> None:
-    desk.open()
-    late = desk.session.prompt(A)
-    next(late)
-    desk.session.clear()
-    desk.session.prompt(B)
-    with pytest.raises(SupersededError):
-        next(late)
+    for prompt in after:  # also where the next object begins with the same click
+        desk.session.prompt(prompt)
+    embedding = desk.predictors["exact"].embed(IMAGE)
+    for prediction in desk.predictors["exact"].predict(embedding, late.prompts):
+        desk.session.note(late, prediction)
     assert desk.session.view.draft.mask is None
-    *_, answered = desk.session.catch_up()
-    assert visible(desk.replayed().view) == visible(answered)
+    assert visible(desk.settle()) == visible(desk.replayed())
 
 
 def test_many_hands_at_once_leave_a_session_that_its_log_gives_again(desk: Desk) -> None:
-    desk.open()
-    with Scheduler() as scheduler, ThreadPoolExecutor(4) as pool:
+    async def hand(seed: int) -> None:
+        random = Random(seed)
+        for _ in range(25):
+            click = Click(random.randrange(32), random.randrange(24), random.random() < 0.7)
+            verbs: list[Callable[[Any], SessionView]] = [
+                lambda s: s.undo(),
+                lambda s: s.redo(),
+                lambda s: s.commit(1),
+                lambda s, click=click: s.prompt(click),  # type: ignore[misc]
+            ]
+            with contextlib.suppress(SessionError):
+                await desk.session.perform(random.choice([*verbs, verbs[3], verbs[3]]), "tab", 10**6)
+            await asyncio.sleep(random.choice([0, 0.001, 0.01]))
 
-        def work(seed: int) -> None:
-            random = Random(seed)
-            for _ in range(25):
-                with contextlib.suppress(SessionError):
-                    match random.randrange(6):
-                        case 0:
-                            desk.session.undo()
-                        case 1:
-                            desk.session.redo()
-                        case 2:
-                            desk.session.commit(1)
-                        case 3:
-                            list(desk.session.catch_up())  # beside the worker
-                        case _:
-                            click = Click(random.randrange(32), random.randrange(24), random.random() < 0.7)
-                            scheduler.submit("s", desk.session.prompt(click))
+    async def scenario() -> None:
+        await asyncio.gather(*(hand(seed) for seed in range(4)))
+        async for _ in desk.session.watch():
+            pass
 
-        list(pool.map(work, range(4)))
-    list(desk.session.catch_up())
-    assert visible(desk.replayed().view) == visible(desk.session.view)
+    asyncio.run(scenario())
+    assert visible(desk.replayed()) == visible(desk.session.view)
 
 
 def test_a_click_on_which_the_model_fails_stays_and_can_be_tried_again_or_undone(desk: Desk) -> None:
@@ -268,10 +264,153 @@ def test_a_click_on_which_the_model_fails_stays_and_can_be_tried_again_or_undone
     desk.click(A)
     desk.watch.fail_at = "refined"
     with pytest.raises(RuntimeError, match="no refined today"):
-        list(desk.session.prompt(B))
-    assert desk.session.needs_work
+        desk.click(B)
+    assert desk.session.question is not None
     desk.watch.fail_at = ""
-    *_, again = desk.session.catch_up()
+    again = desk.settle()
     assert again.phase == "refined"
-    assert visible(desk.replayed().view) == visible(again)
+    assert visible(desk.replayed()) == visible(again)
     assert desk.session.undo().draft.prompts == Prompts((A,))
+
+
+def test_a_failure_is_forgotten_with_the_click_it_belongs_to(desk: Desk) -> None:
+    desk.open()
+    desk.watch.fail_at = "coarse"
+    with pytest.raises(RuntimeError):
+        desk.click(A)
+    desk.session.clear()
+    assert desk.settle().phase == "ready"
+
+
+# ---- tabs
+
+
+def test_a_tab_that_has_not_seen_what_another_did_is_told_so(desk: Desk) -> None:
+    async def scenario() -> None:
+        session = desk.session
+        await session.perform(lambda s: s.prompt(A), "one", 1)
+        with pytest.raises(StaleError):
+            await session.perform(lambda s: s.prompt(B), "two", 1)
+        await session.perform(lambda s: s.prompt(B), "one", 1)  # its own requests make nobody stale
+        await session.perform(lambda s: s.undo(), "two", session.view.revision)
+        with pytest.raises(StaleError):
+            await session.perform(lambda s: s.redo(), "one", 3)
+        await session.absorb(AnnotationsImported((annotation(),)))
+        with pytest.raises(StaleError):
+            await session.perform(lambda s: s.redo(), "two", 4)
+        async for _ in session.watch():
+            pass
+        assert session.is_idle
+
+    asyncio.run(scenario())
+
+
+def test_accepting_waits_for_the_mask_under_way(desk: Desk) -> None:
+    async def scenario() -> None:
+        session = desk.session
+        await session.perform(lambda s: s.prompt(A), "tab", 9)
+        assert not session.is_idle
+        await session.perform(lambda s: s.commit(1), "tab", 9, when_settled=True)
+        assert session.view.annotations[0].score == 0.75
+
+    asyncio.run(scenario())
+
+
+# ---- models
+
+
+def test_another_model_answers_the_same_prompts_again_in_order(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    desk.click(B)
+    view = desk.session.use_model("other")
+    assert (view.model, view.phase, view.draft.mask, view.model_note) == ("other", "preparing", None, "other is a test")
+    done = desk.settle()
+    predictor = desk.predictors["other"]
+    embedding = predictor.embed(IMAGE)
+    *_, first = predictor.predict(embedding, Prompts((A,)))
+    *_, expected = predictor.predict(embedding, Prompts((A, B)), first.state)
+    assert done.draft.mask == expected.mask
+    assert visible(desk.replayed()) == visible(done)
+    assert desk.session.use_model("other").revision == done.revision
+
+
+def test_a_model_that_cannot_be_used_is_refused_and_the_old_one_stays(desk: Desk) -> None:
+    desk.open()
+    before = desk.click(Scribble(((1, 1), (5, 5))))
+    for name, error in (("gigantic", UnknownModelError), ("clicks-only", PromptError)):
+        with pytest.raises(error):
+            desk.session.use_model(name)
+    assert desk.session.view == before
+
+
+def test_labels_can_be_looked_at_without_the_model_they_were_made_with(desk: Desk) -> None:
+    desk.open()
+    desk.session.use_model("other")
+    desk.click(A)
+    desk.session.commit(1)
+    del desk.predictors["other"]
+    desk.engine = type(desk.engine)(desk.predictor, "exact")
+    again = desk.sit_down()
+    assert len(again.view.annotations) == 1
+    with pytest.raises(SamrefError, match="no model"):
+        settled(again)
+
+
+def test_a_model_chosen_while_the_old_one_embeds_is_the_one_that_answers(desk: Desk) -> None:
+    async def scenario() -> None:
+        session = desk.session
+        desk.watch.before_encode = threading.Event()
+        session.catch_up()
+        await asyncio.to_thread(wait_for, lambda: desk.watch.encodes == 1)
+        await session.perform(lambda s: s.prompt(A), "tab", 9)
+        await session.perform(lambda s: s.use_model("other"), "tab", 9)
+        desk.watch.before_encode.set()
+        async for _ in session.watch():
+            pass
+
+    asyncio.run(scenario())
+    done = desk.session.view
+    assert (done.model, done.phase) == ("other", "refined")
+    assert visible(desk.replayed()) == visible(done)
+
+
+# ---- memory
+
+
+def test_an_embedding_that_was_dropped_is_made_again(desk: Desk) -> None:
+    desk.open()
+    one = desk.click(A)
+    desk.engine._embeddings.remove((IMAGE.digest, "exact"))
+    two = desk.click(B)
+    assert two.draft.prompts == Prompts((A, B))
+    assert desk.watch.encodes == 2
+    assert desk.session.undo().draft.mask == one.draft.mask
+
+
+def test_a_stored_image_that_is_not_the_one_is_refused(desk: Desk) -> None:
+    with pytest.raises(ImageError, match="not the one"):
+        settled(desk.sit_down(make_image(8)))
+
+
+def test_the_size_of_a_session_counts_masks_and_memory(desk: Desk) -> None:
+    desk.open()
+    empty = desk.session.size_bytes
+    assert desk.click(A).draft.mask is not None
+    tensors = 2 * 8 * 8 * 4  # low-res and final logits of one step
+    assert empty + tensors < desk.session.size_bytes < empty + tensors + 2000
+
+
+def test_old_memories_are_dropped_and_made_again_where_they_are_needed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samref.inference.session.KEPT_STATES", 1)
+    desk.open()
+    for prompt in (A, B, C):
+        desk.click(prompt)
+    computed = len(desk.watch.stages)
+    desk.session.undo()
+    desk.session.undo()
+    other = desk.click(C)  # starts from the memory of A, which was dropped
+    assert len(desk.watch.stages) == computed + 4
+    assert visible(desk.replayed()) == visible(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +14,7 @@ from samref.errors import (
     PromptError,
     SessionError,
 )
-from samref.labels.log import AnnotationsImported
+from samref.labels.events import AnnotationsImported, MaskGiven
 from tests.unit.inference.desk import A, B, C, Desk, annotation, visible
 
 
@@ -85,7 +86,7 @@ def test_commit_makes_an_annotation_of_what_is_shown(desk: Desk) -> None:
     assert made.seconds == 11
     assert made.created_at == datetime.fromtimestamp(desk.now, UTC)
     assert view.phase == "ready"
-    assert visible(desk.replayed().view) == visible(view)
+    assert visible(desk.replayed()) == visible(view)
 
 
 def test_nothing_and_a_mask_that_is_not_there_yet_cannot_be_accepted(desk: Desk) -> None:
@@ -100,14 +101,14 @@ def test_nothing_and_a_mask_that_is_not_there_yet_cannot_be_accepted(desk: Desk)
 
 def test_an_empty_mask_cannot_be_accepted(desk: Desk) -> None:
     desk.open()
-    desk.session.give_mask(Rle.empty(24, 32))
+    desk.session = desk.sit_down_with(MaskGiven(Rle.empty(24, 32)))
     with pytest.raises(LabelError, match="empty"):
         desk.session.commit(1)
 
 
 def test_a_coarse_mask_is_accepted_as_it_is_shown(desk: Desk) -> None:
     desk.open()
-    coarse = next(desk.session.prompt(A))
+    coarse = desk.half_way(A)
     (made,) = desk.session.commit(1).annotations
     assert (made.mask, made.score) == (coarse.draft.mask, 0.25)
 
@@ -121,15 +122,17 @@ def test_editing_shows_the_accepted_mask_and_goes_on_from_its_prompts(desk: Desk
     view = desk.session.edit(first.id)
     assert (view.phase, view.draft.mask, view.draft.editing) == ("refined", first.mask, first.id)
     assert view.draft.prompts == Prompts((A, B))
-    assert desk.session.needs_work  # the memory behind the mask
-    assert list(desk.session.catch_up()) == []
+    computed = len(desk.watch.stages)
+    desk.settle()  # the memory behind the mask
+    assert len(desk.watch.stages) > computed
+    assert desk.session.question is None
     assert desk.session.view.draft.mask == first.mask
     third = desk.click(C)
     desk.now += 5
     (again,) = desk.session.commit(2).annotations
     assert (again.id, again.class_id, again.mask, again.clicks) == (first.id, 2, third.draft.mask, 3)
     assert again.seconds == pytest.approx(first.seconds + 5)
-    assert visible(desk.replayed().view) == visible(desk.session.view)
+    assert visible(desk.replayed()) == visible(desk.session.view)
 
 
 def test_a_click_right_after_edit_does_not_depend_on_how_far_the_model_had_come(desk: Desk) -> None:
@@ -141,7 +144,7 @@ def test_a_click_right_after_edit_does_not_depend_on_how_far_the_model_had_come(
     quick = desk.click(C).draft.mask
     desk.session.clear()
     desk.session.edit(made.id)
-    list(desk.session.catch_up())
+    desk.settle()
     assert desk.click(C).draft.mask == quick
 
 
@@ -152,7 +155,7 @@ def test_undo_in_an_edit_goes_back_through_the_annotation_s_own_prompts(desk: De
     made = desk.session.commit(1).annotations[0]
     desk.session.edit(made.id)
     desk.session.undo()
-    *_, back = desk.session.catch_up()
+    back = desk.settle()
     assert back.draft.mask == one.draft.mask
     assert desk.session.redo().draft.mask == made.mask
 
@@ -169,7 +172,8 @@ def test_giving_up_an_edit_leaves_the_annotation_as_it_was(desk: Desk) -> None:
 def test_an_imported_annotation_is_edited_from_its_mask(desk: Desk) -> None:
     desk.open()
     imported = annotation()
-    view = desk.session.absorb(AnnotationsImported((imported,)))
+    asyncio.run(desk.session.absorb(AnnotationsImported((imported,))))
+    view = desk.session.view
     assert (view.annotations, view.revision, len(desk.events)) == ((imported,), 2, 1)
     desk.events.append(AnnotationsImported((imported,)))
     view = desk.session.edit("imported")
@@ -177,13 +181,13 @@ def test_an_imported_annotation_is_edited_from_its_mask(desk: Desk) -> None:
     assert not view.draft.can_undo
     clicked = desk.click(A)
     assert clicked.draft.prompts == Prompts((A,), imported.mask)
-    assert visible(desk.replayed().view) == visible(clicked)
+    assert visible(desk.replayed()) == visible(clicked)
     assert desk.session.undo().draft.mask == imported.mask
 
 
 def test_an_edit_is_refused_beside_a_draft_of_what_is_gone_and_of_what_the_model_does_not_take(desk: Desk) -> None:
     desk.open()
-    desk.session.absorb(AnnotationsImported((annotation(),)))
+    asyncio.run(desk.session.absorb(AnnotationsImported((annotation(),))))
     with pytest.raises(LabelError):
         desk.session.edit("nothing")
     desk.click(A)
@@ -213,17 +217,27 @@ def test_delete_hide_and_reclass(desk: Desk) -> None:
     ):
         with pytest.raises(LabelError):
             verb(made.id)
-    assert visible(desk.replayed().view) == visible(desk.session.view)
+    assert visible(desk.replayed()) == visible(desk.session.view)
 
 
 def test_a_rough_mask_starts_a_draft(desk: Desk) -> None:
-    desk.open()
     rough = annotation().mask
-    view = desk.session.give_mask(rough)
+    desk.session = desk.sit_down_with(MaskGiven(rough))
+    view = desk.settle()
     assert (view.draft.mask, view.phase, view.draft.can_undo) == (rough, "refined", False)
-    with pytest.raises(SessionError):
-        desk.session.give_mask(rough)
     assert desk.click(A).draft.prompts == Prompts((A,), rough)
-    desk.session.clear()
-    with pytest.raises(PromptError, match="5 x 5"):
-        desk.session.give_mask(Rle.empty(5, 5))
+    assert visible(desk.replayed()) == visible(desk.session.view)
+
+
+def test_an_annotation_says_when_it_changed(desk: Desk) -> None:
+    desk.open()
+    for prompt in (A, C):
+        desk.click(prompt)
+        desk.session.commit(1)
+    first, second = desk.session.view.annotations
+    desk.session.set_visible(first.id, False)
+    view = desk.session.view
+    assert view.annotations_revision == view.revision
+    assert view.changed_at == {first.id: view.revision, second.id: 5}
+    assert desk.click(B).annotations_revision == view.revision
+    assert desk.replayed().changed_at == view.changed_at

@@ -12,7 +12,8 @@ import pytest
 from samref.core.geometry import ImageSize
 from samref.core.masks import Mask, Rle
 from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
-from samref.labels.project import Annotation, ImageRecord, LabelClass, Project
+from samref.labels.annotations import Annotation, ImageRecord, Project
+from samref.labels.classes import LabelClass
 from samref.labels.store import ProjectStore
 
 CAT, DOG = "c" * 64, "d" * 64

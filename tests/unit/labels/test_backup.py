@@ -18,11 +18,11 @@ from PIL import Image
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click
 from samref.errors import StorageError
+from samref.labels.annotations import Project
 from samref.labels.backup import back_up, restore
+from samref.labels.events import Committed, Prompted
 from samref.labels.folder import FolderLock
 from samref.labels.inspection import inspect
-from samref.labels.log import Committed, Prompted
-from samref.labels.project import Project
 from samref.labels.recovery import recover
 from samref.labels.store import ProjectStore
 

@@ -9,14 +9,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from samref.errors import StorageError
-from samref.labels.formats.bundle import export_bundle, save_bundle
+from samref.labels.annotations import ImageRecord, Project
+from samref.labels.formats.bundle import export_bundle
 from samref.labels.formats.coco import write_coco
 from samref.labels.formats.png import export_index_mask
-from samref.labels.project import ImageRecord, Project
 
 
 def unpacked(data: bytes) -> dict[str, bytes]:
@@ -85,18 +83,3 @@ def test_names_in_the_coco_file_are_unique_and_without_folders(project: Project)
     assert len({name.casefold() for name in names}) == len(HOSTILE)
     assert not any(set(name) & set("/\\\x00\n") or not name.strip(".") for name in names)
     assert {"cat-2.jpg", "a:b*c?.png"} <= set(names)
-
-
-def test_a_failed_save_leaves_the_old_zip(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "labels.zip"
-    save_bundle(project, path)
-    before = path.read_bytes()
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StorageError, match=r"labels\.zip was not saved: the disk is full"):
-        save_bundle(Project(), path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]

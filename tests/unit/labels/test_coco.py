@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.errors import ImportFormatError
-from samref.labels.formats import coco_reading
+from samref.labels.annotations import Project
+from samref.labels.classes import LabelClass
+from samref.labels.formats import coco as coco_format
 from samref.labels.formats.coco import export_coco, import_coco, write_coco
-from samref.labels.project import ImageRecord, LabelClass, Project
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 
@@ -72,16 +72,6 @@ def test_an_empty_mask_is_written_as_run_lengths_and_left_out_on_reading(project
 
 def test_images_of_the_same_name_get_different_names(project: Project) -> None:
     assert [i["file_name"] for i in export_coco(project, polygons=True)["images"]] == ["cat.jpg", "cat-2.jpg"]
-
-
-def test_a_tolerance_makes_outlines_shorter_and_leaves_area_and_box_as_they_are(project: Project) -> None:
-    y, x = np.mgrid[0:100, 0:100]
-    disk = replace(project.images[0].annotations[0], mask=Rle.from_mask((x - 50) ** 2 + (y - 50) ** 2 < 900))
-    project = replace(project, images=(ImageRecord("a" * 64, "disk.png", ImageSize(100, 100), (disk,)),))
-    exact, short = (export_coco(project, polygons=True, tolerance=t)["annotations"][0] for t in (0.0, 1.5))
-    assert len(short["segmentation"][0]) < len(exact["segmentation"][0]) / 3
-    assert short["area"] == exact["area"] == disk.mask.area
-    assert short["bbox"] == exact["bbox"]
 
 
 @pytest.mark.parametrize("polygons", [True, False], ids=["polygons", "run lengths"])
@@ -219,13 +209,13 @@ def test_a_wrong_file_is_refused_in_a_sentence_that_names_the_entry(
 def test_outlines_too_long_to_rasterise_are_refused_before_any_is_rasterised(
     one_cat: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco_reading, "mask_of_checked", None)  # calling it would fail
+    monkeypatch.setattr(coco_format, "mask_of_checked", None)  # calling it would fail
     zigzag = [coordinate for _ in range(20_000) for coordinate in (0, 0, 16, 12)]
     with pytest.raises(ImportFormatError, match="annotation 2: Its outline is more than 5000000 pixels long"):
         import_coco(coco(annotations=entry() + entry(id=2, segmentation=[zigzag] * 9)), one_cat)
     with pytest.raises(ImportFormatError, match=r"The outline of one of its polygons is 6400000 pixels long"):
         import_coco(coco(annotations=entry(segmentation=[zigzag * 10])), one_cat)
-    monkeypatch.setattr(coco_reading, "MAX_COST", 1_000)
+    monkeypatch.setattr(coco_format, "MAX_COST", 1_000)
     with pytest.raises(ImportFormatError, match="The outlines in the file are too long altogether: 0 million"):
         import_coco(coco(annotations=entry() + entry(id=2)), one_cat)
 
@@ -233,7 +223,7 @@ def test_outlines_too_long_to_rasterise_are_refused_before_any_is_rasterised(
 def test_a_file_of_too_many_values_is_refused_before_it_is_parsed(
     one_cat: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco_reading, "_parse_text", None)
+    monkeypatch.setattr(coco_format, "_parse_text", None)
     with pytest.raises(ImportFormatError, match="holds some 14 million values"):
         import_coco(b"[" + b"[]," * 7_000_000 + b"0]", one_cat)
 
@@ -258,7 +248,7 @@ def test_a_digest_of_another_kind_is_refused_in_a_sentence(one_cat: Project) -> 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(
     one_cat: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco_reading, "MAX_BYTES", 100)
+    monkeypatch.setattr(coco_format, "MAX_BYTES", 100)
     with pytest.raises(ImportFormatError, match="is larger than"):
         import_coco(coco(), one_cat)
 

@@ -15,12 +15,11 @@ import pytest
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click
 from samref.errors import LabelError, StorageError
-from samref.labels import database
-from samref.labels.accepted import accepted_projects
+from samref.labels import sqlite
+from samref.labels.annotations import Project
+from samref.labels.events import Committed, Prompted
 from samref.labels.folder import FolderLock
-from samref.labels.log import Committed, Prompted
-from samref.labels.project import Project
-from samref.labels.store import ProjectStore
+from samref.labels.store import ProjectStore, accepted_projects
 
 SIZE = ImageSize(12, 16)
 PHOTO = b"the bytes of a photo"
@@ -359,7 +358,7 @@ def test_an_entry_missing_in_the_middle_is_named_and_other_images_stay_usable(pa
         store.events(made, broken)
     with pytest.raises(StorageError, match=r"Entry 3"):
         store.project(made, {broken})
-    assert store.append(made, whole, CLICK) == 5
+    assert store.append(made, whole, CLICK).events == 5
     found = store.project(made)
     assert [image.file_name for image in found.images] == ["whole.jpg"]
     assert len(found.left_out) == 1
@@ -452,7 +451,7 @@ def test_accepted_annotations_are_read_while_a_server_runs_and_without_damaged_i
 def test_writers_behind_a_foreign_lock_give_up_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ProjectStore(path)
     made = store.create_workspace().id
-    monkeypatch.setattr(database, "WAIT_FOR_LOCK_S", 1.0)
+    monkeypatch.setattr(sqlite, "WAIT_FOR_LOCK_S", 1.0)
     foreign = sqlite3.connect(path, isolation_level=None)
     foreign.execute("BEGIN IMMEDIATE")
     took: list[float] = []

@@ -11,8 +11,8 @@ import pytest
 
 from samref.core.geometry import ImageSize
 from samref.errors import StorageError
-from samref.labels.log import ImageOpened
-from samref.labels.project import LabelClass, default_classes
+from samref.labels.classes import LabelClass, default_classes
+from samref.labels.events import ImageOpened
 from samref.labels.store import ProjectStore
 
 VERSION_1 = """
@@ -115,7 +115,7 @@ def test_a_migration_that_breaks_off_leaves_version_1(folder: Path, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("samref.labels.migrations._note", stop)
+        patch.setattr("samref.labels.migrations.note_identity", stop)
         with pytest.raises(KeyboardInterrupt):
             ProjectStore(folder / "samref.sqlite")
     with sqlite3.connect(folder / "samref.sqlite") as connection:

@@ -14,8 +14,8 @@ from PIL import Image
 from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.errors import LabelError
+from samref.labels.annotations import Annotation, ImageRecord, Project
 from samref.labels.formats.png import IndexKind, export_index_mask, instance_value, legend
-from samref.labels.project import Annotation, ImageRecord, Project
 
 
 def opened(data: bytes) -> Image.Image:

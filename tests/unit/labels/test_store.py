@@ -19,9 +19,10 @@ import pytest
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click, Prompts
 from samref.errors import LabelError, StorageError
-from samref.labels import ledger
-from samref.labels.folder import FolderLock
-from samref.labels.log import (
+from samref.labels import queries
+from samref.labels.annotations import Project
+from samref.labels.classes import LabelClass, default_classes
+from samref.labels.events import (
     AnnotationsImported,
     ClassAdded,
     ClassRemoved,
@@ -34,7 +35,7 @@ from samref.labels.log import (
     Reclassed,
     Undone,
 )
-from samref.labels.project import LabelClass, Project, default_classes
+from samref.labels.folder import FolderLock
 from samref.labels.store import ProjectStore
 
 SIZE = ImageSize(12, 16)
@@ -107,7 +108,7 @@ def test_events_come_back_in_order_after_reopening(store: ProjectStore, path: Pa
     workspace = store.create_workspace()
     digest = store.add_image(workspace.id, PHOTO, "cat.jpg", SIZE)
     events: list[Event] = [CLICK, Undone(), Committed(project.images[0].annotations[0]), CLICK]
-    assert [store.append(workspace.id, digest, event) for event in events] == [2, 3, 4, 5]
+    assert [store.append(workspace.id, digest, event).events for event in events] == [2, 3, 4, 5]
     store.close()
     again = ProjectStore(path)
     assert again.find_workspace(workspace.token) == workspace.id
@@ -124,7 +125,7 @@ import os, signal, sys
 from pathlib import Path
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click
-from samref.labels.log import Prompted
+from samref.labels.events import Prompted
 from samref.labels.store import ProjectStore
 store = ProjectStore(Path(sys.argv[1]))
 workspace = store.create_workspace()
@@ -157,7 +158,7 @@ def test_several_events_are_appended_together_or_not_at_all(store: ProjectStore,
     with pytest.raises(LabelError, match="no class number 9"):
         store.append(workspace_id, digest, CLICK, CLICK, Committed(unknown_class))
     assert store.revision(workspace_id, digest) == 1
-    assert store.append(workspace_id, digest, CLICK, CLICK) == 3
+    assert store.append(workspace_id, digest, CLICK, CLICK).events == 3
 
 
 def test_threads_append_without_losing_an_event(store: ProjectStore) -> None:
@@ -167,7 +168,7 @@ def test_threads_append_without_losing_an_event(store: ProjectStore) -> None:
 
     def work(digest: str) -> None:
         for _ in range(10):
-            revisions.append((digest, store.append(workspace_id, digest, CLICK)))
+            revisions.append((digest, store.append(workspace_id, digest, CLICK).events))
             store.images(workspace_id)
 
     threads = [threading.Thread(target=work, args=(digest,)) for digest in digests for _ in range(4)]
@@ -182,12 +183,12 @@ def test_two_programs_share_one_file(store: ProjectStore, path: Path) -> None:
     workspace = store.create_workspace()
     digest = store.add_image(workspace.id, PHOTO, "cat.jpg", SIZE)
     other = ProjectStore(path)
-    assert other.append(workspace.id, digest, CLICK) == 2
-    assert store.append(workspace.id, digest, CLICK) == 3
+    assert other.append(workspace.id, digest, CLICK).events == 2
+    assert store.append(workspace.id, digest, CLICK).events == 3
 
 
 def test_a_log_has_an_end(store: ProjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "MAX_EVENTS", 3)
+    monkeypatch.setattr(queries, "MAX_EVENTS", 3)
     workspace_id = store.create_workspace().id
     digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
     store.append(workspace_id, digest, CLICK, CLICK)
@@ -361,7 +362,7 @@ def test_a_full_disk_refuses_the_event_and_keeps_what_was_there(store: ProjectSt
     with largest_file(Path(f"{path}-wal").stat().st_size), pytest.raises(StorageError, match="nothing was saved"):
         store.append(workspace_id, digest, *[CLICK] * 100)
     assert store.events(workspace_id, digest) == before
-    assert store.append(workspace_id, digest, CLICK) == len(before) + 1
+    assert store.append(workspace_id, digest, CLICK).events == len(before) + 1
     store.close()
     assert ProjectStore(path).events(workspace_id, digest) == (*before, CLICK)
 

@@ -16,11 +16,11 @@ import pytest
 from samref.core.geometry import ImageSize
 from samref.core.prompts import Click
 from samref.errors import StorageError, UnwritableError
-from samref.labels import database
-from samref.labels.database import Database
+from samref.labels import sqlite
+from samref.labels.annotations import Project
+from samref.labels.events import Committed, Prompted
 from samref.labels.folder import FolderLock
-from samref.labels.log import Committed, Prompted
-from samref.labels.project import Project
+from samref.labels.sqlite import SqliteDatabase
 from samref.labels.store import ProjectStore
 
 SIZE = ImageSize(12, 16)
@@ -29,7 +29,7 @@ CLICK = Prompted(Click(1, 2), "tiny")
 
 @pytest.fixture(autouse=True)
 def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "RETRY_EVERY_S", 0.0)
+    monkeypatch.setattr(sqlite, "RETRY_EVERY_S", 0.0)
 
 
 class Disk:
@@ -97,7 +97,7 @@ def test_a_full_disk_is_shown_and_written_to_again_when_there_is_room(disk: Disk
     store = ProjectStore(disk.data / "samref.sqlite", lock=FolderLock(disk.data))
     check_shows_and_refuses(store, token, digest)
     disk.free()
-    assert store.append(1, digest, CLICK) == 3
+    assert store.append(1, digest, CLICK).events == 3
     assert not store.describe().is_read_only
     store.close()
     assert ProjectStore(disk.data / "samref.sqlite").revision(1, digest) == 3
@@ -113,7 +113,7 @@ def test_a_full_disk_is_shown_with_the_newest_work_of_a_server_that_was_killed(d
     with pytest.raises(UnwritableError, match="full"):
         store.append(1, digest, *[CLICK] * 2000)
     disk.free()
-    assert store.append(1, digest, CLICK) == 3
+    assert store.append(1, digest, CLICK).events == 3
     store.close()
 
 
@@ -129,7 +129,7 @@ def test_a_disk_that_may_not_be_written_to_is_shown_and_written_to_again_when_it
     check_shows_and_refuses(store, token, digest)
     assert len(store.classes(1)) == 1 + killed
     disk.mount("rw")
-    assert store.append(1, digest, CLICK) == 3
+    assert store.append(1, digest, CLICK).events == 3
     with pytest.raises(StorageError, match="in use by another samref"):
         ProjectStore(disk.data / "samref.sqlite", lock=FolderLock(disk.data))
     store.close()
@@ -146,7 +146,7 @@ def test_a_disk_that_fills_meanwhile_refuses_and_goes_on_when_there_is_room(disk
     assert store.image_bytes(1, digest) == b"photo"
     assert store.revision(1, digest) == 2
     disk.free()
-    assert store.append(1, digest, CLICK) == 3
+    assert store.append(1, digest, CLICK).events == 3
     store.close()
 
 
@@ -164,7 +164,7 @@ def test_without_room_for_a_copy_the_sentence_says_how_much_is_needed(
 ) -> None:
     labelled(disk.data, project)
     disk.fill()
-    monkeypatch.setattr(database, "_temporary_folders", lambda: iter([disk.place]))
+    monkeypatch.setattr(sqlite, "_temporary_folders", lambda: iter([disk.place]))
     with pytest.raises(UnwritableError):
         ProjectStore(disk.data / "samref.sqlite", lock=FolderLock(disk.data))
     assert sorted(path.name for path in disk.place.iterdir()) == ["data", "filler"], "half a copy is removed"
@@ -175,24 +175,24 @@ def test_the_normal_opening_is_tried_again_no_oftener_than_told(
 ) -> None:
     token, digest = labelled(tmp_path, project)
     tries = 0
-    as_usual = Database._open_to_write
+    as_usual = SqliteDatabase._open_to_write
 
-    def refused(self: Database) -> object:
+    def refused(self: SqliteDatabase) -> object:
         nonlocal tries
         tries += 1
         raise UnwritableError("The disk is full, says this test.")
 
-    monkeypatch.setattr(Database, "_open_to_write", refused)
+    monkeypatch.setattr(SqliteDatabase, "_open_to_write", refused)
     store = ProjectStore(tmp_path / "samref.sqlite")
-    monkeypatch.setattr(database, "RETRY_EVERY_S", 1000.0)
+    monkeypatch.setattr(sqlite, "RETRY_EVERY_S", 1000.0)
     for _ in range(5):
         with pytest.raises(UnwritableError, match="says this test"):
             store.append(1, digest, CLICK)
     assert tries == 1
     assert store.find_workspace(token) == 1
-    monkeypatch.setattr(database, "RETRY_EVERY_S", 0.0)
-    monkeypatch.setattr(Database, "_open_to_write", as_usual)
-    assert store.append(1, digest, CLICK) == 3
+    monkeypatch.setattr(sqlite, "RETRY_EVERY_S", 0.0)
+    monkeypatch.setattr(SqliteDatabase, "_open_to_write", as_usual)
+    assert store.append(1, digest, CLICK).events == 3
     store.close()
 
 
@@ -203,15 +203,15 @@ def test_a_copy_is_removed_when_the_store_is_closed(
     copies = tmp_path / "copies"
     copies.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(copies))
-    as_usual = database._build_engine
+    as_usual = sqlite._build_engine
 
     def build(path: Path, **options: bool) -> object:
         if path == tmp_path / "data" / "samref.sqlite":
             raise UnwritableError("The disk is full, says this test.")
         return as_usual(path, **options)
 
-    monkeypatch.setattr(database, "_build_engine", build)
-    monkeypatch.setattr(Database, "_open_to_read", _copy_at_once)
+    monkeypatch.setattr(sqlite, "_build_engine", build)
+    monkeypatch.setattr(SqliteDatabase, "_open_to_read", _copy_at_once)
     store = ProjectStore(tmp_path / "data" / "samref.sqlite")
     assert len(list(copies.iterdir())) == 1
     assert store.find_workspace(token) == 1
@@ -229,15 +229,15 @@ def test_copies_of_servers_that_were_killed_are_removed_and_those_in_use_are_not
     for name in (f"samref-copy-{ended.pid}-a", f"samref-copy-{os.getppid()}-b", "samref-copy-mine-c", "other"):
         (copies / name).mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(copies))
-    folder, _ = database.copy_elsewhere(tmp_path / "data" / "samref.sqlite")
+    folder, _ = sqlite.copy_elsewhere(tmp_path / "data" / "samref.sqlite")
     kept = {path.name for path in copies.iterdir()} - {Path(folder.name).name}
     folder.cleanup()
     assert kept == {f"samref-copy-{os.getppid()}-b", "samref-copy-mine-c", "other"}
 
 
-def _copy_at_once(self: Database) -> object:
-    self._copy, path = database.copy_elsewhere(self._path)
-    return Database._opened_copy(path)
+def _copy_at_once(self: SqliteDatabase) -> object:
+    self._copy, path = sqlite.copy_elsewhere(self._path)
+    return SqliteDatabase._opened_copy(path)
 
 
 def kill_after_adding_a_class(data: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from typer.testing import CliRunner, Result
 
-from samref.__main__ import build_app
+from samref.cli.main import build_app
 from samref.errors import CheckpointInvalidError, DataError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.registry import build_model

@@ -19,8 +19,8 @@ from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.datasets.records import KeptMasks, ObjectMask
 from samref.errors import DataError
-from samref.labels.log import AnnotationsImported
-from samref.labels.project import Annotation
+from samref.labels.annotations import Annotation
+from samref.labels.events import AnnotationsImported
 from samref.labels.store import ProjectStore
 from samref.training.data import find_training_images
 from samref.training.recipes import PAPER_RECIPES, SCENE_RECIPES, PaperRecipe

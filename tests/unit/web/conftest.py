@@ -14,14 +14,11 @@ import pytest
 from PIL import Image
 
 from samref.inference.device import load_predictor
+from samref.inference.engine import LocalEngine
 from samref.inference.predictor import Predictor
-from samref.inference.scheduler import Scheduler
-from samref.inference.stores import EmbeddingStore, SessionStore
 from samref.labels.store import ProjectStore
-from samref.web.examples import Examples
-from samref.web.handlers import Handlers
-from samref.web.open_image import OpenImage, OpenImages
-from samref.web.workspace import ModelEntry, Workspaces
+from samref.web import server as web
+from samref.web.server import Limits, ModelEntry, Surroundings, list_examples
 
 MODELS = (
     ModelEntry("tiny-random", "Random", ready=True),
@@ -47,43 +44,42 @@ class Server:
     folder: Path
     examples_folder: Path
     predictor: Predictor
-    max_sessions: int = 8
+    limits: Limits = field(default_factory=lambda: Limits(upload_bytes=200_000, pixels=1_000_000, sessions=8))
     store: ProjectStore = field(init=False)
-    scheduler: Scheduler = field(init=False)
-    embeddings: EmbeddingStore = field(init=False)
-    sessions: SessionStore[OpenImage] = field(init=False)
-    workspaces: Workspaces = field(init=False)
-    examples: Examples = field(init=False)
-    handlers: Handlers = field(init=False)
+    engine: LocalEngine = field(init=False)
+    verbs: web.Server = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = ProjectStore(self.folder / "samref.sqlite")
-        self.scheduler = Scheduler()
-        self.embeddings = EmbeddingStore()
-        self.sessions = SessionStore(self.max_sessions)
-        self.examples = Examples(self.examples_folder)
-        self.workspaces = Workspaces(
-            self.store,
-            OpenImages(
-                self.store, self.sessions, self.embeddings, self.scheduler, lambda _: self.predictor, "tiny-random"
-            ),
-            self.examples,
+        self.engine = LocalEngine(lambda _: self.predictor, "tiny-random")
+        surroundings = Surroundings(
             models=lambda: MODELS,
             keeping=lambda: {"folder": None, "demo_days": 0, "read_only": None},
             version="0.0.0",
-            upload_bytes=200_000,
-            pixels=1_000_000,
         )
-        self.handlers = Handlers(self.workspaces, self.examples)
+        examples = list_examples(self.examples_folder)
+        self.verbs = web.Server(self.store, self.engine, examples, surroundings, self.limits, model="tiny-random")
+
+    def newcomer(self) -> str:
+        """The token of a new workspace."""
+        return self.store.create_workspace().token
+
+    def add_image(self, token: str | None, data: bytes, name: str) -> str:
+        """Put an image into a workspace; its digest."""
+        return self.verbs.add_image(self.verbs.find(token), data, name).digest
+
+    async def send(self, payload: Any) -> list[dict[str, Any]]:
+        """All answers to a request."""
+        return [json.loads(text) async for text in self.verbs.send(payload)]
 
     def close(self) -> None:
-        self.scheduler.shutdown(timeout=10)
+        self.engine.close()
         self.store.close()
 
     def restarted(self) -> Server:
         """Another life over the same folder, as after ``kill -9``: nothing in memory survives."""
         self.close()
-        return Server(self.folder, self.examples_folder, self.predictor, self.max_sessions)
+        return Server(self.folder, self.examples_folder, self.predictor, self.limits)
 
 
 @dataclass(slots=True)
@@ -104,9 +100,7 @@ class Page:
 
     async def ask(self, verb: str, **arguments: Any) -> list[dict[str, Any]]:
         """Send one request and take in all answers."""
-        answers = [
-            json.loads(text) async for text in self.server.handlers.send(self.request(verb, **arguments), self.tab)
-        ]
+        answers = await self.server.send(self.request(verb, **arguments))
         for answer in answers:
             self.take(answer)
         return answers
@@ -130,7 +124,7 @@ class Page:
     def request(self, verb: str, **arguments: Any) -> dict[str, Any]:
         self.seq += 1
         known = {"annotations": self.known_annotations, "workspace": self.known_workspace}
-        fields = {"v": 1, "seq": self.seq, "token": self.token, "verb": verb, "image": self.image}
+        fields = {"v": 1, "seq": self.seq, "tab": self.tab, "token": self.token, "verb": verb, "image": self.image}
         return {**fields, "revision": self.revision, "known": known, **arguments}
 
     def take(self, answer: dict[str, Any]) -> None:

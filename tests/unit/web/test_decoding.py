@@ -9,9 +9,9 @@ import pytest
 
 from samref.core.images import SMALL_PIXELS
 from samref.core.prompts import MAX_DRAFT_POINTS, MAX_POINTS
-from samref.labels.formats.coco_reading import CocoImport
-from samref.web import workspace
-from samref.web.decoding import DecodeThreads
+from samref.labels.formats.coco import CocoImport
+from samref.web import server as server_module
+from samref.web.http import DecodeThreads
 from tests.unit.web.conftest import Page, Server
 
 
@@ -46,14 +46,13 @@ def test_one_file_is_imported_at_a_time_and_clicks_go_on(server: Server, monkeyp
         now -= 1
         return CocoImport((), {}, (), ())
 
-    monkeypatch.setattr(workspace, "import_coco", slow)
+    monkeypatch.setattr(server_module, "import_coco", slow)
 
     async def scenario() -> None:
         page = Page(server, "tab")
         await page.ask("hello")
         await page.view_of("open_example", name="red_disk.png")
-        held = server.workspaces.find(page.token)
-        imports = [asyncio.create_task(held.import_coco(b"{}")) for _ in range(60)]
+        imports = [asyncio.create_task(server.verbs.import_coco(page.token, b"{}")) for _ in range(60)]
         await asyncio.wait_for(page.view_of("prompt", prompts=[{"type": "click", "x": 40, "y": 30}]), 20)
         leave.set()
         await asyncio.gather(*imports)

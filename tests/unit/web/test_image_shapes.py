@@ -18,22 +18,15 @@ from starlette.testclient import TestClient
 from samref.core.geometry import ImageSize
 from samref.core.images import MAX_SIDE
 from samref.web.display import DISPLAY_SIDE
-from samref.web.routes import TOKEN_HEADER, build_routes
+from samref.web.http import TOKEN_HEADER, build_routes
+from samref.web.server import Limits
 from tests.unit.web.conftest import Page, Server, png
 
 
 @pytest.fixture
 def client(server: Server, tmp_path: Path) -> Iterator[TestClient]:
-    server.workspaces.pixels = 10_000_000
-    routes = build_routes(
-        server.handlers,
-        server.workspaces,
-        server.examples,
-        tmp_path,
-        version="1",
-        upload_bytes=1_000_000,
-        pixels=10_000_000,
-    )
+    server.verbs.limits = Limits(upload_bytes=1_000_000, pixels=10_000_000)
+    routes = build_routes(server.verbs, tmp_path, version="1")
     with TestClient(Starlette(routes=routes)) as started:
         yield started
 
@@ -91,11 +84,11 @@ def test_the_longest_images_are_taken_shown_clicked_and_exported(
 def test_a_longer_image_is_refused_before_anything_is_written(
     client: TestClient, server: Server, width: int, height: int
 ) -> None:
-    token = server.workspaces.find_or_create(None).token
+    token = server.newcomer()
     answer = client.post("/samref/images", content=plain(width, height), headers={TOKEN_HEADER: token})
     assert answer.status_code == 422
     assert str(MAX_SIDE) in answer.json()["error"]["message"]
-    assert server.store.images(server.workspaces.find(token).id) == ()
+    assert server.store.images(server.verbs.find(token)) == ()
 
 
 @pytest.mark.parametrize(("width", "height"), [(100_001, 1), (1, 1_000_000), (80_000, 2)])
@@ -105,8 +98,8 @@ def test_a_workspace_with_an_image_from_before_the_rule_works(
     page = Page(server, "tab")
     asyncio.run(page.ask("hello"))
     headers = {TOKEN_HEADER: page.token or ""}
-    workspace = server.workspaces.find(page.token)
-    long = server.store.add_image(workspace.id, plain(width, height), "long.png", ImageSize(height, width))
+    workspace_id = server.verbs.find(page.token)
+    long = server.store.add_image(workspace_id, plain(width, height), "long.png", ImageSize(height, width))
     other = client.post("/samref/images", content=png(), headers=headers).json()["digest"]
 
     async def label(digest: str, x: int, y: int) -> None:
@@ -120,25 +113,25 @@ def test_a_workspace_with_an_image_from_before_the_rule_works(
     page.revision, page.known_annotations, page.annotations = 0, 0, {}
     asyncio.run(label(long, width // 2, height // 2))
     assert_it_can_be_exported(client, headers, long, 2)
-    again = Page(server.restarted(), "other tab", token=page.token)
+    again = Page(server.restarted(), "other-tab", token=page.token)
     asyncio.run(again.view_of("open", image=long))
     assert len(again.annotations) == 1
     again.server.close()
 
 
 def test_what_was_uploaded_stays_when_the_limit_is_lowered(client: TestClient, server: Server) -> None:
-    token = server.workspaces.find_or_create(None).token
+    token = server.newcomer()
     headers = {TOKEN_HEADER: token}
     digest = client.post("/samref/images", content=png(), headers=headers).json()["digest"]
-    server.workspaces.pixels = 100
+    server.verbs.limits = Limits(upload_bytes=1_000_000, pixels=100)
     assert client.post("/samref/images", content=png(1), headers=headers).status_code == 422
     assert_it_can_be_shown(client, headers, digest)
-    assert server.workspaces.find(token).decode(digest).size == ImageSize(72, 96)
+    assert server.verbs.decode(server.verbs.find(token), digest).size == ImageSize(72, 96)
 
 
 def test_an_import_names_the_size_of_the_longest_image(client: TestClient, server: Server) -> None:
-    token = server.workspaces.find_or_create(None).token
-    server.store.add_image(server.workspaces.find(token).id, plain(100_001, 1), "long.png", ImageSize(1, 100_001))
+    token = server.newcomer()
+    server.store.add_image(server.verbs.find(token), plain(100_001, 1), "long.png", ImageSize(1, 100_001))
     coco = {
         "images": [{"id": 1, "file_name": "long.png", "height": 1, "width": 100_001}],
         "categories": [{"id": 1, "name": "line"}],
@@ -148,5 +141,5 @@ def test_an_import_names_the_size_of_the_longest_image(client: TestClient, serve
     }
     answer = client.post("/samref/import", content=json.dumps(coco), headers={TOKEN_HEADER: token})
     assert answer.status_code == 200, answer.text
-    (image,) = server.store.project(server.workspaces.find(token).id).images
+    (image,) = server.store.project(server.verbs.find(token)).images
     assert np.count_nonzero(image.annotations[0].mask.to_mask()) == 99_990

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from samref import __version__
-from samref.__main__ import main
+from samref.cli.main import main
 from samref.errors import SamrefError
-from samref.serve import App, build
+from samref.serve import App, build, model_entries
 from samref.settings import Settings
-from samref.web.canvas import ON_LOAD, TEMPLATE, build_canvas
+from samref.web.page import TEMPLATE, Page
 
 
 def free_port() -> int:
@@ -27,8 +27,27 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[App]:
-    settings = Settings(model="tiny-random", precision="fp32", data_folder=tmp_path / "data", port=free_port())
+def settings(tmp_path: Path) -> Settings:
+    return Settings(model="tiny-random", precision="fp32", data_folder=tmp_path / "data", port=free_port())
+
+
+@pytest.fixture
+def page(settings: Settings) -> Iterator[Page]:
+    """The page, served."""
+    launched = Page(build)
+    launched.launch(settings=settings, prevent_thread_lock=True)
+    yield launched
+    launched.close(verbose=False)
+
+
+@pytest.fixture
+def client(page: Page, settings: Settings) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{settings.port}", timeout=30) as one:
+        yield one
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[App]:
     built = build(settings)
     yield built
     built.close()
@@ -37,26 +56,35 @@ def app(tmp_path: Path) -> Iterator[App]:
 def test_the_template_is_constant_and_evaluates_nothing() -> None:
     assert "${" not in TEMPLATE
     assert "{{" not in TEMPLATE
-    canvas = build_canvas("x.js")
-    assert (canvas.html_template, canvas.js_on_load) == (TEMPLATE, ON_LOAD)
+    canvas = next(block for block in Page(build).blocks.values() if isinstance(block, gradio.HTML))
+    assert canvas.html_template == TEMPLATE
 
 
-def test_the_page_is_served_with_its_modules_and_asks_nobody_else(app: App) -> None:
-    page = app.launch(block=False)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{app.settings.port}", timeout=30) as client:
-            html = client.get("/").text
-            assert f"samref/static/{__version__}/samref.css" in html
-            module = client.get(f"/samref/static/{__version__}/main.js")
-            assert "export function mount" in module.text
-            assert "javascript" in module.headers["content-type"]
-            assert client.get("/samref/images/" + "ab" * 32).status_code == 401
-            assert page.config["analytics_enabled"] is False
-            assert page.config["dependencies"] == [], "nothing is done that knows no token"
-        with pytest.raises(SamrefError, match="--port"):
-            app.launch(block=False)
-    finally:
-        page.close()
+def test_the_page_is_served_with_its_modules_and_asks_nobody_else(page: Page, client: httpx.Client) -> None:
+    html = client.get("/").text
+    assert f"samref/static/{__version__}/samref.css" in html
+    module = client.get(f"/samref/static/{__version__}/main.js")
+    assert "export function mount" in module.text
+    assert "javascript" in module.headers["content-type"]
+    assert client.get("/samref/images/" + "ab" * 32).status_code == 401
+    assert page.config["analytics_enabled"] is False
+    assert page.config["dependencies"] == [], "nothing is done that knows no token"
+
+
+def test_a_taken_port_is_refused_before_a_model_is_loaded(page: Page, settings: Settings) -> None:
+    def build_nothing(_: Settings) -> App:
+        raise AssertionError("too late")
+
+    with pytest.raises(SamrefError, match="--port"):
+        Page(build_nothing).launch(settings=settings)
+
+
+def test_a_page_can_be_closed_and_launched_again(page: Page, client: httpx.Client, settings: Settings) -> None:
+    page.close(verbose=False)
+    with pytest.raises(httpx.ConnectError):
+        client.get("/")
+    page.launch(settings=settings, prevent_thread_lock=True)
+    assert client.get("/").status_code == 200
 
 
 OPEN_TO_ALL = {
@@ -76,19 +104,14 @@ OPEN_TO_ALL = {
 WITH_TOKEN = {"/samref/export", "/samref/images", "/samref/images/{digest}", "/samref/import"}
 
 
-def test_every_address_is_known_and_the_rest_of_gradio_is_closed(app: App, tmp_path: Path) -> None:
-    page = app.launch(block=False)
-    try:
-        paths = {path for path in _paths(page.app.routes) if not path.endswith("/") or path == "/"}
-        assert len(paths) > 60, "Gradio's own are among them"
-        assert paths >= OPEN_TO_ALL | WITH_TOKEN
-        with httpx.Client(base_url=f"http://127.0.0.1:{app.settings.port}", timeout=30) as client:
-            for path in sorted(paths - OPEN_TO_ALL):
-                for method in ("GET", "POST"):
-                    status = client.request(method, re.sub(r"{\w+(:\w+)?}", "x", path)).status_code
-                    assert status in ((401, 405) if path in WITH_TOKEN else (404,)), (method, path)
-    finally:
-        page.close()
+def test_every_address_is_known_and_the_rest_of_gradio_is_closed(page: Page, client: httpx.Client) -> None:
+    paths = {path for path in _paths(page.app.routes) if not path.endswith("/") or path == "/"}
+    assert len(paths) > 60, "Gradio's own are among them"
+    assert paths >= OPEN_TO_ALL | WITH_TOKEN
+    for path in sorted(paths - OPEN_TO_ALL):
+        for method in ("GET", "POST"):
+            status = client.request(method, re.sub(r"{\w+(:\w+)?}", "x", path)).status_code
+            assert status in ((401, 405) if path in WITH_TOKEN else (404,)), (method, path)
 
 
 def _paths(routes: Iterable[Any]) -> Iterator[str]:
@@ -101,27 +124,25 @@ def _paths(routes: Iterable[Any]) -> Iterator[str]:
 
 
 def test_nothing_is_left_in_the_folder_for_temporary_files(
-    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-    page = app.launch(block=False)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{app.settings.port}", timeout=30) as client:
-            files = {"files": ("a.png", b"x" * 1000)}
-            assert client.post("/gradio_api/upload", files=files).status_code == 404
-            assert client.get("/").status_code == 200
-        assert not list(tmp_path.glob("gradio/**/*"))
-    finally:
-        page.close()
+    files = {"files": ("a.png", b"x" * 1000)}
+    assert client.post("/gradio_api/upload", files=files).status_code == 404
+    assert client.get("/").status_code == 200
+    assert not list(tmp_path.glob("gradio/**/*"))
 
 
-def test_the_page_comes_up_though_its_own_machine_hardly_answers(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_comes_up_though_its_own_machine_hardly_answers(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gradio.networking, "url_ok", lambda _: False)
-    page = app.launch(block=False)
+    page = Page(build)
+    page.launch(settings=settings, prevent_thread_lock=True)
     try:
-        assert httpx.get(f"http://127.0.0.1:{app.settings.port}/").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{settings.port}/").status_code == 200
     finally:
-        page.close()
+        page.close(verbose=False)
 
 
 def test_the_self_test_says_in_one_line_how_long_a_click_takes(app: App) -> None:
@@ -133,7 +154,7 @@ def test_the_self_test_says_in_one_line_how_long_a_click_takes(app: App) -> None
 
 def test_only_models_that_are_here_can_be_chosen(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMREF_CACHE", str(tmp_path / "nothing here"))
-    entries = {entry.name: entry for entry in app.predictors.entries()}
+    entries = {entry.name: entry for entry in model_entries(app.settings.model)}
     assert next(iter(entries)) == "tiny-random", "the default comes first"
     assert not entries["sam-vit-h"].ready
     assert "models fetch sam-vit-h" in entries["sam-vit-h"].note

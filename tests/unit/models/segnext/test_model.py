@@ -15,15 +15,15 @@ from samref.core.images import DecodedImage
 from samref.core.masks import Rle
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.errors import PromptError
+from samref.inference.engine import LocalEngine
 from samref.inference.predictor import Predictor
 from samref.inference.session import Session
-from samref.inference.stores import EmbeddingStore
-from samref.labels.log import Event
+from samref.labels.events import Event
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, InteractiveModel, MaskOutput, PromptBatch
 from samref.models.registry import build_model
 from samref.models.segnext import SPECS
 from samref.models.segnext.model import LOGIT_SHIFT, SegNextModel, build_segnext
-from tests.unit.inference.desk import visible
+from tests.unit.inference.desk import session_of, settled, visible
 from tests.unit.inference.exact_model import make_image
 
 SIZE = ImageSize(60, 100)
@@ -182,32 +182,16 @@ def test_the_seed_names_the_random_weights() -> None:
 
 
 class TestSession:
-    @pytest.fixture
-    def events(self) -> list[Event]:
-        return []
-
-    @pytest.fixture
     def session(self, model: SegNextModel, events: list[Event]) -> Session:
-        return self.sit_down(model, events)
-
-    def sit_down(self, model: SegNextModel, events: list[Event]) -> Session:
         predictor = Predictor(model)
-        return Session(
-            "s",
-            lambda _: predictor,
-            EmbeddingStore(),
-            lambda *new: events.extend(new),
-            model="segnext-random",
-            clock=lambda: 1e9,
-        )
+        return session_of(LocalEngine(lambda _: predictor, "segnext-random"), "segnext-random", make_image(), events)
 
-    def test_undo_and_redo_come_back_to_the_same_masks(self, session: Session) -> None:
-        session.open_image(make_image(), "cat.png")
-        list(session.catch_up())
+    def test_undo_and_redo_come_back_to_the_same_masks(self, model: SegNextModel) -> None:
+        session = self.session(model, [])
         seen = []
         for prompt in (Click(9, 8), Click(20, 10, positive=False), Box(2, 2, 20, 18)):
-            *_, view = session.prompt(prompt)
-            seen.append(mask_of(view))
+            session.prompt(prompt)
+            seen.append(mask_of(settled(session)[-1]))
         assert len({mask.counts for mask in seen}) == 3
         session.undo()
         assert mask_of(session.view) == seen[1]
@@ -215,20 +199,18 @@ class TestSession:
         assert mask_of(session.view) == seen[0]
         session.redo()
         session.redo()
-        list(session.catch_up())
-        assert mask_of(session.view) == seen[2]
+        assert mask_of(settled(session)[-1]) == seen[2]
 
-    def test_a_replay_is_the_session(self, session: Session, model: SegNextModel, events: list[Event]) -> None:
-        session.open_image(make_image(), "cat.png")
-        list(session.catch_up())
+    def test_a_replay_is_the_session(self, model: SegNextModel) -> None:
+        events: list[Event] = []
+        session = self.session(model, events)
         for click in (Click(5, 6), Click(20, 10, positive=False)):
-            list(session.prompt(click))
+            session.prompt(click)
+            settled(session)
         session.undo()
-        list(session.prompt(Scribble(((4, 4), (15, 12)))))
-        again = self.sit_down(model, [])
-        again.replay(events, make_image())
-        list(again.catch_up())
-        assert visible(again.view) == visible(session.view)
+        session.prompt(Scribble(((4, 4), (15, 12))))
+        settled(session)
+        assert visible(settled(self.session(model, events))[-1]) == visible(session.view)
 
 
 def mask_of(view: Any) -> Rle:

@@ -1,0 +1,292 @@
+"""Runs models for many sessions: one thread a device, one *stage* (embedding, coarse mask, refined mask) at a time.
+
+Which stage is next on a device:
+
+1. coarse masks, so that everybody sees something at once, whoever else waits for a better one;
+2. refined masks;
+3. embeddings, but one goes ahead after every few stages of the kinds above, so that nobody waits for ever;
+4. embeddings that nobody has asked for yet.
+
+Within a rank who came first is first. A session asks one question at a time, so none can hold up the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol, TypeVar
+
+from samref.caches import Cache
+from samref.core.images import DecodedImage
+from samref.core.prompts import Prompts
+from samref.errors import ImageError, SessionError, SupersededError
+from samref.inference.predictor import Embedding, Prediction, Predictor
+from samref.models.interface import DecoderState, ModelSpec
+
+T = TypeVar("T")
+
+EMBEDDING_BYTES = 512 * 2**20
+"""Some forty images of the embedded model (5 to 14 MB each, most of it the pixels the local refiner crops)."""
+
+OTHER_MODELS = 1
+"""Beside the default; a ViT-H takes 2.5 GB."""
+
+STAGES_PER_EMBEDDING = 4
+"""Stages of answers that may overtake a waiting embedding: some 0.3 s on two CPU cores."""
+
+_SHUTTING_DOWN = "The server is shutting down. Your work is saved; reload the page in a moment."
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image by its digest, and how to get its pixels where they are needed."""
+
+    digest: str
+    load: Callable[[], DecodedImage]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine is at: stages that wait or run, and the embeddings it holds."""
+
+    waiting: int
+    embeddings: int
+    embedding_bytes: int
+
+
+class Engine(Protocol):
+    """What sessions ask of whatever runs the models. All but :meth:`spec` belongs to one event loop.
+
+    ``owner`` names who asks: :meth:`cancel` takes back what that owner still waits for.
+    """
+
+    def spec(self, model: str) -> ModelSpec:
+        """What a model is and takes; it can be used when this returns.
+
+        Raises:
+            ModelError: there is no such model, or its weights cannot be used.
+        """
+        ...
+
+    def is_embedded(self, image: StoredImage, model: str) -> bool:
+        """Whether prompts on that image can be answered without embedding it first."""
+        ...
+
+    async def embed(self, image: StoredImage, model: str, *, owner: str, wanted: bool = True) -> float:
+        """Make the embedding ready; seconds of the model, 0 where it was.
+
+        Args:
+            image: to embed.
+            model: that will answer.
+            owner: who asks.
+            wanted: False for one that nobody has asked for yet.
+        """
+        ...
+
+    def segment(
+        self, image: StoredImage, model: str, prompts: Prompts, state: DecoderState | None, *, owner: str
+    ) -> AsyncGenerator[Prediction, None]:
+        """The answers to one object's prompts, coarse first; see :meth:`samref.inference.predictor.Predictor.predict`.
+
+        Raises:
+            SupersededError: :meth:`cancel` took it back.
+        """
+        ...
+
+    def cancel(self, owner: str) -> None:
+        """Take back what an owner waits for; a stage that runs already is finished and answered."""
+        ...
+
+    def stats(self) -> EngineStats:
+        """What it is at."""
+        ...
+
+    def close(self) -> None:
+        """Take no more questions and give up those that wait."""
+        ...
+
+
+class Rank(IntEnum):
+    """What a device does first."""
+
+    COARSE = 0
+    REFINED = 1
+    EMBED = 2
+    AHEAD = 3
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A stage that waits for its device."""
+
+    owner: str
+    work: Callable[[], Any]
+    done: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Device:
+    """A device's thread, and who waits for it."""
+
+    executor: ThreadPoolExecutor
+    waiting: tuple[deque[_Turn], ...] = field(default_factory=lambda: tuple(deque() for _ in Rank))
+    is_running: bool = False
+    since_embedding: int = 0
+
+    def next_turn(self) -> _Turn | None:
+        """Take out the stage whose turn it is."""
+        order = list(Rank)
+        if self.since_embedding >= STAGES_PER_EMBEDDING:
+            order.sort(key=lambda rank: rank != Rank.EMBED)
+        for rank in order:
+            queue = self.waiting[rank]
+            while queue and queue[0].done.done():  # whoever asked has gone
+                queue.popleft()
+            if queue:
+                is_answer = rank in (Rank.COARSE, Rank.REFINED)
+                self.since_embedding = self.since_embedding + 1 if is_answer and self.waiting[Rank.EMBED] else 0
+                return queue.popleft()
+        return None
+
+
+class LocalEngine:
+    """The engine of this process.
+
+    Args:
+        load: gives the predictor of a model by name; raises ``ModelError`` where there is none. Slow.
+        model: loaded at once, so that what is wrong with it is known at the start, and kept for good.
+        other_models: further models kept in memory.
+        embedding_bytes: what all embeddings together may take.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], Predictor],
+        model: str,
+        *,
+        other_models: int = OTHER_MODELS,
+        embedding_bytes: int = EMBEDDING_BYTES,
+    ) -> None:
+        self._load = load
+        self._default = (model, load(model))
+        self._others: Cache[str, Predictor] = Cache(max_count=other_models)
+        self._embeddings: Cache[tuple[str, str], Embedding] = Cache(
+            max_bytes=embedding_bytes, size_of=lambda embedding: embedding.size_bytes
+        )
+        self._devices: dict[str, _Device] = {}
+        self._is_closed = False
+
+    def predictor(self, model: str) -> Predictor:
+        """The predictor of a model, loaded on this thread where it is not in memory."""
+        name, default = self._default
+        return default if model == name else self._others.get_or_create(model, lambda: self._load(model))
+
+    def spec(self, model: str) -> ModelSpec:
+        return self.predictor(model).spec
+
+    def is_embedded(self, image: StoredImage, model: str) -> bool:
+        return (image.digest, model) in self._embeddings
+
+    async def embed(self, image: StoredImage, model: str, *, owner: str, wanted: bool = True) -> float:
+        if self.is_embedded(image, model):
+            return 0.0
+        rank = Rank.EMBED if wanted else Rank.AHEAD
+        return (await self._embedding(image, await self._loaded(model), rank, owner)).encode_s
+
+    async def segment(
+        self, image: StoredImage, model: str, prompts: Prompts, state: DecoderState | None, *, owner: str
+    ) -> AsyncGenerator[Prediction, None]:
+        predictor = await self._loaded(model)
+        embedding = await self._embedding(image, predictor, Rank.EMBED, owner)
+        stages = predictor.predict(embedding, prompts, state)
+        for number in range(len(predictor.spec.stages)):
+            rank = Rank.COARSE if number == 0 else Rank.REFINED
+            prediction = await self._run(predictor, rank, owner, functools.partial(next, stages, None))
+            if prediction is None:
+                return
+            yield prediction
+
+    def cancel(self, owner: str) -> None:
+        for device in self._devices.values():
+            for queue in device.waiting:
+                for turn in [turn for turn in queue if turn.owner == owner]:
+                    queue.remove(turn)
+                    _refuse(turn, SupersededError("A newer prompt took this one's place."))
+
+    def stats(self) -> EngineStats:
+        busy = sum(device.is_running + sum(map(len, device.waiting)) for device in self._devices.values())
+        held = self._embeddings.stats()
+        return EngineStats(busy, held.count, held.size_bytes)
+
+    def close(self) -> None:
+        self._is_closed = True
+        for device in self._devices.values():
+            for queue in device.waiting:
+                while queue:
+                    _refuse(queue.popleft(), SessionError(_SHUTTING_DOWN))
+            device.executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _loaded(self, model: str) -> Predictor:
+        if model == self._default[0] or model in self._others:
+            return self.predictor(model)
+        return await asyncio.to_thread(self.predictor, model)
+
+    async def _embedding(self, image: StoredImage, predictor: Predictor, rank: Rank, owner: str) -> Embedding:
+        key = (image.digest, predictor.spec.name)
+
+        def make() -> Embedding:
+            held = self._embeddings.get(key)  # somebody else's turn may have made it meanwhile
+            if held is None:
+                loaded = image.load()
+                if loaded.digest != image.digest:
+                    raise ImageError("The stored image is not the one these labels were made on. Upload it again.")
+                held = predictor.embed(loaded)
+                self._embeddings.put(key, held)
+            return held
+
+        held = self._embeddings.get(key)
+        return held if held is not None else await self._run(predictor, rank, owner, make)
+
+    async def _run(self, predictor: Predictor, rank: Rank, owner: str, work: Callable[[], T]) -> T:
+        """What ``work`` gives, done on the predictor's device when its turn comes."""
+        if self._is_closed:
+            raise SessionError(_SHUTTING_DOWN)
+        name = str(predictor.device)
+        device = self._devices.get(name)
+        if device is None:
+            device = self._devices[name] = _Device(ThreadPoolExecutor(1, thread_name_prefix=f"samref-{name}"))
+        turn = _Turn(owner, work, asyncio.get_running_loop().create_future())
+        device.waiting[rank].append(turn)
+        self._start_next(device)
+        result: T = await turn.done
+        return result
+
+    def _start_next(self, device: _Device) -> None:
+        turn = None if device.is_running else device.next_turn()
+        if turn is None:
+            return
+        device.is_running = True
+        running = asyncio.get_running_loop().run_in_executor(device.executor, turn.work)
+        running.add_done_callback(functools.partial(self._finished, device, turn))
+
+    def _finished(self, device: _Device, turn: _Turn, running: asyncio.Future[Any]) -> None:
+        device.is_running = False
+        if not turn.done.done():
+            if running.cancelled():
+                turn.done.set_exception(SessionError(_SHUTTING_DOWN))
+            elif (error := running.exception()) is not None:
+                turn.done.set_exception(error)
+            else:
+                turn.done.set_result(running.result())
+        # Whoever got this answer asks for its next stage first: a refined mask goes before an embedding that waits.
+        asyncio.get_running_loop().call_soon(self._start_next, device)
+
+
+def _refuse(turn: _Turn, error: SessionError) -> None:
+    if not turn.done.done():
+        turn.done.set_exception(error)

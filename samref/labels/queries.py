@@ -1,0 +1,510 @@
+"""The questions to the database and the changes of it: workspaces, images, logs.
+
+:mod:`samref.labels.store` opens and closes the transactions. Each function says what it does in SQL that every
+database understands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from samref.core.geometry import ImageSize
+from samref.errors import LabelError, StorageError
+from samref.labels.annotations import Annotation
+from samref.labels.classes import LabelClass, add_class, change_class, find_class, remove_class
+from samref.labels.events import (
+    AnnotationsImported,
+    ClassAdded,
+    ClassChanged,
+    ClassRemoved,
+    Committed,
+    Deleted,
+    Event,
+    ImageOpened,
+    Reclassed,
+    replay_classes,
+)
+from samref.labels.serialization import event_from_json, event_to_json
+from samref.labels.tables import (
+    annotation_table,
+    event_table,
+    image_table,
+    meta_table,
+    token_table,
+    untouched,
+    workspace_table,
+)
+
+CLASS_LOG = ""
+"""Stands for a digest in the log of a workspace's classes."""
+
+MAX_EVENTS = 200_000
+"""Events one log may hold; more is an accident or an attack."""
+
+_GONE = "This workspace is not there any more. Reload the page to start a new one."
+_NOT_HELD = "This workspace does not hold that image; open it first."
+
+_workspaces, _images, _events = workspace_table.c, image_table.c, event_table.c
+_annotations, _tokens, _meta = annotation_table.c, token_table.c, meta_table.c
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceSummary:
+    """A line of the list of workspaces.
+
+    Attributes:
+        id: its number.
+        created_at: seconds since 1970 by the wall clock.
+        used_at: as ``created_at``.
+        images: how many it holds.
+        annotations: how many accepted objects.
+        bytes: of its image files.
+        is_demo: whether it may expire.
+    """
+
+    id: int
+    created_at: float
+    used_at: float
+    images: int
+    annotations: int
+    bytes: int
+    is_demo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSummary:
+    """A line of the list of images; ``annotations`` is their number."""
+
+    digest: str
+    file_name: str
+    size: ImageSize
+    annotations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """How far things are after events were added to a log.
+
+    Attributes:
+        events: how many the log holds now.
+        revision: of the workspace; it grows whenever classes, the list of images or their annotations change.
+    """
+
+    events: int
+    revision: int
+
+
+# ---- workspaces
+
+
+def insert_workspace(connection: sa.Connection, now: float, served: float, *, is_demo: bool) -> int:
+    """Make a workspace, and give its number; nothing opens it yet."""
+    row = {
+        "created_at": now,
+        "used_at": now,
+        "used_served_s": served,
+        "is_demo": is_demo,
+        "revision": 0,
+        "events": 0,
+    }
+    key = connection.execute(workspace_table.insert(), row).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def add_token(connection: sa.Connection, workspace_id: int, now: float) -> str:
+    """A new token that opens a workspace as well as those it has; only a hash of it is kept."""
+    token = secrets.token_urlsafe(32)
+    row = {"token_hash": _hash(token), "workspace_id": workspace_id, "created_at": now}
+    connection.execute(token_table.insert(), row)
+    return token
+
+
+def find_workspace(connection: sa.Connection, token: str) -> int | None:
+    """The number of the workspace that ``token`` opens, or None."""
+    return connection.execute(sa.select(_tokens.workspace_id).where(_tokens.token_hash == _hash(token))).scalar()
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_bare(connection: sa.Connection) -> bool:
+    """Whether there is no workspace at all."""
+    return connection.execute(sa.select(_workspaces.id).limit(1)).first() is None
+
+
+def list_workspaces(connection: sa.Connection) -> tuple[WorkspaceSummary, ...]:
+    """All workspaces, first made first."""
+    held = sa.select(sa.func.count()).where(_images.workspace_id == _workspaces.id).scalar_subquery()
+    size = sa.select(sa.func.sum(_images.bytes)).where(_images.workspace_id == _workspaces.id).scalar_subquery()
+    objects = sa.select(sa.func.count()).where(_annotations.workspace_id == _workspaces.id).scalar_subquery()
+    rows = connection.execute(
+        sa.select(
+            _workspaces.id, _workspaces.created_at, _workspaces.used_at, held, objects, size, _workspaces.is_demo
+        ).order_by(_workspaces.id)
+    )
+    return tuple(WorkspaceSummary(*row[:5], int(row[5] or 0), bool(row[6])) for row in rows)
+
+
+def workspace_revision(connection: sa.Connection, workspace_id: int) -> int:
+    """How often the lists of a workspace have changed.
+
+    Raises:
+        LabelError: there is no such workspace.
+    """
+    found = connection.execute(sa.select(_workspaces.revision).where(_workspaces.id == workspace_id)).scalar()
+    if found is None:
+        raise LabelError(_GONE)
+    return found
+
+
+def note_change(connection: sa.Connection, workspace_id: int, now: float, served: float) -> None:
+    """Note that a workspace is in use and that its lists have changed.
+
+    Raises:
+        LabelError: there is no such workspace.
+    """
+    change = workspace_table.update().where(_workspaces.id == workspace_id)
+    change = change.values(used_at=now, used_served_s=served, revision=_workspaces.revision + 1)
+    if connection.execute(change).rowcount == 0:
+        raise LabelError(_GONE)
+
+
+def note_looks(connection: sa.Connection, looks: Mapping[int, tuple[float, float]]) -> None:
+    """Note when workspaces were looked at: wall clock and served clock by number."""
+    for workspace_id, (now, served) in looks.items():
+        change = workspace_table.update().where(_workspaces.id == workspace_id, _workspaces.used_served_s <= served)
+        connection.execute(change.values(used_at=now, used_served_s=served))
+
+
+def expired_workspaces(connection: sa.Connection, used_before_s: float) -> list[tuple[int, float]]:
+    """Demo workspaces not used since that second of the served clock: number and second of the last use."""
+    wanted = sa.select(_workspaces.id, _workspaces.used_served_s)
+    wanted = wanted.where(_workspaces.is_demo, _workspaces.used_served_s < used_before_s).order_by(_workspaces.id)
+    return [(row.id, row.used_served_s) for row in connection.execute(wanted)]
+
+
+def remove_workspace(connection: sa.Connection, workspace_id: int) -> None:
+    """Remove a workspace with its log, its lists and the tokens that open it."""
+    connection.execute(workspace_table.delete().where(_workspaces.id == workspace_id))
+
+
+def remove_oldest_untouched(connection: sa.Connection, bound: int) -> None:
+    """Make room for one more workspace in which nothing was ever done, where there are ``bound`` of them already.
+
+    One with an image, or with a change of its classes, is never removed.
+    """
+    count = connection.execute(sa.select(sa.func.count()).select_from(workspace_table).where(untouched)).scalar_one()
+    if count < bound:
+        return
+    without_image = ~sa.exists().where(_images.workspace_id == _workspaces.id)
+    oldest = sa.select(_workspaces.id).where(untouched, without_image)
+    oldest = oldest.order_by(_workspaces.used_served_s, _workspaces.id).limit(count - bound + 1)
+    connection.execute(workspace_table.delete().where(_workspaces.id.in_(oldest.scalar_subquery())))
+
+
+def identity(connection: sa.Connection) -> str:
+    """By what these labels are known from all others."""
+    return connection.execute(sa.select(_meta.value).where(_meta.name == "identity")).scalar_one()
+
+
+def served_s(connection: sa.Connection) -> float:
+    """Seconds that servers have run on these labels."""
+    return float(connection.execute(sa.select(_meta.value).where(_meta.name == "served_s")).scalar_one())
+
+
+def save_served_s(connection: sa.Connection, served: float) -> None:
+    """Note how long servers have run on these labels."""
+    connection.execute(meta_table.update().where(_meta.name == "served_s").values(value=repr(served)))
+
+
+# ---- images
+
+
+def insert_image(
+    connection: sa.Connection, workspace_id: int, digest: str, name: str, size: ImageSize, size_bytes: int
+) -> None:
+    """Note that a workspace holds an image."""
+    row = {
+        "workspace_id": workspace_id,
+        "digest": digest,
+        "file_name": name,
+        "height": size.height,
+        "width": size.width,
+        "bytes": size_bytes,
+        "events": 0,
+    }
+    connection.execute(image_table.insert(), row)
+
+
+def holds(connection: sa.Connection, workspace_id: int, digest: str) -> bool:
+    """Whether a workspace holds an image."""
+    held = sa.select(_images.id).where(_is_image(workspace_id, digest))
+    return connection.execute(held).first() is not None
+
+
+def check_held(connection: sa.Connection, workspace_id: int, digest: str) -> None:
+    """Refuse an image that a workspace does not hold.
+
+    Raises:
+        LabelError: it does not.
+    """
+    if not holds(connection, workspace_id, digest):
+        raise LabelError(_NOT_HELD)
+
+
+def list_images(
+    connection: sa.Connection, workspace_id: int, digests: Iterable[str] | None = None
+) -> tuple[ImageSummary, ...]:
+    """The images of a workspace, or some of them, with their numbers of annotations, first come first."""
+    count = (
+        sa.select(sa.func.count())
+        .where(_annotations.workspace_id == _images.workspace_id, _annotations.digest == _images.digest)
+        .scalar_subquery()
+    )
+    wanted = sa.select(_images.digest, _images.file_name, _images.height, _images.width, count)
+    wanted = wanted.where(_images.workspace_id == workspace_id)
+    if digests is not None:
+        wanted = wanted.where(_images.digest.in_(list(digests)))
+    rows = connection.execute(wanted.order_by(_images.id))
+    return tuple(ImageSummary(digest, name, ImageSize(height, width), n) for digest, name, height, width, n in rows)
+
+
+def digests_of(connection: sa.Connection, workspace_id: int) -> list[str]:
+    """The digests of the images of a workspace, first come first."""
+    wanted = sa.select(_images.digest).where(_images.workspace_id == workspace_id).order_by(_images.id)
+    return list(connection.execute(wanted).scalars())
+
+
+def is_held(connection: sa.Connection, digest: str) -> bool:
+    """Whether any workspace holds an image."""
+    return connection.execute(sa.select(_images.id).where(_images.digest == digest).limit(1)).first() is not None
+
+
+def image_bytes(connection: sa.Connection) -> dict[str, int]:
+    """The bytes of all images, each once, by digest."""
+    rows = connection.execute(sa.select(_images.digest, sa.func.max(_images.bytes)).group_by(_images.digest))
+    return {digest: int(size) for digest, size in rows}
+
+
+def image_bytes_held(connection: sa.Connection) -> int:
+    """Bytes of all images, each counted once."""
+    each = sa.select(sa.func.max(_images.bytes).label("bytes")).group_by(_images.digest).subquery()
+    return int(connection.execute(sa.select(sa.func.sum(each.c.bytes))).scalar() or 0)
+
+
+def listed_annotations(connection: sa.Connection, workspace_id: int, digest: str) -> dict[str, int]:
+    """The classes of an image's annotations by their ids, as the list has them."""
+    rows = connection.execute(
+        sa.select(_annotations.id, _annotations.class_id).where(_of_image(workspace_id, digest, _annotations))
+    )
+    return {row.id: row.class_id for row in rows}
+
+
+def _is_image(workspace_id: int, digest: str) -> sa.ColumnElement[bool]:
+    return _of_image(workspace_id, digest, _images)
+
+
+def _of_image(workspace_id: int, digest: str, columns: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(columns.workspace_id == workspace_id, columns.digest == digest)
+
+
+# ---- logs
+
+
+def log_length(connection: sa.Connection, workspace_id: int, digest: str) -> int:
+    """How many events a log should hold; 0 where there is none."""
+    if digest == CLASS_LOG:
+        length = sa.select(_workspaces.events).where(_workspaces.id == workspace_id)
+    else:
+        length = sa.select(_images.events).where(_is_image(workspace_id, digest))
+    return int(connection.execute(length).scalar() or 0)
+
+
+def read_events(connection: sa.Connection, workspace_id: int, digest: str) -> tuple[Event, ...]:
+    """All events of a log, in order.
+
+    Raises:
+        StorageError: an entry is missing or cannot be read.
+    """
+    rows = connection.execute(
+        sa.select(_events.number, _events.body).where(_of_image(workspace_id, digest, _events)).order_by(_events.number)
+    )
+    read: list[Event] = []
+    for number, body in rows:
+        if number != len(read) + 1:
+            raise _broken(connection, workspace_id, digest, len(read) + 1, "is missing")
+        try:
+            read.append(event_from_json(body))
+        except LabelError as error:
+            raise _broken(connection, workspace_id, digest, number, f"cannot be read ({error})") from error
+    length = log_length(connection, workspace_id, digest)
+    if length != len(read):
+        raise _broken(connection, workspace_id, digest, min(length, len(read)) + 1, _missing(length, len(read)))
+    return tuple(read)
+
+
+def read_classes(connection: sa.Connection, workspace_id: int) -> tuple[LabelClass, ...]:
+    """The classes of a workspace."""
+    return replay_classes(read_events(connection, workspace_id, CLASS_LOG))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event and the text that stands for it in a log; a long one is made before anybody waits for the database."""
+
+    event: Event
+    body: str
+
+    @staticmethod
+    def of(event: Event) -> Entry:
+        """The entry of an event."""
+        return Entry(event, event_to_json(event))
+
+
+def append_entries(
+    connection: sa.Connection, workspace_id: int, digest: str, entries: Sequence[Entry], at: float, served: float
+) -> Appended:
+    """Add entries to a log and keep the lists in step with it; for a click these are four statements.
+
+    Args:
+        connection: in a transaction that writes.
+        workspace_id: the workspace.
+        digest: of the image, or :data:`CLASS_LOG`.
+        entries: in order.
+        at: now by the wall clock.
+        served: now by the served clock.
+
+    Raises:
+        StorageError: the end of the log is missing.
+        LabelError: an event does not fit (no such workspace, image or class, a class that is used, a log too long).
+    """
+    revision, number = _end_of_log(connection, workspace_id, digest)
+    if number + len(entries) > MAX_EVENTS:
+        raise LabelError(f"The history of this image is full ({MAX_EVENTS} steps). Export it and start it anew.")
+    if digest == CLASS_LOG:
+        lists_changed = _check_class_events(connection, workspace_id, entries)
+    else:
+        lists_changed = False
+        for entry in entries:
+            lists_changed |= _keep_in_step(connection, workspace_id, digest, entry.event)
+    if entries:
+        key = {"workspace_id": workspace_id, "digest": digest, "at": at}
+        rows = [{**key, "number": n, "body": e.body} for n, e in enumerate(entries, start=number + 1)]
+        connection.execute(event_table.insert(), rows)
+    number += len(entries)
+    revision += lists_changed
+    change = workspace_table.update().where(_workspaces.id == workspace_id)
+    change = change.values(used_at=at, used_served_s=served, revision=revision)
+    if digest == CLASS_LOG:
+        change = change.values(events=number)
+    else:
+        connection.execute(image_table.update().where(_is_image(workspace_id, digest)).values(events=number))
+    connection.execute(change)
+    return Appended(number, revision)
+
+
+def _end_of_log(connection: sa.Connection, workspace_id: int, digest: str) -> tuple[int, int]:
+    """The revision of the workspace and the length of the log, of which nothing may be missing."""
+    last = sa.select(sa.func.max(_events.number)).where(_of_image(workspace_id, digest, _events)).scalar_subquery()
+    if digest == CLASS_LOG:
+        wanted = sa.select(_workspaces.revision, _workspaces.events, last)
+    else:
+        held = workspace_table.outerjoin(
+            image_table, sa.and_(_images.workspace_id == _workspaces.id, _images.digest == digest)
+        )
+        wanted = sa.select(_workspaces.revision, _images.events, last).select_from(held)
+    row = connection.execute(wanted.where(_workspaces.id == workspace_id)).first()
+    if row is None:
+        raise LabelError(_GONE)
+    revision, length, found = row
+    if length is None:
+        raise LabelError(_NOT_HELD)
+    if length != (found or 0):
+        raise _broken(connection, workspace_id, digest, min(length, found or 0) + 1, _missing(length, found or 0))
+    return revision, length
+
+
+def _missing(length: int, found: int) -> str:
+    return "is missing" if length > found else "should not be there"
+
+
+def _broken(connection: sa.Connection, workspace_id: int, digest: str, number: int, what: str) -> StorageError:
+    """What to say of an entry that is not as it should be."""
+    name = connection.execute(sa.select(_images.file_name).where(_is_image(workspace_id, digest))).scalar()
+    log = "the classes" if digest == CLASS_LOG else f"the image {name or digest!r}"
+    return StorageError(
+        f"Entry {number} of the log of {log} (workspace {workspace_id}) {what}. Restore a backup with `python -m "
+        "samref workspaces restore BACKUP`, or save the other entries with `python -m samref workspaces recover`."
+    )
+
+
+def _check_class_events(connection: sa.Connection, workspace_id: int, entries: Sequence[Entry]) -> bool:
+    """Refuse changes that do not fit the classes there are; whether there is a change."""
+    classes = read_classes(connection, workspace_id) if entries else ()
+    for entry in entries:
+        match entry.event:
+            case ClassAdded(label_class):
+                classes = add_class(classes, label_class)
+            case ClassChanged(label_class):
+                classes = change_class(classes, label_class)
+            case ClassRemoved(class_id):
+                uses = sa.select(sa.func.count()).where(
+                    _annotations.workspace_id == workspace_id, _annotations.class_id == class_id
+                )
+                classes = remove_class(classes, class_id, connection.execute(uses).scalar_one())
+            case _:
+                raise LabelError("Changes of classes belong to the workspace, all others to an image.")
+    return bool(entries)
+
+
+def _keep_in_step(connection: sa.Connection, workspace_id: int, digest: str, event: Event) -> bool:
+    """Bring the lists up to date with one event of an image; True if they changed."""
+    match event:
+        case ClassAdded() | ClassChanged() | ClassRemoved():
+            raise LabelError("Changes of classes belong to the workspace, all others to an image.")
+        case ImageOpened():
+            if event.digest != digest:
+                raise LabelError("The event names another image than the log it belongs to.")
+            renamed = image_table.update().where(_is_image(workspace_id, digest))
+            connection.execute(renamed.values(file_name=event.file_name))
+        case Committed(annotation):
+            _put(connection, workspace_id, digest, (annotation,))
+        case AnnotationsImported(annotations):
+            _put(connection, workspace_id, digest, annotations)
+        case Deleted(annotation_id):
+            connection.execute(annotation_table.delete().where(_is_annotation(workspace_id, digest, annotation_id)))
+        case Reclassed(annotation_id, class_id):
+            find_class(read_classes(connection, workspace_id), class_id)
+            change = annotation_table.update().where(_is_annotation(workspace_id, digest, annotation_id))
+            connection.execute(change.values(class_id=class_id))
+        case _:
+            return False
+    return True
+
+
+def _put(connection: sa.Connection, workspace_id: int, digest: str, annotations: Iterable[Annotation]) -> None:
+    """List annotations, each in the place of the one with its id."""
+    classes = read_classes(connection, workspace_id)
+    rows: dict[str, dict[str, Any]] = {}
+    for annotation in annotations:
+        find_class(classes, annotation.class_id)
+        key = {"workspace_id": workspace_id, "digest": digest, "id": annotation.id}
+        rows[annotation.id] = {**key, "class_id": annotation.class_id}
+    replaced = rows.keys() & listed_annotations(connection, workspace_id, digest).keys()
+    if replaced:
+        here = _is_annotation(workspace_id, digest, sa.bindparam("replaced"))
+        connection.execute(annotation_table.delete().where(here), [{"replaced": each} for each in replaced])
+    if rows:
+        connection.execute(annotation_table.insert(), list(rows.values()))
+
+
+def _is_annotation(workspace_id: int, digest: str, annotation_id: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(_of_image(workspace_id, digest, _annotations), _annotations.id == annotation_id)

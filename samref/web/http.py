@@ -1,0 +1,276 @@
+"""Our own HTTP routes beside Gradio's: requests and answers, images and labels in and out, modules.
+
+Gradio's login does not cover them, so each one checks the workspace's token itself. See ``docs/protocol.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote, unquote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from samref.core.images import SMALL_PIXELS, DecodedImage, decode_stored_image, upright_size
+from samref.errors import ImageError, RequestError, SamrefError
+from samref.web.display import DisplayCopies
+from samref.web.protocol import UNEXPECTED, UnknownWorkspaceError, tab_and_sequence
+from samref.web.server import Server, image_to_wire
+
+TOKEN_HEADER = "X-Samref-Token"  # noqa: S105 - the name of a header
+FILE_NAME_HEADER = "X-Samref-Filename"
+
+REQUEST_BYTES = 2 * 2**20
+"""Longest request of a page: a scribble of the most points takes 400 kB."""
+
+SHORT_BYTES = 64 * 1024
+"""A request no longer than this is parsed on the spot."""
+
+SILENT_SENDER_S = 60.0
+SLOW_READER_S = 60.0
+"""A connection over which nothing moves for so long is given up."""
+
+SECURE = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+PRIVATE = {**SECURE, "Cache-Control": "no-store"}
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LARGE_THREADS = 1
+"""Holds one large image, 300 MB at the most, for longer than it is being decoded."""
+
+SMALL_THREADS = 3
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class TooLargeError(ImageError):
+    """More bytes than may be uploaded."""
+
+
+class TooSlowError(SamrefError):
+    """A body that stopped coming."""
+
+
+class _Lines(Response):
+    """Texts, one on each line, sent as they come."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, texts: AsyncGenerator[str, None]) -> None:
+        super().__init__(headers={**PRIVATE, "X-Accel-Buffering": "no"})  # proxies are not to wait for the end
+        del self.headers["content-length"]
+        self._texts = texts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's own
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._texts) as texts:
+            async for text in texts:
+                part = {"type": "http.response.body", "body": f"{text}\n".encode(), "more_body": True}
+                try:
+                    await asyncio.wait_for(send(part), SLOW_READER_S)
+                except TimeoutError:
+                    _log.info("A browser stopped reading its answer; the connection is closed.")
+                    return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Modules(StaticFiles):
+    """Modules and style sheet; the browser asks each time whether its copy is still right."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update({"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+        return response
+
+
+class DecodeThreads:
+    """One thread for large images, a few for small ones; who comes first is served first."""
+
+    def __init__(self) -> None:
+        self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="samref-large-image")
+        self._small = ThreadPoolExecutor(SMALL_THREADS, thread_name_prefix="samref-image")
+
+    async def run(self, pixels: int, work: Callable[[], T]) -> T:
+        """What ``work`` gives, which decodes an image of ``pixels``."""
+        threads = self._large if pixels > SMALL_PIXELS else self._small
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+class _Routes:
+    """The endpoints and what they share."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._copies = DisplayCopies()
+        self._decoding = DecodeThreads()
+
+    async def send(self, request: Request) -> Response:
+        body = await _body(request, REQUEST_BYTES)
+        payload = _parsed(body) if len(body) <= SHORT_BYTES else await asyncio.to_thread(_parsed, body)
+        tab_and_sequence(payload)  # what cannot even be answered is refused as a whole
+        return _Lines(self._server.send(payload))
+
+    async def upload(self, request: Request) -> Response:
+        workspace_id = await asyncio.to_thread(self._server.find, _token(request))
+        name = _file_name(request.headers.get(FILE_NAME_HEADER, ""))
+        data = await _body(request, self._server.limits.upload_bytes)
+        size = await asyncio.to_thread(upright_size, data, max_pixels=self._server.limits.pixels)
+        entry = await self._decoding.run(size.pixels, partial(self._server.add_image, workspace_id, data, name))
+        return _json(image_to_wire(entry))
+
+    async def image(self, request: Request) -> Response:
+        digest = request.path_params["digest"]
+        workspace_id, held = await asyncio.to_thread(self._server.image, _token(request), digest)
+        decode = partial(self._server.decode, workspace_id, digest)
+        return await self._jpeg(digest, held.size.pixels, request, decode, PRIVATE)
+
+    async def example(self, request: Request) -> Response:
+        example = self._server.example(request.path_params["name"])
+        headers = {**SECURE, "Cache-Control": "public, max-age=3600"}
+        key, pixels = f"example:{example.name}", example.width * example.height
+        return await self._jpeg(key, pixels, request, lambda: decode_stored_image(example.path.read_bytes()), headers)
+
+    async def _jpeg(
+        self, key: str, pixels: int, request: Request, decode: Callable[[], DecodedImage], headers: dict[str, str]
+    ) -> Response:
+        thumbnail = request.query_params.get("thumb") == "1"
+        data = self._copies.held(key, thumbnail)
+        if data is None:
+            data = await self._decoding.run(pixels, partial(self._copies.get, key, thumbnail, decode))
+        return Response(data, media_type="image/jpeg", headers=headers)
+
+    async def export(self, request: Request) -> Response:
+        kind, digest = request.query_params.get("format", ""), request.query_params.get("image")
+        exported = await self._server.export(_token(request), kind, digest)
+        headers = {**PRIVATE, "Content-Disposition": _attachment(exported.file_name)}
+        return Response(exported.data, media_type=exported.media_type, headers=headers)
+
+    async def import_labels(self, request: Request) -> Response:
+        await asyncio.to_thread(self._server.find, _token(request))
+        data = await _body(request, self._server.limits.upload_bytes)
+        imported = await self._server.import_coco(_token(request), data)
+        counts = {"annotations": imported.count, "images": len(imported.annotations)}
+        return _json({**counts, "message": imported.message})
+
+
+def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRoute]:
+    """Routes to be given to the web server.
+
+    Args:
+        server: answers.
+        static: folder of the ES modules and the style sheet.
+        version: part of the modules' address.
+    """
+    routes = _Routes(server)
+    return [
+        Route("/samref/send", _guarded(routes.send), methods=["POST"]),
+        Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
+        Route("/samref/images/{digest}", _guarded(routes.image), methods=["GET"]),
+        Route("/samref/examples/{name}", _guarded(routes.example), methods=["GET"]),
+        Route("/samref/export", _guarded(routes.export), methods=["GET"]),
+        Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),
+        Mount(f"/samref/static/{version}", app=_Modules(directory=static)),
+    ]
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with failures as JSON: what a person can repair as its sentence, anything else logged as a bug."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except SamrefError as error:
+            return _json({"error": {"code": error.code, "message": str(error)}}, status=_status(error))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception:  # noqa: BLE001 - the last line of defence: logged with its traceback, never swallowed
+            _log.exception("%s %s failed", request.method, request.url.path)
+            return _json({"error": {"code": "internal", "message": UNEXPECTED}}, status=500)
+
+    return guarded
+
+
+def _status(error: SamrefError) -> int:
+    if isinstance(error, UnknownWorkspaceError):
+        return 401
+    if isinstance(error, TooLargeError):
+        return 413
+    if isinstance(error, TooSlowError):
+        return 408
+    return {"storage": 507, "busy": 503, "request": 400}.get(error.code, 422)
+
+
+def _token(request: Request) -> str | None:
+    return request.headers.get(TOKEN_HEADER)
+
+
+def _json(content: dict[str, Any], *, status: int = 200) -> Response:
+    return JSONResponse(content, status_code=status, headers=PRIVATE)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The whole body, refused as soon as it is known to be too long."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit, int(declared))
+    parts, length = [], 0
+    async with aclosing(request.stream()) as stream:
+        while (part := await _next_part(stream)) is not None:
+            length += len(part)
+            if length > limit:
+                raise _too_large(limit, None)
+            parts.append(part)
+    return b"".join(parts)
+
+
+async def _next_part(stream: AsyncGenerator[bytes, None]) -> bytes | None:
+    try:
+        return await asyncio.wait_for(anext(stream, None), SILENT_SENDER_S)
+    except TimeoutError as error:
+        raise TooSlowError(f"Nothing came for {SILENT_SENDER_S:.0f} seconds. Send it again.") from error
+
+
+def _too_large(limit: int, length: int | None) -> TooLargeError:
+    over = "larger" if length is None else f"{length:,} bytes long, {length - limit:,} more"
+    return TooLargeError(f"This is {over} than the {limit / 2**20:.0f} MiB that this server takes at once. Send less.")
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RequestError("The request could not be read: it is not JSON.") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and the infinities are no JSON
+
+
+def _file_name(header: str) -> str:
+    """The file name a browser sent, only ever shown or written into exports, never used as a path."""
+    name = unquote(header).replace("\\", "/").rpartition("/")[2]
+    name = "".join(character for character in name if character.isprintable()).strip()
+    return name[:200] or "image"
+
+
+def _attachment(file_name: str) -> str:
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in file_name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"

@@ -1,0 +1,436 @@
+"""The requests of a page and the answers it gets, as JSON; ``docs/protocol.md`` is made from the request types here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from samref.core.masks import MaskWindow, Rle
+from samref.core.prompts import MAX_DRAFT_POINTS, MAX_PROMPTS, Prompt, Prompts, prompt_from_dict, prompt_to_dict
+from samref.errors import PromptError, RequestError, SessionError
+from samref.inference.session import DraftView, SessionView
+from samref.labels.annotations import Annotation
+from samref.labels.classes import MAX_NAME
+
+PROTOCOL_VERSION = 1
+
+MAX_SEQUENCE = 2**53
+"""JavaScript counts exactly up to here."""
+
+MASK_CHARACTERS = 15_000
+"""Longest run-length text of a mask; with all around it an answer stays under 20 kB."""
+
+COARSE_CHARACTERS = 3_000
+"""The same for the coarse mask that rides along with a refined one."""
+
+COARSEST = 64
+"""No preview has larger cells, in pixels."""
+
+UNEXPECTED = "Something went wrong on the server and was logged there. Try again, or reload the page."
+
+
+class VersionError(RequestError):
+    """The page is of another version than the server."""
+
+
+class UnknownWorkspaceError(SessionError):
+    """No workspace has that token."""
+
+
+# ---- requests
+
+Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=MAX_SEQUENCE)]
+Digest: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
+Text: TypeAlias = Annotated[str, Field(pattern=r"\S", max_length=200)]
+OptionalText: TypeAlias = Annotated[str, Field(max_length=200)] | None
+Flag: TypeAlias = Annotated[bool, Field(strict=True)]
+
+
+class Known(BaseModel):
+    """What a tab has been told already."""
+
+    annotations: Count = Field(default=0, description="the `annotations.revision` it last merged for the image")
+    workspace: Count = Field(default=0, description="the `workspace.revision` it last saw")
+
+
+class Request(BaseModel):
+    """What every request says, checked in form but not in meaning."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seq: Annotated[Count, Field(gt=0, description="1, 2, 3, … per page load; one not above the last is dropped")]
+    tab: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="names the page load, made at random")]
+    token: Identifier | None = Field(default=None, description="of the workspace; null only in `hello`")
+    image: Digest | None = Field(default=None, description="digest of the image this tab has open")
+    revision: Count = Field(default=0, description="the `view.revision` this tab last saw for that image")
+    known: Known = Field(default_factory=Known)
+
+    is_about_image: ClassVar[bool] = False
+    """Whether it needs an image that is open."""
+
+
+class ImageRequest(Request):
+    """A request about the image that the tab has open."""
+
+    is_about_image: ClassVar[bool] = True
+
+
+class Hello(Request):
+    """First request of a page. Without a token a workspace is made. Answer: `workspace` in full."""
+
+    verb: Literal["hello"]
+
+
+class Open(ImageRequest):
+    """Opens an image of this workspace: draft and annotations come back from its log.
+
+    Answers: phase `preparing`, then `ready` (or `refined` when a draft came back).
+    """
+
+    verb: Literal["open"]
+
+
+class OpenExample(Request):
+    """Puts a bundled example into the workspace and opens it; answers as `open`."""
+
+    verb: Literal["open_example"]
+    name: Text
+
+
+class Sync(Request):
+    """The present state again; changes nothing. Without an image only `workspace`."""
+
+    verb: Literal["sync"]
+
+
+class AddPrompts(ImageRequest):
+    """Adds prompts to the draft in order, all or none.
+
+    Answers: `coarse`, then `refined`; before them `preparing` when the image must be encoded (again) first.
+    """
+
+    verb: Literal["prompt"]
+    prompts: Any = Field(description=f"list of 1 to {MAX_PROMPTS} prompts")
+
+
+class Undo(ImageRequest):
+    """One step of the draft back; never leaves the image."""
+
+    verb: Literal["undo"]
+
+
+class Redo(ImageRequest):
+    """One step of the draft forward again."""
+
+    verb: Literal["redo"]
+
+
+class Clear(ImageRequest):
+    """Gives up the draft; an annotation that was being edited stays as it was."""
+
+    verb: Literal["clear"]
+
+
+class Commit(ImageRequest):
+    """Accepts the draft as an annotation; waits for a refined mask that is under way."""
+
+    verb: Literal["commit"]
+    class_id: Count
+    author: Annotated[str, Field(max_length=MAX_NAME)] | None = None
+
+
+class Edit(ImageRequest):
+    """Starts a draft from an annotation; `commit` then replaces it. Refused while another draft is open."""
+
+    verb: Literal["edit"]
+    id: Identifier
+
+
+class Delete(ImageRequest):
+    """Deletes an annotation."""
+
+    verb: Literal["delete"]
+    id: Identifier
+
+
+class SetVisible(ImageRequest):
+    """Hides or shows an annotation."""
+
+    verb: Literal["set_visible"]
+    id: Identifier
+    visible: Flag
+
+
+class Reclass(ImageRequest):
+    """Gives an annotation another class."""
+
+    verb: Literal["reclass"]
+    id: Identifier
+    class_id: Count
+
+
+class UseModel(ImageRequest):
+    """Another model for this image; the draft's prompts are run again. Answers as `open`."""
+
+    verb: Literal["use_model"]
+    name: Text
+
+
+class AddClass(Request):
+    """Adds a class; the answer carries `workspace`."""
+
+    verb: Literal["add_class"]
+    name: Text
+    colour: OptionalText = Field(default=None, description="`#rrggbb`")
+
+
+class ChangeClass(Request):
+    """Gives a class another name or colour."""
+
+    verb: Literal["change_class"]
+    class_id: Count
+    name: OptionalText = None
+    colour: OptionalText = None
+
+
+class RemoveClass(Request):
+    """Removes a class; refused while annotations use it."""
+
+    verb: Literal["remove_class"]
+    class_id: Count
+
+
+class Prefetch(Request):
+    """Encodes an image of this workspace while nothing else is to do (the next one). Sent only when idle."""
+
+    verb: Literal["prefetch"]
+    digest: Digest
+
+
+AnyRequest: TypeAlias = (
+    Hello
+    | Open
+    | OpenExample
+    | Sync
+    | AddPrompts
+    | Undo
+    | Redo
+    | Clear
+    | Commit
+    | Edit
+    | Delete
+    | SetVisible
+    | Reclass
+    | UseModel
+    | AddClass
+    | ChangeClass
+    | RemoveClass
+    | Prefetch
+)
+
+_REQUESTS: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="verb")])
+
+
+def parse_request(payload: Any) -> AnyRequest:
+    """Check the form of one request; nothing in ``payload`` is trusted.
+
+    Raises:
+        VersionError: the page speaks another version of the protocol.
+        RequestError: a field is missing or of the wrong kind.
+    """
+    if not isinstance(payload, Mapping):
+        raise RequestError("The request could not be read.")
+    if payload.get("v") != PROTOCOL_VERSION:
+        raise VersionError("This page is of another version than the server. Reload the page.")
+    try:
+        request = _REQUESTS.validate_python(payload)
+    except ValidationError as error:
+        raise RequestError(_sentence(error, payload)) from error
+    if request.is_about_image and request.image is None:
+        raise RequestError(f"The request {request.verb!r} needs an open image.")
+    return request
+
+
+def _sentence(error: ValidationError, payload: Mapping[Any, Any]) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    if first["type"] == "union_tag_invalid":
+        return f"The server knows no verb {str(payload.get('verb'))[:40]!r}. Reload the page."
+    if first["type"] == "union_tag_not_found":
+        return "The request could not be read: it names no verb."
+    verb, *path = first["loc"]
+    field = ".".join(str(part) for part in path) or "a value"
+    reason = first["msg"][:1].lower() + first["msg"][1:]
+    return f"The request {verb!r} could not be read: {field}: {reason[:120]}."
+
+
+_TAB = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def tab_and_sequence(payload: Any) -> tuple[str, int | None]:
+    """The page load and the number of a request that may be unreadable otherwise; None where it has no number.
+
+    Raises:
+        RequestError: it does not say which page load it comes from.
+    """
+    tab = payload.get("tab") if isinstance(payload, Mapping) else None
+    if not isinstance(tab, str) or not _TAB.fullmatch(tab):
+        raise RequestError("The request could not be read: it does not say from which page load it comes.")
+    seq = payload.get("seq")
+    return tab, seq if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_SEQUENCE else None
+
+
+def parse_prompts(value: Any) -> tuple[Prompt, ...]:
+    """The prompts of one request, in order.
+
+    Raises:
+        PromptError: not a list of prompts, or too many.
+    """
+    if not isinstance(value, list) or not value:
+        raise PromptError("The request brought no prompts.")
+    if len(value) > MAX_PROMPTS:
+        raise PromptError(f"{len(value)} prompts at once are too many (the limit is {MAX_PROMPTS} for one object).")
+    drawn = [entry.get("points") for entry in value if isinstance(entry, Mapping)]
+    points = sum(len(one) for one in drawn if isinstance(one, list))
+    if points > MAX_DRAFT_POINTS:
+        raise PromptError(
+            f"The prompts of one request have {points} points together; the limit is {MAX_DRAFT_POINTS}. "
+            "Draw with fewer points."
+        )
+    if not all(isinstance(entry, Mapping) for entry in value):
+        raise PromptError("The prompt could not be read: a value is missing or of the wrong kind.")
+    return tuple(prompt_from_dict(entry) for entry in value)
+
+
+# ---- answers
+
+
+def answer_text(seq: int, kind: str, *, final: bool, **sections: Any) -> str:
+    """One answer as JSON text; sections that are None are left out."""
+    answer = {"v": PROTOCOL_VERSION, "seq": seq, "kind": kind, "final": final}
+    answer.update({name: section for name, section in sections.items() if section is not None})
+    return json.dumps(answer, separators=(",", ":"), allow_nan=False)
+
+
+def view_to_wire(view: SessionView, known_annotations: int, *, with_prompts: bool) -> dict[str, Any]:
+    """The ``view`` of an answer.
+
+    Args:
+        view: of the session.
+        known_annotations: the revision whose annotations the tab has.
+        with_prompts: whether the draft's prompts travel, too.
+    """
+    wire: dict[str, Any] = {
+        "revision": view.revision,
+        "phase": view.phase,
+        "image": {
+            "digest": view.digest,
+            "file_name": view.file_name,
+            "width": view.size.width,
+            "height": view.size.height,
+        },
+        "model": view.model,
+        "model_note": view.model_note,
+        "draft": _draft_to_wire(view.draft, with_prompts=with_prompts),
+        "seconds": {"encode": round(view.encode_seconds, 4), "model": round(view.seconds, 4)},
+    }
+    if view.annotations_revision > known_annotations:
+        changed = [one for one in view.annotations if view.changed_at[one.id] > known_annotations]
+        wire["annotations"] = {
+            "revision": view.annotations_revision,
+            "order": [annotation.id for annotation in view.annotations],
+            "changed": [_annotation_to_wire(annotation) for annotation in changed],
+        }
+    return wire
+
+
+def _draft_to_wire(draft: DraftView, *, with_prompts: bool) -> dict[str, Any]:
+    mask = None
+    if draft.mask is not None:
+        window = _window(draft.mask) if draft.answer is None else draft.answer.window
+        mask = mask_to_wire(window, MASK_CHARACTERS)
+    wire: dict[str, Any] = {
+        "count": len(draft.prompts.items),
+        "mask": mask,
+        "coarse": None if draft.coarse is None else mask_to_wire(draft.coarse.window, COARSE_CHARACTERS),
+        "score": None if draft.score is None else round(draft.score, 3),
+        "stage": draft.stage,
+        "can_undo": draft.can_undo,
+        "can_redo": draft.can_redo,
+        "editing": draft.editing,
+    }
+    if with_prompts:
+        wire["prompts"] = prompts_to_wire(draft.prompts)
+    return wire
+
+
+def _annotation_to_wire(annotation: Annotation) -> dict[str, Any]:
+    return {
+        "id": annotation.id,
+        "class_id": annotation.class_id,
+        "mask": mask_to_wire(_window(annotation.mask), MASK_CHARACTERS),
+        "score": round(annotation.score, 3),
+        "visible": annotation.visible,
+        "area": annotation.mask.area,
+        "clicks": annotation.clicks,
+        "seconds": round(annotation.seconds, 1),
+        "model": annotation.model,
+    }
+
+
+def prompts_to_wire(prompts: Prompts) -> list[dict[str, Any]]:
+    """Prompts as JSON values with two decimals, which is finer than any screen."""
+    wire = []
+    for prompt in prompts.items:
+        plain = prompt_to_dict(prompt)
+        wire.append({key: _rounded(value) if isinstance(value, float) else value for key, value in plain.items()})
+        if "points" in plain:  # twenty thousand are rounded in some milliseconds
+            wire[-1]["points"] = [[_rounded(x), _rounded(y)] for x, y in plain["points"]]
+    return wire
+
+
+def _rounded(value: float) -> float:
+    rounded = round(value, 2)
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+_window = lru_cache(maxsize=512)(MaskWindow.from_rle)
+
+
+@lru_cache(maxsize=512)
+def _preview(mask: Rle, characters: int) -> tuple[str, int]:
+    """Run lengths of cells of ``scale`` x ``scale`` pixels that are short enough, and that ``scale``.
+
+    A cell is set where at least half of its pixels are; pixels beyond the rim count as their neighbours.
+    """
+    share = np.ascontiguousarray(mask.to_mask()).view(np.uint8) * np.uint8(255)
+    scale = 1
+    while True:
+        height, width = share.shape
+        if height % 2 or width % 2:
+            share = cv2.copyMakeBorder(share, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE).astype(np.uint8)
+        halved = (share.shape[1] // 2, share.shape[0] // 2)
+        share = cv2.resize(share, halved, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        scale *= 2
+        counts = Rle.from_mask(share >= 128).counts
+        if len(counts) <= characters or scale >= COARSEST:
+            return counts, scale
+
+
+def mask_to_wire(window: MaskWindow, characters: int) -> dict[str, Any]:
+    """A mask cut to its box, as a preview at a lower resolution when its run lengths are too long.
+
+    Args:
+        window: the mask.
+        characters: what its run lengths may take.
+    """
+    is_short = len(window.mask.counts) <= characters
+    counts, scale = (window.mask.counts, 1) if is_short else _preview(window.mask, characters)
+    return {"box": list(window.box_xywh), "counts": counts, "scale": scale}

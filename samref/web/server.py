@@ -1,0 +1,605 @@
+"""What answers the page: requests are checked, sessions driven, views streamed. Imports no Gradio.
+
+Every request ends in one of three ways: views, one error that changed nothing, or a farewell (``bye``). A request that
+was overtaken by a newer one of the same page load falls silent. See ``docs/protocol.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from PIL import Image
+
+from samref.caches import Cache, CacheFullError
+from samref.core.images import DecodedImage, decode_image, decode_stored_image
+from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
+from samref.errors import BusyError, ImageError, ModelError, SamrefError, UnknownModelError
+from samref.inference.engine import Engine, StoredImage
+from samref.inference.session import Session, SessionView, Verb
+from samref.labels.events import AnnotationsImported
+from samref.labels.formats import Export, build_export
+from samref.labels.formats.coco import CocoImport, import_coco
+from samref.labels.queries import ImageSummary
+from samref.labels.store import ProjectStore
+from samref.web.protocol import (
+    UNEXPECTED,
+    AddClass,
+    AddPrompts,
+    AnyRequest,
+    ChangeClass,
+    Clear,
+    Commit,
+    Delete,
+    Edit,
+    Hello,
+    Open,
+    OpenExample,
+    Prefetch,
+    Reclass,
+    Redo,
+    RemoveClass,
+    SetVisible,
+    Sync,
+    Undo,
+    UnknownWorkspaceError,
+    UseModel,
+    VersionError,
+    answer_text,
+    parse_prompts,
+    parse_request,
+    tab_and_sequence,
+    view_to_wire,
+)
+
+MAX_TABS = 10_000
+MAX_REQUESTS = 256
+"""Requests being worked on at the same time; more are asked to come again."""
+
+MAX_OWN_REQUESTS = 32
+"""The same for one workspace: a page has three at most, and people have tabs."""
+
+EXAMPLE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+_IMPORTING = ThreadPoolExecutor(1, thread_name_prefix="samref-import")
+"""One import at a time on this server, and none in a thread that a click may need; others wait for their turn."""
+
+_EXPORTING = ThreadPoolExecutor(2, thread_name_prefix="samref-export")
+"""The same for exports, of which a large one takes half a gigabyte."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A line of the model picker."""
+
+    name: str
+    title: str
+    ready: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One bundled image."""
+
+    name: str
+    path: Path
+    width: int
+    height: int
+
+    def to_wire(self) -> dict[str, Any]:
+        """As the page is told."""
+        title = self.path.stem.replace("_", " ").replace("-", " ")
+        return {"name": self.name, "title": title, "width": self.width, "height": self.height}
+
+
+def list_examples(folder: Path) -> Mapping[str, Example]:
+    """The images of ``folder`` by name; what is not in this list is never read, whatever a client asks for."""
+    found = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in EXAMPLE_SUFFIXES and path.is_file():
+            with Image.open(path) as image:
+                found[path.name] = Example(path.name, path, *image.size)
+    return MappingProxyType(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server lets in and keeps in memory.
+
+    Attributes:
+        upload_bytes: largest file.
+        pixels: largest image.
+        sessions: images kept ready in memory.
+        session_bytes: memory of those together, without embeddings.
+        session_idle_s: one not touched for so long is dropped from memory; its log stays on disk.
+    """
+
+    upload_bytes: int
+    pixels: int
+    sessions: int = 64
+    session_bytes: int = 2**31
+    session_idle_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the page is told about the server; both are asked anew each time.
+
+    Attributes:
+        models: what the model picker shows (weights may be fetched meanwhile).
+        keeping: how work is kept.
+        version: of samref.
+    """
+
+    models: Callable[[], Sequence[ModelEntry]]
+    keeping: Callable[[], Mapping[str, Any]]
+    version: str
+
+
+@dataclass(slots=True)
+class _Tab:
+    """What is remembered of one page load."""
+
+    seq: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Workspace:
+    """One workspace in the hands of whoever has its token, as it was when the request came."""
+
+    id: int
+    token: str
+    revision: int
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One answer before it becomes JSON."""
+
+    view: SessionView | None = None
+    is_last: bool = True
+
+
+class Server:
+    """The verbs of the protocol over a store and an engine. Its coroutines belong to one event loop."""
+
+    def __init__(
+        self,
+        store: ProjectStore,
+        engine: Engine,
+        examples: Mapping[str, Example],
+        surroundings: Surroundings,
+        limits: Limits,
+        *,
+        model: str,
+    ) -> None:
+        """Bring the parts together.
+
+        Args:
+            store: everything lasting.
+            engine: runs the models.
+            examples: the bundled images.
+            surroundings: what the page is told about the server.
+            limits: what is let in and kept.
+            model: answers on a new image.
+        """
+        self.store = store
+        self.examples = examples
+        self.limits = limits
+        self._engine = engine
+        self._surroundings = surroundings
+        self._model = model
+        self._sessions: Cache[tuple[int, str], Session] = Cache(
+            max_count=limits.sessions,
+            max_bytes=limits.session_bytes,
+            max_idle_s=limits.session_idle_s,
+            size_of=lambda session: session.size_bytes,
+            may_evict=lambda session: session.is_idle,
+            keeps_oversize=True,
+        )
+        self._opening: dict[tuple[int, str], asyncio.Task[Session]] = {}
+        self._prefetching: set[asyncio.Task[float]] = set()
+        self._tabs: OrderedDict[str, _Tab] = OrderedDict()
+        self._running: Counter[str | None] = Counter()
+
+    # ---- requests of pages
+
+    async def send(self, payload: Any) -> AsyncGenerator[str, None]:
+        """Answer one request with JSON texts, the last one final.
+
+        Args:
+            payload: the request as it came; nothing in it is trusted.
+
+        Raises:
+            RequestError: it does not even say which page load it comes from.
+        """
+        tab_id, seq = tab_and_sequence(payload)
+        tab = self._tab(tab_id)
+        if seq is not None:
+            if seq <= tab.seq:
+                return
+            tab.seq = seq
+        request: AnyRequest | None = None
+        try:
+            request = parse_request(payload)
+            self._check_load(request.token)
+            self._count(request.token, +1)
+            try:
+                async for text in self._answers(request, tab):
+                    if tab.seq != request.seq:
+                        return
+                    self._count(request.token, -1)  # who reads slowly keeps nobody from working
+                    try:
+                        yield text
+                    finally:
+                        self._count(request.token, +1)
+            finally:
+                self._count(request.token, -1)
+        except VersionError as error:
+            yield answer_text(seq or 0, "bye", final=True, bye={"reason": "version", "message": str(error)})
+        except UnknownWorkspaceError as error:
+            yield answer_text(seq or 0, "bye", final=True, bye={"reason": "token", "message": str(error)})
+        except SamrefError as error:
+            yield await self._error(request, seq or 0, error.code, str(error))
+        except Exception:  # noqa: BLE001 - the last line of defence: logged with its traceback, never swallowed
+            _log.exception("The request %r failed", request.verb if request else "(unreadable)")
+            yield await self._error(request, seq or 0, "internal", UNEXPECTED)
+
+    async def _answers(self, request: AnyRequest, tab: _Tab) -> AsyncIterator[str]:
+        async with tab.turn:  # what one page asks is done in its order, however threads are scheduled
+            workspace, answers = await self._do(request)
+        known_annotations = request.known.annotations
+        is_first = True
+        async for answer in answers:
+            view = answer.view
+            sections: dict[str, Any] = {}
+            if view is not None:
+                known = known_annotations if view.digest == request.image else 0
+                with_prompts = not isinstance(request, AddPrompts)  # the page has them
+                sections["view"] = view_to_wire(view, known, with_prompts=with_prompts)
+            if is_first:  # later stages of an answer change no list
+                sections["workspace"] = await self._workspace_section(request, workspace)
+            is_first = False
+            yield answer_text(request.seq, "view", final=answer.is_last, **sections)
+
+    async def _do(self, request: AnyRequest) -> tuple[_Workspace, AsyncIterator[_Answer]]:
+        """Do what is asked; the answers returned only watch."""
+        if isinstance(request, Hello):
+            return await asyncio.to_thread(self._find_or_create, request.token), _once(None)
+        workspace = await asyncio.to_thread(self._find, request.token)
+        match request:
+            case Sync(image=None):
+                return workspace, _once(None)
+            case Open() | Sync():
+                return workspace, _watched(await self._session(workspace.id, request.image))
+            case OpenExample(name=name):
+                digest = await asyncio.to_thread(self._add_example, workspace.id, name)
+                return workspace, _watched(await self._session(workspace.id, digest))
+            case AddPrompts(prompts=prompts):
+                given = parse_prompts(prompts)
+                session = await self._session(workspace.id, request.image)
+                await session.perform(lambda s: s.prompt(*given), request.tab, request.revision)
+                return workspace, _watched(session, first=False)
+            case AddClass() | ChangeClass() | RemoveClass():
+                await asyncio.to_thread(self._change_classes, workspace.id, request)
+                if request.image is None:
+                    return workspace, _once(None)
+                return workspace, _once((await self._session(workspace.id, request.image)).view)
+            case Prefetch(digest=digest):
+                await asyncio.to_thread(self._held, workspace.id, digest)
+                self._prefetch(self._stored_image(workspace.id, digest))
+                return workspace, _once(None)
+            case _:
+                verb = self._verb(request)
+                session = await self._session(workspace.id, request.image)
+                is_commit = isinstance(request, Commit)  # the mask that is accepted is the refined one
+                await session.perform(verb, request.tab, request.revision, when_settled=is_commit)
+                return workspace, _watched(session)
+
+    def _verb(self, request: AnyRequest) -> Verb:
+        """What a session shall do."""
+        match request:
+            case Undo():
+                return Session.undo
+            case Redo():
+                return Session.redo
+            case Clear():
+                return Session.clear
+            case Commit(class_id=class_id, author=author):
+                return lambda session: session.commit(class_id, author or "")
+            case Edit(id=edited):
+                return lambda session: session.edit(edited)
+            case Delete(id=deleted):
+                return lambda session: session.delete(deleted)
+            case SetVisible(id=shown, visible=visible):
+                return lambda session: session.set_visible(shown, visible)
+            case Reclass(id=reclassed, class_id=class_id):
+                return lambda session: session.reclass(reclassed, class_id)
+            case UseModel(name=name):
+                self._check_model(name)
+                return lambda session: session.use_model(name)
+            case _:
+                raise AssertionError(f"{request.verb} is no verb of a session")
+
+    async def _error(self, request: AnyRequest | None, seq: int, code: str, message: str) -> str:
+        view = None
+        if request is not None and request.image is not None:
+            view = await self._view_after_error(request)
+        return answer_text(seq, "error", final=True, error={"code": code, "message": message}, view=view)
+
+    async def _view_after_error(self, request: AnyRequest) -> dict[str, Any] | None:
+        """The truth about the image, if it can be had; an error must not lead to another one."""
+        try:
+            workspace = await asyncio.to_thread(self._find, request.token)
+            session = await self._session(workspace.id, request.image)
+            return view_to_wire(session.view, request.known.annotations, with_prompts=True)
+        except SamrefError:
+            return None
+
+    async def _workspace_section(self, request: AnyRequest, workspace: _Workspace) -> dict[str, Any] | None:
+        """The workspace as the page is told; None where it knows it already."""
+        known = 0 if isinstance(request, Hello) else request.known.workspace
+        if isinstance(request, AddPrompts | Undo | Redo | Clear | Edit | Prefetch) and workspace.revision <= known:
+            return None  # these change no list
+        return await asyncio.to_thread(self._workspace_to_wire, workspace, known)
+
+    def _workspace_to_wire(self, workspace: _Workspace, known: int) -> dict[str, Any] | None:
+        revision = self.store.workspace_revision(workspace.id)
+        if revision <= known:
+            return None
+        entries = self._surroundings.models()
+        return {
+            "token": workspace.token,
+            "revision": revision,
+            "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in self.store.classes(workspace.id)],
+            "images": [image_to_wire(image) for image in self.store.images(workspace.id)],
+            "examples": [example.to_wire() for example in self.examples.values()],
+            "models": [{"name": e.name, "title": e.title, "ready": e.ready, "note": e.note} for e in entries],
+            "limits": {
+                "upload_bytes": self.limits.upload_bytes,
+                "pixels": self.limits.pixels,
+                "prompts": MAX_PROMPTS,
+                "points": MAX_POINTS,
+            },
+            "keeping": dict(self._surroundings.keeping()),
+            "version": self._surroundings.version,
+        }
+
+    def _tab(self, tab_id: str) -> _Tab:
+        tab = self._tabs.setdefault(tab_id, _Tab())
+        self._tabs.move_to_end(tab_id)
+        while len(self._tabs) > MAX_TABS:
+            self._tabs.popitem(last=False)
+        return tab
+
+    def _check_load(self, token: str | None) -> None:
+        if self._running.total() >= MAX_REQUESTS:
+            raise BusyError("The server has too many requests at once; try again in a moment.")
+        if token is not None and self._running[token] >= MAX_OWN_REQUESTS:
+            raise BusyError(f"This workspace has {MAX_OWN_REQUESTS} requests under way; wait for one of them.")
+
+    def _count(self, token: str | None, change: int) -> None:
+        self._running[token] += change
+        if not self._running[token]:
+            del self._running[token]
+
+    # ---- workspaces and their images; these may block
+
+    def _find_or_create(self, token: str | None) -> _Workspace:
+        if token is not None:
+            return self._find(token)
+        made = self.store.create_workspace()
+        return _Workspace(made.id, made.token, 0)
+
+    def _find(self, token: str | None) -> _Workspace:
+        workspace_id = self.find(token)
+        return _Workspace(workspace_id, token or "", self.store.workspace_revision(workspace_id))
+
+    def find(self, token: str | None) -> int:
+        """The workspace that ``token`` opens.
+
+        Raises:
+            UnknownWorkspaceError: none has that token.
+        """
+        workspace_id = None if token is None else self.store.find_workspace(token)
+        if workspace_id is None:
+            raise UnknownWorkspaceError(
+                "This server does not know your workspace: it was a demo's and has expired, nothing was ever done in "
+                "it, or the server keeps its data elsewhere now. Start anew to go on; the key stays under 'Your work'."
+            )
+        return workspace_id
+
+    def add_image(self, workspace_id: int, data: bytes, file_name: str) -> ImageSummary:
+        """Put an image into a workspace; it is checked and decoded first.
+
+        Raises:
+            ImageError: it cannot be used.
+            StorageError: there is no room for it.
+        """
+        image = decode_image(data, max_pixels=self.limits.pixels)
+        self.store.add_image(workspace_id, data, file_name, image.size, image.digest)
+        return self._held(workspace_id, image.digest)
+
+    def decode(self, workspace_id: int, digest: str) -> DecodedImage:
+        """The pixels of an image of a workspace.
+
+        Raises:
+            ImageError: the workspace does not hold it.
+        """
+        return decode_stored_image(self.store.image_bytes(workspace_id, digest))
+
+    def image(self, token: str | None, digest: str) -> tuple[int, ImageSummary]:
+        """The workspace that ``token`` opens and an image that it holds.
+
+        Raises:
+            UnknownWorkspaceError: no workspace has that token.
+            ImageError: the workspace does not hold it.
+        """
+        workspace_id = self.find(token)
+        return workspace_id, self._held(workspace_id, digest)
+
+    def example(self, name: str) -> Example:
+        """The bundled image of that name.
+
+        Raises:
+            ImageError: there is none.
+        """
+        if name not in self.examples:
+            raise ImageError("There is no example image of that name.")
+        return self.examples[name]
+
+    def _held(self, workspace_id: int, digest: str) -> ImageSummary:
+        image = self.store.image(workspace_id, digest)
+        if image is None:
+            raise ImageError("This workspace does not hold that image. Open it again from its file.")
+        return image
+
+    def _add_example(self, workspace_id: int, name: str) -> str:
+        example = self.example(name)
+        return self.add_image(workspace_id, example.path.read_bytes(), example.name).digest
+
+    def _change_classes(self, workspace_id: int, request: AddClass | ChangeClass | RemoveClass) -> None:
+        match request:
+            case AddClass(name=name, colour=colour):
+                self.store.add_class(workspace_id, name, colour or None)
+            case ChangeClass(class_id=class_id, name=new_name, colour=colour):
+                self.store.change_class(workspace_id, class_id, name=new_name or None, colour=colour or None)
+            case RemoveClass(class_id=class_id):
+                self.store.remove_class(workspace_id, class_id)
+
+    def _check_model(self, name: str) -> None:
+        entry = next((entry for entry in self._surroundings.models() if entry.name == name), None)
+        if entry is None:
+            raise UnknownModelError(f"There is no model {name[:80]!r}. Choose one of the list.")
+        if not entry.ready:
+            raise ModelError(entry.note or f"The model {name} cannot be used on this machine yet.")
+
+    # ---- sessions
+
+    async def _session(self, workspace_id: int, digest: str | None) -> Session:
+        """The session of an image, from memory or rebuilt from its log; what it lacks is being computed."""
+        assert digest is not None, "checked when the request was parsed"
+        key = (workspace_id, digest)
+        session = self._sessions.get(key)
+        if session is None:
+            opening = self._opening.get(key)
+            if opening is None:
+                opening = asyncio.create_task(asyncio.to_thread(self._rebuilt, workspace_id, digest))
+                self._opening[key] = opening
+                opening.add_done_callback(lambda _: self._opening.pop(key, None))
+            session = await asyncio.shield(opening)
+            # From here to the verb nothing waits, so that a session is never dropped between the two.
+            held = self._sessions.get(key)
+            if held is None:
+                try:
+                    self._sessions.put(key, session)
+                except CacheFullError as error:
+                    raise BusyError("Too many people are at work here right now. Try again in a moment.") from error
+            else:
+                session = held
+        session.catch_up()
+        return session
+
+    def _rebuilt(self, workspace_id: int, digest: str) -> Session:
+        events = self.store.events(workspace_id, digest)
+        if not events:
+            raise ImageError("This workspace does not hold that image. Open it again from its file.")
+        image = self._stored_image(workspace_id, digest)
+        return Session(
+            f"{workspace_id}:{digest}",
+            self._engine,
+            image,
+            events,
+            lambda *new: self.store.append(workspace_id, digest, *new),
+            model=self._model,
+        )
+
+    def _stored_image(self, workspace_id: int, digest: str) -> StoredImage:
+        return StoredImage(digest, lambda: self.decode(workspace_id, digest))
+
+    def _prefetch(self, image: StoredImage) -> None:
+        work = self._engine.embed(image, self._model, owner=f"prefetch:{image.digest}", wanted=False)
+        task = asyncio.create_task(work)
+        self._prefetching.add(task)
+        task.add_done_callback(self._prefetched)
+
+    def _prefetched(self, task: asyncio.Task[float]) -> None:
+        self._prefetching.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.info("An image could not be prepared ahead: %s", error)
+
+    # ---- labels in and out
+
+    async def export(self, token: str | None, kind: str, digest: str | None) -> Export:
+        """The labels of all images of a workspace, or of one, as a file.
+
+        Raises:
+            UnknownWorkspaceError: no workspace has that token.
+            LabelError: there is no such format.
+            ImageError: the workspace does not hold that image.
+        """
+        return await asyncio.get_running_loop().run_in_executor(_EXPORTING, self._export, token, kind, digest)
+
+    def _export(self, token: str | None, kind: str, digest: str | None) -> Export:
+        workspace_id = self.find(token) if digest is None else self.image(token, digest)[0]
+        return build_export(self.store.project(workspace_id, None if digest is None else {digest}), kind)
+
+    async def import_coco(self, token: str | None, data: bytes) -> CocoImport:
+        """Add the annotations of a COCO file to the images it names; all of them or none.
+
+        Raises:
+            UnknownWorkspaceError: no workspace has that token.
+            ImportFormatError: the file does not say what it should.
+            StorageError: the disk is full or cannot be written.
+        """
+        loop = asyncio.get_running_loop()
+        workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import, token, data)
+        for digest, items in found.annotations.items():
+            key = (workspace_id, digest)
+            if (opening := self._opening.get(key)) is not None:
+                await asyncio.wait([opening])
+            session = self._sessions.get(key)
+            if session is None:
+                continue  # it will be read from the log
+            length = await asyncio.to_thread(self.store.revision, workspace_id, digest)
+            if session.view.revision < length:  # otherwise it was read from the log just now
+                await session.absorb(AnnotationsImported(items))
+        return found
+
+    def _import(self, token: str | None, data: bytes) -> tuple[int, CocoImport]:
+        workspace_id = self.find(token)
+        found = import_coco(data, self.store.project(workspace_id))
+        self.store.import_annotations(workspace_id, found.new_classes, found.annotations)
+        return workspace_id, found
+
+
+def image_to_wire(image: ImageSummary) -> dict[str, Any]:
+    """A line of the list of images, as the page is told."""
+    return {
+        "digest": image.digest,
+        "file_name": image.file_name,
+        "width": image.size.width,
+        "height": image.size.height,
+        "annotations": image.annotations,
+    }
+
+
+async def _once(view: SessionView | None) -> AsyncIterator[_Answer]:
+    yield _Answer(view)
+
+
+async def _watched(session: Session, *, first: bool = True) -> AsyncIterator[_Answer]:
+    """The image as it is, and again each time its mask gets better, until nothing more is under way."""
+    async for view, is_last in session.watch(first=first):
+        yield _Answer(view, is_last)

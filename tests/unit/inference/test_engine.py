@@ -1,0 +1,237 @@
+"""One stage at a time, coarse masks first, nobody waits for ever, nothing kills the device's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from samref.core.images import DecodedImage
+from samref.core.prompts import Click, Prompts
+from samref.errors import SessionError, SupersededError
+from samref.inference import engine as engine_module
+from samref.inference.engine import LocalEngine, StoredImage
+from samref.inference.predictor import Prediction
+from tests.unit.inference.exact_model import Watch, make_image, make_predictor
+
+IMAGE = make_image()
+CLICK = Prompts((Click(5, 6),))
+
+
+class Bench:
+    """An engine whose device is held at its first embedding until let go."""
+
+    def __init__(self) -> None:
+        self.watch = Watch()
+        self.engine = LocalEngine(lambda name: make_predictor(name, watch=self.watch), "exact")
+        self.brake = threading.Event()
+        self.order: list[str] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def source(self, image: DecodedImage = IMAGE, name: str = "") -> StoredImage:
+        def load() -> DecodedImage:
+            if name:
+                self.order.append(name)
+            return image
+
+        return StoredImage(image.digest, load)
+
+    async def hold(self) -> None:
+        """Embed the image everybody clicks on, then keep the device busy."""
+        await self.engine.embed(self.source(), "exact", owner="first")
+
+        def wait() -> DecodedImage:
+            assert self.brake.wait(20), "the test forgot to let go"
+            return blocker
+
+        blocker = make_image(99)
+        self.later(self.engine.embed(StoredImage(blocker.digest, wait), "exact", owner="holder"))
+        await until(lambda: self.engine.stats().waiting == 1)
+
+    def later(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.tasks.append(asyncio.create_task(work))
+
+    async def click(self, owner: str) -> list[Prediction]:
+        seen = []
+        async with contextlib.aclosing(
+            self.engine.segment(self.source(), "exact", CLICK, None, owner=owner)
+        ) as predictions:
+            async for prediction in predictions:
+                self.order.append(f"{owner} {prediction.stage}")
+                seen.append(prediction)
+        return seen
+
+    async def finish(self) -> None:
+        self.brake.set()
+        await asyncio.gather(*self.tasks)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not happen in ten seconds")
+
+
+@contextlib.asynccontextmanager
+async def held() -> AsyncIterator[Bench]:
+    bench = Bench()
+    await bench.hold()
+    try:
+        yield bench
+    finally:
+        bench.brake.set()
+        bench.engine.close()
+
+
+def test_the_answers_are_those_of_the_predictor_coarse_first() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        seen = await bench.click("a")
+        predictor = make_predictor("exact")
+        expected = list(predictor.predict(predictor.embed(IMAGE), CLICK))
+        assert [(p.stage, p.mask, p.score) for p in seen] == [(p.stage, p.mask, p.score) for p in expected]
+
+    asyncio.run(scenario())
+
+
+def test_everybodys_coarse_mask_goes_before_anybodys_refined_one() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            for owner in "abc":
+                bench.later(bench.click(owner))
+            await until(lambda: bench.engine.stats().waiting == 4)
+            await bench.finish()
+            assert bench.order == ["a coarse", "b coarse", "c coarse", "a refined", "b refined", "c refined"]
+
+    asyncio.run(scenario())
+
+
+def test_answers_go_before_embeddings_and_wanted_embeddings_before_those_made_ahead() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            ahead, wanted = make_image(1), make_image(2)
+            bench.later(bench.engine.embed(bench.source(ahead, "ahead"), "exact", owner="p", wanted=False))
+            bench.later(bench.engine.embed(bench.source(wanted, "wanted"), "exact", owner="w"))
+            bench.later(bench.click("a"))
+            await until(lambda: bench.engine.stats().waiting == 4)
+            await bench.finish()
+            assert bench.order == ["a coarse", "a refined", "wanted", "ahead"]
+
+    asyncio.run(scenario())
+
+
+def test_an_embedding_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "STAGES_PER_EMBEDDING", 3)
+
+    async def scenario() -> None:
+        async with held() as bench:
+            bench.later(bench.engine.embed(bench.source(make_image(2), "embedding"), "exact", owner="w"))
+            for number in range(8):
+                bench.later(bench.click(f"c{number}"))
+            await until(lambda: bench.engine.stats().waiting == 10)
+            await bench.finish()
+            assert bench.order.index("embedding") == 3
+
+    asyncio.run(scenario())
+
+
+def test_an_image_that_two_ask_for_is_embedded_once() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            image = make_image(5)
+            for owner in "ab":
+                bench.later(bench.engine.embed(bench.source(image, "load"), "exact", owner=owner))
+            await until(lambda: bench.engine.stats().waiting == 3)
+            await bench.finish()
+            assert bench.order == ["load"]
+            assert bench.engine.is_embedded(bench.source(image), "exact")
+            assert await bench.engine.embed(bench.source(image), "exact", owner="c") == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_is_taken_back_is_not_computed() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            bench.later(refused(bench.click("a"), SupersededError))
+            bench.later(bench.click("b"))
+            await until(lambda: bench.engine.stats().waiting == 3)
+            bench.engine.cancel("a")
+            bench.engine.cancel("nobody")
+            await bench.finish()
+            assert bench.order == ["b coarse", "b refined"]
+
+    asyncio.run(scenario())
+
+
+async def refused(work: Coroutine[Any, Any, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await work
+
+
+def test_whoever_goes_away_holds_up_nobody() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            gone = asyncio.create_task(bench.click("a"))
+            bench.later(bench.click("b"))
+            await until(lambda: bench.engine.stats().waiting == 3)
+            gone.cancel()
+            await bench.finish()
+            assert bench.order == ["b coarse", "b refined"]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_stage_raises_reaches_who_asked_and_the_device_goes_on() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+
+        def broken() -> DecodedImage:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await bench.engine.embed(StoredImage("ab", broken), "exact", owner="a")
+        bench.watch.fail_at = "refined"
+        with pytest.raises(RuntimeError, match="no refined today"):
+            await bench.click("a")
+        bench.watch.fail_at = ""
+        assert len(await bench.click("a")) == 2
+
+    asyncio.run(scenario())
+
+
+def test_closing_lets_the_running_stage_end_and_refuses_the_rest() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            bench.later(refused(bench.click("a"), SessionError))
+            await until(lambda: bench.engine.stats().waiting == 2)
+            bench.engine.close()
+            await bench.finish()
+            with pytest.raises(SessionError, match="shutting down"):
+                await bench.click("b")
+
+    asyncio.run(scenario())
+
+
+def test_other_models_are_loaded_when_they_are_asked_for_and_the_default_stays() -> None:
+    loaded: list[str] = []
+
+    def load(name: str) -> Any:
+        loaded.append(name)
+        return make_predictor(name)
+
+    async def scenario() -> None:
+        engine = LocalEngine(load, "exact", other_models=1)
+        for model in ("exact", "other", "other", "third", "exact", "other"):
+            assert engine.spec(model).name == model
+            async for _ in engine.segment(StoredImage(IMAGE.digest, lambda: IMAGE), model, CLICK, None, owner="a"):
+                pass
+
+    asyncio.run(scenario())
+    assert loaded == ["exact", "other", "third", "other"]
