@@ -167,8 +167,8 @@ def ablate(
     import torch
 
     from samref.models.registry import build_model
-    from samref.models.sam_ref.model import SamRefModel
     from samref.models.sam_ref import AGNOSTIC_WEIGHTS
+    from samref.models.sam_ref.model import SamRefModel
     from samref.models.sam_ref.weights import load_agnostic_refiner
 
     known = (*SIZES, *USES)

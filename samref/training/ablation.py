@@ -54,11 +54,10 @@ SHIPPED = replace(AGNOSTIC_REFINER, crop=BASELINE.crop)
 USES: Mapping[str, SamRefConfig] = {
     "shipped": SHIPPED,
     "without LFR": replace(SHIPPED, use_local=False),
-    "without DS": replace(SHIPPED, use_selector=False),
-    "DS the other way": replace(SHIPPED, selector_direction="below"),
+    "without DS": replace(SHIPPED, selector="never"),
+    "DS the other way": replace(SHIPPED, selector="below"),
     "final mask given back": replace(SHIPPED, feedback="final"),
     "object window": replace(SHIPPED, rule="object"),
-    "settled after 3": replace(SHIPPED, settled_after=3),
 }
 """Of the refiner that fits any base, likewise."""
 
