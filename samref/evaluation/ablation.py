@@ -7,11 +7,10 @@ base gets back. Source: papers.md 1.1 for the rows of the paper's tables.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from samref.errors import DataError, ModelError
 from samref.evaluation.noc import Scores
@@ -22,6 +21,7 @@ from samref.inference.device import choose_device, choose_precision
 from samref.inference.predictor import Predictor
 from samref.models.registry import build_model
 from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import Selector
 
 TARGETS = (0.85, 0.90)
 BASE = "base alone"
@@ -29,13 +29,10 @@ USES: Mapping[str, Mapping[str, Any]] = {
     BASE: {},
     "as shipped": {},
     "without LFR": {"use_local": False},
-    "DS never": {"use_selector": False},
-    "DS always": {"use_selector": True, "selector_threshold": math.inf, "selector_direction": "below"},
-    "DS above": {"use_selector": True, "selector_direction": "above"},
-    "DS below": {"use_selector": True, "selector_direction": "below"},
+    **{f"DS {selector}": {"selector": selector} for selector in get_args(Selector)},
     "final mask given back": {"feedback": "final"},
 }
-"""What of :class:`samref.models.sam_ref.network.SamRefConfig` each row changes; "always" wherever there is a mask."""
+"""What of :class:`samref.models.sam_ref.network.SamRefConfig` each row changes."""
 
 
 def ablate(

@@ -22,7 +22,8 @@ from samref.models.interface import InteractiveModel
 from samref.models.layers import resize
 from samref.models.sam.model import SamModel
 from samref.models.sam_ref.model import SamRefModel
-from samref.models.sam_ref.network import FusionRefiner, SamRef
+from samref.models.sam_ref.network import SamRef
+from samref.models.sam_ref.step import Closeup, refine_global, refine_local
 from samref.models.segnext.model import SegNextModel
 from samref.models.tiny.model import FRAME_MULTIPLE, TinyModel
 from samref.models.tiny.network import MAP_CHANNELS, Embedding, TinyNet
@@ -223,7 +224,7 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
         Graph(
             "refiner_global",
             "Runs once per prompt: corrects the coarse answer over the whole frame.",
-            Refine(refiner.global_refiner, with_stem=False),
+            RefineGlobal(refiner),
             (
                 seen,
                 Port("maps", shape(2, FRAME_MULTIPLE), drawn),
@@ -235,7 +236,7 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
         Graph(
             "refiner_local",
             "Runs once per prompt: corrects the answer inside a window of the image's own pixels.",
-            Refine(refiner.local_refiner, with_stem=True),
+            RefineLocal(refiner),
             (
                 Port("image", (1, 3, config.crop, config.crop), "the window's pixels, RGB in -1..1"),
                 Port("maps", (1, 2, config.crop, config.crop), drawn),
@@ -364,20 +365,31 @@ class RefinerImage(nn.Module):
         return stem, resize(self.embedding(image_embedding), stem.shape[-2:])
 
 
-class Refine(nn.Module):
-    """One refiner, its probability map made from the logits it corrects."""
+class RefineGlobal(nn.Module):
+    """The global half of the refiner's step."""
 
-    def __init__(self, refiner: FusionRefiner, *, with_stem: bool) -> None:
+    def __init__(self, refiner: SamRef) -> None:
         super().__init__()
         self.refiner = refiner
-        self.with_stem = with_stem
 
     def forward(
         self, image: Tensor, maps: Tensor, logits: Tensor, embedding: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        probability = resize(logits.sigmoid(), maps.shape[-2:])
-        seen = self.refiner.image_stem(image) if self.with_stem else image
-        refined = self.refiner(seen, torch.cat([maps, probability], dim=1), embedding, logits)
+        refined = refine_global(self.refiner, image, maps, embedding, logits)
+        return refined.logits, refined.error
+
+
+class RefineLocal(nn.Module):
+    """The local half of the refiner's step."""
+
+    def __init__(self, refiner: SamRef) -> None:
+        super().__init__()
+        self.refiner = refiner
+
+    def forward(
+        self, image: Tensor, maps: Tensor, logits: Tensor, embedding: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        refined = refine_local(self.refiner, Closeup(image, maps, embedding, logits))
         return refined.logits, refined.error
 
 

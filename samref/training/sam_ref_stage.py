@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samref.core.geometry import Frame, ImageSize
-from samref.core.prompt_maps import MapFrame, draw_prompt_maps
-from samref.core.prompts import Click, Prompts
+from samref.core.prompt_maps import MapFrame
+from samref.core.prompts import Prompts
 from samref.models.interface import DecoderState, ImageFeatures, PromptBatch
 from samref.models.layers import fit_frame, resize
 from samref.models.sam.model import SamModel
-from samref.models.sam_ref import windows
+from samref.models.sam_ref import step, windows
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import Refined, SamRef
 from samref.training.losses import binary_cross_entropy, dice_loss, weighted_focal_loss
@@ -161,13 +161,10 @@ class SamRefObjective(Trainee):
         framed = torch.cat([fit_frame(_pixels(sample, device), self._frame(sample)) for sample in batch.samples])
         image = self.refiner.global_refiner.image_stem(framed)
         injected = self.refiner.project(embedding, (image.shape[-2], image.shape[-1]))
-        drawn = torch.stack([self._draw(clicks, MapFrame(side, side)) for clicks in sessions.clicks]).to(device)
-        maps = torch.cat([drawn, resize(coarse.sigmoid(), (side, side))], dim=1)
-        return _Whole(self.refiner.global_refiner(image, maps, injected, coarse), coarse, injected)
-
-    def _draw(self, clicks: list[Click], frame: MapFrame) -> Tensor:
-        maps = draw_prompt_maps(Prompts(tuple(clicks)), frame, self.refiner.config.click_radius)
-        return torch.from_numpy(np.stack([maps.positive, maps.negative])).float()
+        radius, frame = self.refiner.config.click_radius, MapFrame(side, side)
+        maps = torch.cat([step.draw_signs(Prompts(tuple(clicks)), frame, radius) for clicks in sessions.clicks])
+        refined = step.refine_global(self.refiner, image, maps.to(device), injected, coarse)
+        return _Whole(refined, coarse, injected)
 
     def _low_res(self, plane: Tensor) -> Tensor:
         return mostly(plane, self.refiner.config.low_res_stride).float()
@@ -212,24 +209,19 @@ class SamRefObjective(Trainee):
         device: torch.device,
     ) -> tuple[Refined, Tensor]:
         """The local refiner in every window, and the logits it started from."""
-        config = self.refiner.config
-        cells = torch.tensor(chosen, dtype=torch.float32)
-        crops, maps = [], []
-        for sample, clicks, window in zip(batch.samples, sessions.clicks, chosen, strict=True):
-            x0, y0, x1, y1 = (float(cell * config.low_res_stride) for cell in window)
-            features = ImageFeatures(torch.empty(0), _pixels(sample, device), self._frame(sample))
-            crops.append(windows.crop_image(features, (x0, y0, x1, y1), config.crop))
-            scale_xy = (config.crop / (x1 - x0), config.crop / (y1 - y0))
-            maps.append(self._draw(clicks, MapFrame(config.crop, config.crop, scale_xy, (x0, y0))))
         logits = whole.refined.logits.float()
-        before = windows.sample_window(logits, cells, config.local_grid)
-        probability = resize(before.detach().sigmoid(), (config.crop, config.crop))
-        inside = None
-        if whole.injected is not None:
-            inside = windows.sample_window(whole.injected.float(), cells, config.local_grid)
-        image = self.refiner.local_refiner.image_stem(torch.cat(crops))
-        stack = torch.cat([torch.stack(maps).to(device), probability], dim=1)
-        return self.refiner.local_refiner(image, stack, inside, before), before.detach()
+        closeups = []
+        for index, (sample, clicks, window) in enumerate(zip(batch.samples, sessions.clicks, chosen, strict=True)):
+            one = slice(index, index + 1)
+            features = ImageFeatures(torch.empty(0), _pixels(sample, device), self._frame(sample))
+            said = PromptBatch(Prompts(tuple(clicks)), features.frame)
+            inside = None if whole.injected is None else whole.injected[one].float()
+            config = self.refiner.config
+            closeups.append(
+                step.look_closer(config, features, said, logits[one], window, embedding=inside, base=self.sam)
+            )
+        seen = step.together(closeups)
+        return step.refine_local(self.refiner, seen), seen.logits.detach()
 
     def _labels_inside(
         self, batch: SampleBatch, chosen: list[windows.Window], device: torch.device

@@ -97,7 +97,7 @@ class TinyModel:
             state=DecoderState(step=state.step + 1, low_res_logits=logits, final_logits=logits),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def look_closer(
         self, features: ImageFeatures, prompts: PromptBatch, logits: Tensor, window: Window, side: int
     ) -> Tensor:

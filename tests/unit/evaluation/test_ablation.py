@@ -33,18 +33,18 @@ def rows_of(result: Result) -> dict[str, list[str]]:
 def test_each_use_is_measured_once_and_asks_for_other_parts(
     zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used: list[tuple[bool, bool]] = []
+    used: list[tuple[bool, str]] = []
     refine = SamRefModel._refine
 
     def spy(self: SamRefModel, *given: object) -> object:
-        used.append((self.refiner.config.use_local, self.refiner.config.use_selector))
+        used.append((self.refiner.config.use_local, self.refiner.config.selector))
         return refine(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SamRefModel, "_refine", spy)
     chosen = ("--model", "tiny-random", "--use", "as shipped", "--use", "without LFR", "--use", "DS never")
     first = rows_of(ablate(zoo, tmp_path / "out", *chosen))
     assert list(first) == ["as shipped", "without LFR", "DS never"]
-    assert set(used) == {(True, True), (False, True), (True, False)}
+    assert set(used) == {(True, "above"), (False, "above"), (True, "never")}
     used.clear()
     assert rows_of(ablate(zoo, tmp_path / "out", *chosen)) == first
     assert not used

@@ -163,7 +163,7 @@ def test_with_sams_weights_the_refiner_for_any_base_is_on(monkeypatch: pytest.Mo
     "config",
     [
         AGNOSTIC_REFINER,
-        replace(AGNOSTIC_REFINER, selector_direction="below", feedback="final", use_local=False),
+        replace(AGNOSTIC_REFINER, selector="below", feedback="final", use_local=False),
         SamRefConfig(width=64, global_blocks=8),
     ],
 )
