@@ -128,7 +128,7 @@ def graphs_of(model: InteractiveModel) -> tuple[Graph, ...]:
             return (*graphs_of(model.base), *_refiner(model))
         case TinyModel():
             return _tiny(model.net)
-        case FocsamModel() if model.encoder is None:
+        case FocsamModel():
             return _sam(model.base) if model.refiner is None else _refocus(model.base, model.refiner)
         case SamModel():
             return _sam(model)

@@ -132,10 +132,6 @@ def build_segnext(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int 
         spec: one of :data:`samref.models.segnext.SPECS`; one without a checkpoint gets random weights.
         checkpoint: the official file, when it is not in the cache folder.
         seed: of the random weights.
-
-    Raises:
-        CheckpointMissingError: the weights are not on this machine; the message says which file to download.
-        CheckpointInvalidError: the file does not hold this variant's weights, by name and shape.
     """
     config = SEGNEXT_CONFIGS[spec.name]
     if spec.checkpoints:

@@ -147,10 +147,6 @@ def build_tiny(spec: ModelSpec, *, folder: Path | None = None, seed: int = 0) ->
         spec: one of :data:`samref.models.tiny.SPECS`; one without checkpoints gets random weights.
         folder: of both files, when they are not those that come with samref; their digests are then not checked.
         seed: of the random weights.
-
-    Raises:
-        CheckpointMissingError: a file is not there.
-        CheckpointInvalidError: it is damaged or holds other weights.
     """
     is_test = spec.purpose == "test"
     base, refiner = (TinyNet(_RANDOM), SamRef(_RANDOM_REFINER)) if is_test else (TinyNet(), SamRef(TINY_REFINER))
