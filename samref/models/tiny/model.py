@@ -54,17 +54,13 @@ class TinyModel:
 
     def __init__(self, net: TinyNet, spec: ModelSpec) -> None:
         self.net = net.eval()
-        self._spec = spec
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
+        self.spec = spec
 
     def frame(self, size: ImageSize) -> Frame:
         return Frame.letterbox(size, self.net.config.image_size, FRAME_MULTIPLE)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TinyModel:
-        return TinyModel(channels_last(copy.deepcopy(self.net), device, dtype), self._spec)
+        return TinyModel(channels_last(copy.deepcopy(self.net), device, dtype), self.spec)
 
     @property
     def _parameter(self) -> Tensor:
