@@ -128,12 +128,12 @@ def graphs_of(model: InteractiveModel) -> tuple[Graph, ...]:
             return (*graphs_of(model.base), *_refiner(model))
         case TinyModel():
             return _tiny(model.net)
-        case FocsamModel() if model.encoder is None:
+        case FocsamModel():
             return _sam(model.base) if model.refiner is None else _refocus(model.base, model.refiner)
         case SamModel():
             return _sam(model)
         case SegNextModel():
-            return _dense_prompts(model)
+            return _segnext(model)
     raise ModelError(
         f"The model {model.spec.name} has no ONNX form yet. Those of tiny, sam, focsam and segnext have one."
     )
@@ -224,7 +224,7 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
         Graph(
             "refiner_global",
             "Runs once per prompt: corrects the coarse answer over the whole frame.",
-            RefineGlobal(refiner),
+            Refine(refiner, local=False),
             (
                 seen,
                 Port("maps", shape(2, FRAME_MULTIPLE), drawn),
@@ -236,7 +236,7 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
         Graph(
             "refiner_local",
             "Runs once per prompt: corrects the answer inside a window of the image's own pixels.",
-            RefineLocal(refiner),
+            Refine(refiner, local=True),
             (
                 Port("image", (1, 3, config.crop, config.crop), "the window's pixels, RGB in -1..1"),
                 Port("maps", (1, 2, config.crop, config.crop), drawn),
@@ -303,7 +303,7 @@ def _sam_with(model: SamModel, decoder: nn.Module, outputs: tuple[Port, ...]) ->
     )
 
 
-def _dense_prompts(model: SegNextModel) -> tuple[Graph, ...]:
+def _segnext(model: SegNextModel) -> tuple[Graph, ...]:
     config = model.network.config
     side, grid = config.image_size, config.grid
     embedding = Port("image_embedding", (1, config.width, grid, grid), "the ViT's tokens")
@@ -365,31 +365,21 @@ class RefinerImage(nn.Module):
         return stem, resize(self.embedding(image_embedding), stem.shape[-2:])
 
 
-class RefineGlobal(nn.Module):
-    """The global half of the refiner's step."""
+class Refine(nn.Module):
+    """One half of the refiner's step."""
 
-    def __init__(self, refiner: SamRef) -> None:
+    def __init__(self, refiner: SamRef, *, local: bool) -> None:
         super().__init__()
         self.refiner = refiner
+        self.local = local
 
     def forward(
         self, image: Tensor, maps: Tensor, logits: Tensor, embedding: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        refined = refine_global(self.refiner, image, maps, embedding, logits)
-        return refined.logits, refined.error
-
-
-class RefineLocal(nn.Module):
-    """The local half of the refiner's step."""
-
-    def __init__(self, refiner: SamRef) -> None:
-        super().__init__()
-        self.refiner = refiner
-
-    def forward(
-        self, image: Tensor, maps: Tensor, logits: Tensor, embedding: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        refined = refine_local(self.refiner, Closeup(image, maps, embedding, logits))
+        if self.local:
+            refined = refine_local(self.refiner, Closeup(image, maps, embedding, logits))
+        else:
+            refined = refine_global(self.refiner, image, maps, embedding, logits)
         return refined.logits, refined.error
 
 

@@ -310,7 +310,7 @@ def describe(model: InteractiveModel, opset: int, exporter: str) -> dict[str, An
         case FocsamModel():
             described |= _refocus(base)
         case SegNextModel():
-            described |= _dense_prompts(base)
+            described |= _segnext(base)
     if isinstance(model, SamRefModel):
         described["refiner"] = _refiner(model)
     return described
@@ -413,7 +413,7 @@ def _refocus(model: FocsamModel) -> dict[str, Any]:
     }
 
 
-def _dense_prompts(model: SegNextModel) -> dict[str, Any]:
+def _segnext(model: SegNextModel) -> dict[str, Any]:
     config = model.network.config
     mean, std = (tuple(255 * value for value in values) for values in (SEGNEXT_MEAN, SEGNEXT_STD))
     return {

@@ -121,7 +121,7 @@ class SamRefObjective(Trainee):
         for _ in range(one.plan.earlier):
             self._click(sessions, index, final)
             if features is None:
-                features = self._features(one.sample, embedding, device)
+                features = model.prepare(ImageFeatures(embedding, _pixels(one.sample, device), self._frame(one.sample)))
             said = PromptBatch(Prompts(tuple(one.clicks)), features.frame)
             for output in model.decode(features, said, state):
                 answer = output
@@ -137,17 +137,6 @@ class SamRefObjective(Trainee):
         side = sessions.objects[index].sample.labels.shape
         pred = None if final is None else (resize(final.clone()[None, None], side)[0, 0] > 0).cpu().numpy()
         sessions.click(index, pred)
-
-    @torch.no_grad()
-    def _features(self, sample: Sample, embedding: Tensor, device: torch.device) -> ImageFeatures:
-        """What :meth:`SamRefModel.encode` gives, from an embedding that is there already."""
-        features = ImageFeatures(embedding, _pixels(sample, device), self._frame(sample))
-        image = self.refiner.global_refiner.image_stem(fit_frame(features.pixels, features.frame))
-        parts = {"refiner.image": image}
-        projected = self.refiner.project(embedding, (image.shape[-2], image.shape[-1]))
-        if projected is not None:
-            parts["refiner.embedding"] = projected
-        return ImageFeatures(embedding, features.pixels, features.frame, parts)
 
     def _frame(self, sample: Sample) -> Frame:
         """Clicks are made in the model frame: for them the image is already resized."""
@@ -183,8 +172,8 @@ class SamRefObjective(Trainee):
             inner = F.max_pool2d(1 - gt[None, None], 3, 1, 1)[0, 0].cpu().numpy() > 0
             rows, columns = np.nonzero(truth & inner)
             pick = int(rng.integers(rows.size))
-            half = longest * rng.uniform(*PATCH_SIDE) / 2
-            return _moved(columns[pick], rows[pick], (half, half), config.minimum, limit)
+            half, x, y = longest * rng.uniform(*PATCH_SIDE) / 2, columns[pick], rows[pick]
+            return windows.grown_window((x - half, y - half, x + half, y + half), 1.0, config.minimum, limit)
         newest = one.clicks[-1]
         rule = windows.change_window(
             windows.inside(logits, limit),
@@ -196,9 +185,9 @@ class SamRefObjective(Trainee):
         )
         rule = rule or box or windows.Window(0, 0, limit[1], limit[0])
         shift_x, shift_y = rng.uniform(-CENTRE_JITTER, CENTRE_JITTER, size=2)
-        width, height = rule.x1 - rule.x0, rule.y1 - rule.y0
-        centre = (rule.x0 + rule.x1) / 2 + shift_x * width, (rule.y0 + rule.y1) / 2 + shift_y * height
-        return _moved(*centre, (width / 2, height / 2), config.minimum, limit)
+        by_x, by_y = shift_x * (rule.x1 - rule.x0), shift_y * (rule.y1 - rule.y0)
+        moved = (rule.x0 + by_x, rule.y0 + by_y, rule.x1 + by_x, rule.y1 + by_y)
+        return windows.grown_window(moved, 1.0, config.minimum, limit)
 
     def _look_closer(
         self,
@@ -240,18 +229,6 @@ class SamRefObjective(Trainee):
             found.append(mostly(windows.sample_window(planes, box, config.crop, nearest=True), 2))
         inside = torch.cat(found).float()
         return inside[:, :1], inside[:, 1:]
-
-
-def _moved(x: float, y: float, half_sides: tuple[float, float], minimum: int, limit: tuple[int, int]) -> windows.Window:
-    """A window around a point, at least ``minimum`` cells a side, inside ``limit`` (rows, columns)."""
-
-    def span(centre: float, half: float, end: int) -> tuple[int, int]:
-        length = min(max(2 * half, minimum), end)
-        start = min(max(centre - length / 2, 0.0), end - length)
-        return int(start), min(end, int(np.ceil(start + length)))
-
-    (left, right), (top, bottom) = span(x, half_sides[0], limit[1]), span(y, half_sides[1], limit[0])
-    return windows.Window(left, top, right, bottom)
 
 
 def _pixels(sample: Sample, device: torch.device) -> Tensor:

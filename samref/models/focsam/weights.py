@@ -69,10 +69,6 @@ def build_focsam(
         own: where FocSAM's weights are looked for.
         checkpoint: a whole FocSAM file, a refiner (with or without its decoder), or an official SAM file; else what
             lies in the cache folder.
-
-    Raises:
-        CheckpointMissingError: neither FocSAM's weights nor SAM's are on this machine; says how to get them.
-        CheckpointInvalidError: the file is damaged or belongs to another model; names the keys.
     """
     name = plain.name
     path = checkpoint or cached_path(own)

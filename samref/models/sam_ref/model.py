@@ -47,23 +47,21 @@ class SamRefModel:
     def __init__(self, base: InteractiveModel, refiner: SamRef, spec: ModelSpec) -> None:
         self.base = base
         self.refiner = refiner.eval()
-        self._spec = spec
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
+        self.spec = spec
 
     def frame(self, size: ImageSize) -> Frame:
         return self.base.frame(size)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> SamRefModel:
         refiner = channels_last(copy.deepcopy(self.refiner), device, dtype)
-        return SamRefModel(self.base.to(device, dtype), refiner, self._spec)
+        return SamRefModel(self.base.to(device, dtype), refiner, self.spec)
+
+    def encode(self, image: ImageInput) -> ImageFeatures:
+        return self.prepare(self.base.encode(image))
 
     @torch.inference_mode()
-    def encode(self, image: ImageInput) -> ImageFeatures:
+    def prepare(self, features: ImageFeatures) -> ImageFeatures:
         """The base's features, and of the refiner all that depends on the image alone."""
-        features = self.base.encode(image)
         parts = dict(features.parts)
         framed = fit_frame(features.pixels, features.frame).to(self.refiner.global_refiner.dtype)
         parts["refiner.image"] = self.refiner.global_refiner.image_stem(framed)

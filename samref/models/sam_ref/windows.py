@@ -59,7 +59,7 @@ def object_window(
         return None
     x0, y0 = np.min(corners, axis=0)
     x1, y1 = np.max(corners, axis=0)
-    return _expanded((x0, y0, x1, y1), expand, minimum, limit)
+    return grown_window((x0, y0, x1, y1), expand, minimum, limit)
 
 
 def change_window(
@@ -80,7 +80,7 @@ def change_window(
     """
     whole = mask_box(mask)
     if previous is None or not previous.any():
-        return None if whole is None else _expanded(whole, expand, minimum, limit)
+        return None if whole is None else grown_window(whole, expand, minimum, limit)
     difference = mask ^ previous
     if not difference.any():
         return None
@@ -97,10 +97,10 @@ def change_window(
             half = small_half * max(whole_width, whole_height)
             x, y = click_xy
             box = (x - half, y - half, x + half, y + half)
-    return _expanded(box, expand, minimum, limit)
+    return grown_window(box, expand, minimum, limit)
 
 
-def _expanded(box: tuple[float, float, float, float], expand: float, minimum: int, limit: tuple[int, int]) -> Window:
+def grown_window(box: tuple[float, float, float, float], expand: float, minimum: int, limit: tuple[int, int]) -> Window:
     """``box`` grown about its centre, at least ``minimum`` cells a side, moved into ``limit`` (rows, columns)."""
     x0, y0, x1, y1 = box
     rows, columns = limit
