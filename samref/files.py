@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from samref.errors import StorageError, UnwritableError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PART = ".part"
+_PART_NAME = re.compile(r"\.[0-9a-f]{16}\.part.*")  # SQLite puts files beside one that end in "-wal" and the like
 
 
 @contextmanager
@@ -86,6 +88,23 @@ def replacing(path: Path) -> Iterator[Path]:
 def part_name(folder: Path) -> Path:
     """The passing name of a file that is being written."""
     return folder / f".{secrets.token_hex(8)}{_PART}"
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file is one that was being written."""
+    return _PART_NAME.fullmatch(path.name) is not None
+
+
+def discard_parts(folder: Path) -> None:
+    """Remove what programs that died were writing; only for who alone may write there.
+
+    Raises:
+        StorageError: a file cannot be removed.
+    """
+    with disk_errors(f"An unfinished file in {folder} could not be removed"):
+        for path in folder.iterdir():
+            if is_part(path):
+                path.unlink(missing_ok=True)
 
 
 def write_part(folder: Path, data: bytes) -> Path:

@@ -1,29 +1,57 @@
-"""``python -m samref workspaces``: list, export, check, key, restore, recover."""
+"""``python -m samref backup`` and ``python -m samref workspaces``: list, export, check, key, restore, recover."""
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
-from samref.cli.data_folder import DataOption, data_folder
 from samref.errors import LabelError
-from samref.files import bytes_in_words, disk_errors, replacing
-from samref.labels import backup, inspection, recovery
+from samref.files import bytes_in_words, counted, disk_errors, replacing
+from samref.labels import backup as backups
+from samref.labels import inspection, recovery
 from samref.labels.folder import database_in
-from samref.labels.formats import build_export
-from samref.labels.formats.bundle import add_images
+from samref.labels.formats import add_images, build_export
 from samref.labels.store import ProjectStore
-
-__all__ = ["app"]
+from samref.settings import Settings
 
 app = typer.Typer(help="List, export, check and repair what a server keeps.", no_args_is_help=True)
 
+DataOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--data", help="Data folder; the one of `serve` unless told otherwise.")
+]
 NumberArgument = Annotated[int, typer.Argument(help="Number of the workspace, as `list` prints it.")]
 
 PAGE = "http://127.0.0.1:7860/"
+
+
+def data_folder(given: Path | None) -> Path:
+    """The folder that ``samref serve`` would use.
+
+    Raises:
+        SettingsError: a SAMREF_... variable cannot be used.
+    """
+    return Settings.from_environment(os.environ, data_folder=given).data_folder
+
+
+def backup(
+    out: Annotated[Path, typer.Argument(help="Folder for the backup: a new one, or that of an earlier backup.")],
+    data: DataOption = None,
+) -> None:
+    """Copy all images and labels as they are now, while a server may be running.
+
+    The copy is itself a data folder. A second backup into the same folder copies only new images.
+    """
+    made = backups.back_up(data_folder(data), out)
+    typer.echo(
+        f"Backup in {out}: {counted(made.workspaces, 'workspace')}, {counted(made.images, 'image')} "
+        f"({bytes_in_words(made.bytes)}), {counted(made.annotations, 'annotation')}. Copied just now: "
+        f"{counted(made.new_images, 'image')} ({bytes_in_words(made.new_bytes)}) and the database."
+    )
+    _tell(made.faults, "Not in the backup")
 
 
 @app.command("list")
@@ -68,7 +96,9 @@ def export(
     annotations = sum(len(image.annotations) for image in project.images)
     with disk_errors(f"{out} cannot be read"):
         size = out.stat().st_size
-    typer.echo(f"{out}: {len(project.images)} images, {annotations} annotations, {bytes_in_words(size)}.")
+    typer.echo(
+        f"{out}: {counted(len(project.images), 'image')}, {counted(annotations, 'annotation')}, {bytes_in_words(size)}."
+    )
     _tell(faults, "Left out")
 
 
@@ -76,9 +106,14 @@ def export(
 def check(data: DataOption = None) -> None:
     """Look for damage in the database, in every log and in every image file."""
     found = inspection.inspect(data_folder(data))
-    typer.echo(f"Looked at {found.workspaces} workspaces, {found.images} images and {found.events} entries of logs.")
+    typer.echo(
+        f"Looked at {counted(found.workspaces, 'workspace')}, {counted(found.images, 'image')} and "
+        f"{counted(found.events, 'entry')} of logs."
+    )
     if found.strangers:
-        typer.echo(f"{found.strangers} image files belong to no workspace; `workspaces recover` would adopt them.")
+        files = counted(found.strangers, "image file")
+        belong, them = ("belongs", "it") if found.strangers == 1 else ("belong", "them")
+        typer.echo(f"{files} {belong} to no workspace; `workspaces recover` would adopt {them}.")
     _tell(found.faults, "Fault")
     typer.echo("No fault found.")
 
@@ -103,10 +138,11 @@ def restore(
 ) -> None:
     """Bring labels and images back from a backup; the present database is kept under another name."""
     folder = data_folder(data)
-    done = backup.restore(backup_folder, folder)
+    done = backups.restore(backup_folder, folder)
     typer.echo(
-        f"Restored to {folder}: {done.workspaces} workspaces, {done.images} images, {done.annotations} annotations; "
-        f"{done.new_images} images were brought back ({bytes_in_words(done.new_bytes)})."
+        f"Restored to {folder}: {counted(done.workspaces, 'workspace')}, {counted(done.images, 'image')}, "
+        f"{counted(done.annotations, 'annotation')}; {counted(done.new_images, 'image')} "
+        f"{'was' if done.new_images == 1 else 'were'} brought back ({bytes_in_words(done.new_bytes)})."
     )
     if done.aside is not None:
         typer.echo(f"The database that was there is kept as {done.aside}.")
@@ -119,15 +155,16 @@ def recover(data: DataOption = None) -> None:
     folder = data_folder(data)
     done = recovery.recover(folder)
     typer.echo(
-        f"Saved to {folder}: {done.workspaces} workspaces, {done.images} images, {done.annotations} annotations, "
-        f"{done.events} entries of logs."
+        f"Saved to {folder}: {counted(done.workspaces, 'workspace')}, {counted(done.images, 'image')}, "
+        f"{counted(done.annotations, 'annotation')}, {counted(done.events, 'entry')} of logs."
     )
     if done.aside is not None:
         typer.echo(f"The database that was there is kept as {done.aside}.")
     for sentence in done.lost:
         typer.echo(f"Lost: {sentence}", err=True)
     if done.adopted_workspace is not None and done.token is not None:
-        typer.echo(f"{done.adopted} images that no workspace held are in the new workspace {done.adopted_workspace}.")
+        images, are = counted(done.adopted, "image"), "is" if done.adopted == 1 else "are"
+        typer.echo(f"{images} that no workspace held {are} in the new workspace {done.adopted_workspace}.")
         _tell_key(done.adopted_workspace, done.token)
 
 

@@ -172,7 +172,8 @@ def _image_file(folder: Path, part: str, name: str, source: Path) -> Path:
     return _first_there(folder, (part, f"images/{part}", "images", ""), inside(folder, name, source))
 
 
-def _refuse_none_there(path: Path, records: Sequence[ImageRecord], absent: Sequence[Path]) -> None:
+def refuse_none_there(path: Path, records: Sequence[ImageRecord], absent: Sequence[Path]) -> None:
+    """Refuse an annotation file none of whose images is on this machine."""
     if absent and not records:
         raise DataError(f"None of the images that {path} names is there; the first is {absent[0]}.")
 
@@ -230,7 +231,7 @@ def _list_objects(
         name = file.stem if file.stem not in names else f"{image_id}/{file.stem}"
         names.add(name)
         records.append(ImageRecord(dataset, name, file, masks, layout))
-    _refuse_none_there(path, records, absent)
+    refuse_none_there(path, records, absent)
     counted = Skipped(
         images_without_objects=bare,
         images_not_found=len(absent),
@@ -330,7 +331,7 @@ def _list_panoptic(folder: Path, split: str) -> Listing:
         if not masks.is_file():
             raise DataError(f"{masks} is missing; {path} names it. Unpack {path.stem}.zip there.")
         records.append(ImageRecord(folder.name, image.stem, image, PanopticMasks(masks, segments), COCO_PANOPTIC.name))
-    _refuse_none_there(path, records, absent)
+    refuse_none_there(path, records, absent)
     counted = Skipped(
         images_without_objects=bare + len(names) - len(seen),
         images_not_found=len(absent),

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samref.core.images import decode_label_image
-from samref.datasets.coco import inside
+from samref.datasets.coco import inside, refuse_none_there
 from samref.datasets.records import ImageRecord, Layout, Listing, ObjectMask, OneFile, Skipped, read_bytes
 from samref.errors import DataError, ImageError
 
@@ -100,8 +100,7 @@ def _list_images(folder: Path, split: str) -> Listing:
             continue
         masks = CocoLvisMasks(place / "masks" / f"{name}.pickle", roots, things)
         records.append(ImageRecord(folder.name, name, image, masks, COCO_LVIS.name))
-    if absent and not records:
-        raise DataError(f"None of the images that {path} names is there; the first is {absent[0]}.")
+    refuse_none_there(path, records, absent)
     return Listing(tuple(records), Skipped(images_not_found=len(absent)))
 
 

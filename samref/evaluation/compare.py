@@ -43,13 +43,13 @@ CONTENDERS = (
     Contender("tiny-coarse", "`tiny`, coarse", "tiny", "coarse"),
     Contender("tiny", "`tiny`, refined", "tiny"),
     Contender("grabcut", "GrabCut (OpenCV)", GRABCUT),
-    Contender("sam-vit-b", "SAM ViT-B", "sam-vit-b", untrained="sam-vit-b"),
-    Contender("sam-ref-vit-b", "SAM ViT-B + base-agnostic refiner", "sam-ref-vit-b", "refined", "sam-ref-vit-b", True),
-    Contender("sam-ref-vit-b-c64", "SAM-REF over ViT-B, C=64", "", "refined", "sam-ref-vit-b-c64", True),
-    Contender("sam-ref-vit-b-c32", "SAM-REF over ViT-B, C=32", "", "refined", "sam-ref-vit-b-c32", True),
-    Contender("segnext-b-sax1", "SegNext ViT-B, SA×1", "segnext-b-sax1", untrained="segnext-b-sax1"),
-    Contender("segnext-b-sax2", "SegNext ViT-B, SA×2", "segnext-b-sax2", untrained="segnext-b-sax2"),
-    Contender("focsam-vit-b", "FocSAM over ViT-B", "focsam-vit-b", "refined", "focsam-vit-b", True),
+    Contender("sam-vit-b", "SAM ViT-B", "sam-vit-b"),
+    Contender("sam-ref-vit-b", "SAM ViT-B + base-agnostic refiner", "sam-ref-vit-b", refines=True),
+    Contender("sam-ref-vit-b-c64", "SAM-REF over ViT-B, C=64", "sam-ref-vit-b-c64", refines=True),
+    Contender("sam-ref-vit-b-c32", "SAM-REF over ViT-B, C=32", "sam-ref-vit-b-c32", refines=True),
+    Contender("segnext-b-sax1", "SegNext ViT-B, SA×1", "segnext-b-sax1"),
+    Contender("segnext-b-sax2", "SegNext ViT-B, SA×2", "segnext-b-sax2"),
+    Contender("focsam-vit-b", "FocSAM over ViT-B", "focsam-vit-b", refines=True),
 )
 
 _RATIO_ROWS = ("sam-ref-vit-b", "sam-ref-vit-b-c64", "sam-ref-vit-b-c32")
@@ -96,8 +96,7 @@ def find_contenders(names: Sequence[str]) -> list[Contender]:
             spec = get_spec(name)
         except UnknownModelError as error:
             raise UnknownModelError(f"{error} To compare there are also: {', '.join(known)}.") from error
-        refines = "refined" in spec.stages
-        found.append(Contender(name, spec.title, name, "refined", name, refines))
+        found.append(Contender(name, spec.title, name, refines="refined" in spec.stages))
     return found
 
 

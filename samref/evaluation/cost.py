@@ -94,10 +94,8 @@ class Contender:
     Attributes:
         name: what ``--models`` calls it.
         title: what the table calls it.
-        model: name in the zoo, "grabcut", or empty where no weights can exist.
+        model: name in the zoo, or "grabcut".
         stage: whose masks count.
-        untrained: name for :func:`samref.models.registry.build_untrained`, taken where the weights are missing; empty:
-            only with weights.
         refines: whether it counts as loaded only with its refiner's weights.
     """
 
@@ -105,7 +103,6 @@ class Contender:
     title: str
     model: str
     stage: Stage = "refined"
-    untrained: str = ""
     refines: bool = False
 
 
@@ -184,10 +181,9 @@ def measure_cost(contender: Contender, records: Sequence[ImageRecord], settings:
 
 
 def build_predictor(contender: Contender, settings: Settings) -> tuple[EvaluatedPredictor, int, bool]:
-    """The predictor, its number of parameters, and whether its weights are its own.
+    """The predictor, its number of parameters, and whether its weights are its own; random ones where they are missing.
 
     Raises:
-        CheckpointMissingError: no weights, and it cannot be built without.
         CheckpointInvalidError: the weights are there but damaged.
     """
     if contender.model == GRABCUT:
@@ -204,16 +200,13 @@ def count_parameters(model: object) -> int:
 
 
 def _build(contender: Contender) -> tuple[InteractiveModel, bool]:
-    if contender.model:
-        try:
-            model = build_model(contender.model)
-        except CheckpointMissingError:
-            if not contender.untrained:
-                raise
-        else:
-            if "refined" in model.spec.stages or not contender.refines:
-                return model, True
-    return build_untrained(contender.untrained), False
+    try:
+        model = build_model(contender.model)
+    except CheckpointMissingError:
+        return build_untrained(contender.model), False
+    if contender.refines and "refined" not in model.spec.stages:
+        return build_untrained(contender.model), False
+    return model, True
 
 
 def _networks(value: object, seen: set[int]) -> Iterator[nn.Module]:

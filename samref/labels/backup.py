@@ -7,7 +7,6 @@ come first and the database is put in place last, so a backup that breaks off le
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,13 +15,10 @@ from datetime import datetime
 from pathlib import Path
 
 from samref.errors import StorageError
-from samref.files import disk_errors, part_name, put_in_place
-from samref.labels.blobs import BlobFolder
-from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, LOCK_NAME, FolderLock, database_in
+from samref.files import discard_parts, disk_errors, is_part, part_name, put_in_place
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, LOCK_NAME, BlobFolder, FolderLock, database_in
 from samref.labels.queries import identity, image_bytes, list_workspaces, served_s
 from samref.labels.sqlite import BESIDE, SqliteDatabase, empty_log, what_is_damaged
-
-_PART = re.compile(r"\.[0-9a-f]{16}\.part.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,7 @@ def back_up(folder: Path, out: Path) -> Copied:
         _check_older(out, part)
         rows = _images_named_in(part)
         old, new = BlobFolder(folder / IMAGES_NAME, make=False), BlobFolder(out / IMAGES_NAME)
-        new.discard_unfinished()
+        discard_parts(new.folder)
         copied, faults = _copy_images(rows, old, new, lambda digest: new.size_bytes(digest) == rows[digest])
         with disk_errors(f"{out / DATABASE_NAME} was not saved"):
             put_in_place(part, out / DATABASE_NAME)
@@ -152,10 +148,7 @@ def _free_name(path: Path) -> Path:
 @contextmanager
 def database_part(folder: Path) -> Iterator[Path]:
     """Where to write a database before it gets its name; removed at the end, and so is what a killed program left."""
-    with disk_errors(f"An unfinished file in {folder} could not be removed"):
-        for path in folder.iterdir():
-            if _PART.fullmatch(path.name):
-                path.unlink()
+    discard_parts(folder)
     part = part_name(folder)
     try:
         yield part
@@ -171,7 +164,7 @@ def _check_fit(out: Path) -> None:
         names = [path.name for path in out.iterdir()] if out.exists() else []
     if DATABASE_NAME in names:
         return
-    strange = sorted(name for name in names if name not in (IMAGES_NAME, LOCK_NAME) and not _PART.fullmatch(name))
+    strange = sorted(name for name in names if name not in (IMAGES_NAME, LOCK_NAME) and not is_part(Path(name)))
     if strange:
         raise StorageError(f"{out} holds other things, {strange[0]!r} for one. Name an empty folder or a new one.")
 

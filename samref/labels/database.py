@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import sqlalchemy as sa
 
-from samref.errors import StorageError, UnwritableError
+from samref.errors import LabelError, SamrefError, StorageError, UnwritableError
 from samref.labels.folder import FolderLock
 from samref.labels.migrations import bring_up_to_date, is_up_to_date
 
@@ -213,8 +213,10 @@ class ServerDatabase(Database):
             self._lock.release()
 
 
-def _in_words(error: sa.exc.DBAPIError) -> StorageError | None:
+def _in_words(error: sa.exc.DBAPIError) -> SamrefError | None:
     """A sentence for the SQLSTATE of an error; None where it is a bug."""
+    if isinstance(error, sa.exc.DataError):
+        return LabelError("A name holds a character that cannot be kept. Leave it out and try again.")
     state = str(getattr(error.orig, "sqlstate", None) or "")
     if state == "55P03":  # lock_not_available
         return StorageError(BUSY)

@@ -1,16 +1,19 @@
-"""The folder that samref keeps labels in: what lies where, and the lock that lets one server at a time write there."""
+"""The folder that samref keeps labels in: what lies where, the image files, and the lock that one server holds."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import filelock
 
 from samref.errors import StorageError
-from samref.files import disk_errors
+from samref.files import disk_errors, put_in_place, sync_folder, write_part
 
 DATABASE_NAME = "samref.sqlite"
 """Name of the database in the data folder."""
@@ -19,6 +22,8 @@ IMAGES_NAME = "images"
 """Name of the folder beside it with the image files, each named by the SHA-256 of its content."""
 
 LOCK_NAME = "samref.lock"
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def database_in(folder: Path) -> Path:
@@ -35,7 +40,108 @@ def database_in(folder: Path) -> Path:
 
 def image_file(folder: Path, digest: str) -> Path:
     """Where the file of an image lies."""
-    return folder / IMAGES_NAME / digest[:2] / digest
+    return _place_in(folder / IMAGES_NAME, digest)
+
+
+def _place_in(images: Path, digest: str) -> Path:
+    return images / digest[:2] / digest
+
+
+class BlobFolder:
+    """Files by the digest of their content, in 256 subfolders. What lies there is never changed.
+
+    Every method raises :class:`StorageError` when the disk refuses; that is not repeated below.
+    """
+
+    def __init__(self, folder: Path, *, make: bool = True) -> None:
+        """Make the folder, for this user only, if it is not there.
+
+        Args:
+            folder: where the files are.
+            make: False leaves the disk as it is; the folder may be missing then.
+        """
+        self._folder = folder
+        if make:
+            with disk_errors("The folder for images could not be made"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._folder
+
+    def stage(self, data: bytes) -> Path:
+        """Put ``data`` on the disk under a passing name; :meth:`publish` gives it its own, :meth:`discard` drops it."""
+        with disk_errors("The image was not saved"):
+            return write_part(self._folder, data)
+
+    def add(self, data: bytes, digest: str) -> None:
+        """Put a file into the folder, durable when this returns."""
+        part = self.stage(data)
+        try:
+            self.publish(part, digest)
+        finally:
+            self.discard(part)
+
+    def publish(self, part: Path, digest: str) -> None:
+        """Give a staged file its final name, durable when this returns."""
+        path = self._path(digest)
+        with disk_errors("The image was not saved"):
+            if not path.parent.exists():
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                sync_folder(self._folder)
+            put_in_place(part, path)
+
+    def discard(self, part: Path) -> None:
+        """Remove a staged file, if it still is one."""
+        with disk_errors("An unfinished file could not be removed"):
+            part.unlink(missing_ok=True)
+
+    def read(self, digest: str) -> bytes:
+        """The content with that digest.
+
+        Raises:
+            StorageError: it is not there, cannot be read, or is not what was put there.
+        """
+        with disk_errors("The image could not be read"):
+            data = self._path(digest).read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StorageError(
+                "The file of this image was changed on the disk, so its labels may not fit it any more. Open the "
+                "original image once more, or put back its file from a backup."
+            )
+        return data
+
+    def size_bytes(self, digest: str) -> int | None:
+        """Length of the file with that digest; None where there is none."""
+        try:
+            return self._path(digest).stat().st_size
+        except OSError:
+            return None
+
+    def digests(self) -> Iterator[str]:
+        """The digests of all files, in no order."""
+        with disk_errors("The folder of images could not be read"):
+            for path in self._folder.glob("??/*"):
+                if _DIGEST.fullmatch(path.name) and path.parent.name == path.name[:2]:
+                    yield path.name
+
+    def remove(self, digest: str) -> int:
+        """Remove one file, and give its length; 0 where there is none."""
+        path = self._path(digest)
+        with disk_errors("An image could not be removed"):
+            size = self.size_bytes(digest)
+            path.unlink(missing_ok=True)
+        return size or 0
+
+    def set_aside(self, digest: str, mark: str) -> None:
+        """Rename a file, so that another can take its place."""
+        path = self._path(digest)
+        with disk_errors("An image could not be renamed"):
+            path.rename(path.with_name(f"{digest}.{mark}"))
+
+    def _path(self, digest: str) -> Path:
+        return _place_in(self._folder, digest)
 
 
 class FolderLock:

@@ -9,9 +9,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from samref.errors import StorageError
-from samref.labels.blobs import BlobFolder
 from samref.labels.events import replay, replay_classes
-from samref.labels.folder import database_in
+from samref.labels.folder import BlobFolder, database_in
 from samref.labels.queries import CLASS_LOG, ImageSummary, list_images, listed_annotations, read_events
 from samref.labels.sqlite import database_errors, faults_of_file
 from samref.labels.store import ProjectStore

@@ -162,7 +162,7 @@ def workspace_revision(connection: sa.Connection, workspace_id: int) -> int:
     found = connection.execute(sa.select(_workspaces.revision).where(_workspaces.id == workspace_id)).scalar()
     if found is None:
         raise LabelError(_GONE)
-    return found
+    return int(found)
 
 
 def note_change(connection: sa.Connection, workspace_id: int, now: float, served: float) -> None:
@@ -212,7 +212,7 @@ def remove_oldest_untouched(connection: sa.Connection, bound: int) -> None:
 
 def identity(connection: sa.Connection) -> str:
     """By what these labels are known from all others."""
-    return connection.execute(sa.select(_meta.value).where(_meta.name == "identity")).scalar_one()
+    return str(connection.execute(sa.select(_meta.value).where(_meta.name == "identity")).scalar_one())
 
 
 def served_s(connection: sa.Connection) -> float:
@@ -328,6 +328,15 @@ def log_length(connection: sa.Connection, workspace_id: int, digest: str) -> int
     return int(connection.execute(length).scalar() or 0)
 
 
+def save_log_length(connection: sa.Connection, workspace_id: int, digest: str, length: int) -> None:
+    """Note how many events a log should hold."""
+    if digest == CLASS_LOG:
+        change = workspace_table.update().where(_workspaces.id == workspace_id)
+    else:
+        change = image_table.update().where(_is_image(workspace_id, digest))
+    connection.execute(change.values(events=length))
+
+
 def read_events(connection: sa.Connection, workspace_id: int, digest: str) -> tuple[Event, ...]:
     """All events of a log, in order.
 
@@ -401,13 +410,9 @@ def append_entries(
         connection.execute(event_table.insert(), rows)
     number += len(entries)
     revision += lists_changed
+    save_log_length(connection, workspace_id, digest, number)
     change = workspace_table.update().where(_workspaces.id == workspace_id)
-    change = change.values(used_at=at, used_served_s=served, revision=revision)
-    if digest == CLASS_LOG:
-        change = change.values(events=number)
-    else:
-        connection.execute(image_table.update().where(_is_image(workspace_id, digest)).values(events=number))
-    connection.execute(change)
+    connection.execute(change.values(used_at=at, used_served_s=served, revision=revision))
     return Appended(number, revision)
 
 

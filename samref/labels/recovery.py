@@ -20,15 +20,22 @@ from samref.core.geometry import ImageSize
 from samref.core.images import upright_size
 from samref.errors import ImageError, LabelError, SamrefError, StorageError
 from samref.labels.backup import database_part, replace_database
-from samref.labels.blobs import BlobFolder
 from samref.labels.classes import MAX_CLASSES, PALETTE, LabelClass, class_named, default_classes
 from samref.labels.events import ClassAdded, ClassChanged, ClassRemoved, Event, ImageOpened, replay, replay_classes
-from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
 from samref.labels.names import tidy_file_name
-from samref.labels.queries import MAX_EVENTS, add_token, insert_workspace, save_served_s
+from samref.labels.queries import (
+    MAX_EVENTS,
+    add_token,
+    insert_image,
+    insert_workspace,
+    note_change,
+    save_log_length,
+    save_served_s,
+)
 from samref.labels.serialization import event_from_json, event_to_json
 from samref.labels.sqlite import DamagedFile, SqliteDatabase
-from samref.labels.tables import annotation_table, event_table, image_table, token_table, workspace_table
+from samref.labels.tables import annotation_table, event_table, token_table, workspace_table
 
 _CLASS_EVENTS = ClassAdded | ClassChanged | ClassRemoved
 _SHOWN_NUMBERS = 10
@@ -287,16 +294,7 @@ class _Writer:
         size_bytes = self.blobs.size_bytes(digest)
         if size_bytes is None:
             self.damaged.lost.append(f"The file of {name!r} (workspace {number}, {digest}) is not there.")
-        image = {
-            "workspace_id": number,
-            "digest": digest,
-            "file_name": name,
-            "height": state.size.height,
-            "width": state.size.width,
-            "bytes": size_bytes or int(row.get("bytes", 0)),
-            "events": len(events),
-        }
-        self.connection.execute(image_table.insert(), image)
+        insert_image(self.connection, number, digest, name, state.size, size_bytes or int(row.get("bytes", 0)))
         self._write_events(number, digest, events)
         objects = [
             {"workspace_id": number, "digest": digest, "id": a.id, "class_id": a.class_id} for a in state.annotations
@@ -330,8 +328,6 @@ class _Writer:
             events.append((time.time(), added))
             classes = replay_classes([added], classes)
         self._write_events(number, "", events)
-        change = workspace_table.update().where(workspace_table.c.id == number)
-        self.connection.execute(change.values(events=len(events)))
 
     def _write_events(self, number: int, digest: str, events: list[tuple[float, Event]]) -> None:
         rows = [
@@ -346,6 +342,7 @@ class _Writer:
         ]
         if rows:
             self.connection.execute(event_table.insert(), rows)
+        save_log_length(self.connection, number, digest, len(rows))
         self.events += len(rows)
 
     def _adopt(self, digests: Iterable[str]) -> None:
@@ -365,18 +362,8 @@ class _Writer:
                 self.token = add_token(self.connection, self.adopted_workspace, now)
                 events: list[tuple[float, Event]] = [(now, ClassAdded(c)) for c in default_classes()]
                 self._write_events(self.adopted_workspace, "", events)
-                change = workspace_table.update().where(workspace_table.c.id == self.adopted_workspace)
-                self.connection.execute(change.values(events=len(events), revision=1))
-            row = {
-                "workspace_id": self.adopted_workspace,
-                "digest": digest,
-                "file_name": opened.file_name,
-                "height": size.height,
-                "width": size.width,
-                "bytes": len(data),
-                "events": 1,
-            }
-            self.connection.execute(image_table.insert(), row)
+                note_change(self.connection, self.adopted_workspace, now, self.damaged.served_s)
+            insert_image(self.connection, self.adopted_workspace, digest, opened.file_name, size, len(data))
             self._write_events(self.adopted_workspace, digest, [(time.time(), opened)])
             self.adopted += 1
 

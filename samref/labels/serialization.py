@@ -202,7 +202,8 @@ def _time(value: str) -> datetime:
 
 
 def _rle(data: dict[str, Any]) -> Rle:
-    return Rle.from_counts(*data["size"], data["counts"])
+    height, width = data["size"]
+    return Rle.from_counts(height, width, data["counts"])
 
 
 def _check_annotation(annotation: Annotation) -> Annotation:

@@ -1,8 +1,9 @@
 """The store of all workspaces: an append-only log of events in a database, and a folder of images.
 
 A workspace belongs to whoever holds one of its tokens; the store knows only hashes of them. Every method may be called
-from any thread. What a method wrote is on the disk when it returns; when it raises, nothing was changed. Every method
-raises :class:`~samref.errors.StorageError` when the disk is full or fails; that is not repeated below.
+from any thread. What a method wrote is on the disk when it returns; when it raises, nothing was changed: a
+:class:`~samref.errors.LabelError` where what is asked does not fit (no such workspace, image or class, ...), a
+:class:`~samref.errors.StorageError` where the disk is full or fails, or an entry of a log is damaged.
 
 Nothing is ever removed, with one exception: in a demo (``demo_days``) workspaces made there expire. How long they were
 not used is told by the :class:`ServedClock`, so no wall clock that is wrong removes them.
@@ -23,10 +24,9 @@ import sqlalchemy as sa
 
 from samref.core.geometry import ImageSize
 from samref.errors import LabelError, StorageError
-from samref.files import bytes_in_words, disk_errors
+from samref.files import bytes_in_words, discard_parts, disk_errors
 from samref.labels import queries
 from samref.labels.annotations import Annotation, ImageRecord, Project
-from samref.labels.blobs import BlobFolder
 from samref.labels.classes import LabelClass, default_classes, find_class, new_class, tidy_name
 from samref.labels.database import Database, ServerDatabase
 from samref.labels.events import (
@@ -39,7 +39,7 @@ from samref.labels.events import (
     ImageState,
     replay,
 )
-from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
 from samref.labels.names import tidy_file_name
 from samref.labels.queries import CLASS_LOG, Appended, Entry, ImageSummary, WorkspaceSummary, append_entries
 from samref.labels.sqlite import SqliteDatabase
@@ -147,7 +147,7 @@ class ProjectStore:
             if lock is not None and not self._database.is_read_only:
                 if is_bare and not demo_days:  # only a demo removes a workspace that holds an image
                     self._check_new()
-                self._blobs.discard_unfinished()  # nobody else writes here, so whoever staged them has died
+                discard_parts(self._blobs.folder)  # nobody else writes here, so whoever staged them has died
         except BaseException:
             self._database.close()
             raise
@@ -226,11 +226,7 @@ class ProjectStore:
         return workspace_id
 
     def add_key(self, workspace_id: int) -> str:
-        """One more token that opens a workspace; those it has stay good.
-
-        Raises:
-            LabelError: there is no such workspace.
-        """
+        """One more token that opens a workspace; those it has stay good."""
         now, served = self._now(), self._served()
         with self._database.write() as connection:
             # As a change of its lists, so that it does not count as one in which nothing was ever done.
@@ -243,22 +239,14 @@ class ProjectStore:
             return queries.list_workspaces(connection)
 
     def workspace_revision(self, workspace_id: int) -> int:
-        """A number that grows whenever classes, the list of images or their annotations change.
-
-        Raises:
-            LabelError: there is no such workspace.
-        """
+        """A number that grows whenever classes, the list of images or their annotations change."""
         with self._database.read() as connection:
             return queries.workspace_revision(connection, workspace_id)
 
     # ---- the log
 
     def append(self, workspace_id: int, digest: str | None, *events: Event) -> Appended:
-        """Add events to the log of an image, or (``digest`` None) of the workspace's classes; all of them or none.
-
-        Raises:
-            LabelError: an event does not fit (no such image or class, a class that is still used, ...).
-        """
+        """Add events to the log of an image, or (``digest`` None) of the workspace's classes; all of them or none."""
         entries = [Entry.of(event) for event in events]
         with self._database.write() as connection:
             return self._write(connection, workspace_id, digest or CLASS_LOG, entries)
@@ -285,11 +273,7 @@ class ProjectStore:
             return queries.read_classes(connection, workspace_id)
 
     def add_class(self, workspace_id: int, name: str, colour: str | None = None) -> LabelClass:
-        """Add a class; its number and, unless given, its colour are chosen here.
-
-        Raises:
-            LabelError: the name or colour cannot be used, or there are too many classes.
-        """
+        """Add a class; its number and, unless given, its colour are chosen here."""
         with self._database.write() as connection:
             label_class = new_class(queries.read_classes(connection, workspace_id), name, colour)
             self._write(connection, workspace_id, CLASS_LOG, [Entry.of(ClassAdded(label_class))])
@@ -298,11 +282,7 @@ class ProjectStore:
     def change_class(
         self, workspace_id: int, class_id: int, *, name: str | None = None, colour: str | None = None
     ) -> LabelClass:
-        """Give a class another name, another colour, or both.
-
-        Raises:
-            LabelError: there is no such class, or the name or colour cannot be used.
-        """
+        """Give a class another name, another colour, or both."""
         with self._database.write() as connection:
             old = find_class(queries.read_classes(connection, workspace_id), class_id)
             name = old.name if name is None else tidy_name(name)
@@ -312,11 +292,7 @@ class ProjectStore:
         return new
 
     def remove_class(self, workspace_id: int, class_id: int) -> None:
-        """Remove a class that no annotation uses.
-
-        Raises:
-            LabelError: there is no such class, it is used, or it is the last one.
-        """
+        """Remove a class that no annotation uses."""
         self.append(workspace_id, None, ClassRemoved(class_id))
 
     # ---- images
@@ -335,10 +311,6 @@ class ProjectStore:
 
         Returns:
             Its digest.
-
-        Raises:
-            LabelError: there is no such workspace.
-            StorageError: the store holds as much as it may.
         """
         digest = digest or hashlib.sha256(data).hexdigest()
         name = tidy_file_name(file_name)
@@ -369,11 +341,7 @@ class ProjectStore:
             return next(iter(queries.list_images(connection, workspace_id, [digest])), None)
 
     def image_bytes(self, workspace_id: int, digest: str) -> bytes:
-        """An image's file as it came, only for a workspace that holds it.
-
-        Raises:
-            LabelError: the workspace does not hold it.
-        """
+        """An image's file as it came, only for a workspace that holds it."""
         with self._database.read() as connection:
             queries.check_held(connection, workspace_id, digest)
         return self._blobs.read(digest)
@@ -383,9 +351,6 @@ class ProjectStore:
 
         Of the whole, an image whose log is damaged is left out and named in ``left_out``: it should not keep the
         others from being exported.
-
-        Raises:
-            StorageError: the log of one of ``digests`` is damaged.
         """
         with self._database.read() as connection:  # one transaction: one moment
             records: list[ImageRecord] = []
@@ -408,11 +373,7 @@ class ProjectStore:
         new_classes: Sequence[LabelClass],
         annotations: Mapping[str, Sequence[Annotation]],
     ) -> None:
-        """Add classes, and annotations by digest of their image; all of them or none.
-
-        Raises:
-            LabelError: a class or annotation does not fit.
-        """
+        """Add classes, and annotations by digest of their image; all of them or none."""
         added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
         imported = {digest: Entry.of(AnnotationsImported(tuple(items))) for digest, items in annotations.items()}
         with self._database.write() as connection:

@@ -50,7 +50,7 @@ from samref.labels.events import (
     replay,
     replay_classes,
 )
-from samref.labels.formats.bundle import export_bundle
+from samref.labels.formats import export_bundle
 from samref.labels.formats.coco import export_coco, import_coco, write_coco
 from samref.labels.formats.png import export_index_mask, instance_value, legend
 from samref.labels.serialization import event_from_json, event_to_json

@@ -1,8 +1,9 @@
 """Brings a database of labels to the present schema, in place: all of it or nothing.
 
 A new database gets the present tables at once and is stamped; an older one is upgraded by Alembic, whose revisions
-lie in ``versions``. A SQLite file tells its revision in ``user_version``, too. Revision 0001 is the schema before
-Alembic: one token for a workspace, no lengths of logs and no served clock.
+lie in ``versions``. A SQLite file tells its revision in ``user_version``, too. Version 1 came before Alembic, so its
+files have no row in Alembic's table, and the first revision (0002) begins where they are; one of version 2 is stamped
+when it is first opened to be written.
 """
 
 from __future__ import annotations
@@ -51,12 +52,13 @@ def bring_up_to_date(connection: sa.Connection, unstamped: int = 0) -> None:
     Raises:
         StorageError: as :func:`is_up_to_date`.
     """
-    if is_up_to_date(connection, unstamped):
-        return
     tables = set(sa.inspect(connection).get_table_names())
-    found = _revision(connection, tables, unstamped)
-    if found is not None:
-        _upgrade(connection, found)
+    if is_up_to_date(connection, unstamped):
+        if version_table.name not in tables:
+            version_table.create(connection)
+            connection.execute(version_table.insert(), {"version_num": SCHEMA_REVISION})
+    elif _revision(connection, tables, unstamped) is not None:
+        _upgrade(connection)
     elif tables:
         raise StorageError("The database of labels is damaged: it does not say which version it is of. Restore a copy.")
     else:
@@ -81,14 +83,11 @@ def _revision(connection: sa.Connection, tables: set[str], unstamped: int) -> st
     return found
 
 
-def _upgrade(connection: sa.Connection, found: str) -> None:
+def _upgrade(connection: sa.Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
-    if version_table.name not in sa.inspect(connection).get_table_names():
-        version_table.create(connection)
-        connection.execute(version_table.insert(), {"version_num": found})
     command.upgrade(config, "head")

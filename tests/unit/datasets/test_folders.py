@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from samref.core.geometry import ImageSize
 from samref.core.images import encode_png
+from samref.core.masks import Rle
+from samref.core.prompts import Prompts
 from samref.datasets import find_images, images_of, sample_objects
 from samref.errors import DataError
+from samref.labels.annotations import Annotation
+from samref.labels.events import AnnotationsImported
+from samref.labels.folder import DATABASE_NAME
+from samref.labels.store import ProjectStore
 
 
 def grey(*rows: list[int]) -> NDArray[np.uint8]:
@@ -225,3 +234,33 @@ def test_a_sample_is_the_same_every_time_and_independent_of_other_data_sets(tmp_
     assert {tuple(ids(3, seed)) for seed in range(6)} != {tuple(ids(3, 5))}
     assert set(ids(3, 5)) <= set(ids(5, 5)) <= set(ids(None, 5))
     assert len(ids(100, 0)) == len(ids(None, 0)) == 16
+
+
+def write_project(folder: Path) -> None:
+    """What a server leaves: an image with an object and an empty one, and an image without any."""
+    store = ProjectStore(folder / DATABASE_NAME)
+    workspace = store.create_workspace().id
+    for value in (10, 20):
+        rgb = np.full((6, 8, 3), value, dtype=np.uint8)
+        digest = store.add_image(workspace, encode_png(rgb), f"{value}.png", ImageSize(6, 8))
+        if value == 10:
+            mask = np.zeros((6, 8), dtype=np.bool_)
+            mask[1:4, 2:5] = True
+            moment = datetime(2026, 11, 21, tzinfo=UTC)
+            whole = Annotation("a", 1, Rle.from_mask(mask), Prompts(), "tiny", 0.9, moment, "Ada", 2.0, 1)
+            store.append(workspace, digest, AnnotationsImported((whole, replace(whole, id="b", mask=Rle.empty(6, 8)))))
+    store.close()
+
+
+def test_the_folder_of_a_labelling_server_is_a_data_set_of_its_accepted_objects(tmp_path: Path) -> None:
+    write_project(tmp_path / "team")
+    records, skipped = find_images(tmp_path / "team")
+    assert [(record.layout, record.keys) for record in records] == [("project", ("a",))]
+    (one,) = records[0].read_objects(records[0].read_image())
+    assert (int(one.gt.sum()), one.ignore) == (9, None)
+    assert (skipped.empty_objects, skipped.images_without_objects) == (1, 1)
+
+
+def test_a_labelling_server_without_an_accepted_object_is_no_data_set(tmp_path: Path) -> None:
+    ProjectStore(tmp_path / DATABASE_NAME).close()
+    assert "no accepted annotation" in refusal(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 
 from samref.cli.main import main
 from samref.evaluation.run import journal_path
+from tests.unit.datasets import miniatures
 from tests.unit.evaluation.painter import write_zoo
 
 
@@ -85,3 +86,56 @@ def test_a_run_with_other_arguments_is_told_how_to_begin_anew(
     code, _, err = run(capsys, *options, "--restart")
     assert (code, err) == (0, "")
     assert not journal_path(target).exists()
+
+
+def test_layout_part_and_protocol_stand_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    miniatures.write_pascalvoc(tmp_path / "VOC")
+    target = tmp_path / "numbers.json"
+    common = ["--data", str(tmp_path / "VOC"), "--max-clicks", "2", "--limit-per-dataset", "1", "--json", str(target)]
+    options = ["--layout", "pascalvoc", "--split", "train", "--protocol", "focsam", "--model", "sam-random"]
+    code, printed, _ = run(capsys, *common, *options, "--sam-masks", "best")
+    assert code == 0
+    assert "Layout of the data: pascalvoc, part train. Protocol: focsam." in printed
+    assert "protocol: focsam, SAM's masks: best" in printed
+    written = json.loads(target.read_text("utf-8"))
+    assert written["protocol"]["layouts"] == ["pascalvoc"]
+    assert written["protocol"]["rule"] == "focsam"
+    assert written["protocol"]["sam_masks"] == "best"
+    assert written["stages"]["refined"]["objects"][0]["id"].startswith("VOC/2007_000061#")
+
+
+def test_auto_says_which_layout_it_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    miniatures.write_davis(tmp_path / "DAVIS")
+    write_zoo(tmp_path, ("zoo",), records=1)
+    _, out, _ = run(capsys, "--data", str(tmp_path), "--model", "grabcut", "--max-clicks", "1")
+    assert "Layout of the data: davis, folders. Protocol: ritm." in out
+
+
+def test_segment_anythings_mode_is_named_although_nobody_chose_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_zoo(tmp_path, ("zoo",), records=1)
+    common = ["--data", str(tmp_path), "--max-clicks", "1", "--limit-per-dataset", "1"]
+    assert "SAM's masks: first" in run(capsys, *common, "--model", "sam-random")[1]
+    code, out, _ = run(capsys, *common, "--model", "tiny-random")
+    assert code == 0
+    assert "SAM's masks" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--sam-masks", "single", "--model", "grabcut"], "grabcut has no such choice"),
+        (["--sam-masks", "single", "--model", "tiny-random"], "does not choose"),
+        (["--layout", "voc", "--model", "grabcut"], "There is no layout 'voc'"),
+        (["--layout", "davis", "--model", "grabcut"], "does not look like davis"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused_in_one_sentence(
+    options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_zoo(tmp_path, ("zoo",), records=1)
+    code, _, err = run(capsys, "--data", str(tmp_path), *options)
+    assert code == 1
+    assert sentence in err
+    assert err.count("\n") == 1

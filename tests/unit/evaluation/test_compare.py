@@ -1,21 +1,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from torch import nn
 
 from samref.cli.main import main
-from samref.datasets import find_images
-from samref.errors import CheckpointMissingError, SamrefError, StorageError, UnknownModelError
+from samref.errors import SamrefError, StorageError, UnknownModelError
 from samref.evaluation import compare as comparison
-from samref.evaluation import cost
 from samref.evaluation.compare import (
     BEGIN,
     CONTENDERS,
@@ -29,8 +22,8 @@ from samref.evaluation.compare import (
     comparison_to_markdown,
     put_between_marks,
 )
-from samref.evaluation.cost import Contender, Cost, Settings, build_predictor, count_parameters, measure_cost
-from samref.models.registry import SPECS, build_model, build_untrained, list_models
+from samref.evaluation.cost import Contender, Cost, Settings
+from samref.models.registry import SPECS, build_untrained
 from tests.unit.evaluation.painter import write_zoo
 
 COST = Cost(
@@ -61,7 +54,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
     def told(contender: Contender, records: object, settings: Settings) -> Cost:
         asked.append(settings)
-        if contender.untrained.startswith("segnext"):
+        if contender.model.startswith("segnext"):
             raise SamrefError("It was killed while it was measured; most likely there is not enough memory for it.")
         return COST if contender.model == "grabcut" else replace(COST, loaded=False)
 
@@ -69,100 +62,10 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     return asked
 
 
-QUICK = Settings(max_clicks=2, sat_grid=0)
-
-
-def contender(model: str = "grabcut", **changed: Any) -> Contender:
-    return Contender("name", "title", model, **changed)
-
-
-def measured(zoo: Path, one: Contender, settings: Settings = QUICK) -> Cost:
-    return measure_cost(one, find_images(zoo)[0][:1], settings)
-
-
-def test_a_fresh_process_measures_times_and_its_own_memory_only(zoo: Path) -> None:
-    found = measured(zoo, contender("tiny-random"), Settings(max_clicks=2, sat_grid=1))
-    assert found.loaded
-    assert found.parameters == count_parameters(build_model("tiny-random"))
-    assert 0 < found.coarse_s < found.click_s
-    assert found.amortised_s == pytest.approx(found.encode_s / 20 + found.click_s)
-    assert found.sat_s is not None
-    assert found.sat_s > found.click_s
-    ballast = np.ones(600_000_000, dtype=np.uint8)  # held by this process, not by the one that measures
-    assert 50e6 < measured(zoo, contender()).memory_bytes < ballast.nbytes
-
-
-def test_the_coarse_stage_alone_is_timed_without_the_refiner(zoo: Path) -> None:
-    found = measured(zoo, contender("tiny-random", stage="coarse"))
-    assert found.coarse_s == found.click_s
-    assert found.refiner_ratio == 0
-    assert found.sat_s is None
-
-
-def test_what_goes_wrong_in_the_process_is_told_in_its_own_words(zoo: Path) -> None:
-    with pytest.raises(SamrefError, match="There is no model 'no-such-model'"):
-        measured(zoo, contender("no-such-model"))
-    with pytest.raises(SamrefError, match=r"^TypeError: "):
-        measured(zoo, contender(), replace(QUICK, max_clicks="two"))  # type: ignore[arg-type]
-
-
-def _die(*_: object) -> Cost:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("dead")
-
-
-def test_a_process_that_is_killed_says_so(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "_measure", _die)
-    with pytest.raises(SamrefError, match="not enough memory"):
-        measured(zoo, contender())
-
-
-def test_every_number_of_a_model_is_counted_once_whoever_holds_it() -> None:
-    shared = nn.Linear(3, 4)
-
-    class Holder:
-        def __init__(self) -> None:
-            self.network = nn.Sequential(shared, shared)
-            self.again = shared
-            self.base = self
-
-    Holder.__module__ = "samref.models.test"
-    assert count_parameters(Holder()) == 16
-
-
-def test_missing_weights_give_the_untrained_architecture_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = build_model("tiny-random")
-    monkeypatch.setattr(cost, "build_untrained", lambda name: {"sam-vit-b": small}[name])
-    _, _, loaded = build_predictor(contender("sam-vit-b", untrained="sam-vit-b"), QUICK)
-    assert not loaded
-    with pytest.raises(CheckpointMissingError):
-        build_predictor(contender("sam-vit-b"), QUICK)
-
-
-def test_a_model_that_lacks_its_refiner_counts_as_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, whole = build_model("sam-random"), build_model("tiny-random")
-    monkeypatch.setattr(cost, "build_untrained", lambda name: whole)
-    monkeypatch.setattr(cost, "build_model", lambda name: plain)
-    assert build_predictor(contender("x", untrained="x", refines=True), QUICK)[2] is False
-    assert build_predictor(contender("x", untrained="x", refines=False), QUICK)[2] is True
-
-
 def test_every_untrained_architecture_has_the_sizes_of_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {spec.name for spec in list_models()}
-    assert {one.untrained for one in CONTENDERS} - {""} <= set(SPECS)
-    assert {one.model for one in CONTENDERS} - {"", "grabcut"} <= names
+    assert {one.model for one in CONTENDERS} - {"grabcut"} <= set(SPECS)
     with pytest.raises(UnknownModelError, match="There are: tiny, sam-vit-b"):
         build_untrained("resnet")
-
-
-@pytest.mark.slow
-def test_segment_anything_without_weights_is_as_large_as_published() -> None:
-    model = build_untrained("sam-ref-vit-b-c32")
-    assert model.spec.stages == ("coarse", "refined")
-    assert "andom" in model.spec.title
-    sam = count_parameters(build_untrained("sam-vit-b"))
-    assert sam == 93_735_472
-    assert 0.1e6 < count_parameters(model) - sam < 0.5e6
 
 
 def test_costs_come_first_then_quality_where_weights_are(
@@ -201,7 +104,7 @@ def test_the_table_says_what_was_not_loaded_and_what_could_not_be_measured(
 
 def test_a_zoo_model_that_is_not_listed_can_be_compared_too() -> None:
     (one,) = comparison.find_contenders(["sam-vit-h"])
-    assert (one.model, one.untrained) == ("sam-vit-h", "sam-vit-h")
+    assert one.model == "sam-vit-h"
     with pytest.raises(UnknownModelError, match="tiny-coarse"):
         comparison.find_contenders(["tiny", "nonsense"])
     assert comparison.find_contenders([]) == list(CONTENDERS)

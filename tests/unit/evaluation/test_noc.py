@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from samref.core.geometry import ImageSize
-from samref.core.masks import Mask
-from samref.core.prompts import Box, Prompts, check_prompts
+from samref.core.masks import Mask, Rle
+from samref.core.oracle import ClickRule
+from samref.core.prompts import Box, Click, Prompts, check_prompts
 from samref.datasets import ObjectMask
 from samref.evaluation.noc import ClickCurve, Stage, average_scores, click_curve, score_curves, tight_box, widest_stroke
-from tests.unit.evaluation.painter import Canvas, Painter
+from tests.unit.evaluation.painter import Canvas, Painter, Painting
 
 
-def curve(*ious: float, dataset: str = "zoo", seconds: float = 0.1) -> ClickCurve:
-    return ClickCurve("zoo/a#1", dataset, ious, tuple(iou / 2 for iou in ious), 0.5, (seconds,) * len(ious))
+def curve(*ious: float, dataset: str = "zoo", seconds: float = 0.1, encode_s: float = 0.5) -> ClickCurve:
+    return ClickCurve("zoo/a#1", dataset, ious, tuple(iou / 2 for iou in ious), encode_s, (seconds,) * len(ious))
 
 
 def test_clicks_are_counted_from_one_and_a_failure_is_none() -> None:
@@ -69,6 +72,21 @@ def test_the_mean_gives_every_data_set_the_same_weight_and_sums_counts() -> None
     assert mean.objects == 10
 
 
+def test_a_click_does_harm_when_it_lowers_iou_by_more_than_a_point() -> None:
+    assert curve(0.9, 0.895, 0.88, 0.7, 0.9, float("nan"), 0.1).harmful_clicks == 2
+    assert curve(0.5).harmful_clicks == 0
+    scores = score_curves([curve(0.9, 0.8, 0.85), curve(0.5, 0.6, 0.7)], 3)
+    assert scores.harmful_rate == pytest.approx(1 / 4)
+    assert score_curves([curve(0.5)], 1).harmful_rate == 0
+
+
+def test_seconds_per_click_are_given_with_and_without_the_encoder() -> None:
+    scores = score_curves([curve(0.5, 0.6, encode_s=2.0), curve(0.5, 0.6, encode_s=4.0)], 20)
+    assert scores.click_s_mean == pytest.approx(0.1)
+    assert scores.amortised_s == pytest.approx(3.0 / 20 + 0.1)
+    assert average_scores([scores, scores]).amortised_s == pytest.approx(scores.amortised_s)
+
+
 def square() -> ObjectMask:
     gt: Mask = np.zeros((40, 50), dtype=np.bool_)
     gt[3:23, 5:25] = True
@@ -108,6 +126,84 @@ def test_a_box_or_a_scribble_can_come_first_and_counts_as_one_interaction() -> N
     stroke = label(Painter(), "refined", first="scribble")
     assert 0 < stroke.ious[0] < 0.5
     assert len(stroke.ious) == 8
+
+
+# ---- RITM's and FocSAM's protocols on the same object
+
+
+class Scripted:
+    """Answers with the masks it was given, one after the other, and remembers the prompts."""
+
+    def __init__(self, *masks: Mask) -> None:
+        self.masks = list(masks)
+        self.asked: list[Prompts] = []
+
+    def embed(self, image: Any) -> Canvas:
+        raise AssertionError("not needed")
+
+    def predict(self, embedding: Canvas, prompts: Prompts, state: Any) -> Iterator[Painting]:
+        self.asked.append(prompts)
+        mask = self.masks[min(len(self.asked), len(self.masks)) - 1]
+        yield Painting(Rle.from_mask(mask), "refined", len(self.asked))
+
+
+def rectangle(*bounds: int) -> Mask:
+    mask: Mask = np.zeros((24, 32), dtype=np.bool_)
+    top, bottom, left, right = bounds
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def label_by(predictor: Scripted, target: ObjectMask, rule: ClickRule, clicks: int = 3) -> ClickCurve:
+    return click_curve(
+        predictor,
+        Canvas(target.gt.shape),
+        target,
+        sample_id="zoo/a#1",
+        dataset="zoo",
+        stage="refined",
+        max_clicks=clicks,
+        rule=rule,
+    )
+
+
+def test_ignored_pixels_count_nowhere_for_ritm_and_as_background_for_focsam() -> None:
+    gt, ignore = rectangle(4, 14, 4, 14), rectangle(14, 20, 4, 14)
+    answer = gt | ignore
+    ritm, focsam = Scripted(answer), Scripted(answer)
+    assert label_by(ritm, ObjectMask("1", gt, ignore), "ritm").ious[0] == 1.0
+    assert label_by(focsam, ObjectMask("1", gt, ignore), "focsam").ious[0] == pytest.approx(100 / 160)
+    second = focsam.asked[1].items[-1]
+    assert isinstance(second, Click)
+    assert (second.positive, ignore[int(second.y), int(second.x)]) == (False, True)
+
+
+def test_where_nothing_is_wrong_ritm_clicks_the_corner_and_focsam_asks_again_with_the_same_clicks() -> None:
+    gt = rectangle(4, 15, 4, 15)
+    ritm, focsam = Scripted(gt), Scripted(gt)
+    assert label_by(ritm, ObjectMask("1", gt, None), "ritm").ious == (1.0, 1.0, 1.0)
+    assert ritm.asked[-1].items[1:] == (Click(0, 0, False), Click(0, 0, False))
+    assert label_by(focsam, ObjectMask("1", gt, None), "focsam").ious == (1.0, 1.0, 1.0)
+    assert [len(prompts.items) for prompts in focsam.asked] == [1, 1, 1]
+
+
+def test_an_empty_answer_is_worth_nothing_in_focsams_protocol() -> None:
+    gt = rectangle(4, 15, 4, 15)
+    assert label_by(Scripted(rectangle(0, 0, 0, 0)), ObjectMask("1", gt, None), "focsam").ious == (0.0, 0.0, 0.0)
+
+
+def test_focsams_draws_are_the_same_every_time() -> None:
+    gt = rectangle(2, 12, 2, 22)  # a bar has a whole line of deepest pixels
+    runs = []
+    for _ in range(2):
+        predictor = Scripted(rectangle(0, 0, 0, 0))
+        label_by(predictor, ObjectMask("1", gt, None), "focsam")
+        runs.append([prompts.items for prompts in predictor.asked])
+    assert runs[0] == runs[1]
+    assert len({(click.x, click.y) for click in runs[0][-1] if isinstance(click, Click)}) == 3
+
+
+# ---- first prompts
 
 
 def blank() -> Mask:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from samref.errors import DataError, StorageError
+from samref.errors import DataError
 from samref.evaluation import run
 from samref.evaluation.grabcut import GrabCutPredictor
 from samref.evaluation.report import Protocol, report_to_dict, report_to_table
@@ -37,12 +37,6 @@ def test_one_encode_per_image_serves_all_its_objects_and_both_stages(zoo: Path) 
     assert painter.embedded == 4
     assert set(report.curves) == {"coarse", "refined"}
     assert report.macro["refined"].miou[3] > report.macro["coarse"].miou[3]
-
-
-def test_workers_change_nothing_but_times(zoo: Path) -> None:
-    one = evaluate(zoo, Painter(), Protocol(max_clicks=3))
-    four = evaluate(zoo, Painter(), Protocol(max_clicks=3, workers=4))
-    assert [c.ious for c in one.curves["refined"]] == [c.ious for c in four.curves["refined"]]
 
 
 def test_a_bar_goes_from_nothing_to_all_objects(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,14 +89,6 @@ def test_the_table_has_a_line_per_data_set_and_the_mean(zoo: Path) -> None:
     assert "BIoU@5" in table
     assert "At most 2 objects per data set" in table
     assert max(map(len, lines)) < 180
-
-
-def test_what_cannot_be_written_is_said_before_the_measurement(zoo: Path, tmp_path: Path) -> None:
-    painter = Painter()
-    for target in (tmp_path, tmp_path / "nowhere" / "numbers.json"):
-        with pytest.raises(StorageError, match="cannot be written"):
-            evaluate(zoo, painter, Protocol(), json_path=target)
-    assert painter.embedded == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
 from samref.labels.annotations import Annotation, ImageRecord, Project
 from samref.labels.classes import LabelClass
 from samref.labels.store import ProjectStore
+from tests.unit.labels import postgresql
 
 CAT, DOG = "c" * 64, "d" * 64
 NOTHING_SAID = Prompts()
@@ -57,9 +59,44 @@ def project() -> Project:
     return Project((LabelClass(1, "object", "#e6194b"), LabelClass(2, "Größe", "#3cb44b")), (cat, dog))
 
 
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Path]:
+    with postgresql.server() as folder:
+        yield folder
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> ProjectStore:
-    return ProjectStore(tmp_path / "labels" / "samref.db")
+def address(postgresql_server: Path) -> str:
+    """Of an empty PostgreSQL database."""
+    return postgresql.new_database(postgresql_server)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "labels" / "samref.sqlite"
+
+
+@pytest.fixture
+def file_store(path: Path) -> Iterator[ProjectStore]:
+    """A store in a SQLite file."""
+    store = ProjectStore(path)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Path | str:
+    """Where a store can be: a file that is not there yet, or an empty database."""
+    found: Path | str = request.getfixturevalue("path" if request.param == "sqlite" else "address")
+    return found
+
+
+@pytest.fixture
+def store(place: Path | str, tmp_path: Path) -> Iterator[ProjectStore]:
+    """A store in a SQLite file, and one in PostgreSQL."""
+    store = ProjectStore(place, blobs=tmp_path / "labels" / "images")
+    yield store
+    store.close()
 
 
 @pytest.fixture

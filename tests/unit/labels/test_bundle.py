@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from samref.labels.annotations import ImageRecord, Project
-from samref.labels.formats.bundle import export_bundle
+from samref.labels.formats import export_bundle
 from samref.labels.formats.coco import write_coco
 from samref.labels.formats.png import export_index_mask
 

@@ -48,11 +48,6 @@ class Clocks:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "labels" / "samref.sqlite"
-
-
-@pytest.fixture
 def clocks() -> Clocks:
     return Clocks()
 
@@ -321,11 +316,11 @@ def test_a_missing_table_is_a_sentence(path: Path, table: str) -> None:
         ProjectStore(path)
 
 
-def test_a_table_that_goes_missing_meanwhile_is_a_sentence(store: ProjectStore, tmp_path: Path) -> None:
-    made = store.create_workspace()
-    change(tmp_path / "labels" / "samref.db", "DROP TABLE annotations")
+def test_a_table_that_goes_missing_meanwhile_is_a_sentence(file_store: ProjectStore, path: Path) -> None:
+    made = file_store.create_workspace()
+    change(path, "DROP TABLE annotations")
     with pytest.raises(StorageError, match="is damaged"):
-        store.images(made.id)
+        file_store.images(made.id)
 
 
 def test_a_server_refuses_a_damaged_database_before_it_writes_to_it(path: Path) -> None:

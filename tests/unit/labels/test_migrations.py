@@ -5,15 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from samref.core.geometry import ImageSize
 from samref.errors import StorageError
+from samref.labels import migrations
 from samref.labels.classes import LabelClass, default_classes
 from samref.labels.events import ImageOpened
 from samref.labels.store import ProjectStore
+from samref.labels.tables import SCHEMA_REVISION, metadata
 
 VERSION_1 = """
 CREATE TABLE workspaces (
@@ -142,3 +150,53 @@ def test_a_missing_table_of_version_1_is_a_sentence(folder: Path) -> None:
     connection.close()
     with pytest.raises(StorageError, match="table 'images' is missing"):
         ProjectStore(folder / "samref.sqlite")
+
+
+def test_a_migrated_file_has_the_tables_of_a_new_one(folder: Path, path: Path) -> None:
+    for place in (folder / "samref.sqlite", path):
+        ProjectStore(place).close()
+    made = [_shape(folder / "samref.sqlite"), _shape(path)]
+    assert made[0] == made[1]
+    assert made[1]["alembic_version"][1] == [("0002",)]
+
+
+def _shape(path: Path) -> dict[str, tuple[list[tuple[object, ...]], list[tuple[object, ...]]]]:
+    """The columns of each table and its indices, and the row of Alembic's."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            table: (
+                sorted(row[1:] for row in connection.execute(f"PRAGMA table_info({table})")),
+                connection.execute(f"SELECT * FROM {table}").fetchall()
+                if table == "alembic_version"
+                else sorted(row[2:] for row in connection.execute(f"PRAGMA index_list({table})")),
+            )
+            for table in tables
+        }
+
+
+def test_the_last_revision_is_the_schema_of_this_version() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_REVISION]
+
+
+def test_alembic_finds_nothing_to_change_in_new_tables(address: str, tmp_path: Path) -> None:
+    ProjectStore(address, blobs=tmp_path / "images").close()
+    engine = sa.create_engine(address)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_a_file_of_version_2_from_before_alembic_is_stamped(path: Path) -> None:
+    store = ProjectStore(path)
+    made = store.create_workspace()
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE alembic_version")
+    again = ProjectStore(path)
+    assert again.find_workspace(made.token) == made.id
+    with again.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0002",)]
+    again.close()

@@ -43,11 +43,6 @@ PHOTO = b"the bytes of a photo"
 CLICK = Prompted(Click(1, 2), "tiny")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "labels" / "samref.db"
-
-
 def files_under(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -55,12 +50,12 @@ def files_under(folder: Path) -> list[Path]:
 # ---- workspaces
 
 
-def test_a_workspace_opens_with_its_token_only(store: ProjectStore, path: Path) -> None:
-    made = store.create_workspace()
-    assert store.find_workspace(made.token) == made.id
+def test_a_workspace_opens_with_its_token_only(file_store: ProjectStore, path: Path) -> None:
+    made = file_store.create_workspace()
+    assert file_store.find_workspace(made.token) == made.id
     for other in ("", "x", made.token[:-1], made.token + "x", "\ud800", "é" * 10_000):
-        assert store.find_workspace(other) is None
-    store.close()
+        assert file_store.find_workspace(other) is None
+    file_store.close()
     written = b"".join(file.read_bytes() for file in files_under(path.parent))
     assert made.token.encode() not in written
     assert hashlib.sha256(made.token.encode()).hexdigest().encode() in written
@@ -89,7 +84,7 @@ def test_workspaces_see_nothing_of_each_other(store: ProjectStore, project: Proj
     store.append(other, digest, Committed(project.images[0].annotations[0]))
     assert [(i.file_name, i.annotations) for i in store.images(mine)] == [("cat.jpg", 0)]
     assert [(i.file_name, i.annotations) for i in store.images(other)] == [("same.jpg", 1)]
-    assert len(files_under(store._blobs._folder)) == 1
+    assert len(files_under(store.blobs.folder)) == 1
 
 
 def test_a_workspace_that_is_gone_is_told(store: ProjectStore) -> None:
@@ -104,13 +99,13 @@ def test_a_workspace_that_is_gone_is_told(store: ProjectStore) -> None:
 # ---- the log
 
 
-def test_events_come_back_in_order_after_reopening(store: ProjectStore, path: Path, project: Project) -> None:
+def test_events_come_back_in_order_after_reopening(store: ProjectStore, place: Path | str, project: Project) -> None:
     workspace = store.create_workspace()
     digest = store.add_image(workspace.id, PHOTO, "cat.jpg", SIZE)
     events: list[Event] = [CLICK, Undone(), Committed(project.images[0].annotations[0]), CLICK]
     assert [store.append(workspace.id, digest, event).events for event in events] == [2, 3, 4, 5]
     store.close()
-    again = ProjectStore(path)
+    again = ProjectStore(place, blobs=store.blobs.folder)
     assert again.find_workspace(workspace.token) == workspace.id
     assert again.events(workspace.id, digest) == (ImageOpened(digest, "cat.jpg", 12, 16), *events)
     assert again.revision(workspace.id, digest) == 5
@@ -145,8 +140,8 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert store.image_bytes(workspace_id, digest) == b"photo"
 
 
-def test_every_commit_reaches_the_disk_before_it_is_acknowledged(store: ProjectStore) -> None:
-    with store._database.read() as connection:
+def test_every_commit_reaches_the_disk_before_it_is_acknowledged(file_store: ProjectStore) -> None:
+    with file_store._database.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
@@ -179,12 +174,12 @@ def test_threads_append_without_losing_an_event(store: ProjectStore) -> None:
     assert sorted(revisions) == sorted((digest, n) for digest in digests for n in range(2, 42))
 
 
-def test_two_programs_share_one_file(store: ProjectStore, path: Path) -> None:
-    workspace = store.create_workspace()
-    digest = store.add_image(workspace.id, PHOTO, "cat.jpg", SIZE)
+def test_two_programs_share_one_file(file_store: ProjectStore, path: Path) -> None:
+    workspace = file_store.create_workspace()
+    digest = file_store.add_image(workspace.id, PHOTO, "cat.jpg", SIZE)
     other = ProjectStore(path)
     assert other.append(workspace.id, digest, CLICK).events == 2
-    assert store.append(workspace.id, digest, CLICK).events == 3
+    assert file_store.append(workspace.id, digest, CLICK).events == 3
 
 
 def test_a_log_has_an_end(store: ProjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,15 +202,15 @@ def test_events_in_the_wrong_log_are_refused(store: ProjectStore) -> None:
         store.append(workspace_id, digest, ImageOpened("a" * 64, "a.jpg", 1, 1))
 
 
-def test_a_damaged_entry_is_named(store: ProjectStore, path: Path) -> None:
-    workspace_id = store.create_workspace().id
-    digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
-    store.append(workspace_id, digest, CLICK)
+def test_a_damaged_entry_is_named(file_store: ProjectStore, path: Path) -> None:
+    workspace_id = file_store.create_workspace().id
+    digest = file_store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
+    file_store.append(workspace_id, digest, CLICK)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE events SET body = '{' WHERE number = 2")
     connection.close()
     with pytest.raises(StorageError, match="Entry 2 of the log"):
-        store.events(workspace_id, digest)
+        file_store.events(workspace_id, digest)
 
 
 # ---- lists
@@ -318,7 +313,7 @@ def test_a_image_comes_back_byte_for_byte_and_is_kept_once(store: ProjectStore) 
     assert store.add_image(workspace_id, PHOTO, "other.jpg", SIZE) == digest
     assert store.revision(workspace_id, digest) == 1
     assert store.image_bytes(workspace_id, digest) == PHOTO
-    assert [path.name for path in files_under(store._blobs._folder)] == [digest]
+    assert [path.name for path in files_under(store.blobs.folder)] == [digest]
 
 
 def test_a_full_store_refuses_new_images(path: Path) -> None:
@@ -328,7 +323,7 @@ def test_a_full_store_refuses_new_images(path: Path) -> None:
     with pytest.raises(StorageError, match=r"holds .* of the 0.2 MB .*image of 0.1 MB is .* too much.*STORE_BYTES"):
         store.add_image(workspace_id, b"2" * 150_000, "two.jpg", SIZE)
     assert [i.digest for i in store.images(workspace_id)] == [digest]
-    assert [p.name for p in files_under(store._blobs._folder)] == [digest]
+    assert [p.name for p in files_under(store.blobs.folder)] == [digest]
 
 
 # ---- faults
@@ -351,33 +346,33 @@ def test_a_image_for_which_there_is_no_space_leaves_nothing_behind(store: Projec
     with largest_file(4096), pytest.raises(StorageError, match="the disk is full"):
         store.add_image(workspace_id, b"x" * 100_000, "large.jpg", SIZE)
     assert [i.digest for i in store.images(workspace_id)] == [kept]
-    assert [p.name for p in files_under(store._blobs._folder)] == [kept]
+    assert [p.name for p in files_under(store.blobs.folder)] == [kept]
     assert store.image_bytes(workspace_id, kept) == PHOTO
 
 
-def test_a_full_disk_refuses_the_event_and_keeps_what_was_there(store: ProjectStore, path: Path) -> None:
-    workspace_id = store.create_workspace().id
-    digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
-    before = store.events(workspace_id, digest)
+def test_a_full_disk_refuses_the_event_and_keeps_what_was_there(file_store: ProjectStore, path: Path) -> None:
+    workspace_id = file_store.create_workspace().id
+    digest = file_store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
+    before = file_store.events(workspace_id, digest)
     with largest_file(Path(f"{path}-wal").stat().st_size), pytest.raises(StorageError, match="nothing was saved"):
-        store.append(workspace_id, digest, *[CLICK] * 100)
-    assert store.events(workspace_id, digest) == before
-    assert store.append(workspace_id, digest, CLICK).events == len(before) + 1
-    store.close()
+        file_store.append(workspace_id, digest, *[CLICK] * 100)
+    assert file_store.events(workspace_id, digest) == before
+    assert file_store.append(workspace_id, digest, CLICK).events == len(before) + 1
+    file_store.close()
     assert ProjectStore(path).events(workspace_id, digest) == (*before, CLICK)
 
 
-def test_a_full_database_says_that_the_disk_is_full(store: ProjectStore) -> None:
-    workspace_id = store.create_workspace().id
-    digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
-    with store._database.read() as connection:
+def test_a_full_database_says_that_the_disk_is_full(file_store: ProjectStore) -> None:
+    workspace_id = file_store.create_workspace().id
+    digest = file_store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
+    with file_store._database.read() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
     # The pool hands its one idle connection to the next transaction, and the limit stays with the connection.
-    with store._database._engine.connect() as connection:
+    with file_store._database._engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageError, match="The disk is full, so nothing was saved"):
-        store.append(workspace_id, digest, *[CLICK] * 2000)
-    assert store.revision(workspace_id, digest) == 1
+        file_store.append(workspace_id, digest, *[CLICK] * 2000)
+    assert file_store.revision(workspace_id, digest) == 1
 
 
 def test_what_a_killed_server_was_staging_is_tidied_away_by_the_next(path: Path) -> None:
@@ -402,8 +397,8 @@ def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> No
     assert path.read_bytes() == content
 
 
-def test_a_database_of_a_newer_samref_is_left_alone(store: ProjectStore, path: Path) -> None:
-    store.close()
+def test_a_database_of_a_newer_samref_is_left_alone(file_store: ProjectStore, path: Path) -> None:
+    file_store.close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -420,7 +415,7 @@ def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> 
 def test_a_image_whose_file_is_gone_is_told(store: ProjectStore) -> None:
     workspace_id = store.create_workspace().id
     digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
-    for file in files_under(store._blobs._folder):
+    for file in files_under(store.blobs.folder):
         file.unlink()
     with pytest.raises(StorageError, match="The image could not be read: the file or its folder is not there"):
         store.image_bytes(workspace_id, digest)

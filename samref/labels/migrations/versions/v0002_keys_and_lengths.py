@@ -1,4 +1,4 @@
-"""From version 1: any number of keys for a workspace, lengths of logs, the served clock. Of SQLite files only."""
+"""From version 1, of SQLite files before Alembic: more keys for a workspace, lengths of logs, the served clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from samref.errors import StorageError
 from samref.labels.migrations import note_identity
 
 revision = "0002"
-down_revision = "0001"
+down_revision = None
 
 
 def upgrade() -> None:

@@ -126,12 +126,11 @@ def test_one_more_click_does_not_run_the_encoder_again() -> None:
     model = build_segnext(SPECS["segnext-random"])
     encoded: list[int] = []
     model.network.backbone.register_forward_hook(lambda *_: encoded.append(1))
-    predictor, store = Predictor(model), EmbeddingStore()
-    image = make_image()
+    predictor = Predictor(model)
+    embedding = predictor.embed(make_image())
     prompts, state = Prompts(), None
     for click in (Click(5, 6), Click(20, 10, positive=False), Click(9, 15)):
         prompts = prompts.add(click)
-        embedding = store.get_or_encode(predictor, image.digest, lambda: image)
         (answer,) = predictor.predict(embedding, prompts, state)
         state = answer.state
     assert len(encoded) == 1
