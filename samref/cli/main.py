@@ -34,12 +34,12 @@ COMMANDS = {
     "export": Command("samref.cli.export", "export", "Write a model as ONNX graphs for browsers and other runtimes."),
     "evaluate": Command("samref.cli.evaluate", "evaluate", "Measure clicks needed and speed on a data set."),
     "compare": Command("samref.cli.compare", "compare", "Measure every model on this machine in one run."),
+    "ablate": Command("samref.cli.ablate", "ablate", "Measure SAM-REF without, or with another use of, its parts."),
     "latency": Command("samref.cli.latency", "latency", "Measure seconds for whole images."),
     "train": Command("samref.cli.train", "train", "Train the embedded model, a refiner, or a paper's stage."),
     "precompute": Command(
         "samref.cli.precompute", "precompute_embeddings", "Store SAM's image embeddings for training."
     ),
-    "refiner": Command("samref.cli.refiner", "app", "Train, check and ablate a refiner that fits any base."),
 }
 
 

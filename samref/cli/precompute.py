@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from samref.training.embedding_store import EmbeddingStore, precompute
-from samref.training.feed import find_training_images
-from samref.training.stages import load_frozen_sam
-
-__all__ = ["precompute_embeddings"]
+from samref.inference.device import choose_device
+from samref.training.data import find_training_images
+from samref.training.embeddings import EmbeddingStore, precompute
+from samref.training.sam_stage import load_frozen_sam
 
 
 def precompute_embeddings(
@@ -27,7 +25,6 @@ def precompute_embeddings(
     """Compute SAM's image embeddings once; training with --embeddings reads them. Run again to go on after a break."""
     found = find_training_images(data, layout, split)
     typer.echo(found.summary)
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    sam = load_frozen_sam(model, checkpoint, chosen)
+    sam = load_frozen_sam(model, checkpoint, choose_device(device))
     done = precompute(sam, found.records, EmbeddingStore.of(out, sam), report=typer.echo)
     typer.echo(f"{done.made} made, {done.there} were there; {done.size_bytes / 1e9:.2f} GB in all.")

@@ -22,7 +22,8 @@ from samref.models.interface import InteractiveModel
 from samref.models.layers import resize
 from samref.models.sam.model import SamModel
 from samref.models.sam_ref.model import SamRefModel
-from samref.models.sam_ref.network import FusionRefiner, SamRef
+from samref.models.sam_ref.network import SamRef
+from samref.models.sam_ref.step import Closeup, refine_global, refine_local
 from samref.models.segnext.model import SegNextModel
 from samref.models.tiny.model import FRAME_MULTIPLE, TinyModel
 from samref.models.tiny.network import MAP_CHANNELS, Embedding, TinyNet
@@ -127,12 +128,12 @@ def graphs_of(model: InteractiveModel) -> tuple[Graph, ...]:
             return (*graphs_of(model.base), *_refiner(model))
         case TinyModel():
             return _tiny(model.net)
-        case FocsamModel() if model.encoder is None:
+        case FocsamModel():
             return _sam(model.base) if model.refiner is None else _refocus(model.base, model.refiner)
         case SamModel():
             return _sam(model)
         case SegNextModel():
-            return _dense_prompts(model)
+            return _segnext(model)
     raise ModelError(
         f"The model {model.spec.name} has no ONNX form yet. Those of tiny, sam, focsam and segnext have one."
     )
@@ -223,7 +224,7 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
         Graph(
             "refiner_global",
             "Runs once per prompt: corrects the coarse answer over the whole frame.",
-            Refine(refiner.global_refiner, with_stem=False),
+            Refine(refiner, local=False),
             (
                 seen,
                 Port("maps", shape(2, FRAME_MULTIPLE), drawn),
@@ -235,7 +236,7 @@ def _refiner(model: SamRefModel) -> tuple[Graph, ...]:
         Graph(
             "refiner_local",
             "Runs once per prompt: corrects the answer inside a window of the image's own pixels.",
-            Refine(refiner.local_refiner, with_stem=True),
+            Refine(refiner, local=True),
             (
                 Port("image", (1, 3, config.crop, config.crop), "the window's pixels, RGB in -1..1"),
                 Port("maps", (1, 2, config.crop, config.crop), drawn),
@@ -302,7 +303,7 @@ def _sam_with(model: SamModel, decoder: nn.Module, outputs: tuple[Port, ...]) ->
     )
 
 
-def _dense_prompts(model: SegNextModel) -> tuple[Graph, ...]:
+def _segnext(model: SegNextModel) -> tuple[Graph, ...]:
     config = model.network.config
     side, grid = config.image_size, config.grid
     embedding = Port("image_embedding", (1, config.width, grid, grid), "the ViT's tokens")
@@ -365,19 +366,20 @@ class RefinerImage(nn.Module):
 
 
 class Refine(nn.Module):
-    """One refiner, its probability map made from the logits it corrects."""
+    """One half of the refiner's step."""
 
-    def __init__(self, refiner: FusionRefiner, *, with_stem: bool) -> None:
+    def __init__(self, refiner: SamRef, *, local: bool) -> None:
         super().__init__()
         self.refiner = refiner
-        self.with_stem = with_stem
+        self.local = local
 
     def forward(
         self, image: Tensor, maps: Tensor, logits: Tensor, embedding: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        probability = resize(logits.sigmoid(), maps.shape[-2:])
-        seen = self.refiner.image_stem(image) if self.with_stem else image
-        refined = self.refiner(seen, torch.cat([maps, probability], dim=1), embedding, logits)
+        if self.local:
+            refined = refine_local(self.refiner, Closeup(image, maps, embedding, logits))
+        else:
+            refined = refine_global(self.refiner, image, maps, embedding, logits)
         return refined.logits, refined.error
 
 

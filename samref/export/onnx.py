@@ -310,7 +310,7 @@ def describe(model: InteractiveModel, opset: int, exporter: str) -> dict[str, An
         case FocsamModel():
             described |= _refocus(base)
         case SegNextModel():
-            described |= _dense_prompts(base)
+            described |= _segnext(base)
     if isinstance(model, SamRefModel):
         described["refiner"] = _refiner(model)
     return described
@@ -413,7 +413,7 @@ def _refocus(model: FocsamModel) -> dict[str, Any]:
     }
 
 
-def _dense_prompts(model: SegNextModel) -> dict[str, Any]:
+def _segnext(model: SegNextModel) -> dict[str, Any]:
     config = model.network.config
     mean, std = (tuple(255 * value for value in values) for values in (SEGNEXT_MEAN, SEGNEXT_STD))
     return {
@@ -449,8 +449,8 @@ def _refiner(model: SamRefModel) -> dict[str, Any]:
             "click_radius_cells": config.click_radius,
             "drawn": "clicks and scribbles only",
         },
-        "selector": "With use_selector: when error_logits is above 0 in more than `selector_threshold` times as many "
-        "cells as at the object's last prompt (`selector_direction` above), the window is pasted on the last final "
+        "selector": "When error_logits is above 0 in more than `selector_threshold` times as many cells as at the "
+        "object's last prompt (`selector` above; below is the other way round), the window is pasted on the last final "
         "mask and not on the new one.",
         "window": "In low-res cells. Rule `object`: box of refiner_global's mask and of the positive clicks, grown "
         "about its centre by `expand` to at least `minimum` cells, moved into the image, its ends rounded outwards. "
@@ -461,9 +461,6 @@ def _refiner(model: SamRefModel) -> dict[str, Any]:
         "sampling": "Bilinear at the centres of a grid over the window, rim repeated; the image is averaged first "
         "where it shrinks by a whole factor.",
         "paste": "The local logits cover the window exactly; resized bilinearly to it they replace what lies under.",
-        "settled": "Where `settled_after` is not 0 and more prompts than that were given, the newest a click or a "
-        "scribble: where the final low-res mask differs from the last one, 8-connected parts of the difference that "
-        "no point of it touches (its own cell or one of the eight around it) keep the last final logits.",
         "islands": "With drop_islands, where only clicks and scribbles were given: 8-connected parts of the final "
         "low-res mask that no positive point touches (its own cell or one of the eight around it) are left out.",
     }

@@ -52,11 +52,6 @@ def build_model(
             that, or a file of your own training; for ``tiny``, a folder with two such files. The digest of what you
             trained is not checked.
         seed: of the random weights of the ``*-random`` models.
-
-    Raises:
-        UnknownModelError: there is none of that name.
-        CheckpointMissingError: the weights are not on this machine.
-        CheckpointInvalidError: they are damaged or belong to another model.
     """
     import torch
 
@@ -68,9 +63,6 @@ def build_untrained(name: str, seed: int = 0) -> InteractiveModel:
 
     It is for measuring time, parameters and memory. Its masks mean nothing, so no quality may be read from it; parts
     whose cost depends on the mask (FocSAM's window) are measured on whatever mask comes out.
-
-    Raises:
-        UnknownModelError: there is none of that name.
     """
     spec = replace(
         get_spec(name),

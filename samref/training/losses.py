@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["binary_cross_entropy", "click_loss", "dice_loss", "normalized_focal_loss", "weighted_focal_loss"]
-
 EPS_RITM = 1e-12
 EPS_FOCSAM = torch.finfo(torch.float32).eps
 _PIXELS = (1, 2, 3)
@@ -31,14 +29,9 @@ def normalized_focal_loss(
     The focal weights are scaled to a mean of one per sample; the scale carries no gradient. A sample without valid
     pixels gives 0.
     """
-    p_t = torch.where(valid > 0, 1 - (gt - logits.sigmoid()).abs(), torch.ones_like(logits))
-    beta = (1 - p_t) ** gamma
-    count = valid.sum(dim=_PIXELS, keepdim=True)
-    scale = (count / (beta.sum(dim=_PIXELS, keepdim=True) + eps)).detach()
-    weight = torch.where(gt > 0.5, alpha, 1 - alpha) * valid
-    loss = -weight * scale * beta * (p_t + eps).clamp(max=1).log()
+    terms, count = _focal_terms(logits, gt, valid, alpha, gamma, eps)
     divisor = count.flatten() + eps if eps_in_count else count.flatten().clamp_min(1)
-    return loss.sum(dim=_PIXELS) / divisor
+    return terms.sum(dim=_PIXELS) / divisor
 
 
 def weighted_focal_loss(
@@ -53,14 +46,21 @@ def weighted_focal_loss(
     eps: float = EPS_RITM,
 ) -> Tensor:
     """WNFL of FocalClick: pixels marked in ``attention`` weigh 1, others ``1 - weight``. One value for the batch."""
+    terms, _ = _focal_terms(logits, gt, valid, alpha, gamma, eps)
+    importance = weight * attention + (1 - weight)
+    return (terms * importance).sum() / (importance.sum() + eps)
+
+
+def _focal_terms(
+    logits: Tensor, gt: Tensor, valid: Tensor, alpha: float, gamma: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    """What every pixel adds to a normalised focal loss, and how many count in each sample (B, 1, 1, 1)."""
     p_t = torch.where(valid > 0, 1 - (gt - logits.sigmoid()).abs(), torch.ones_like(logits))
     beta = (1 - p_t) ** gamma
     count = valid.sum(dim=_PIXELS, keepdim=True)
     scale = (count / (beta.sum(dim=_PIXELS, keepdim=True) + eps)).detach()
-    balance = torch.where(gt > 0.5, alpha, 1 - alpha) * valid
-    loss = -balance * scale * beta * (p_t + eps).clamp(max=1).log()
-    importance = weight * attention + (1 - weight)
-    return (loss * importance).sum() / (importance.sum() + eps)
+    weight = torch.where(gt > 0.5, alpha, 1 - alpha) * valid
+    return -weight * scale * beta * (p_t + eps).clamp(max=1).log(), count
 
 
 def dice_loss(logits: Tensor, gt: Tensor, valid: Tensor) -> Tensor:

@@ -1,33 +1,40 @@
-"""What is trained and what its loss is: the base, and the SAM-REF refiner over a finished base."""
+"""What is trained and what its loss is: what all objectives share, and the embedded model's base."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import zipfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.layers import resize, to_unit
 from samref.models.tiny.network import Embedding, TinyNet
-from samref.training.annotator import BatchAnnotator
+from samref.training.clicks import BatchAnnotator
 from samref.training.losses import dice_loss, normalized_focal_loss
-from samref.training.recipes import Recipe
+from samref.training.recipes import Recipe, SceneRecipe
 
-__all__ = ["BaseObjective", "Objective", "click_schedule", "decayed_groups"]
-
-Autocast = Callable[[], AbstractContextManager[Any]]
+Autocast: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
-class Objective(Protocol):
-    """One thing to train."""
+class Trainee:
+    """Something to train: the module whose weights change, and its parameters as the optimiser wants them."""
 
     trained: nn.Module
-    map_radius: float
 
-    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]: ...
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        return recipe.parameter_groups(self.trained.parameters())
+
+
+class SceneObjective(Protocol):
+    """What learns from scenes."""
+
+    map_radius: float
 
     def backward(
         self,
@@ -60,15 +67,6 @@ def click_schedule(rng: np.random.Generator) -> list[bool]:
     return [True] + [False] * int(rng.integers(1, 8)) + [True, True]
 
 
-def decayed_groups(parameters: Iterable[nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
-    """Two groups for the optimiser: weights, which decay, and norms and biases, which do not."""
-    listed = list(parameters)
-    return [
-        {"params": [p for p in listed if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.weight_decay},
-        {"params": [p for p in listed if p.ndim <= 1], "lr": recipe.rate, "weight_decay": 0.0},
-    ]
-
-
 def to_input(rgb: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) to the encoder's [-1, 1]."""
     return to_unit(rgb).contiguous(memory_format=torch.channels_last)
@@ -82,15 +80,15 @@ def iou(logits: Tensor, gt: Tensor, valid: Tensor) -> float:
     return float((intersection / (pred | truth).flatten(1).sum(1).clamp_min(1)).mean())
 
 
-class BaseObjective:
+class BaseObjective(Trainee):
     """Stage 1: encoder (its later stages), neck and coarse decoder; NFL + Dice at every prompt."""
 
     def __init__(self, net: TinyNet) -> None:
-        self.trained: nn.Module = net
-        self.net = net
+        self.trained = self.net = net
         self.map_radius = net.config.click_radius / net.config.map_stride
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        assert isinstance(recipe, SceneRecipe)
         encoder = self.net.encoder
         for module in (encoder.stem, *encoder.stages[: recipe.frozen_stages]):
             module.requires_grad_(False)
@@ -101,7 +99,7 @@ class BaseObjective:
         known = {id(p) for p in encoder.parameters()} | {id(p) for p in pretrained}
         fresh = [p for p in self.net.parameters() if id(p) not in known]
         return [
-            *decayed_groups(fresh, recipe),
+            *recipe.parameter_groups(fresh),
             {"params": pretrained, "lr": recipe.rate * recipe.encoder_rate, "weight_decay": 0.0},
         ]
 
@@ -141,3 +139,34 @@ class BaseObjective:
                 annotator.correct(logits.detach().cpu())
         torch.autograd.backward(list(embedding), [leaf.grad for leaf in leaves])
         return values
+
+
+def load_backbone(net: TinyNet, path: Path) -> None:
+    """Initialise encoder and context block from a table of folded MobileNetV2 / DeepLab convolutions.
+
+    Args:
+        net: changed in place.
+        path: npz with ``opNN.weight`` and ``opNN.bias`` in the order the layers run (out, in/groups, kh, kw).
+
+    Raises:
+        CheckpointMissingError: no such file.
+        CheckpointInvalidError: not such a table, or of other shapes.
+    """
+    if not path.is_file():
+        raise CheckpointMissingError(f"There is no pretrained backbone at {path}.")
+    encoder = net.encoder.convolutions()
+    context = [net.neck.aspp, net.neck.pooled, net.neck.merge]
+    try:
+        with np.load(path, allow_pickle=False) as table, torch.no_grad():
+            has_context = f"op{len(encoder) + 3:02d}.weight" in table
+            for index, layer in enumerate(encoder + (context if has_context else [])):
+                weight, bias = (table[f"op{index:02d}.{part}"].astype(np.float32) for part in ("weight", "bias"))
+                if weight.shape != tuple(layer.weight.shape):
+                    raise CheckpointInvalidError(
+                        f"{path}: layer {index} is {weight.shape}, the encoder needs {tuple(layer.weight.shape)}."
+                    )
+                assert layer.bias is not None
+                layer.weight.copy_(torch.from_numpy(weight))
+                layer.bias.copy_(torch.from_numpy(bias))
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise CheckpointInvalidError(f"{path} is not a table of backbone layers.") from error

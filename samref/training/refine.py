@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samref.core.prompt_maps import MapFrame, PromptMaps, draw_prompt
-from samref.core.prompts import Box, Polygon
+from samref.core.geometry import Frame, ImageSize
+from samref.core.prompt_maps import MapFrame
+from samref.core.prompts import Prompts
+from samref.datasets.records import IGNORE_ID
+from samref.models.interface import ImageFeatures, PromptBatch
 from samref.models.layers import resize, to_unit
-from samref.models.sam_ref import windows
+from samref.models.sam_ref import step, windows
 from samref.models.sam_ref.network import Refined, SamRef
+from samref.models.tiny import SPECS
+from samref.models.tiny.model import TinyModel
 from samref.models.tiny.network import Embedding, TinyNet
-from samref.training.annotator import BatchAnnotator
+from samref.training.clicks import BatchAnnotator
 from samref.training.losses import binary_cross_entropy, dice_loss, normalized_focal_loss
-from samref.training.objectives import Autocast, click_schedule, decayed_groups, iou, to_input
-from samref.training.recipes import Recipe
+from samref.training.objectives import Autocast, Trainee, click_schedule, iou, to_input
 
 STRIDE = 4
 """Image pixels per low-res cell of the embedded base."""
@@ -53,25 +57,21 @@ def refiner_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) ->
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """A batch on its way through the refiner; N = B images x K objects."""
+    """Images uint8 (B, 3, S, S) and how many objects each of them has."""
 
     pixels: Tensor
     objects: int
-    labels: Tensor
-    half: Tensor
 
 
-class RefinerObjective:
+class RefinerObjective(Trainee):
     """Trains ``refiner`` on the masks of ``base``; both see the prompts of the same simulated person."""
 
     def __init__(self, base: TinyNet, refiner: SamRef) -> None:
         self.base = base.eval().requires_grad_(False)
+        self.magnifier = TinyModel(self.base, SPECS["tiny"])
         self.trained: nn.Module = refiner
         self.refiner = refiner
         self.map_radius = base.config.click_radius / base.config.map_stride
-
-    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        return decayed_groups(self.refiner.parameters(), recipe)
 
     def backward(
         self,
@@ -83,7 +83,7 @@ class RefinerObjective:
         autocast: Autocast,
         objects: int,
     ) -> dict[str, float]:
-        scene = _Scene(rgb, objects, labels, half)
+        scene = _Scene(rgb, objects)
         gt, valid = half[:, :1], half[:, 1:]
         count, _, height, width = gt.shape
         low_res = (height * HALF // STRIDE, width * HALF // STRIDE)
@@ -96,64 +96,65 @@ class RefinerObjective:
             image_parts.append(projected)
         leaves = [part.detach().requires_grad_() for part in image_parts]
         shared = Embedding(*(level.repeat_interleave(objects, dim=0) for level in embedding))
-        drawn = np.zeros((count, 2, *rgb.shape[-2:]), dtype=np.uint8)
+        drawn = torch.zeros(count, 2, *rgb.shape[-2:], device=rgb.device)
         mask_input = torch.zeros(count, 1, *low_res, device=rgb.device)
         has_mask = torch.zeros(count, 1, 1, 1, device=rgb.device)
         learnt = click_schedule(rng)
-        feed_final = rng.random() < 0.5
         values: dict[str, float] = {}
-        for step, learn in enumerate(learnt):
+        for number, learn in enumerate(learnt):
             with torch.no_grad(), autocast():
                 maps = torch.from_numpy(annotator.maps).to(rgb.device).float()
                 coarse = self.base.decoder(shared, maps, mask_input, has_mask).float()
-            self._draw(drawn, annotator, MapFrame(rgb.shape[-2], rgb.shape[-1], scale_xy=(HALF, HALF)))
-            with torch.set_grad_enabled(learn):
+            self._draw(drawn, annotator)
+            with torch.set_grad_enabled(learn), autocast():
                 parts = [leaf.repeat_interleave(objects, dim=0) for leaf in leaves]
                 injected = parts[1] if len(parts) > 1 else None
-                with autocast():
-                    probability = resize(coarse.sigmoid(), (rgb.shape[-2], rgb.shape[-1]))
-                    stack = torch.cat([torch.from_numpy(drawn).to(rgb.device).float(), probability], dim=1)
-                    whole = self.refiner.global_refiner(parts[0], stack, injected, coarse)
-                chosen = self._windows(whole.logits.detach(), rng)
-                local, before, closer = self._look_closer(scene, annotator, whole.logits, injected, chosen, autocast)
+                whole = step.refine_global(self.refiner, parts[0], drawn, injected, coarse)
+                global_logits = whole.logits.float()
+                chosen = self._windows(global_logits.detach(), annotator, rng)
+                seen = self._look_closer(scene, annotator, global_logits, injected, chosen)
+                local = step.refine_local(self.refiner, seen)
             if learn:
-                near = (closer == 1).float()
-                seen = (closer != 255).float()
-                loss = refiner_loss(whole, coarse, gt, valid) + refiner_loss(local, before, near, seen)
+                cells = torch.tensor(chosen, dtype=torch.float32) * STRIDE
+                closer = windows.sample_window(labels.float(), cells, self.refiner.config.crop, nearest=True)
+                near, counts = (closer == 1).float(), (closer != IGNORE_ID).float()
+                before = seen.logits.detach()
+                loss = refiner_loss(whole, coarse, gt, valid) + refiner_loss(local, before, near, counts)
                 torch.autograd.backward(loss / sum(learnt))
-                values[f"loss{step + 1 if step < 3 else 'late'}"] = float(loss.detach())
+                values[f"loss{number + 1 if number < 3 else 'late'}"] = float(loss.detach())
             corrected, patches = whole.logits.detach().float(), local.logits.detach().float()
             final = self._composed(corrected, patches, chosen, STRIDE)
             fine = self._composed(resize(corrected, (height, width)), patches, chosen, HALF)
-            name = step + 1 if len(learnt) == 3 else ("late" if step + 1 == len(learnt) else None)
+            name = number + 1 if len(learnt) == 3 else ("late" if number + 1 == len(learnt) else None)
             if name is not None:
                 values[f"coarse{name}"] = iou(resize(coarse, (height, width)), gt, valid)
                 values[f"global{name}"] = iou(resize(corrected, (height, width)), gt, valid)
                 values[f"final{name}"] = iou(fine, gt, valid)
-            mask_input, has_mask = final if feed_final else coarse, torch.ones_like(has_mask)
-            if step + 1 < len(learnt):
+            mask_input = final if self.refiner.config.feedback == "final" else coarse
+            has_mask = torch.ones_like(has_mask)
+            if number + 1 < len(learnt):
                 annotator.correct(fine.cpu())
         torch.autograd.backward(image_parts, [leaf.grad for leaf in leaves])
         return values
 
-    def _draw(self, drawn: np.ndarray[Any, np.dtype[np.uint8]], annotator: BatchAnnotator, frame: MapFrame) -> None:
-        """Clicks and strokes of everybody, drawn anew in the model frame (cheap: one more prompt each time)."""
+    def _draw(self, drawn: Tensor, annotator: BatchAnnotator) -> None:
+        """Clicks and strokes of everybody in the model frame (cheap: one more prompt each time)."""
+        frame = MapFrame(drawn.shape[-2], drawn.shape[-1], scale_xy=(HALF, HALF))
         for index, prompts in enumerate(annotator.prompts):
-            if prompts and not isinstance(prompts[-1], Box | Polygon):
-                planes = PromptMaps(drawn[index, 0], drawn[index, 1], drawn[index, 0], drawn[index, 1])
-                draw_prompt(planes, prompts[-1], frame, self.refiner.config.click_radius)
+            newest = step.draw_signs(Prompts(tuple(prompts[-1:])), frame, self.refiner.config.click_radius)
+            drawn[index] = torch.maximum(drawn[index], newest[0].to(drawn.device))
 
-    def _windows(self, logits: Tensor, rng: np.random.Generator) -> list[windows.Window]:
-        """The object window of every mask, carelessly: other growth, moved a little; all of the frame when empty."""
+    def _windows(self, logits: Tensor, annotator: BatchAnnotator, rng: np.random.Generator) -> list[windows.Window]:
+        """The object window of every mask, carelessly grown; all of the frame when there is nothing."""
         config = self.refiner.config
         limit = (logits.shape[-2], logits.shape[-1])
         chosen = []
-        for mask in (logits[:, 0] > 0).cpu().numpy():
+        for mask, prompts in zip((logits[:, 0] > 0).cpu().numpy(), annotator.prompts, strict=True):
+            clicks = Prompts(tuple(prompts)).clicks
+            points = [(HALF * click.x / STRIDE, HALF * click.y / STRIDE) for click in clicks if click.positive]
             expand = float(rng.uniform(1.15, 1.7))
-            window = windows.object_window(mask, [], expand=expand, minimum=config.minimum, limit=limit)
-            if window is None:
-                window = windows.Window(0, 0, limit[1], limit[0])
-            chosen.append(window)
+            window = windows.object_window(mask, points, expand=expand, minimum=config.minimum, limit=limit)
+            chosen.append(window or windows.Window(0, 0, limit[1], limit[0]))
         return chosen
 
     def _look_closer(
@@ -163,37 +164,28 @@ class RefinerObjective:
         logits: Tensor,
         injected: Tensor | None,
         chosen: list[windows.Window],
-        autocast: Autocast,
-    ) -> tuple[Refined, Tensor, Tensor]:
-        """Local refiner on every window; also the logits it started from and the labels there (crop frame)."""
-        config = self.refiner.config
-        cells = torch.tensor(chosen, dtype=torch.float32)
-        crops, maps = [], []
+    ) -> step.Closeup:
+        """What the local refiner sees in every window: as in use, the base's own closer look."""
+        height, width = scene.pixels.shape[-2:]
+        framed = ImageSize(height, width)
+        frame = Frame(ImageSize(height // HALF, width // HALF), framed, framed)  # prompts lie on the halved labels
+        seen = []
         for index, window in enumerate(chosen):
-            box = tuple(float(cell * STRIDE) for cell in window)
-            x0, y0, x1, y1 = box
-            whole = scene.pixels[index // scene.objects][None]
-            crops.append(windows.sample_pixels(whole, (x0, y0, x1, y1), config.crop))
-            frame = MapFrame(
-                config.crop,
-                config.crop,
-                scale_xy=(config.crop * HALF / (x1 - x0), config.crop * HALF / (y1 - y0)),
-                origin_xy=(x0 / HALF, y0 / HALF),
+            one = slice(index, index + 1)
+            image = scene.pixels[index // scene.objects][None]
+            features = ImageFeatures(torch.empty(0), image, frame)
+            rough = torch.from_numpy(annotator.maps[one, 4:5]).to(image.device).float()
+            said = PromptBatch(
+                Prompts(tuple(annotator.prompts[index])).mapped(frame.to_model, HALF),
+                frame,
+                F.avg_pool2d(2 * rough - 1, STRIDE // HALF) if rough.any() else None,
             )
-            drawn = np.zeros((2, config.crop, config.crop), dtype=np.uint8)
-            for prompt in annotator.prompts[index]:
-                if not isinstance(prompt, Box | Polygon):
-                    draw_prompt(PromptMaps(drawn[0], drawn[1], drawn[0], drawn[1]), prompt, frame, config.click_radius)
-            maps.append(torch.from_numpy(drawn))
-        before = windows.sample_window(logits.float(), cells, config.local_grid)
-        probability = windows.sample_window(logits.detach().float().sigmoid(), cells, config.crop)
-        embedding = None if injected is None else windows.sample_window(injected.float(), cells, config.local_grid)
-        labels = windows.sample_window(scene.labels.float(), cells * STRIDE, config.crop, nearest=True)
-        with autocast():
-            image = self.refiner.local_refiner.image_stem(to_unit(torch.cat(crops)))
-            stack = torch.cat([torch.stack(maps).to(image.device).float(), probability], dim=1)
-            refined = self.refiner.local_refiner(image, stack, embedding, before)
-        return refined, before.detach(), labels
+            inside = None if injected is None else injected[one]
+            config = self.refiner.config
+            seen.append(
+                step.look_closer(config, features, said, logits[one], window, embedding=inside, base=self.magnifier)
+            )
+        return step.together(seen)
 
     @staticmethod
     def _composed(canvas: Tensor, patches: Tensor, chosen: list[windows.Window], pixels_per_cell: int) -> Tensor:

@@ -8,7 +8,6 @@ the local one in a window that is drawn carelessly.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samref.core.geometry import Frame, ImageSize
-from samref.core.prompt_maps import MapFrame, draw_prompt_maps
-from samref.core.prompts import Click, Prompts
+from samref.core.prompt_maps import MapFrame
+from samref.core.prompts import Prompts
 from samref.models.interface import DecoderState, ImageFeatures, PromptBatch
 from samref.models.layers import fit_frame, resize
 from samref.models.sam.model import SamModel
-from samref.models.sam_ref import windows
+from samref.models.sam_ref import step, windows
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import Refined, SamRef
 from samref.training.losses import binary_cross_entropy, dice_loss, weighted_focal_loss
-from samref.training.objectives import Autocast, iou
-from samref.training.paper_recipes import PaperRecipe, SessionClicks
-from samref.training.sam_sessions import SamSessions, decode_objects, image_embeddings, targets_of
-from samref.training.samples import Draws, Sample, SampleBatch
+from samref.training.objectives import Autocast, Trainee, iou
+from samref.training.recipes import PaperRecipe, SessionClicks
+from samref.training.sam_stage import SamSessions, decode_objects, image_embeddings
+from samref.training.samples import Draws, Sample, SampleBatch, targets_of
 from samref.training.scenes import mostly
 
 NEAR = 3
@@ -72,7 +71,7 @@ class _Whole:
     injected: Tensor | None
 
 
-class SamRefObjective:
+class SamRefObjective(Trainee):
     """Trains the refiner; SAM is frozen, its embeddings may be stored."""
 
     def __init__(self, sam: SamModel, refiner: SamRef, recipe: PaperRecipe) -> None:
@@ -81,9 +80,6 @@ class SamRefObjective:
         self.refiner = refiner
         self.session_clicks = recipe.clicks
         self.trained: nn.Module = refiner
-
-    def parameter_groups(self, recipe: PaperRecipe) -> list[dict[str, Any]]:
-        return [{"params": list(self.refiner.parameters()), "lr": recipe.rate}]
 
     def backward(self, batch: SampleBatch, draws: Draws, device: torch.device, autocast: Autocast) -> dict[str, float]:
         embedding = image_embeddings(self.sam, batch, device, autocast)
@@ -125,7 +121,7 @@ class SamRefObjective:
         for _ in range(one.plan.earlier):
             self._click(sessions, index, final)
             if features is None:
-                features = self._features(one.sample, embedding, device)
+                features = model.prepare(ImageFeatures(embedding, _pixels(one.sample, device), self._frame(one.sample)))
             said = PromptBatch(Prompts(tuple(one.clicks)), features.frame)
             for output in model.decode(features, said, state):
                 answer = output
@@ -142,17 +138,6 @@ class SamRefObjective:
         pred = None if final is None else (resize(final.clone()[None, None], side)[0, 0] > 0).cpu().numpy()
         sessions.click(index, pred)
 
-    @torch.no_grad()
-    def _features(self, sample: Sample, embedding: Tensor, device: torch.device) -> ImageFeatures:
-        """What :meth:`SamRefModel.encode` gives, from an embedding that is there already."""
-        features = ImageFeatures(embedding, _pixels(sample, device), self._frame(sample))
-        image = self.refiner.global_refiner.image_stem(fit_frame(features.pixels, features.frame))
-        parts = {"refiner.image": image}
-        projected = self.refiner.project(embedding, (image.shape[-2], image.shape[-1]))
-        if projected is not None:
-            parts["refiner.embedding"] = projected
-        return ImageFeatures(embedding, features.pixels, features.frame, parts)
-
     def _frame(self, sample: Sample) -> Frame:
         """Clicks are made in the model frame: for them the image is already resized."""
         size = ImageSize(sample.framed.shape[0], sample.framed.shape[1])
@@ -165,13 +150,10 @@ class SamRefObjective:
         framed = torch.cat([fit_frame(_pixels(sample, device), self._frame(sample)) for sample in batch.samples])
         image = self.refiner.global_refiner.image_stem(framed)
         injected = self.refiner.project(embedding, (image.shape[-2], image.shape[-1]))
-        drawn = torch.stack([self._draw(clicks, MapFrame(side, side)) for clicks in sessions.clicks]).to(device)
-        maps = torch.cat([drawn, resize(coarse.sigmoid(), (side, side))], dim=1)
-        return _Whole(self.refiner.global_refiner(image, maps, injected, coarse), coarse, injected)
-
-    def _draw(self, clicks: list[Click], frame: MapFrame) -> Tensor:
-        maps = draw_prompt_maps(Prompts(tuple(clicks)), frame, self.refiner.config.click_radius)
-        return torch.from_numpy(np.stack([maps.positive, maps.negative])).float()
+        radius, frame = self.refiner.config.click_radius, MapFrame(side, side)
+        maps = torch.cat([step.draw_signs(Prompts(tuple(clicks)), frame, radius) for clicks in sessions.clicks])
+        refined = step.refine_global(self.refiner, image, maps.to(device), injected, coarse)
+        return _Whole(refined, coarse, injected)
 
     def _low_res(self, plane: Tensor) -> Tensor:
         return mostly(plane, self.refiner.config.low_res_stride).float()
@@ -190,8 +172,8 @@ class SamRefObjective:
             inner = F.max_pool2d(1 - gt[None, None], 3, 1, 1)[0, 0].cpu().numpy() > 0
             rows, columns = np.nonzero(truth & inner)
             pick = int(rng.integers(rows.size))
-            half = longest * rng.uniform(*PATCH_SIDE) / 2
-            return _moved(columns[pick], rows[pick], (half, half), config.minimum, limit)
+            half, x, y = longest * rng.uniform(*PATCH_SIDE) / 2, columns[pick], rows[pick]
+            return windows.grown_window((x - half, y - half, x + half, y + half), 1.0, config.minimum, limit)
         newest = one.clicks[-1]
         rule = windows.change_window(
             windows.inside(logits, limit),
@@ -203,9 +185,9 @@ class SamRefObjective:
         )
         rule = rule or box or windows.Window(0, 0, limit[1], limit[0])
         shift_x, shift_y = rng.uniform(-CENTRE_JITTER, CENTRE_JITTER, size=2)
-        width, height = rule.x1 - rule.x0, rule.y1 - rule.y0
-        centre = (rule.x0 + rule.x1) / 2 + shift_x * width, (rule.y0 + rule.y1) / 2 + shift_y * height
-        return _moved(*centre, (width / 2, height / 2), config.minimum, limit)
+        by_x, by_y = shift_x * (rule.x1 - rule.x0), shift_y * (rule.y1 - rule.y0)
+        moved = (rule.x0 + by_x, rule.y0 + by_y, rule.x1 + by_x, rule.y1 + by_y)
+        return windows.grown_window(moved, 1.0, config.minimum, limit)
 
     def _look_closer(
         self,
@@ -216,24 +198,19 @@ class SamRefObjective:
         device: torch.device,
     ) -> tuple[Refined, Tensor]:
         """The local refiner in every window, and the logits it started from."""
-        config = self.refiner.config
-        cells = torch.tensor(chosen, dtype=torch.float32)
-        crops, maps = [], []
-        for sample, clicks, window in zip(batch.samples, sessions.clicks, chosen, strict=True):
-            x0, y0, x1, y1 = (float(cell * config.low_res_stride) for cell in window)
-            features = ImageFeatures(torch.empty(0), _pixels(sample, device), self._frame(sample))
-            crops.append(windows.crop_image(features, (x0, y0, x1, y1), config.crop))
-            scale_xy = (config.crop / (x1 - x0), config.crop / (y1 - y0))
-            maps.append(self._draw(clicks, MapFrame(config.crop, config.crop, scale_xy, (x0, y0))))
         logits = whole.refined.logits.float()
-        before = windows.sample_window(logits, cells, config.local_grid)
-        probability = resize(before.detach().sigmoid(), (config.crop, config.crop))
-        inside = None
-        if whole.injected is not None:
-            inside = windows.sample_window(whole.injected.float(), cells, config.local_grid)
-        image = self.refiner.local_refiner.image_stem(torch.cat(crops))
-        stack = torch.cat([torch.stack(maps).to(device), probability], dim=1)
-        return self.refiner.local_refiner(image, stack, inside, before), before.detach()
+        closeups = []
+        for index, (sample, clicks, window) in enumerate(zip(batch.samples, sessions.clicks, chosen, strict=True)):
+            one = slice(index, index + 1)
+            features = ImageFeatures(torch.empty(0), _pixels(sample, device), self._frame(sample))
+            said = PromptBatch(Prompts(tuple(clicks)), features.frame)
+            inside = None if whole.injected is None else whole.injected[one].float()
+            config = self.refiner.config
+            closeups.append(
+                step.look_closer(config, features, said, logits[one], window, embedding=inside, base=self.sam)
+            )
+        seen = step.together(closeups)
+        return step.refine_local(self.refiner, seen), seen.logits.detach()
 
     def _labels_inside(
         self, batch: SampleBatch, chosen: list[windows.Window], device: torch.device
@@ -252,18 +229,6 @@ class SamRefObjective:
             found.append(mostly(windows.sample_window(planes, box, config.crop, nearest=True), 2))
         inside = torch.cat(found).float()
         return inside[:, :1], inside[:, 1:]
-
-
-def _moved(x: float, y: float, half_sides: tuple[float, float], minimum: int, limit: tuple[int, int]) -> windows.Window:
-    """A window around a point, at least ``minimum`` cells a side, inside ``limit`` (rows, columns)."""
-
-    def span(centre: float, half: float, end: int) -> tuple[int, int]:
-        length = min(max(2 * half, minimum), end)
-        start = min(max(centre - length / 2, 0.0), end - length)
-        return int(start), min(end, int(np.ceil(start + length)))
-
-    (left, right), (top, bottom) = span(x, half_sides[0], limit[1]), span(y, half_sides[1], limit[0])
-    return windows.Window(left, top, right, bottom)
 
 
 def _pixels(sample: Sample, device: torch.device) -> Tensor:

@@ -7,10 +7,11 @@ so accumulated batches, or those of several processes, hold together what one bi
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,16 +22,15 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.datasets.coco import LVIS
 from samref.datasets.coco_lvis import COCO_LVIS, STUFF
-from samref.datasets.records import ImageRecord, ObjectMask
+from samref.datasets.records import IGNORE_ID, ImageRecord, ObjectMask
 from samref.errors import DataError
-from samref.training.augment import COLOURS, Planes, fit_mask, vary_shape
-from samref.training.embedding_store import EmbeddingStore
+from samref.training.embeddings import EmbeddingStore
 from samref.training.objectives import Autocast
-from samref.training.paper_recipes import CornerClicks, PaperRecipe
+from samref.training.recipes import CornerClicks, PaperRecipe
 
-__all__ = ["Draws", "Sample", "SampleBatch", "SampleFeed", "SampleObjective", "painted"]
+Pixels = NDArray[np.uint8]
+Planes = list[NDArray[np.uint8]]
 
-IGNORE = 255
 MOST_TRIES = 200
 """Images in a row without a usable object before training gives up."""
 LARGER_PIXELS = 2
@@ -59,8 +59,8 @@ class Sample:
     digest: str
     framed: NDArray[np.uint8]
     labels: NDArray[np.uint8]
-    parts: tuple[NDArray[np.uint8], ...] = ()
-    others: NDArray[np.bool_] | None = None
+    parts: tuple[NDArray[np.uint8], ...]
+    others: NDArray[np.bool_]
     pixels: NDArray[np.uint8] | None = None
     pixel_labels: NDArray[np.uint8] | None = None
     embedding: Tensor | None = None
@@ -73,6 +73,12 @@ class SampleBatch:
     number: int
     samples: tuple[Sample, ...]
     skipped: int
+
+
+def targets_of(batch: SampleBatch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ground truth and valid pixels, float (B, 1, S, S) each."""
+    labels = torch.from_numpy(np.stack([sample.labels for sample in batch.samples]))[:, None].to(device)
+    return (labels == 1).float(), (labels != 255).float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ class SampleFeed:
     """Samples of images for one recipe.
 
     Args:
-        images: what to draw from, each as often as any other.
+        records: what to draw from, each as often as any other.
         recipe: numbers of the run.
         side: S of the model frame.
         store: stored image embeddings; every image's must be there.
@@ -262,7 +268,7 @@ def painted(objects: list[ObjectMask], most: float, rng: np.random.Generator) ->
 
 
 def _labels(parts: list[NDArray[np.uint8]], ignore: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    labels = np.where(ignore > 0, np.uint8(IGNORE), np.uint8(0))
+    labels = np.where(ignore > 0, np.uint8(IGNORE_ID), np.uint8(0))
     for part in parts:
         labels[part > 0] = 1
     return labels
@@ -273,3 +279,87 @@ def _union(regions: Sequence[NDArray[np.bool_] | NDArray[np.uint8]], size: tuple
     for region in regions:
         union |= region
     return union
+
+
+# ---- how images are changed before they are learnt from: shape and colour (SegNext) or colour only (FocSAM)
+
+
+def fit_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """A mask of 0 and 1 at another size: a pixel is inside where half of it was."""
+    if mask.shape == (height, width):
+        return mask
+    shrinking = height < mask.shape[0] or width < mask.shape[1]
+    shares = cv2.resize(
+        mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    )
+    return np.asarray(shares >= 0.5, dtype=np.uint8)
+
+
+def vary_shape(rgb: Pixels, masks: Sequence[NDArray[np.uint8]], rng: np.random.Generator) -> tuple[Pixels, Planes]:
+    """Scale 0.75-1.4, flips, quarter turns, shift up to 3 % and rotation up to 3 degrees (three times in four).
+
+    Source: papers.md 2.3, code (SegNext).
+    """
+    scale = float(rng.uniform(0.75, 1.4))
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    planes = [np.asarray(cv2.resize(m, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8) for m in masks]
+    if rng.random() < 0.5:
+        axes = ((0,), (1,), (0, 1))[int(rng.integers(3))]
+        rgb, planes = np.flip(rgb, axes), [np.flip(plane, axes) for plane in planes]
+    if rng.random() < 0.5:
+        turns = int(rng.integers(4))
+        rgb, planes = np.rot90(rgb, turns), [np.rot90(plane, turns) for plane in planes]
+    rgb, planes = np.ascontiguousarray(rgb), [np.ascontiguousarray(plane) for plane in planes]
+    if rng.random() < 0.75:
+        height, width = rgb.shape[:2]
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), float(rng.uniform(-3, 3)), 1.0)
+        matrix[:, 2] = matrix[:, 2] + rng.uniform(-0.03, 0.03, size=2) * (width, height)
+        rgb = np.asarray(cv2.warpAffine(rgb, matrix, (width, height), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+        planes = [
+            np.asarray(cv2.warpAffine(plane, matrix, (width, height), flags=cv2.INTER_NEAREST), dtype=np.uint8)
+            for plane in planes
+        ]
+    return rgb, planes
+
+
+def vary_colours(rgb: Pixels, rng: np.random.Generator) -> Pixels:
+    """Brightness ±0.25 and contrast -0.15..+0.4, then each channel up to ±10, both three times in four (SegNext)."""
+    image = rgb.astype(np.float32)
+    if rng.random() < 0.75:
+        image = image * np.float32(1 + rng.uniform(-0.15, 0.4)) + np.float32(255 * rng.uniform(-0.25, 0.25))
+        image = image.clip(0, 255)
+    if rng.random() < 0.75:
+        image += rng.uniform(-10, 10, size=3).astype(np.float32)
+    changed: Pixels = image.clip(0, 255).round().astype(np.uint8)
+    return changed
+
+
+def distort_colours(rgb: Pixels, rng: np.random.Generator) -> Pixels:
+    """Brightness ±32, contrast and saturation x0.5-1.5, hue ±18 of 180, each every second time (FocSAM's pipeline)."""
+
+    def scaled(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return image * np.float32(rng.uniform(0.5, 1.5)) if rng.random() < 0.5 else image
+
+    image = rgb.astype(np.float32)
+    if rng.random() < 0.5:
+        image = image + np.float32(rng.uniform(-32, 32))
+    contrast_first = rng.random() < 0.5
+    if contrast_first:
+        image = scaled(image)
+    hsv = cv2.cvtColor(image.clip(0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV).astype(np.float32)
+    hsv[..., 1] = scaled(hsv[..., 1]).clip(0, 255)
+    if rng.random() < 0.5:
+        hsv[..., 0] = (hsv[..., 0] + rng.uniform(-18, 18)) % 180
+    image = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)
+    if not contrast_first:
+        image = scaled(image)
+    changed: Pixels = image.clip(0, 255).astype(np.uint8)
+    return changed
+
+
+COLOURS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+    "none": lambda rgb, _: rgb,
+    "colour": distort_colours,
+    "full": vary_colours,
+}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from samref.core.prompt_maps import draw_disk
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
@@ -17,36 +16,24 @@ from samref.models.checkpoints import load_into
 from samref.models.segnext.network import SegNextNet
 from samref.training.clicks import Points, correct_points, sample_points
 from samref.training.losses import normalized_focal_loss
-from samref.training.objectives import Autocast, iou
-from samref.training.paper_recipes import CornerClicks, PaperRecipe
-from samref.training.sam_sessions import targets_of
-from samref.training.samples import Draws, SampleBatch
-
-__all__ = ["SegNextObjective", "load_mae"]
+from samref.training.objectives import Autocast, Trainee, iou
+from samref.training.recipes import CornerClicks, PaperRecipe
+from samref.training.samples import Draws, SampleBatch, targets_of
 
 
-class SegNextObjective:
+class SegNextObjective(Trainee):
     """Trains everything. The image is encoded once, with gradient; the corrections before the last mask have none."""
 
     def __init__(self, net: SegNextNet, recipe: PaperRecipe) -> None:
         assert isinstance(recipe.clicks, CornerClicks)
-        self.net = net.requires_grad_(True)
-        self.trained: nn.Module = net
+        self.trained = self.net = net.requires_grad_(True)
         self.points = recipe.clicks
-
-    def parameter_groups(self, recipe: PaperRecipe) -> list[dict[str, Any]]:
-        return [{"params": list(self.net.parameters()), "lr": recipe.rate}]
 
     def backward(self, batch: SampleBatch, draws: Draws, device: torch.device, autocast: Autocast) -> dict[str, float]:
         gt, valid = targets_of(batch, device)
         rngs = [draws.of(sample) for sample in batch.samples]
         points = [
-            sample_points(
-                list(sample.parts),
-                sample.others if sample.others is not None else np.zeros(sample.labels.shape, dtype=np.bool_),
-                self.points,
-                rng,
-            )
+            sample_points(list(sample.parts), sample.others, self.points, rng)
             for sample, rng in zip(batch.samples, rngs, strict=True)
         ]
         corrections = int(draws.of_step().integers(self.points.corrections + 1))

@@ -1,33 +1,41 @@
-"""A paper's recipe put together: the network, what of it is trained, and what its samples need."""
+"""A recipe put together and run: the network, what of it is trained, its batches, and where its weights go."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from torch import nn
 
+from samref.datasets.records import ImageRecord
 from samref.errors import TrainingError
+from samref.inference.device import choose_device
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
 from samref.models.focsam.weights import about_focus, official_parts
-from samref.models.sam import SPECS
-from samref.models.sam.model import SamModel, build_sam
-from samref.models.sam.network import SAM_CONFIGS
+from samref.models.layers import channels_last
+from samref.models.sam.model import SamModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.sam_ref.weights import SMALL_REFINER, about_refiner, trained_parts
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
-from samref.training.focsam_stage import FocusObjective
-from samref.training.paper_recipes import PaperRecipe
+from samref.models.tiny.model import TINY_REFINER
+from samref.models.tiny.network import TinyNet
+from samref.training.data import find_training_images
+from samref.training.distributed import Processes
+from samref.training.embeddings import EmbeddingStore
+from samref.training.objectives import BaseObjective, Trainee, load_backbone
+from samref.training.recipes import RECIPES, PaperRecipe, SceneRecipe
+from samref.training.refine import RefinerObjective
 from samref.training.sam_ref_stage import SamRefObjective
-from samref.training.sam_stage import SamDecoderObjective
+from samref.training.sam_stage import FocusObjective, SamDecoderObjective, load_frozen_sam
+from samref.training.samples import SampleFeed
+from samref.training.scenes import SceneFeed
 from samref.training.segnext_stage import SegNextObjective, load_mae
-
-__all__ = ["Stage", "StageFiles", "build_stage", "load_frozen_sam"]
-
-PaperObjective: TypeAlias = SamDecoderObjective | SamRefObjective | SegNextObjective | FocusObjective
+from samref.training.trainer import Feed, Trainer, export_weights
 
 SMALL_FOCUS = RefinerConfig(width=32, depth=3, heads=4, mlp_ratio=2.0, window=8)
 """Over ``sam-random``: to try a recipe in seconds."""
@@ -39,32 +47,41 @@ class StageFiles:
 
     Attributes:
         checkpoint: SAM's official file, when it is not in the cache.
-        decoder: of a finished stage 1 (``sam-ref-decoder``, ``focsam-decoder``), in place of SAM's own decoder.
-        backbone: MAE ViT-B, for SegNext.
+        base: what lies below a refiner: the embedded model's finished base, or a finished stage 1 (``sam-ref-decoder``,
+            ``focsam-decoder``) in place of SAM's own decoder.
+        backbone: pretrained encoder: a table of MobileNetV2's layers for the embedded model, MAE ViT-B for SegNext.
         start: weights of the trained part to go on from.
     """
 
     checkpoint: Path | None = None
-    decoder: Path | None = None
+    base: Path | None = None
     backbone: Path | None = None
     start: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the trainer and the feed need to know.
+    """What is trained and what its batches need.
 
     Attributes:
         objective: what is trained.
-        side: S of the model frame.
-        sam: the SAM below, None for SegNext; its encoder is frozen and its embeddings may be stored.
-        with_pixels: whether samples carry larger pixels.
+        recipe: by which numbers.
+        side: S of the model frame of samples.
+        sam: the SAM below; its encoder is frozen and its embeddings may be stored.
     """
 
-    objective: PaperObjective
-    side: int
-    sam: SamModel | None
-    with_pixels: bool
+    objective: Trainee
+    recipe: SceneRecipe | PaperRecipe
+    side: int = 0
+    sam: SamModel | None = None
+
+    def feed(self, records: Sequence[ImageRecord], store: EmbeddingStore | None = None) -> Feed:
+        """Batches of images, over stored embeddings where there is a store."""
+        if isinstance(self.recipe, SceneRecipe):
+            return SceneFeed(records, self.recipe)
+        with_pixels = isinstance(self.objective, SamRefObjective)
+        recipe = self.recipe if store is None else replace(self.recipe, augmentation="none")
+        return SampleFeed(records, recipe, self.side, store, with_pixels=with_pixels)
 
     def to_export(self) -> nn.Module:
         """The trained part under the names that whoever loads it expects.
@@ -86,69 +103,63 @@ class Stage:
         return about_focus(self.objective.refiner.config) if isinstance(self.objective, FocusObjective) else {}
 
 
-def build_stage(
-    recipe: PaperRecipe, files: StageFiles, device: torch.device, *, model: str | None = None, width: int | None = None
-) -> Stage:
+def build_stage(recipe: SceneRecipe | PaperRecipe, files: StageFiles, device: torch.device) -> Stage:
     """The stage on ``device``, its new weights drawn from the recipe's seed.
 
-    Args:
-        recipe: which stage.
-        files: what it begins with.
-        device: where to train.
-        model: another network than the recipe's: ``sam-vit-b|l|h``, ``segnext-b-sax1|sax2|sum``, or ``*-random`` to
-            try it.
-        width: another C of the SAM-REF refiner.
-
     Raises:
-        TrainingError: the recipe cannot be trained over that model.
+        TrainingError: the recipe cannot be trained over that model, or needs a file that is not named.
         CheckpointMissingError: weights are not on this machine.
         CheckpointInvalidError: weights are of another model.
     """
     torch.manual_seed(recipe.seed)
-    name = model or recipe.model
+    if isinstance(recipe, SceneRecipe):
+        return Stage(_embedded(recipe, files, device), recipe)
     if recipe.part == "segnext":
-        return _segnext(recipe, files, name, device)
+        return _segnext(recipe, files, device)
+    name = recipe.model
     sam = load_frozen_sam(name, files.checkpoint, device)
-    if files.decoder is not None:
-        load_into(sam.network.mask_decoder, _load(files.decoder), f"the mask decoder of {name}")
+    side, channels = sam.config.image_size, sam.config.prompt_dim
+    if files.base is not None:
+        load_into(sam.network.mask_decoder, _load(files.base), f"the mask decoder of {name}")
+    objective: SamDecoderObjective | FocusObjective | SamRefObjective
     if recipe.part == "sam-decoder":
-        decoder = SamDecoderObjective(sam, recipe)
-        _start(decoder.trained, files, recipe.name)
-        return Stage(decoder, sam.config.image_size, sam, False)
-    if recipe.part == "focsam":
-        sizes = SMALL_FOCUS if name.endswith("-random") else RefinerConfig(width=sam.config.prompt_dim)
+        objective = SamDecoderObjective(sam, recipe)
+    elif recipe.part == "focsam":
+        sizes = SMALL_FOCUS if name.endswith("-random") else RefinerConfig(width=channels)
         sizes = replace(sizes, dynamic_windows=recipe.dynamic_windows, dynamic_relu=recipe.dynamic_relu)
-        focus = FocusRefiner(sizes).to(device)
-        _start(focus, files, recipe.name)
-        return Stage(FocusObjective(sam, focus, recipe), sam.config.image_size, sam, False)
-    paper = SamRefConfig(width=width or recipe.width, embedding_channels=sam.config.prompt_dim)
-    refiner = SamRef(SMALL_REFINER if name.endswith("-random") else paper).to(device)
-    _start(refiner, files, recipe.name)
-    return Stage(SamRefObjective(sam, refiner, recipe), sam.config.image_size, sam, True)
+        objective = FocusObjective(sam, FocusRefiner(sizes).to(device), recipe)
+    else:
+        paper = SamRefConfig(width=recipe.width, embedding_channels=channels)
+        refiner = SamRef(SMALL_REFINER if name.endswith("-random") else paper)
+        objective = SamRefObjective(sam, refiner.to(device), recipe)
+    _start(objective.trained, files, recipe.name)
+    return Stage(objective, recipe, side, sam)
 
 
-def load_frozen_sam(name: str, checkpoint: Path | None, device: torch.device) -> SamModel:
-    """A SAM of that name that answers with its single mask.
+def _embedded(recipe: SceneRecipe, files: StageFiles, device: torch.device) -> Trainee:
+    """The embedded model's base, or its refiner over a finished base."""
+    net = TinyNet()
+    if recipe.part == "base":
+        if files.backbone is not None:
+            load_backbone(net, files.backbone)
+        if files.start is not None:
+            load_into(net, load_safetensors(files.start), "tiny")
+        return BaseObjective(channels_last(net, device))
+    if files.base is None:
+        raise TrainingError("A refiner is trained over a finished base: name it with --base FILE.safetensors.")
+    load_into(net, load_safetensors(files.base), "tiny")
+    return RefinerObjective(channels_last(net, device), channels_last(SamRef(TINY_REFINER), device))
 
-    Raises:
-        TrainingError: that is not a SAM.
-        CheckpointMissingError: its weights are not on this machine.
-        CheckpointInvalidError: the file is not the official one.
-    """
-    if name not in SAM_CONFIGS:
-        raise TrainingError(f"{name[:60]!r} is not a Segment Anything model. There are: {', '.join(SAM_CONFIGS)}.")
-    sam = build_sam(SPECS[name], "single", checkpoint=checkpoint)
-    return sam.to(device, torch.float32)
 
-
-def _segnext(recipe: PaperRecipe, files: StageFiles, name: str, device: torch.device) -> Stage:
+def _segnext(recipe: PaperRecipe, files: StageFiles, device: torch.device) -> Stage:
+    name = recipe.model
     if name not in SEGNEXT_CONFIGS:
         raise TrainingError(f"{name[:60]!r} is not a SegNext model. There are: {', '.join(SEGNEXT_CONFIGS)}.")
     net = SegNextNet(SEGNEXT_CONFIGS[name])
     if files.backbone is not None:
         load_mae(net, files.backbone)
     _start(net, files, recipe.name)
-    return Stage(SegNextObjective(net.to(device), recipe), net.config.image_size, None, False)
+    return Stage(SegNextObjective(net.to(device), recipe), recipe, net.config.image_size)
 
 
 def _start(module: nn.Module, files: StageFiles, name: str) -> None:
@@ -166,3 +177,91 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         return {key: value.float() for key, value in load_safetensors(path).items()}
     return load_torch(path)
+
+
+def train(
+    name: str,
+    data: Path,
+    out: Path,
+    files: StageFiles,
+    report: Callable[[str], None],
+    *,
+    layout: str = "auto",
+    split: str | None = None,
+    model: str | None = None,
+    embeddings: Path | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    accumulate: int = 1,
+    max_seconds: float = math.inf,
+    save_every: int = 100,
+    workers: int = 1,
+    device: str = "auto",
+    bf16: bool = True,
+    export: Path | None = None,
+) -> None:
+    """Train a recipe to its end, or until ``max_seconds`` are over; called again, it goes on.
+
+    Args:
+        name: of the recipe.
+        data: see :func:`samref.training.data.find_training_images`.
+        out: folder of the state and the log.
+        files: what the stage begins with.
+        report: told, in the first process, what there is to train on and what was written.
+        layout: of the data.
+        split: of the data.
+        model: papers' recipes: another network than the recipe's: ``sam-vit-b|l|h``, ``segnext-b-sax1|sax2|sum``, or
+            ``*-random`` to try it.
+        embeddings: folder that :func:`samref.training.embeddings.precompute` filled.
+        steps: another number than the recipe's.
+        batch: likewise, of papers' recipes only.
+        accumulate: batches whose gradients make one step.
+        max_seconds: stop then.
+        save_every: steps between two saves.
+        workers: processes that prepare batches.
+        device: ``auto``, ``cpu`` or ``cuda``; several processes have theirs assigned.
+        bf16: mixed precision.
+        export: where to write the trained weights.
+
+    Raises:
+        TrainingError: there is no such recipe, or what was asked does not go together; training cannot go on.
+        DataError: there is nothing to train on.
+        CheckpointError: weights are missing or of another model.
+        StorageError: something cannot be written.
+    """
+    if name not in RECIPES:
+        raise TrainingError(f"There is no recipe {name[:60]!r}. There are: {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]
+    if steps is not None:
+        recipe = replace(recipe, steps=steps)
+    if isinstance(recipe, PaperRecipe):
+        recipe = replace(recipe, batch=batch or recipe.batch, model=model or recipe.model)
+    elif model is not None or files.checkpoint is not None or embeddings is not None or batch is not None:
+        raise TrainingError(f"{name} trains the embedded model: it takes no model, checkpoint or embeddings.")
+    processes = Processes.join(cpu=device == "cpu")
+    place = processes.device or choose_device(device)
+    found = find_training_images(data, layout, split)
+    stage = build_stage(recipe, files, place)
+    if export is not None and export.suffix == ".pth" and stage.about_export():
+        raise TrainingError(f"{name} is exported as .safetensors: a .pth file cannot say what refiner it holds.")
+    store = None
+    if embeddings is not None:
+        if stage.sam is None:
+            raise TrainingError(f"{name} trains its encoder, so there are no embeddings to store.")
+        store = EmbeddingStore.of(embeddings, stage.sam)
+        store.require()
+    if processes.is_first:
+        report(found.summary)
+    feed = stage.feed(found.records, store)
+    trainer = Trainer(
+        stage.objective, recipe, feed, out, place, bf16, accumulate=accumulate, processes=processes, workers=workers
+    )
+    trainer.run(max_seconds, save_every=save_every, progress=True)
+    if export is not None and processes.is_first:
+        about = {"recipe": name, "step": str(trainer.step), "plan": json.dumps(asdict(recipe))}
+        if recipe.ema > 0:
+            export_weights(trainer.averaged, export, about)
+        else:
+            export_weights(stage.to_export(), export, about | stage.about_export(), torch.float32)
+        report(f"Wrote {export} ({export.stat().st_size / 1e6:.1f} MB) from step {trainer.step}.")
+    processes.close()

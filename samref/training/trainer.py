@@ -11,36 +11,26 @@ import copy
 import itertools
 import json
 import math
+import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
-from samref.errors import SamrefError, StorageError, TrainingError
-from samref.training.dataset import find_images
-from samref.training.objectives import Autocast
-from samref.training.paper_recipes import PaperRecipe
-from samref.training.processes import Processes
+from samref.errors import SamrefError, TrainingError
+from samref.files import disk_errors, replacing, write_atomically
+from samref.training.distributed import Processes
+from samref.training.objectives import Autocast, Trainee
 from samref.training.recipes import Recipe
-from samref.training.run_state import cut_log, make_folder, read_state, write_state
-from samref.training.scenes import SceneFeed
-
-__all__ = ["Feed", "Trainee", "Trainer", "rate_factor"]
-
-
-class Trainee(Protocol):
-    """Something to train: the module whose weights change, and its parameters as the optimiser wants them."""
-
-    trained: nn.Module
-
-    def parameter_groups(self, recipe: Any) -> list[dict[str, Any]]: ...
 
 
 class Feed(Protocol):
@@ -57,22 +47,13 @@ class Feed(Protocol):
         ...
 
 
-def rate_factor(step: int, recipe: Recipe | PaperRecipe) -> float:
-    """Learning rate at ``step`` relative to the recipe's: linear warm-up, constant, linear fall to zero."""
-    if isinstance(recipe, PaperRecipe):
-        return recipe.rate_factor(step)
-    rising = min(1.0, (step + 1) / max(1, recipe.warmup))
-    falling = (recipe.steps - step) / max(1.0, recipe.cooldown * recipe.steps)
-    return max(0.0, min(rising, falling))
-
-
 class Trainer:
     """Trains ``objective.trained`` and keeps an averaged copy of it; resumable at any step.
 
     Args:
         objective: what is trained and how its loss is computed.
         recipe: every number of the run.
-        data: a folder of data sets for an objective that learns from scenes, or any other feed.
+        feed: its batches.
         out: folder for ``state.pt`` (resume) and ``log.jsonl``.
         device: where to train; bf16 autocast is used on both CPU and GPU when ``bf16``.
         accumulate: batches whose gradients are averaged for one step.
@@ -83,8 +64,8 @@ class Trainer:
     def __init__(
         self,
         objective: Trainee,
-        recipe: Recipe | PaperRecipe,
-        data: Path | Feed,
+        recipe: Recipe,
+        feed: Feed,
         out: Path,
         device: torch.device,
         bf16: bool = True,
@@ -95,10 +76,7 @@ class Trainer:
     ) -> None:
         self.objective = objective
         self.recipe = recipe
-        if isinstance(data, Path):
-            assert isinstance(recipe, Recipe), "a stage of a paper brings a feed of its own"
-            data = SceneFeed.of(find_images(data), recipe)
-        self.feed: Feed = data
+        self.feed = feed
         self.out = out
         self.device = device
         self.bf16 = bf16
@@ -112,18 +90,21 @@ class Trainer:
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0
-        make_folder(out)
+        with disk_errors(f"The folder {out} cannot be made"):
+            out.mkdir(parents=True, exist_ok=True)
         if (out / "state.pt").exists():
             self._resume()
 
     def run(
-        self,
-        max_seconds: float = math.inf,
-        log_every: int = 20,
-        save_every: int = 100,
-        report: Callable[[str], None] | None = None,
+        self, max_seconds: float = math.inf, log_every: int = 20, save_every: int = 100, *, progress: bool = False
     ) -> None:
         """Train until the recipe's last step or ``max_seconds``; one JSON line per log step.
+
+        Args:
+            max_seconds: of this call.
+            log_every: steps.
+            save_every: steps.
+            progress: draw a bar, where there is a terminal to draw it in.
 
         Raises:
             TrainingError: the loss is not finite; the last good state is kept.
@@ -133,20 +114,23 @@ class Trainer:
         previous = self.seconds
         seen: dict[str, list[float]] = {}
         batches = self._batches()
-        while self.step < self.recipe.steps:
-            if self.processes.any(time.monotonic() - started > max_seconds):
-                break
-            for key, value in self._train_step(batches).items():
-                seen.setdefault(key, []).append(value)
-            self.step += 1
-            self.seconds = previous + time.monotonic() - started
-            if self.step % log_every == 0:
-                line = self._log({key: round(float(np.mean(values)), 5) for key, values in seen.items()})
-                if report is not None and self.processes.is_first:
-                    report(line)
-                seen = {}
-            if self.step % save_every == 0:
-                self.save()
+        hidden = None if progress and self.processes.is_first else True
+        with tqdm(total=self.recipe.steps, initial=self.step, unit="step", disable=hidden) as bar:
+            while self.step < self.recipe.steps:
+                if self.processes.any(time.monotonic() - started > max_seconds):
+                    break
+                for key, value in self._train_step(batches).items():
+                    seen.setdefault(key, []).append(value)
+                self.step += 1
+                self.seconds = previous + time.monotonic() - started
+                bar.update()
+                if self.step % log_every == 0:
+                    means = {key: round(float(np.mean(values)), 5) for key, values in seen.items()}
+                    self._log(means)
+                    bar.set_postfix(means)
+                    seen = {}
+                if self.step % save_every == 0:
+                    self.save()
         self.save()
 
     def _batches(self) -> Iterator[Any]:
@@ -163,7 +147,7 @@ class Trainer:
 
     def _train_step(self, batches: Iterator[Any]) -> dict[str, float]:
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = rate * rate_factor(self.step, self.recipe)
+            group["lr"] = rate * self.recipe.rate_factor(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         seen: dict[str, list[float]] = {}
         for _ in range(self.accumulate):
@@ -180,8 +164,7 @@ class Trainer:
                 if parameter.grad is not None:
                     parameter.grad /= self.accumulate
         self.processes.average_gradients(parameters)
-        limit = self.recipe.clip if isinstance(self.recipe, PaperRecipe) else 1.0
-        norm = nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
+        norm = nn.utils.clip_grad_norm_(parameters, math.inf if self.recipe.clip is None else self.recipe.clip)
         self._check_finite([float(norm)], "gradient")
         self.optimizer.step()
         if self.averaged is not self.trained:
@@ -201,20 +184,11 @@ class Trainer:
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def _log(self, values: dict[str, float]) -> str:
-        line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **values})
-        if self.processes.is_first:
-            try:
-                with (self.out / "log.jsonl").open("a") as file:
-                    file.write(line + "\n")
-            except OSError as error:
-                raise StorageError(f"The log in {self.out} cannot be written: {error.strerror or error}.") from error
-        return line
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        """The recipe as plain values."""
-        return asdict(self.recipe)
+    def _log(self, values: dict[str, float]) -> None:
+        if not self.processes.is_first:
+            return
+        with disk_errors(f"The log in {self.out} cannot be written"), (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **values}) + "\n")
 
     def save(self) -> None:
         """Write the resumable state; the old file stays until the new one is complete.
@@ -224,21 +198,21 @@ class Trainer:
         """
         if self.processes.is_first:
             state = {
-                "recipe": json.dumps(self.plan),
+                "recipe": json.dumps(asdict(self.recipe)),
                 "step": self.step,
                 "seconds": self.seconds,
                 "trained": self.trained.state_dict(),
                 "averaged": self.averaged.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
-            write_state(state, self.out / "state.pt")
+            write_torch(state, self.out / "state.pt")
         self.processes.wait()
 
     def _resume(self) -> None:
         state, recipe = read_state(self.out / "state.pt", self.device)
         if recipe["name"] != self.recipe.name:
             raise TrainingError(f"{self.out} holds a run of {recipe['name']!r}, not of {self.recipe.name!r}.")
-        if isinstance(self.recipe, PaperRecipe) and recipe.get("model", self.recipe.model) != self.recipe.model:
+        if recipe.get("model", self.recipe.model) != self.recipe.model:
             raise TrainingError(f"{self.out} holds a run over {recipe['model']}, not over {self.recipe.model}.")
         try:
             self.trained.load_state_dict(state["trained"])
@@ -267,8 +241,74 @@ class _ByNumber(Dataset[Any]):
             return error
 
 
-def _build_optimizer(groups: list[dict[str, Any]], recipe: Recipe | PaperRecipe) -> torch.optim.Optimizer:
-    if isinstance(recipe, Recipe):
-        return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99))
+def _build_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.weight_decay)
+    return kind(groups, lr=recipe.rate, betas=recipe.betas)
+
+
+# ---- files: whole or as they were, and read without running any code in them
+
+
+def write_torch(content: dict[str, Any], path: Path) -> None:
+    """Write a PyTorch file, durable when this returns; the old file stays until the new one is complete.
+
+    Raises:
+        StorageError: it cannot be written; the old file is as it was.
+    """
+    with replacing(path) as part, part.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's writer hides what the system said about the disk
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+
+
+def read_state(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The state and, out of it, the recipe as plain values.
+
+    Raises:
+        TrainingError: the file is damaged or something else.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        recipe = json.loads(state["recipe"])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
+        raise TrainingError(f"{path} is not a state of a training run. Choose another folder.") from error
+    return dict(state), dict(recipe)
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Leave out what a log says about steps after ``step``: they are done again. A half-written last line goes, too.
+
+    Raises:
+        StorageError: the shorter log cannot be written; the old one is as it was.
+    """
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if _step_of(line) <= step]
+    if len(kept) < len(lines):
+        write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def export_weights(module: nn.Module, path: Path, about: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
+    """Write ``module``'s weights, in half precision unless told; the old file stays until the new one is complete.
+
+    A name that ends in ``.pth`` gives a PyTorch file of the weights alone (without ``about``), any other safetensors.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in module.state_dict().items()}
+    with disk_errors(f"The folder {path.parent} cannot be made"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".pth":
+        write_torch(weights, path)
+    else:
+        write_atomically(path, safetensors.torch.save(weights, metadata=about))

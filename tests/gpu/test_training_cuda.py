@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from samref.training.feed import find_training_images
-from samref.training.paper_recipes import PAPER_RECIPES
-from samref.training.samples import SampleFeed
+from samref.training.data import find_training_images
+from samref.training.recipes import PAPER_RECIPES
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
 
@@ -40,9 +39,8 @@ def test_a_stage_takes_steps_on_the_gpu(name: str, disks: Path, tmp_path: Path) 
     model = "segnext-random" if recipe.part == "segnext" else "sam-random"
     losses = {}
     for device in ("cpu", "cuda"):
-        stage = build_stage(recipe, StageFiles(), torch.device(device), model=model)
-        images = find_training_images(disks).records
-        feed = SampleFeed(images, recipe, stage.side, with_pixels=stage.with_pixels)
+        stage = build_stage(replace(recipe, model=model), StageFiles(), torch.device(device))
+        feed = stage.feed(find_training_images(disks).records)
         trainer = Trainer(stage.objective, recipe, feed, tmp_path / device, torch.device(device), workers=0)
         losses[device] = trainer._train_step(trainer._batches())["loss"]
         trainer.step = 1

@@ -75,10 +75,10 @@ class Flow:
         spec = ModelSpec(name, name, "letterbox", config.image_size, frozenset(), ("coarse", "refined"))
         base = SamModel(replace(spec, stages=("coarse",)), config, network_from(config, network.state_dict(), name))
         encoder = GivenEmbedding(self._embedding(config), config.image_size, reference)
-        self.model = FocsamModel(base, refiner, spec, encoder=encoder)
-        frame = self.model.frame(self.size)
+        self.model = FocsamModel(base, refiner, spec)
+        frame = encoder.frame(self.size)
         image = torch.zeros(self.size.height, self.size.width, 3, dtype=torch.uint8)
-        self.features = self.model.encode(ImageInput(image, frame))
+        self.features = encoder.encode(ImageInput(image, frame))
         self.clicks = [Click(float(x), float(y), bool(positive)) for y, x, positive in reference["clicks"]]
         self.answers = list(self._answers())
 

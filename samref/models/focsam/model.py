@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -69,16 +69,6 @@ class FocsamConfig:
     channel_order: ChannelOrder = "rgb"
 
 
-class EmbeddingSource(Protocol):
-    """Whatever makes image embeddings that SAM's decoder reads: (1, C, h, w) in the sizes of its positions."""
-
-    def frame(self, size: ImageSize) -> Frame: ...
-
-    def encode(self, image: ImageInput) -> ImageFeatures: ...
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> EmbeddingSource: ...
-
-
 class SingleMask(NamedTuple):
     """Answer of SAM's mask token 0.
 
@@ -127,7 +117,6 @@ class FocsamModel:
         refiner: makes the embedding anew, frozen; runs in float32 like SAM's decoder. None: no trained weights.
         spec: what it is.
         config: its decisions.
-        encoder: where embeddings come from instead of ``base``'s own encoder.
     """
 
     def __init__(
@@ -136,8 +125,6 @@ class FocsamModel:
         refiner: FocusRefiner | None,
         spec: ModelSpec,
         config: FocsamConfig = FocsamConfig(),
-        *,
-        encoder: EmbeddingSource | None = None,
     ) -> None:
         """``base`` and ``refiner`` must hold their final weights and are not to be changed by the caller afterwards."""
         if refiner is not None and refiner.config.width != base.config.prompt_dim:
@@ -149,22 +136,18 @@ class FocsamModel:
         self.refiner = None if refiner is None else refiner.requires_grad_(False).eval()
         self.spec = spec
         self.config = config
-        self.encoder = encoder
 
     def to(self, device: torch.device, dtype: torch.dtype) -> FocsamModel:
         """The same model elsewhere; ``dtype`` is the image encoder's."""
         base = self.base.to(device, dtype)
-        encoder = None if self.encoder is None else self.encoder.to(device, dtype)
-        if base is self.base and encoder is self.encoder:
+        if base is self.base:
             return self
         refiner = None if self.refiner is None else copy.deepcopy(self.refiner).to(device)
-        return FocsamModel(base, refiner, self.spec, self.config, encoder=encoder)
+        return FocsamModel(base, refiner, self.spec, self.config)
 
     # ---- once per image
 
     def frame(self, size: ImageSize) -> Frame:
-        if self.encoder is not None:
-            return self.encoder.frame(size)
         if self.config.input_rule == "sam":
             return self.base.frame(size)
         height, width = (-(-side // CANVAS_MULTIPLE) * CANVAS_MULTIPLE for side in (size.height, size.width))
@@ -183,19 +166,7 @@ class FocsamModel:
         return _extended(resized, frame.padded)
 
     def encode(self, image: ImageInput) -> ImageFeatures:
-        """The image's own embedding, ``F_enc``.
-
-        Raises:
-            ModelError: the embedding of another encoder does not fit.
-        """
-        if self.encoder is not None:
-            features = self.encoder.encode(image)
-            if features.image_embedding.shape != self.base.image_pe.shape:
-                raise ModelError(
-                    f"The decoder of {self.base.spec.name} reads embeddings of {tuple(self.base.image_pe.shape)}, "
-                    f"not of {tuple(features.image_embedding.shape)}."
-                )
-            return features
+        """The image's own embedding, ``F_enc``."""
         with torch.no_grad():
             embedding = self.base.network.image_encoder(self.preprocess(image).to(self.base.dtype))
         return ImageFeatures(embedding, load_pixels(image.rgb, LONGEST_PIXELS).to(self.base.device), image.frame)

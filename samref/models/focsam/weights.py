@@ -59,7 +59,6 @@ def build_focsam(
     own: Checkpoint,
     *,
     checkpoint: Path | None = None,
-    config: FocsamConfig | None = None,
 ) -> FocsamModel:
     """FocSAM with the weights there are, on the CPU in float32.
 
@@ -70,11 +69,6 @@ def build_focsam(
         own: where FocSAM's weights are looked for.
         checkpoint: a whole FocSAM file, a refiner (with or without its decoder), or an official SAM file; else what
             lies in the cache folder.
-        config: instead of :data:`OFFICIAL_INPUT` for whole files and SAM's own input for all others.
-
-    Raises:
-        CheckpointMissingError: neither FocSAM's weights nor SAM's are on this machine; says how to get them.
-        CheckpointInvalidError: the file is damaged or belongs to another model; names the keys.
     """
     name = plain.name
     path = checkpoint or cached_path(own)
@@ -97,7 +91,7 @@ def build_focsam(
         base = _base_of_refiner(path, over)
         if "decode_head" in parts:
             base.network.mask_decoder = network.mask_decoder.requires_grad_(False)
-    return FocsamModel(base, refiner, refined, config or (OFFICIAL_INPUT if is_whole else FocsamConfig()))
+    return FocsamModel(base, refiner, refined, OFFICIAL_INPUT if is_whole else FocsamConfig())
 
 
 def about_focus(config: RefinerConfig) -> dict[str, str]:

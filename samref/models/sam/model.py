@@ -189,10 +189,6 @@ def build_sam(
         multimask: when three masks are computed and the best taken.
         checkpoint: the official file, when it is not in the cache folder.
         seed: of the random weights.
-
-    Raises:
-        CheckpointMissingError: the weights are not on this machine; the message says how to fetch them.
-        CheckpointInvalidError: the file is not the official one.
     """
     config = SAM_CONFIGS[spec.name]
     if spec.checkpoints:

@@ -1,6 +1,6 @@
 """SAM-REF over a base: coarse mask, global refiner, detail window, local refiner, selector (arXiv 2408.11535).
 
-One step is :meth:`SamRefModel.decode`; :mod:`samref.models.sam_ref.network` has the networks.
+The refiner's own part of a step is :mod:`samref.models.sam_ref.step`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
-from samref.core.prompt_maps import MapFrame, draw_prompt_maps
-from samref.core.prompts import Click, Point, Prompts
+from samref.core.prompt_maps import MapFrame
+from samref.core.prompts import Click, Point
 from samref.models.interface import (
     DecoderState,
     ImageFeatures,
@@ -28,31 +28,9 @@ from samref.models.interface import (
     Patch,
     PromptBatch,
 )
-from samref.models.layers import channels_last, fit_frame, resize, soft_iou
-from samref.models.sam_ref import windows
+from samref.models.layers import channels_last, fit_frame, soft_iou
+from samref.models.sam_ref import step, windows
 from samref.models.sam_ref.network import SamRef
-
-
-@runtime_checkable
-class Magnifier(Protocol):
-    """A base whose encoder is quick enough to run again on a part of the image while the user waits."""
-
-    def look_closer(
-        self, features: ImageFeatures, prompts: PromptBatch, logits: Tensor, window: windows.Window, side: int
-    ) -> Tensor:
-        """Encode ``window`` anew at a longest side of ``side`` pixels and answer the same prompts there.
-
-        Args:
-            features: of the whole image.
-            prompts: all of the object's, model frame.
-            logits: (1, 1, h, w) the mask so far, low-res frame.
-            window: where to look, low-res cells.
-            side: of the new image of it.
-
-        Returns:
-            (1, 1, h', w') logits that cover exactly the window.
-        """
-        ...
 
 
 class _Answer(NamedTuple):
@@ -69,29 +47,23 @@ class SamRefModel:
     def __init__(self, base: InteractiveModel, refiner: SamRef, spec: ModelSpec) -> None:
         self.base = base
         self.refiner = refiner.eval()
-        self._spec = spec
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
+        self.spec = spec
 
     def frame(self, size: ImageSize) -> Frame:
         return self.base.frame(size)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> SamRefModel:
         refiner = channels_last(copy.deepcopy(self.refiner), device, dtype)
-        return SamRefModel(self.base.to(device, dtype), refiner, self._spec)
+        return SamRefModel(self.base.to(device, dtype), refiner, self.spec)
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.refiner.global_refiner.error_head.weight.dtype
+    def encode(self, image: ImageInput) -> ImageFeatures:
+        return self.prepare(self.base.encode(image))
 
     @torch.inference_mode()
-    def encode(self, image: ImageInput) -> ImageFeatures:
+    def prepare(self, features: ImageFeatures) -> ImageFeatures:
         """The base's features, and of the refiner all that depends on the image alone."""
-        features = self.base.encode(image)
         parts = dict(features.parts)
-        framed = fit_frame(features.pixels, features.frame).to(self._dtype)
+        framed = fit_frame(features.pixels, features.frame).to(self.refiner.global_refiner.dtype)
         parts["refiner.image"] = self.refiner.global_refiner.image_stem(framed)
         low_res = parts["refiner.image"].shape[-2:]
         projected = self.refiner.project(features.image_embedding, (low_res[0], low_res[1]))
@@ -117,37 +89,30 @@ class SamRefModel:
         self, features: ImageFeatures, prompts: PromptBatch, state: DecoderState, coarse: MaskOutput
     ) -> MaskOutput:
         config = self.refiner.config
-        base_logits = coarse.logits.float()
         image = features.parts["refiner.image"]
         embedding = features.parts.get("refiner.embedding")
         padded = features.frame.padded
-        maps = self._draw(
-            prompts, MapFrame(padded.height, padded.width, pixel_centre_xy=features.frame.pixel_centre_xy)
-        )
-        probability = resize(base_logits.sigmoid(), (padded.height, padded.width))
-        refined = self.refiner.global_refiner(
-            image,
-            torch.cat([maps.to(image.device), probability], dim=1).to(self._dtype),
-            embedding,
-            base_logits.to(self._dtype),
-        )
+        frame = MapFrame(padded.height, padded.width, pixel_centre_xy=features.frame.pixel_centre_xy)
+        maps = step.draw_signs(prompts.prompts, frame, config.click_radius).to(image.device)
+        refined = step.refine_global(self.refiner, image, maps, embedding, coarse.logits.float())
         global_logits = refined.logits.float()
         error_count = int((refined.error > 0).sum())
         previous = state.final_logits
-        usable = previous is not None and previous.shape == global_logits.shape and bool((previous > 0).any())
+        if previous is not None and (previous.shape != global_logits.shape or not bool((previous > 0).any())):
+            previous = None
         canvas = global_logits
-        wandered = windows.keeps_previous(error_count, state.error_count, config.selector_threshold)
-        if config.selector_direction == "below":
-            wandered = not wandered
-        if config.use_selector and wandered and usable and previous is not None:
+        if previous is not None and windows.keeps_previous(
+            config.selector, error_count, state.error_count, config.selector_threshold
+        ):
             canvas = previous.float()
-        window = self._window(global_logits, previous if usable else None, prompts) if config.use_local else None
         answer = _Answer(canvas, canvas, None)
+        window = self._window(global_logits, previous, prompts) if config.use_local else None
         if window is not None:
-            patch = self._look_closer(features, prompts, global_logits, window)
+            seen = step.look_closer(
+                config, features, prompts, global_logits, window, embedding=embedding, base=self.base
+            )
+            patch = Patch(window.in_pixels(config.low_res_stride), step.refine_local(self.refiner, seen).logits.float())
             answer = _Answer(canvas, windows.paste(canvas, window, patch.logits), patch)
-        if previous is not None and usable and 0 < config.settled_after < len(prompts.prompts.items):
-            answer = self._settled(answer, previous.float(), prompts)
         if config.drop_islands:
             answer = self._without_islands(answer, prompts)
         return MaskOutput(
@@ -159,43 +124,23 @@ class SamRefModel:
             error_logits=refined.error.float(),
         )
 
-    def _settled(self, answer: _Answer, previous: Tensor, prompts: PromptBatch) -> _Answer:
-        """The previous mask wherever the newest prompt does not touch the change."""
-        points = self._in_cells(windows.newest_points(prompts))
-        if not points:
-            return answer
-        elsewhere = windows.changed_elsewhere(_inside(answer.final), _inside(previous), points)
-        if elsewhere is None:
-            return answer
-        return self._edited(answer, elsewhere, previous)
-
     def _without_islands(self, answer: _Answer, prompts: PromptBatch) -> _Answer:
         """The parts of the mask that somebody pointed at; all of it where nobody pointed at one."""
         points = self._in_cells(windows.pointed_at(prompts))
         stray = windows.stray_cells(_inside(answer.final), points) if points else None
         if stray is None:
             return answer
-        return self._edited(answer, stray, None)
+        marked = torch.from_numpy(stray)[None, None].to(answer.final.device)
+        patch = answer.patch
+        if patch is not None:
+            box = torch.tensor([patch.box_xyxy]) / self.refiner.config.low_res_stride
+            near = windows.sample_window(marked.float(), box, patch.logits.shape[-1], nearest=True) > 0
+            patch = replace(patch, logits=windows.sunk(patch.logits, near))
+        return _Answer(windows.sunk(answer.canvas, marked), windows.sunk(answer.final, marked), patch)
 
     def _in_cells(self, points_xy: list[Point]) -> list[Point]:
         stride = self.refiner.config.low_res_stride
         return [(x / stride, y / stride) for x, y in points_xy]
-
-    def _edited(self, answer: _Answer, cells: NDArray[np.bool_], instead: Tensor | None) -> _Answer:
-        """Other low-res logits in ``cells`` of canvas, final mask and patch; without any, these sink below zero."""
-
-        def edit(logits: Tensor, cells: Tensor, instead: Tensor | None) -> Tensor:
-            return windows.sunk(logits, cells) if instead is None else instead.where(cells, logits)
-
-        marked = torch.from_numpy(cells)[None, None].to(answer.final.device)
-        patch = answer.patch
-        if patch is not None:
-            box = torch.tensor([patch.box_xyxy]) / self.refiner.config.low_res_stride
-            grid = patch.logits.shape[-1]
-            near = windows.sample_window(marked.float(), box, grid, nearest=True) > 0
-            sampled = None if instead is None else windows.sample_window(instead, box, grid)
-            patch = replace(patch, logits=edit(patch.logits, near, sampled))
-        return _Answer(edit(answer.canvas, marked, instead), edit(answer.final, marked, instead), patch)
 
     def _window(self, logits: Tensor, previous: Tensor | None, prompts: PromptBatch) -> windows.Window | None:
         config = self.refiner.config
@@ -210,43 +155,8 @@ class SamRefModel:
         before = None if previous is None else _inside(previous)
         return windows.change_window(mask, before, click, expand=config.expand, minimum=config.minimum, limit=limit)
 
-    def _look_closer(
-        self, features: ImageFeatures, prompts: PromptBatch, logits: Tensor, window: windows.Window
-    ) -> Patch:
-        """LFR: image, prompts and mask fused again inside ``window``, from the image's own pixels."""
-        config = self.refiner.config
-        box = window.in_pixels(config.low_res_stride)
-        window_cells = torch.tensor([window])
-        crop = windows.crop_image(features, box, config.crop).to(self._dtype)
-        maps = self._draw(prompts, windows.map_frame_over(box, config.crop, features.frame)).to(crop.device)
-        if config.closer and isinstance(self.base, Magnifier):
-            closer = self.base.look_closer(features, prompts, logits, window, config.closer)
-            before = resize(closer, (config.local_grid, config.local_grid))
-        else:
-            before = windows.sample_window(logits, window_cells, config.local_grid)
-        probability = resize(before.sigmoid(), (config.crop, config.crop))
-        embedding = features.parts.get("refiner.embedding")
-        if embedding is not None:
-            embedding = windows.sample_window(embedding, window_cells, config.local_grid)
-        refined = self.refiner.local_refiner(
-            self.refiner.local_refiner.image_stem(crop),
-            torch.cat([maps, probability], dim=1).to(self._dtype),
-            embedding,
-            before.to(self._dtype),
-        )
-        return Patch(box, refined.logits.float())
-
-    def _draw(self, prompts: PromptBatch, frame: MapFrame) -> Tensor:
-        maps = draw_prompt_maps(without_areas(prompts.prompts), frame, self.refiner.config.click_radius)
-        return torch.stack([torch.from_numpy(maps.positive), torch.from_numpy(maps.negative)])[None].float()
-
 
 def _inside(logits: Tensor) -> NDArray[np.bool_]:
     """The mask (h, w) of logits (1, 1, h, w)."""
     mask: NDArray[np.bool_] = (logits[0, 0] > 0).cpu().numpy()
     return mask
-
-
-def without_areas(prompts: Prompts) -> Prompts:
-    """Clicks and strokes only: boxes and outlines reach the refiner through the base's mask."""
-    return Prompts((*prompts.clicks, *prompts.scribbles))

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from samref.models.layers import ResBlock, resize
+
+Selector: TypeAlias = Literal["above", "below", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,14 @@ class SamRefConfig:
         crop: side of the detail crop in pixels; the local grid has half of it.
         rule: "change" is the paper's window, "object" covers the whole object at every prompt.
         expand, minimum: growth of the window, and its least side in low-res cells.
+        selector: when the window is pasted on the previous mask instead of the new one: "above" or "below" the
+            threshold, "always" or "never". The paper does not say which side; "above" is the one that fits its words.
         selector_threshold: of the dynamic selector, on the ratio of error counts.
-        selector_direction: whether the previous mask is the canvas "above" that ratio or "below" it. The paper does not
-            say; "above" is the one that fits its words.
         feedback: which mask the base gets back, its own ("coarse") or the final one.
         closer: side in pixels at which a base that can (``Magnifier``) encodes the detail window anew; its answer there
             is what the local refiner corrects. 0 is the paper's form, which never runs the encoder again.
-        settled_after: prompts after which a further click or stroke changes only the part of the mask it was made on
-            (FocalClick merges so, too); 0: never, as in the paper. Why it is off: docs/adr/0011.
         drop_islands: whether parts of the final mask that nobody pointed at are left out (not in the paper).
-        use_local, use_selector: switches for ablations.
+        use_local: whether there is a local refiner at all (for ablations).
     """
 
     width: int = 64
@@ -63,14 +64,12 @@ class SamRefConfig:
     rule: Literal["change", "object"] = "change"
     expand: float = 1.4
     minimum: int = 32
+    selector: Selector = "above"
     selector_threshold: float = 1.1
-    selector_direction: Literal["above", "below"] = "above"
     feedback: Literal["coarse", "final"] = "coarse"
     closer: int = 0
-    settled_after: int = 0
     drop_islands: bool = False
     use_local: bool = True
-    use_selector: bool = True
 
     @property
     def local_grid(self) -> int:
@@ -124,6 +123,10 @@ class FusionRefiner(nn.Module):
         nn.init.constant_(self.error_head.bias, -3.0)  # training starts at the base's own mask
         nn.init.zeros_(self.detail_head.weight)
         nn.init.zeros_(self.detail_head.bias)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.error_head.weight.dtype
 
     def forward(self, image: Tensor, maps: Tensor, embedding: Tensor | None, mask: Tensor) -> Refined:
         """Correct ``mask``.

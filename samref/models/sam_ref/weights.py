@@ -64,24 +64,14 @@ def build_agnostic(spec: ModelSpec, over: ModelSpec, weights: Checkpoint, checkp
 
 
 def load_agnostic_refiner(weights: Checkpoint, config: SamRefConfig = AGNOSTIC_REFINER) -> SamRef:
-    """The refiner that fits any base; ``config`` may use it differently, at the same sizes.
-
-    Raises:
-        CheckpointMissingError: the file does not lie beside the package.
-        CheckpointInvalidError: it is damaged.
-    """
+    """The refiner that fits any base; ``config`` may use it differently, at the same sizes."""
     refiner = SamRef(config)
     load_into(refiner, load_safetensors(place_of(weights), weights.sha256), "agnostic-refiner")
     return refiner
 
 
 def build_trained(spec: ModelSpec, over: ModelSpec, path: Path, seed: int) -> SamRefModel:
-    """Decoder and refiner of one file over the rest of SAM, which answers with the mask they were trained on.
-
-    Raises:
-        CheckpointMissingError: SAM's weights are not on this machine.
-        CheckpointInvalidError: the file does not say which refiner it holds, or holds another.
-    """
+    """Decoder and refiner of one file over the rest of SAM, which answers with the mask they were trained on."""
     weights = {key: value.float() for key, value in load_safetensors(path).items()}
     config = _config_of(path)
     base = build_sam(over, "single", seed=seed)

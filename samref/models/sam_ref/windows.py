@@ -14,9 +14,10 @@ from torch import Tensor
 from samref.core.geometry import Frame
 from samref.core.masks import mask_box
 from samref.core.prompt_maps import MapFrame
-from samref.core.prompts import Box, Click, Point, Polygon, Scribble
+from samref.core.prompts import Box, Point, Polygon
 from samref.models.interface import ImageFeatures, PromptBatch
 from samref.models.layers import to_unit
+from samref.models.sam_ref.network import Selector
 
 GridSize: TypeAlias = int | tuple[int, int]
 """Side of a square grid, or its (rows, columns)."""
@@ -58,7 +59,7 @@ def object_window(
         return None
     x0, y0 = np.min(corners, axis=0)
     x1, y1 = np.max(corners, axis=0)
-    return _expanded((x0, y0, x1, y1), expand, minimum, limit)
+    return grown_window((x0, y0, x1, y1), expand, minimum, limit)
 
 
 def change_window(
@@ -79,7 +80,7 @@ def change_window(
     """
     whole = mask_box(mask)
     if previous is None or not previous.any():
-        return None if whole is None else _expanded(whole, expand, minimum, limit)
+        return None if whole is None else grown_window(whole, expand, minimum, limit)
     difference = mask ^ previous
     if not difference.any():
         return None
@@ -96,10 +97,10 @@ def change_window(
             half = small_half * max(whole_width, whole_height)
             x, y = click_xy
             box = (x - half, y - half, x + half, y + half)
-    return _expanded(box, expand, minimum, limit)
+    return grown_window(box, expand, minimum, limit)
 
 
-def _expanded(box: tuple[float, float, float, float], expand: float, minimum: int, limit: tuple[int, int]) -> Window:
+def grown_window(box: tuple[float, float, float, float], expand: float, minimum: int, limit: tuple[int, int]) -> Window:
     """``box`` grown about its centre, at least ``minimum`` cells a side, moved into ``limit`` (rows, columns)."""
     x0, y0, x1, y1 = box
     rows, columns = limit
@@ -113,14 +114,15 @@ def _expanded(box: tuple[float, float, float, float], expand: float, minimum: in
     return Window(left, top, right, bottom)
 
 
-def keeps_previous(error_count: int, previous_count: int | None, threshold: float) -> bool:
+def keeps_previous(selector: Selector, error_count: int, previous_count: int | None, threshold: float) -> bool:
     """Dynamic selector: whether the local result goes onto the previous final mask instead of the new global one.
 
     When the refiner sees clearly *more* errors in the base's new mask than in its last one, the base has wandered.
     """
-    if previous_count is None:
-        return False
-    return error_count / max(previous_count, 1) > threshold
+    if selector in ("always", "never"):
+        return selector == "always"
+    has_wandered = previous_count is not None and error_count / max(previous_count, 1) > threshold
+    return has_wandered == (selector == "above")
 
 
 def sample_window(source: Tensor, boxes_xyxy: Tensor, size: GridSize, *, nearest: bool = False) -> Tensor:
@@ -218,18 +220,12 @@ def pointed_at(prompts: PromptBatch) -> list[Point]:
     return [(click.x, click.y) for click in said.clicks if click.positive] + strokes
 
 
-def newest_points(prompts: PromptBatch) -> list[Point]:
-    """Model-frame positions of the newest prompt; empty where it is neither a click nor a scribble."""
-    newest = prompts.prompts.items[-1] if prompts.prompts.items else None
-    if isinstance(newest, Click):
-        return [(newest.x, newest.y)]
-    return list(newest.points) if isinstance(newest, Scribble) else []
-
-
 def stray_cells(mask: NDArray[np.bool_], points_xy: list[Point]) -> NDArray[np.bool_] | None:
     """Cells of 8-connected parts without any of ``points_xy`` (in cells), and their rim; None when there are none.
 
-    A point also holds the parts that touch its neighbouring cells. Where no part holds a point, all stay.
+    Who clicks on an object means the part that was clicked; specks elsewhere are the model's doubts. A part that is
+    meant as well needs a click of its own, which is less work than removing every speck. A point also holds the parts
+    that touch its neighbouring cells. Where no part holds a point, all stay.
     """
     kept = _held(mask, points_xy)
     stray = mask & ~kept
@@ -237,18 +233,6 @@ def stray_cells(mask: NDArray[np.bool_], points_xy: list[Point]) -> NDArray[np.b
         return None
     rim = cv2.dilate(stray.astype(np.uint8), np.ones((3, 3), dtype=np.uint8)) > 0
     return np.asarray(rim & ~kept, dtype=np.bool_)
-
-
-def changed_elsewhere(
-    mask: NDArray[np.bool_], previous: NDArray[np.bool_], points_xy: list[Point]
-) -> NDArray[np.bool_] | None:
-    """Cells that changed sides in 8-connected parts of the change without any of ``points_xy`` (in cells), or None.
-
-    A point holds parts as in :func:`stray_cells`; where no part holds one, every change is elsewhere.
-    """
-    changed = mask ^ previous
-    elsewhere = changed & ~_held(changed, points_xy)
-    return elsewhere if elsewhere.any() else None
 
 
 def _held(mask: NDArray[np.bool_], points_xy: list[Point]) -> NDArray[np.bool_]:

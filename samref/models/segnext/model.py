@@ -54,12 +54,8 @@ class SegNextModel:
 
     def __init__(self, spec: ModelSpec, network: SegNextNet) -> None:
         """``network`` must hold its final weights and is not to be changed by the caller afterwards."""
-        self._spec = spec
+        self.spec = spec
         self.network = network.requires_grad_(False).eval()
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
 
     @property
     def device(self) -> torch.device:
@@ -122,7 +118,7 @@ class SegNextModel:
         """The same model elsewhere; this one stays as it is."""
         if (device, dtype) == (self.device, self.dtype):
             return self
-        return SegNextModel(self._spec, copy.deepcopy(self.network).to(device, dtype))
+        return SegNextModel(self.spec, copy.deepcopy(self.network).to(device, dtype))
 
 
 def build_segnext(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SegNextModel:
@@ -132,10 +128,6 @@ def build_segnext(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int 
         spec: one of :data:`samref.models.segnext.SPECS`; one without a checkpoint gets random weights.
         checkpoint: the official file, when it is not in the cache folder.
         seed: of the random weights.
-
-    Raises:
-        CheckpointMissingError: the weights are not on this machine; the message says which file to download.
-        CheckpointInvalidError: the file does not hold this variant's weights, by name and shape.
     """
     config = SEGNEXT_CONFIGS[spec.name]
     if spec.checkpoints:

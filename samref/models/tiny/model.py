@@ -54,17 +54,13 @@ class TinyModel:
 
     def __init__(self, net: TinyNet, spec: ModelSpec) -> None:
         self.net = net.eval()
-        self._spec = spec
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
+        self.spec = spec
 
     def frame(self, size: ImageSize) -> Frame:
         return Frame.letterbox(size, self.net.config.image_size, FRAME_MULTIPLE)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TinyModel:
-        return TinyModel(channels_last(copy.deepcopy(self.net), device, dtype), self._spec)
+        return TinyModel(channels_last(copy.deepcopy(self.net), device, dtype), self.spec)
 
     @property
     def _parameter(self) -> Tensor:
@@ -97,7 +93,7 @@ class TinyModel:
             state=DecoderState(step=state.step + 1, low_res_logits=logits, final_logits=logits),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def look_closer(
         self, features: ImageFeatures, prompts: PromptBatch, logits: Tensor, window: Window, side: int
     ) -> Tensor:
@@ -147,10 +143,6 @@ def build_tiny(spec: ModelSpec, *, folder: Path | None = None, seed: int = 0) ->
         spec: one of :data:`samref.models.tiny.SPECS`; one without checkpoints gets random weights.
         folder: of both files, when they are not those that come with samref; their digests are then not checked.
         seed: of the random weights.
-
-    Raises:
-        CheckpointMissingError: a file is not there.
-        CheckpointInvalidError: it is damaged or holds other weights.
     """
     is_test = spec.purpose == "test"
     base, refiner = (TinyNet(_RANDOM), SamRef(_RANDOM_REFINER)) if is_test else (TinyNet(), SamRef(TINY_REFINER))

@@ -70,7 +70,7 @@ def _cut(model: Any, graphs: Graphs) -> None:
         case FocsamModel():
             _cut_refocus(model, graphs)
         case SegNextModel():
-            _cut_dense_prompts(model, graphs)
+            _cut_segnext(model, graphs)
         case _:
             raise TypeError(type(model))
 
@@ -161,7 +161,7 @@ def _decode_sam(model: SamModel, graphs: Graphs, image_embedding: Tensor, prompt
     )
 
 
-def _cut_dense_prompts(model: SegNextModel, graphs: Graphs) -> None:
+def _cut_segnext(model: SegNextModel, graphs: Graphs) -> None:
     def embed(image: Tensor) -> Tensor:
         return graphs.run("encoder", image=image)["image_embedding"]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from samref.training.objectives import Autocast
-from samref.training.paper_recipes import PaperRecipe, SessionClicks
-from samref.training.processes import Processes
+from samref.training.distributed import Processes
+from samref.training.objectives import Autocast, Trainee
+from samref.training.recipes import PaperRecipe, SessionClicks
 from samref.training.trainer import Trainer
 
 LINE = PaperRecipe(
@@ -31,15 +30,12 @@ LINE = PaperRecipe(
 )
 
 
-class LineFit:
+class LineFit(Trainee):
     def __init__(self, width: int = 4) -> None:
         torch.manual_seed(1)
-        self.trained: nn.Module = nn.Linear(width, 1)
+        self.trained = nn.Linear(width, 1)
         self.breaks = ""
         self.slow_s = 0.0
-
-    def parameter_groups(self, recipe: PaperRecipe) -> list[dict[str, Any]]:
-        return [{"params": list(self.trained.parameters()), "lr": recipe.rate}]
 
 
 class LineFeed:

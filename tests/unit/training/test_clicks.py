@@ -1,4 +1,4 @@
-"""RITM's points and SegNext's corrections: where they may fall, how many there are, and what they overwrite."""
+"""Simulated people: where points and corrections may fall, how many there are, and what they overwrite."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from samref.core.prompts import Click, Scribble
+from samref.training import clicks
 from samref.training.clicks import Points, correct_points, geometric, plan_session, sample_points
-from samref.training.paper_recipes import CornerClicks, SessionClicks
+from samref.training.recipes import CornerClicks, SessionClicks
 
 RULES = CornerClicks()
 
@@ -117,14 +119,12 @@ def test_negatives_of_an_empty_sample_fall_where_no_object_is() -> None:
     assert np.mean([len(own) for own in negatives]) == pytest.approx(3.90, abs=0.4)
 
 
-def test_merged_objects_get_a_point_each_and_an_empty_sample_none() -> None:
+def test_both_of_two_merged_objects_get_a_point() -> None:
     left, right = disk(24, 48), disk(72, 48)
     for seed in range(10):
         points = sample_points([left, right], left < 0, RULES, np.random.default_rng(seed))
         assert any(inside(points.positive, left))
         assert any(inside(points.positive, right))
-    empty = sample_points([], left > 0, RULES, np.random.default_rng(0))
-    assert np.isnan(empty.positive).all()
 
 
 def test_a_correction_goes_to_the_deeper_mistake_and_into_the_slot_from_the_end() -> None:
@@ -157,9 +157,8 @@ def test_ignored_pixels_count_as_background_in_a_correction() -> None:
 
 def test_sessions_are_as_long_as_their_data_set_says() -> None:
     rng = np.random.default_rng(0)
-    clicks = SessionClicks()
-    coco = [plan_session(clicks, "COCO", rng) for _ in range(2000)]
-    lvis = [plan_session(clicks, "lvis_train", rng) for _ in range(2000)]
+    coco = [plan_session(SessionClicks(), "COCO", rng) for _ in range(2000)]
+    lvis = [plan_session(SessionClicks(), "lvis_train", rng) for _ in range(2000)]
     assert all(0 <= plan.refine <= plan.earlier <= 20 for plan in coco + lvis)
     assert np.mean([plan.earlier == 0 for plan in coco]) == pytest.approx(0.4, abs=0.04)
     expected = 0.1 / (1 - 0.9**21)
@@ -170,3 +169,60 @@ def test_sessions_are_as_long_as_their_data_set_says() -> None:
 
 def test_geometric_draws_reach_both_ends() -> None:
     assert {geometric(3, 0.9, np.random.default_rng(seed)) for seed in range(200)} == {0, 1, 2}
+
+
+# ---- the embedded model's annotator
+
+
+def centred() -> NDArray[np.uint8]:
+    return disk(40, 40, radius=20, side=80)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_clicks_fall_inside_and_strokes_nearly(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    region = centred()
+    click = clicks.click_in(region, True, rng)
+    stroke = clicks.scribble_in(region, False, rng)
+    assert click is not None
+    assert stroke is not None
+    assert region[int(click.y), int(click.x)] == 1
+    assert not stroke.positive
+    inside = [region[round(y), round(x)] for x, y in stroke.points]
+    assert np.mean(inside) >= 0.9
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_careless_shapes_still_resemble_the_object(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    region = centred()
+    box = clicks.careless_box(region, rng)
+    polygon = clicks.careless_polygon(region, rng)
+    rough = clicks.careless_mask(region, rng)
+    assert box is not None
+    assert polygon is not None
+    assert abs((box.x1 - box.x0) - 41) <= 10
+    assert len(polygon.points) >= 3
+    assert (rough & region).sum() / (rough | region).sum() > 0.3
+
+
+def test_nothing_to_click_gives_nothing() -> None:
+    empty = np.zeros((10, 10), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    assert clicks.click_in(empty, True, rng) is None
+    assert clicks.scribble_in(empty, True, rng) is None
+    assert clicks.careless_box(empty, rng) is None
+    assert clicks.careless_polygon(empty, rng) is None
+    assert clicks.correction(centred(), centred(), empty.repeat(8, 0).repeat(8, 1), rng) is None
+
+
+def test_a_correction_goes_to_the_deeper_mistake_and_never_to_ignored_pixels() -> None:
+    rng = np.random.default_rng(0)
+    gt, ignore = centred(), np.zeros((80, 80), dtype=np.uint8)
+    missing = clicks.correction(np.zeros_like(gt), gt, ignore, rng)
+    too_much = clicks.correction(np.ones_like(gt), gt, ignore, rng)
+    assert isinstance(missing, Click | Scribble)
+    assert missing.positive
+    assert isinstance(too_much, Click | Scribble)
+    assert not too_much.positive
+    assert clicks.correction(np.ones_like(gt), gt, 1 - gt, rng) is None

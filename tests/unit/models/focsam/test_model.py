@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samref.core.geometry import Frame, ImageSize
+from samref.core.geometry import ImageSize
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.errors import ModelError, PromptError
 from samref.models.focsam.model import FocsamConfig, FocsamModel, decode_single_mask
@@ -277,19 +277,6 @@ class TestElsewhere:
         assert error < 0.1
         assert model.to(torch.device("cpu"), torch.float32) is model
 
-    def test_any_encoder_with_the_right_channels_will_do(self, model: FocsamModel) -> None:
-        other = FixedEncoder(torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(3)))
-        over = FocsamModel(model.base, model.refiner, model.spec, encoder=other)
-        features = over.encode(ImageInput(image(), over.frame(SIZE)))
-        assert torch.equal(features.image_embedding, other.embedding)
-        assert stages(answers(over, features, A, B)) == ["coarse", "refined"]
-        assert over.to(torch.device("cpu"), torch.bfloat16).encoder is other
-
-    def test_an_embedding_that_does_not_fit_is_refused(self, model: FocsamModel) -> None:
-        over = FocsamModel(model.base, model.refiner, model.spec, encoder=FixedEncoder(torch.zeros(1, 31, 16, 16)))
-        with pytest.raises(ModelError, match=r"\(1, 31, 16, 16\)"):
-            over.encode(ImageInput(image(), over.frame(SIZE)))
-
     def test_a_refiner_of_another_width_is_refused(self, model: FocsamModel) -> None:
         with pytest.raises(ModelError, match="16 wide"):
             FocsamModel(model.base, FocusRefiner(RefinerConfig(16, 1, 2)), model.spec)
@@ -306,19 +293,3 @@ def test_the_single_mask_is_the_packages_own_and_batches(model: FocsamModel, fea
     for index, prompt in enumerate(prompts):
         logits, _ = model.base.predict_masks(features, prompt, multimask=False)
         torch.testing.assert_close(both.logits[index : index + 1], logits, rtol=1e-4, atol=1e-5)
-
-
-class FixedEncoder:
-    """Gives one embedding for every image."""
-
-    def __init__(self, embedding: Tensor) -> None:
-        self.embedding = embedding
-
-    def frame(self, size: ImageSize) -> Frame:
-        return Frame.letterbox(size, 256)
-
-    def encode(self, image: ImageInput) -> ImageFeatures:
-        return ImageFeatures(self.embedding, torch.zeros(1, 3, 1, 1, dtype=torch.uint8), image.frame)
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> FixedEncoder:
-        return self

@@ -31,7 +31,7 @@ from samref.models.sam_ref.weights import (
     load_agnostic_refiner,
     trained_parts,
 )
-from samref.training.run_state import export_weights
+from samref.training.trainer import export_weights
 
 OVER_SAM = [spec for spec in list_models() if spec.name.startswith("sam-ref-vit-")]
 
@@ -163,7 +163,7 @@ def test_with_sams_weights_the_refiner_for_any_base_is_on(monkeypatch: pytest.Mo
     "config",
     [
         AGNOSTIC_REFINER,
-        replace(AGNOSTIC_REFINER, selector_direction="below", feedback="final", use_local=False),
+        replace(AGNOSTIC_REFINER, selector="below", feedback="final", use_local=False),
         SamRefConfig(width=64, global_blocks=8),
     ],
 )

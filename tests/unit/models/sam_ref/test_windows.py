@@ -3,7 +3,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from samref.core.geometry import Frame, ImageSize
+from samref.core.prompts import Box, Click, Prompt, Prompts, Scribble
+from samref.models.interface import PromptBatch
 from samref.models.sam_ref import windows
+from samref.models.sam_ref.windows import pointed_at, stray_cells, sunk
 
 LIMIT = (64, 96)
 
@@ -60,9 +64,9 @@ def test_a_tiny_object_still_gets_the_least_window() -> None:
 
 
 def test_the_selector_keeps_the_previous_mask_when_errors_grow() -> None:
-    assert windows.keeps_previous(120, 100, 1.1)
-    assert not windows.keeps_previous(110, 100, 1.1)
-    assert not windows.keeps_previous(1000, None, 1.1)
+    assert windows.keeps_previous("above", 120, 100, 1.1)
+    assert not windows.keeps_previous("above", 110, 100, 1.1)
+    assert not windows.keeps_previous("above", 1000, None, 1.1)
 
 
 def test_pasting_leaves_the_rest_bit_for_bit() -> None:
@@ -95,3 +99,47 @@ def test_half_precision_features_are_sampled_like_full_ones() -> None:
     full, half = (windows.sample_window(source.to(dtype), boxes, 128) for dtype in (torch.float32, torch.bfloat16))
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), full, atol=0.05, rtol=0.02)
+
+
+def batch(*items: Prompt) -> PromptBatch:
+    return PromptBatch(Prompts(items), Frame.letterbox(ImageSize(64, 64), 64))
+
+
+def two_blobs() -> np.ndarray:
+    mask = np.zeros((32, 32), dtype=np.bool_)
+    mask[4:12, 4:12] = True
+    mask[20:28, 20:28] = True
+    return mask
+
+
+def test_a_part_nobody_pointed_at_is_stray_with_its_rim() -> None:
+    stray = stray_cells(two_blobs(), [(6.0, 6.0)])
+    assert stray is not None
+    assert stray[20:28, 20:28].all()
+    assert stray[19, 19]
+    assert not stray[:14, :14].any()
+
+
+def test_a_click_on_each_part_keeps_both_and_one_outside_keeps_all() -> None:
+    assert stray_cells(two_blobs(), [(6.0, 6.0), (24.0, 24.0)]) is None
+    assert stray_cells(two_blobs(), [(16.0, 2.0)]) is None
+    assert stray_cells(np.zeros((8, 8), dtype=np.bool_), [(1.0, 1.0)]) is None
+
+
+def test_a_click_beside_a_part_holds_it() -> None:
+    stray = stray_cells(two_blobs(), [(12.5, 6.0)])
+    assert stray is not None
+    assert not stray[5, 5]
+
+
+def test_only_clicks_and_strokes_point_and_only_positive_ones() -> None:
+    assert pointed_at(batch(Click(3, 4), Click(5, 6, positive=False))) == [(3, 4)]
+    assert pointed_at(batch(Scribble(((1.0, 2.0), (3.0, 4.0))))) == [(1.0, 2.0), (3.0, 4.0)]
+    assert pointed_at(batch(Click(3, 4), Box(0, 0, 9, 9))) == []
+
+
+def test_sunk_logits_stay_below_zero_and_the_rest_as_they_were() -> None:
+    logits = torch.tensor([[2.0, -3.0, 4.0]])
+    out = sunk(logits, torch.tensor([[True, True, False]]))
+    assert out.tolist() == [[-2.0, -3.0, 4.0]]
+    assert logits[0, 0] == 2.0

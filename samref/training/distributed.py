@@ -15,8 +15,6 @@ from torch import nn
 
 from samref.errors import TrainingError
 
-__all__ = ["Processes"]
-
 
 class Processes:
     """One process alone, or one of several started by ``accelerate launch``."""

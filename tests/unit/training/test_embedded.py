@@ -1,4 +1,4 @@
-"""Training end to end on made-up images: it learns, resumes to the same numbers, and refuses what it should."""
+"""The embedded model's training on made-up images: its scenes, that it learns, and that it resumes to the same."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from typer.testing import CliRunner
 
-from samref.cli.main import build_app
-from samref.cli.train import load_backbone
-from samref.errors import CheckpointInvalidError, CheckpointMissingError, DataError, TrainingError
-from samref.models.checkpoints import load_into, load_safetensors
+from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.layers import randomize
 from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.tiny.network import EncoderConfig, TinyConfig, TinyNet
-from samref.training.dataset import BatchShape, SceneBatches, find_images, make_scene
-from samref.training.objectives import BaseObjective
-from samref.training.recipes import RECIPES
+from samref.training import scenes
+from samref.training.data import find_training_images
+from samref.training.objectives import BaseObjective, Trainee, load_backbone
+from samref.training.recipes import SCENE_RECIPES, SceneRecipe
 from samref.training.refine import RefinerObjective
-from samref.training.run_state import export_weights
-from samref.training.scenes import half_labels
-from samref.training.trainer import Trainer, rate_factor
+from samref.training.scenes import SceneFeed, half_labels, make_scene
+from samref.training.trainer import Trainer
 
 SMALL = TinyConfig(image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1)
 SMALL_REFINER = SamRefConfig(
@@ -36,17 +32,25 @@ SMALL_REFINER = SamRefConfig(
 CPU = torch.device("cpu")
 
 
+def feed_of(shapes: Path, recipe: SceneRecipe = SCENE_RECIPES["smoke-base"]) -> SceneFeed:
+    return SceneFeed(find_training_images(shapes).records, recipe)
+
+
+def trainer_of(objective: Trainee, recipe: SceneRecipe, shapes: Path, out: Path) -> Trainer:
+    return Trainer(objective, recipe, feed_of(shapes, recipe), out, CPU, bf16=False, workers=0)
+
+
 def base_trainer(shapes: Path, out: Path, steps: int = 6) -> Trainer:
     torch.manual_seed(0)
-    recipe = replace(RECIPES["smoke-base"], steps=steps)
-    return Trainer(BaseObjective(TinyNet(SMALL)), recipe, shapes, out, CPU, bf16=False)
+    recipe = replace(SCENE_RECIPES["smoke-base"], steps=steps)
+    return trainer_of(BaseObjective(TinyNet(SMALL)), recipe, shapes, out)
 
 
 def test_training_lowers_the_loss(shapes: Path, tmp_path: Path) -> None:
     net = TinyNet(SMALL)
     randomize(net, 0)
-    recipe = replace(RECIPES["smoke-base"], steps=90, rate=3e-3, warmup=5, encoder_rate=1.0)
-    Trainer(BaseObjective(net), recipe, shapes, tmp_path, CPU, bf16=False).run(log_every=30)
+    recipe = replace(SCENE_RECIPES["smoke-base"], steps=90, rate=3e-3, warmup=5, encoder_rate=1.0)
+    trainer_of(BaseObjective(net), recipe, shapes, tmp_path).run(log_every=30)
     losses = [json.loads(line)["loss1"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(losses) == 3
     assert losses[-1] < 0.9 * losses[0], losses
@@ -68,53 +72,23 @@ def test_a_resumed_run_ends_in_the_same_weights(shapes: Path, tmp_path: Path) ->
         torch.testing.assert_close(second.averaged.state_dict()[name], weight, rtol=0, atol=0)
 
 
-def test_a_state_of_another_recipe_is_refused(shapes: Path, tmp_path: Path) -> None:
-    base_trainer(shapes, tmp_path, steps=1).run()
-    other = replace(RECIPES["smoke-base"], name="other")
-    with pytest.raises(TrainingError, match="smoke-base"):
-        Trainer(BaseObjective(TinyNet(SMALL)), other, shapes, tmp_path, CPU)
-
-
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(shapes: Path, tmp_path: Path) -> None:
-    base_trainer(shapes, tmp_path, steps=2).run()
-    kept = (tmp_path / "state.pt").read_bytes()
-    broken = base_trainer(shapes, tmp_path, steps=4)
-    with torch.no_grad():
-        broken.trained.decoder.head.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
-    with pytest.raises(TrainingError, match="not finite at step 2"):
-        broken.run()
-    assert (tmp_path / "state.pt").read_bytes() == kept
-
-
-def test_the_refiner_trains_over_a_frozen_base(shapes: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    base = TinyNet(SMALL)
-    before = {name: value.clone() for name, value in base.state_dict().items()}
-    refiner = SamRef(SMALL_REFINER)
-    start = {name: value.clone() for name, value in refiner.state_dict().items()}
-    trainer = Trainer(RefinerObjective(base, refiner), RECIPES["smoke-refiner"], shapes, tmp_path, CPU, bf16=False)
-    trainer.run(log_every=2)
-    assert all(torch.equal(before[name], value) for name, value in base.state_dict().items())
-    assert any(not torch.equal(start[name], value) for name, value in refiner.state_dict().items())
-    names = {key for line in (tmp_path / "log.jsonl").read_text().splitlines() for key in json.loads(line)}
-    assert {"coarse1", "global1", "final1", "loss1"} <= names
-
-
 @pytest.mark.parametrize("name", ["tiny-base", "tiny-base-2", "tiny-base-3", "tiny-refiner"])
 def test_the_embedded_recipes_run(name: str, shapes: Path, tmp_path: Path) -> None:
     """With all their numbers but the sizes: every framing, pasted objects, favoured data sets."""
     torch.manual_seed(0)
-    full = RECIPES[name]
+    full = SCENE_RECIPES[name]
     forms = tuple(replace(shape, images=2, side=128) for shape in full.shapes)
     recipe = replace(full, shapes=forms, steps=5, warmup=1, pasted=max(full.pasted, 0.5))
     base = TinyNet(SMALL)
     objective = BaseObjective(base) if full.part == "base" else RefinerObjective(base, SamRef(SMALL_REFINER))
     before = {key: value.clone() for key, value in base.state_dict().items()}
-    Trainer(objective, recipe, shapes, tmp_path, CPU, bf16=False).run(log_every=5)
+    start = [parameter.detach().clone() for parameter in objective.trained.parameters()]
+    trainer_of(objective, recipe, shapes, tmp_path).run(log_every=5)
     values = json.loads((tmp_path / "log.jsonl").read_text())
     assert values["step"] == 5
     assert all(np.isfinite(value) for value in values.values())
-    assert any(key.startswith("loss") for key in values)
+    assert {"loss1"} | ({"coarse1", "global1", "final1"} if full.part == "refiner" else {"iou1"}) <= set(values)
+    assert any(not torch.equal(old, new) for old, new in zip(start, objective.trained.parameters(), strict=True))
     kept = [key for key, value in base.state_dict().items() if torch.equal(value, before[key])]
     assert (set(kept) == set(before)) == (full.part == "refiner")
 
@@ -124,25 +98,37 @@ def test_frozen_stages_stay_as_they_were(shapes: Path, tmp_path: Path) -> None:
     net = TinyNet(SMALL)
     stem, late = net.encoder.stem.weight.clone(), net.encoder.stages[4].state_dict()
     late = {name: value.clone() for name, value in late.items()}
-    Trainer(BaseObjective(net), replace(RECIPES["smoke-base"], steps=3), shapes, tmp_path, CPU, bf16=False).run()
+    trainer_of(BaseObjective(net), replace(SCENE_RECIPES["smoke-base"], steps=3), shapes, tmp_path).run()
     assert torch.equal(net.encoder.stem.weight, stem)
     assert any(not torch.equal(late[name], value) for name, value in net.encoder.stages[4].state_dict().items())
 
 
 def test_the_rate_rises_stays_and_falls_to_zero() -> None:
-    recipe = replace(RECIPES["tiny-base"], steps=1000, warmup=100, cooldown=0.2)
-    assert rate_factor(0, recipe) == pytest.approx(0.01)
-    assert rate_factor(500, recipe) == 1
-    assert rate_factor(900, recipe) == pytest.approx(0.5)
-    assert rate_factor(1000, recipe) == 0
+    recipe = replace(SCENE_RECIPES["tiny-base"], steps=1000, warmup=100, cooldown=0.2)
+    assert [recipe.rate_factor(step) for step in (0, 500, 900, 1000)] == pytest.approx([0.01, 1, 0.5, 0])
 
 
 def test_batches_depend_on_seed_and_number_alone(shapes: Path) -> None:
-    form = (BatchShape(2, 64, 0.5, 1.0),)
-    images = find_images(shapes)
-    one, two = SceneBatches(images, form, 2, seed=1), SceneBatches(images, form, 2, seed=1, start=5)
-    assert np.array_equal(one.batch(5).rgb, next(iter(two)).rgb)
+    one, two = feed_of(shapes), feed_of(shapes)
+    one.batch(4)
+    assert np.array_equal(one.batch(5).rgb, two.batch(5).rgb)
     assert not np.array_equal(one.batch(5).rgb, one.batch(6).rgb)
+
+
+def test_images_kept_in_memory_stay_within_their_size(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free, short = feed_of(shapes), feed_of(shapes)
+    batches = [free.batch(number) for number in range(6)]
+    monkeypatch.setattr(scenes, "KEPT_BYTES", 2 * 4 * 96 * 128)
+    for number, batch in enumerate(batches):
+        assert np.array_equal(short.batch(number).labels, batch.labels)
+    assert (len(free._kept), len(short._kept)) == (6, 2)
+
+
+def test_every_data_set_is_drawn_by_the_root_of_its_size_and_as_favoured(shapes: Path) -> None:
+    records = find_training_images(shapes).records
+    few = [r for r in records if r.dataset == "coco_shapes"][:1] + [r for r in records if r.dataset == "lvis_shapes"]
+    recipe = replace(SCENE_RECIPES["smoke-base"], favoured=(("coco_shapes", 3.0),))
+    assert SceneFeed(few, recipe)._shares.tolist() == pytest.approx([3 / (3 + 3**0.5), 3**0.5 / (3 + 3**0.5)])
 
 
 def test_a_scene_shows_objects_where_its_image_has_them(shapes: Path) -> None:
@@ -174,23 +160,6 @@ def _middle(weights: NDArray[np.float64], axis: int) -> float:
     return float((along * np.arange(along.size)).sum() / along.sum())
 
 
-def test_folders_without_images_or_masks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No data set"):
-        find_images(tmp_path)
-    (tmp_path / "x" / "images").mkdir(parents=True)
-    (tmp_path / "x" / "images" / "a.png").write_bytes(b"")
-    with pytest.raises(DataError, match="has no mask"):
-        find_images(tmp_path)
-
-
-def test_weights_go_out_in_half_precision_and_come_back(tmp_path: Path) -> None:
-    net = TinyNet(SMALL)
-    export_weights(net, tmp_path / "w.safetensors", {"recipe": "x"})
-    other = TinyNet(SMALL)
-    load_into(other, load_safetensors(tmp_path / "w.safetensors"), "tiny")
-    torch.testing.assert_close(other.decoder.head.weight, net.decoder.head.weight, rtol=1e-3, atol=1e-4)
-
-
 def test_a_backbone_must_exist_and_fit(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissingError):
         load_backbone(TinyNet(SMALL), tmp_path / "none.npz")
@@ -201,12 +170,6 @@ def test_a_backbone_must_exist_and_fit(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("not a table")
     with pytest.raises(CheckpointInvalidError):
         load_backbone(TinyNet(SMALL), tmp_path / "text.npz")
-
-
-def test_the_command_refuses_an_unknown_recipe(shapes: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(build_app("train"), ["train", "nope", "--data", str(shapes), "--out", str(tmp_path)])
-    assert isinstance(result.exception, TrainingError)
-    assert "tiny-base" in str(result.exception)
 
 
 def test_labels_of_half_the_size_are_neither_wider_nor_narrower_than_the_object() -> None:

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from samref.datasets.records import ImageRecord
 from samref.errors import DataError, StorageError
+from samref.files import disk_errors, write_atomically
 from samref.models.interface import ImageInput
 from samref.models.sam.model import SamModel
-
-__all__ = ["EmbeddingStore", "Precomputed", "precompute", "weights_digest"]
 
 KEY = "image_embedding"
 OVERHEAD_BYTES = 400
@@ -102,19 +102,11 @@ class EmbeddingStore:
             StorageError: it cannot be written.
         """
         path = self.path(record)
-        partial = path.with_suffix(".part")
         about = {"model": self.model, "weights": self.weights, "image": record}
         halved = embedding.detach().reshape(self.shape).to("cpu", torch.float16).contiguous()
-        try:
+        with disk_errors(f"The folder {path.parent} cannot be made"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({KEY: halved}, partial, metadata=about)
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
-            raise StorageError(
-                f"The embedding {path.name} cannot be written to {path.parent}: {error}. What was stored before is "
-                "untouched; free some space and run the same command again."
-            ) from error
+        write_atomically(path, save({KEY: halved}, metadata=about))
 
     def read(self, record: str) -> Tensor:
         """float16 (C, h, w).
@@ -152,8 +144,7 @@ def precompute(
     sam: SamModel,
     records: Sequence[ImageRecord],
     store: EmbeddingStore,
-    report: Callable[[str], None] | None = None,
-    report_every: int = 50,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Precomputed:
     """Compute and store what is not there yet. Run again after a break: it goes on.
 
@@ -163,8 +154,7 @@ def precompute(
     """
     made = there = 0
     needed = len(records) * store.bytes_each
-    if report is not None:
-        report(f"{len(records)} images, {store.bytes_each / 1e6:.2f} MB each: {needed / 1e9:.2f} GB in {store.place}.")
+    report(f"{len(records)} images, {store.bytes_each / 1e6:.2f} MB each: {needed / 1e9:.2f} GB in {store.place}.")
     store.folder.mkdir(parents=True, exist_ok=True)
     held = sum(path.stat().st_size for path in store.place.glob("*/*.safetensors"))
     free = shutil.disk_usage(store.folder).free
@@ -173,7 +163,7 @@ def precompute(
             f"The embeddings need {(needed - held) / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free at "
             f"{store.folder}. Free some space or name another folder with --out."
         )
-    for index, record in enumerate(records, start=1):
+    for record in tqdm(records, unit="image", disable=None):
         image = record.read_image()
         if store.path(image.digest).is_file():
             there += 1
@@ -181,6 +171,4 @@ def precompute(
             frame = sam.frame(image.size)
             store.write(image.digest, sam.encode(ImageInput(torch.from_numpy(image.rgb), frame)).image_embedding)
             made += 1
-        if report is not None and index % report_every == 0:
-            report(f"{index} of {len(records)}: {made} made, {there} were there.")
     return Precomputed(made, there, sum(path.stat().st_size for path in store.place.glob("*/*.safetensors")))

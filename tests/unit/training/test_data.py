@@ -18,19 +18,19 @@ from samref.core.images import encode_png
 from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.datasets.records import KeptMasks, ObjectMask
-from samref.errors import DataError, LabelError
+from samref.errors import DataError
 from samref.labels.annotations import Annotation
 from samref.labels.events import AnnotationsImported
 from samref.labels.store import ProjectStore
-from samref.training.feed import find_training_images, scene_feed
-from samref.training.paper_recipes import PAPER_RECIPES, PaperRecipe
-from samref.training.recipes import RECIPES
+from samref.training.data import find_training_images
+from samref.training.recipes import PAPER_RECIPES, SCENE_RECIPES, PaperRecipe
 from samref.training.samples import SampleFeed, painted
+from samref.training.scenes import SceneFeed
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
 from tests.unit.datasets import miniatures
 
-RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], batch=2, steps=1)
+RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], model="sam-random", batch=2, steps=1)
 CPU = torch.device("cpu")
 
 
@@ -81,18 +81,16 @@ def test_accepted_annotations_are_found_by_themselves(team: Path) -> None:
 
 
 def test_the_embedded_and_the_papers_recipes_learn_from_a_project(team: Path, tmp_path: Path) -> None:
-    feed, about = scene_feed(team, RECIPES["smoke-base"])
-    assert feed.batch(0).labels.any()
-    assert about.startswith("2 images of project")
     found = find_training_images(team)
-    stage = build_stage(RECIPE, StageFiles(), CPU, model="sam-random")
-    samples = SampleFeed(found.records, RECIPE, stage.side)
-    Trainer(stage.objective, RECIPE, samples, tmp_path / "out", CPU, workers=0).run(log_every=1)
+    assert SceneFeed(found.records, SCENE_RECIPES["smoke-base"]).batch(0).labels.any()
+    assert found.summary.startswith("2 images of project")
+    stage = build_stage(RECIPE, StageFiles(), CPU)
+    Trainer(stage.objective, RECIPE, stage.feed(found.records), tmp_path / "out", CPU, workers=0).run(log_every=1)
     assert json.loads((tmp_path / "out" / "log.jsonl").read_text())["loss"] > 0
 
 
 def test_folders_without_labels_are_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match=r"no samref.sqlite"):
+    with pytest.raises(DataError, match=r"does not look like project.*samref.sqlite"):
         find_training_images(tmp_path, "project")
     ProjectStore(tmp_path / "samref.sqlite").close()
     with pytest.raises(DataError, match="no accepted annotation"):
@@ -124,7 +122,7 @@ def test_data_without_any_usable_object_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="in a row have no object to learn from"):
         feed_of(place).batch(0)
     with pytest.raises(DataError, match="in a row have no object large enough"):
-        scene_feed(tmp_path / "all", RECIPES["smoke-base"])[0].batch(0)
+        SceneFeed(find_training_images(tmp_path / "all").records, SCENE_RECIPES["smoke-base"]).batch(0)
 
 
 RITM = replace(PAPER_RECIPES["segnext-sax1"], batch=1, minimum_area=20)
@@ -149,7 +147,6 @@ def test_images_without_an_object_large_enough_make_empty_samples(tmp_path: Path
     sample, skipped = small.sample(0)
     assert (sample.parts, skipped) == ((), 0)
     assert not (sample.labels == 1).any()
-    assert sample.others is not None
     assert sample.others.any()  # so that no negative falls on it
 
 
@@ -176,8 +173,6 @@ def test_others_too_small_to_be_asked_for_are_no_other_objects(tmp_path: Path) -
     mask[55:57, 80:83] = 2
     place = folder_of(tmp_path / "crumb", [mask])
     crumb, none = (feed_of(place, replace(RITM, minimum_area=least)).sample(0)[0].others for least in (1, 40))
-    assert crumb is not None
-    assert none is not None
     assert crumb.any()
     assert not none.any()
 
@@ -227,7 +222,7 @@ def test_only_focsams_recipes_and_only_lvis_know_the_rule(layout: str, most: int
     source = KeptMasks.of(place, [ObjectMask("whole", whole, None), ObjectMask("part", part, None)])
     feed = SampleFeed([replace(record, masks=source, layout=layout)], PAPER_RECIPES["focsam-decoder"], 90)
     samples = [feed.sample(number)[0] for number in range(12)]
-    others = [sample.others is not None and bool(sample.others.any()) for sample in samples]
+    others = [bool(sample.others.any()) for sample in samples]
     assert others == [most == 2] * 12
     assert PAPER_RECIPES["sam-ref-decoder"].overlap is None
 
@@ -240,9 +235,7 @@ def test_stuff_is_an_object_in_three_of_ten_samples_of_ritms_set(tmp_path: Path)
         assert PAPER_RECIPES["segnext-sax2"].stuff == 0.3
         feed = SampleFeed(records, replace(RECIPE, stuff=stuff), miniatures.WIDTH)
         samples = [feed.sample(number)[0] for number in range(150)]
-        with_bar = [
-            int(one.labels.sum()) == bar or bool(one.others is not None and one.others.any()) for one in samples
-        ]
+        with_bar = [int(one.labels.sum()) == bar or bool(one.others.any()) for one in samples]
         assert np.mean(with_bar) == pytest.approx(stuff, abs=0.1 if stuff else 0)
         assert {int((one.labels == 1).sum()) for one in samples} == ({square, bar} if stuff else {square})
 
@@ -250,8 +243,8 @@ def test_stuff_is_an_object_in_three_of_ten_samples_of_ritms_set(tmp_path: Path)
 def test_a_mask_of_another_size_stops_training_with_its_own_sentence(tmp_path: Path) -> None:
     """The loader runs in a process of its own; its traceback is nothing for the person who started the training."""
     place = folder_of(tmp_path / "sizes", [np.ones((30, 30), dtype=np.uint8)])
-    stage = build_stage(RECIPE, StageFiles(), CPU, model="sam-random")
-    feed = SampleFeed(find_training_images(place).records, RECIPE, stage.side)
+    stage = build_stage(RECIPE, StageFiles(), CPU)
+    feed = stage.feed(find_training_images(place).records)
     trainer = Trainer(stage.objective, RECIPE, feed, tmp_path / "out", CPU, workers=1)
     with pytest.raises(DataError, match=r"^\S+0\.png is 30 x 30 pixels, but 0\.png is 90 x 60") as raised:
         trainer.run()
@@ -279,7 +272,6 @@ def test_labels_stay_on_their_objects_whatever_is_changed(shapes: Path, augmenta
     for sample in feed_of(shapes, recipe).batch(0).samples:
         height, width = sample.framed.shape[:2]
         shown = sample.labels[:height, :width] == 1
-        assert sample.others is not None
         around = ~shown & ~sample.others[:height, :width]
         bright = sample.framed.astype(float).mean(axis=2)
         assert bright[shown].mean() > bright[around].mean() + 20

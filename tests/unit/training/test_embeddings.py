@@ -15,15 +15,16 @@ from samref.errors import DataError, StorageError
 from samref.models.interface import ImageInput
 from samref.models.sam import RANDOM
 from samref.models.sam.model import SamModel, build_sam
-from samref.training.embedding_store import EmbeddingStore, precompute
-from samref.training.feed import find_training_images
-from samref.training.paper_recipes import PAPER_RECIPES, SessionClicks
-from samref.training.samples import SampleFeed
+from samref.training.data import find_training_images
+from samref.training.embeddings import EmbeddingStore, precompute
+from samref.training.recipes import PAPER_RECIPES, SessionClicks
 from samref.training.stages import StageFiles, build_stage
 from samref.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-RECIPE = replace(PAPER_RECIPES["sam-ref-decoder"], batch=2, steps=1, warmup=0, clicks=SessionClicks(most=0))
+RECIPE = replace(
+    PAPER_RECIPES["sam-ref-decoder"], model="sam-random", batch=2, steps=1, warmup=0, clicks=SessionClicks(most=0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_stored_embeddings_are_the_encoders_own_and_are_made_once(shapes: Path, 
     images = find_training_images(shapes).records
     store = EmbeddingStore.of(tmp_path, sam)
     said: list[str] = []
-    first = precompute(sam, images[:4], store, said.append, report_every=2)
+    first = precompute(sam, images[:4], store, said.append)
     assert (first.made, first.there) == (4, 0)
     assert "4 images, 0.02 MB each" in said[0]
     assert first.size_bytes == pytest.approx(4 * store.bytes_each, rel=0.02)
@@ -56,12 +57,12 @@ def test_training_on_stored_embeddings_never_runs_the_encoder(shapes: Path, sam:
     precompute(sam, images, EmbeddingStore.of(tmp_path / "store", sam))
     gradients = {}
     for stored in (False, True):
-        stage = build_stage(RECIPE, StageFiles(), CPU, model="sam-random")
+        stage = build_stage(RECIPE, StageFiles(), CPU)
         assert stage.sam is not None
         store = EmbeddingStore.of(tmp_path / "store", stage.sam) if stored else None
         if stored:
             stage.sam.network.image_encoder.forward = _never
-        feed = SampleFeed(images, RECIPE, stage.side, store)
+        feed = stage.feed(images, store)
         trainer = Trainer(stage.objective, RECIPE, feed, tmp_path / str(stored), CPU, bf16=False, workers=0)
         trainer._train_step(trainer._batches())
         gradients[stored] = torch.cat([p.grad.flatten() for p in trainer.trained.parameters() if p.grad is not None])
