@@ -7,7 +7,7 @@ Only what outlives a rebuild is spoken to: the server over HTTP (docs/protocol.m
 ``samref.load_predictor(...).segment``. Everything runs in float32, in one thread, one request at a time. Times, tokens
 and random ids are left out or numbered; "picture" and "image" are the same word. ``compare`` prints one row for each
 kind of answer, then the first differences, and exits with 1 where there are any; the texts of ``--help`` are shown in
-a row of their own that does not fail. ``--only labelling`` (refusals, folder, commands, predictor) runs one part.
+a row of their own that does not fail. ``--only PART`` runs one part: labelling, models, refusals, ...
 
 ``folder`` is a data folder that the recorded checkout left behind when it was killed, with drafts half done; the
 checkout to compare opens it by its old keys, goes on working in it, and runs the commands that look after it.
@@ -27,7 +27,7 @@ from tests.golden.answers import ABSENT, Cases, differences, load, reworded, sav
 from tests.golden.checkout import Checkout
 from tests.golden.commands import answer_commands
 from tests.golden.folders import go_on, leave_work
-from tests.golden.labelling import label, refuse
+from tests.golden.labelling import change_models, label, refuse
 from tests.golden.predictor import segment
 
 HARMLESS = ("help",)
@@ -38,6 +38,7 @@ def parts(checkout: Checkout, data: Path, goldens: Path) -> Mapping[str, Callabl
     """What is looked at, by name; each may be run alone."""
     return {
         "labelling": lambda: label(checkout, data),
+        "models": lambda: change_models(checkout, data),
         "refusals": lambda: refuse(checkout, data),
         "folder": lambda: go_on(checkout, goldens),
         "commands": lambda: answer_commands(checkout, data, goldens),

@@ -43,6 +43,7 @@ class Checkout:
             "SAMREF_PRECISION": "fp32",
             "SAMREF_DEVICE": "cpu",
             "SAMREF_CACHE": str(scratch / "cache"),
+            "SAMREF_DATA_FOLDER": str(scratch / "default"),
             "NO_PROXY": "127.0.0.1,localhost",
             "COLUMNS": "200",
             "NO_COLOR": "1",
@@ -53,18 +54,17 @@ class Checkout:
         return Canon({"scratch": self.scratch, "checkout": self.folder})
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Python with these arguments, in the checkout."""
-        return subprocess.run(
-            [self.python, *arguments], cwd=self.folder, env=self._environment, capture_output=True, text=True
-        )
+        """Python with these arguments, in the checkout; a command that does not end exits with 124."""
+        command = ["timeout", str(PATIENCE_S), self.python, *arguments]
+        return subprocess.run(command, cwd=self.folder, env=self._environment, capture_output=True, text=True)
 
     @contextmanager
-    def serving(self, data: Path, how_to_end: signal.Signals = signal.SIGTERM) -> Iterator[str]:
+    def serving(self, data: Path, model: str = "tiny", *, is_killed: bool = False) -> Iterator[str]:
         """The address of the real server over the folder ``data``, until this is left."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [self.python, "app.py", "--port", str(port), "--data", str(data), "--no-self-test"]
+        command = [self.python, "app.py", "--port", str(port), "--data", str(data), "--model", model, "--no-self-test"]
         log_file = data.parent / f"{data.name}.log"
         with log_file.open("ab") as log:
             process = subprocess.Popen(
@@ -75,7 +75,7 @@ class Checkout:
             _wait_for(url, process, log_file)
             yield url
         finally:
-            process.send_signal(how_to_end)
+            process.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:

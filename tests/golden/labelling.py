@@ -148,22 +148,40 @@ def _shapes(tab: Tab, image: str, photo: Photo) -> Steps:
     return [*steps, ("left", tab.send("prompt", image, prompts=[polygon])), ("left undone", tab.send("undo", image))]
 
 
-def _models(tab: Tab, image: str, photo: Photo) -> Steps:
-    if photo.ids.shape[0] % 2:  # on about half of these photos
-        return [("left", tab.send("sync", image))]
-    clicks = photo.clicks()
-    box = {"type": "box", "x0": 1, "y0": 2, "x1": photo.ids.shape[1] / 2, "y1": photo.ids.shape[0] / 2}
-    steps: list[tuple[str, Any]] = []
+def _unfinished(tab: Tab, image: str, photo: Photo) -> Steps:
+    return [("undo", tab.send("undo", image)), ("left", tab.send("sync", image))]
+
+
+_TOURS = (_accepted, _history, _shapes, _unfinished)
+
+
+def change_models(checkout: Checkout, data: Path) -> Cases:
+    """Every model that needs no weights, each offered by a server of its own beside the default one."""
+    cases: Cases = {}
     for name in UNTRAINED:
-        steps += [(f"{name} chosen", tab.send("use_model", image, name=name))]
-        steps += [(f"{name} undo", tab.send("undo", image)), (f"{name} click", tab.click(image, *clicks[1]))]
-        steps += [(f"{name} box", tab.send("prompt", image, prompts=[box])), (f"{name} redo", tab.send("redo", image))]
-        steps += [(f"{name} commit", tab.send("commit", image, class_id=1))]
-        steps += [(f"{name} next {n}", tab.click(image, *click)) for n, click in enumerate(clicks[:3])]
-    return [*steps, ("back", tab.send("use_model", image, name="tiny")), ("sync", tab.send("sync", image))]
+        with checkout.serving(checkout.scratch / f"served-{name}", name) as url:
+            tab = Tab(url, checkout.canon(), name)
+            cases[f"models/{name} hello"] = tab.hello()
+            for photo in photos(data, 4)[1:]:
+                image = tab.add(photo.path)
+                steps = [("open", tab.send("open", image)), *_with_model(tab, image, photo, name)]
+                cases.update({f"models/{name} {photo.name} {key}": value for key, value in steps})
+            cases[f"models/{name} exported"] = tab.export("zip")
+    return cases
 
 
-_TOURS = (_accepted, _history, _shapes, _models)
+def _with_model(tab: Tab, image: str, photo: Photo, name: str) -> Steps:
+    box = {"type": "box", "x0": 1, "y0": 2, "x1": photo.ids.shape[1] / 2, "y1": photo.ids.shape[0] / 2}
+    stroke = {"type": "scribble", "points": photo.inside(3), "positive": True, "width": 5}
+    steps = [(f"click {n}", tab.click(image, *click)) for n, click in enumerate(photo.clicks())]
+    steps += [("undo", tab.send("undo", image)), ("commit", tab.send("commit", image, class_id=1))]
+    steps += [("box", tab.send("prompt", image, prompts=[box])), ("box click", tab.click(image, *photo.inside(1)[0]))]
+    steps += [("scribble", tab.send("prompt", image, prompts=[stroke])), ("sync", tab.send("sync", image))]
+    steps += [("to tiny", tab.send("use_model", image, name="tiny")), ("click", tab.click(image, *photo.clicks()[1]))]
+    steps += [("back", tab.send("use_model", image, name=name)), ("undo tiny's", tab.send("undo", image))]
+    steps += [("keep", tab.send("commit", image, class_id=1)), ("no redo", tab.send("redo", image))]
+    first = (tab.order[image] or ["none"])[0]
+    return [*steps, ("edit", tab.send("edit", image, id=first)), ("more", tab.click(image, *photo.inside(2)[1]))]
 
 
 def _classes(tab: Tab, image: str) -> Cases:
@@ -188,7 +206,7 @@ def _tabs(tab: Tab, url: str, image: str) -> Cases:
         "undo": {},
         "clear": {},
     }
-    for verb, values in {**stale, "commit": {"class_id": 1}, "use_model": {"name": "tiny-random"}}.items():
+    for verb, values in {**stale, "commit": {"class_id": 1}, "use_model": {"name": "tiny"}}.items():
         cases[f"tabs/stale {verb}"] = other.send(verb, image, **values)
         cases[f"tabs/again {verb}"] = other.send(verb, image, **values)
         cases[f"tabs/first goes on after {verb}"] = tab.click(image, 9, 7)
@@ -235,9 +253,25 @@ def _large(tab: Tab, url: str) -> Cases:
         )
         cases[f"files/{name} copy"] = tab.get(f"samref/images/{found}")
         cases[f"files/{name} thumb"] = tab.get(f"samref/images/{found}?thumb=1")
-        if name == "large.png":
+        if name == "large.png":  # and with a mask so ragged that it is sent as a preview
             cases[f"files/{name} commit"] = tab.send("commit", found, class_id=1)
+            cases[f"files/{name} ragged"] = tab.bring(_ragged(name, 2300, 1700))
+            cases[f"files/{name} seen"] = tab.send("sync", found)
+            cases[f"files/{name} edit"] = tab.send("edit", found, id=tab.order[found][-1])
     return cases
+
+
+def _ragged(name: str, width: int, height: int) -> bytes:
+    rng, counts = random.Random(0), [0]
+    while sum(counts) < width * height:
+        counts += [rng.randrange(5, 60) for _ in range(2000)]
+    while sum(counts) > width * height:
+        counts.pop()
+    counts.append(width * height - sum(counts))
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": {"size": [height, width], "counts": counts}}
+    image = {"id": 1, "file_name": name, "width": width, "height": height}
+    content = {"images": [image], "categories": [{"id": 1, "name": "ragged"}], "annotations": [entry]}
+    return json.dumps(content).encode()
 
 
 def _file(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
