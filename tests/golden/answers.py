@@ -123,7 +123,13 @@ def differences(before: Any, now: Any, place: str = "") -> list[str]:
         return [line for number, pair in pairs for line in differences(*pair, f"{place}/{number}")]
     if before == now and isinstance(before, bool) == isinstance(now, bool):
         return []
-    return [f"{place}: {before!r:.300} became {now!r:.300}"]
+    start = 0
+    if isinstance(before, str) and isinstance(now, str) and len(before) > 200:
+        pairs = enumerate(zip(before, now, strict=False))
+        start = max(0, next((at for at, (old, new) in pairs if old != new), min(len(before), len(now))) - 60)
+        place += f" from character {start}"
+    was, now_is = (repr(value[start:] if start else value) for value in (before, now))
+    return [f"{place}: {was:.200} became {now_is:.200}"]
 
 
 def _in(key: str, before: dict[str, Any], now: dict[str, Any], place: str) -> list[str]:
