@@ -16,6 +16,7 @@ checkout to compare opens it by its old keys, goes on working in it, and runs th
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -84,6 +85,7 @@ def _guarded(name: str, answer: Callable[[], Cases]) -> Cases:
 
 def _compare(before: Cases, now: Cases) -> int:
     """Print how the answers compare; how many differ."""
+    now = json.loads(json.dumps(now))  # as those of before, which come from a file
     found = {
         name: differences(reworded(before.get(name, ABSENT)), reworded(now.get(name, ABSENT)))
         for name in dict.fromkeys([*before, *now])

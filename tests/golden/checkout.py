@@ -19,7 +19,7 @@ import httpx
 
 from tests.golden.answers import SEEN_COARSE, Canon
 
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 
 
 class Checkout:
