@@ -66,6 +66,7 @@ def test_training_shows_the_local_refiner_what_it_sees_in_use(model: SamRefModel
         seen = trainer._look_closer(scene, annotator, logits, torch.cat([one[1] for one in used]), chosen)
     for index, (expected, _) in enumerate(used):
         for ours, theirs in zip(seen, expected, strict=True):
+            assert ours is not None
             torch.testing.assert_close(ours[index : index + 1], theirs)
 
 
