@@ -21,7 +21,7 @@ from samref.core.prompts import Click, Prompts
 from samref.errors import ModelError, StorageError
 from samref.inference.device import load_predictor
 from samref.inference.engine import LocalEngine
-from samref.labels.folder import DATABASE_NAME, FolderLock
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
 from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
@@ -146,7 +146,8 @@ def build(settings: Settings) -> App:
     get_spec(settings.model)
     folder = settings.data_folder
     store = ProjectStore(  # before the model: that the folder is in use should be said at once
-        folder / DATABASE_NAME,
+        settings.database or folder / DATABASE_NAME,
+        blobs=folder / IMAGES_NAME,
         max_bytes=settings.store_bytes,
         demo_days=settings.demo_days,
         lock=FolderLock(folder),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +21,13 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.images import decode_image
 from samref.core.prompts import Click, Prompts
 from samref.errors import UnknownModelError
+from samref.evaluation.report import Protocol
 from samref.evaluation.run import evaluate
 from samref.models import registry
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
 from samref.serve import build
 from samref.settings import Settings
+from samref.web.server import Server
 
 SIDE = 64
 
@@ -90,15 +95,28 @@ def test_a_new_family_segments(toy: str, square: Path) -> None:
 
 def test_a_new_family_is_evaluated(toy: str, square: Path) -> None:
     predictor = load_predictor(toy, device="cpu", precision="fp32")
-    report = evaluate(square, predictor, model=toy, max_clicks=3, stage="coarse")
+    report = evaluate(square, predictor, Protocol(max_clicks=3, stages=("coarse",)), model=toy)
     (curve,) = report.curves["coarse"]
     assert curve.clicks_to(0.95) == 1
 
 
-def test_a_new_family_is_served(toy: str, tmp_path: Path) -> None:
+async def clicked(server: Server, image: bytes) -> dict[str, Any]:
+    """The last view of a page that opens an image and clicks into it."""
+    token = server.store.create_workspace().token
+    digest = server.add_image(server.find(token), image, "square.png").digest
+    request = {"v": 1, "seq": 1, "tab": "tab", "token": token, "image": digest, "revision": 9, "verb": "prompt"}
+    prompts = [{"type": "click", "x": 25, "y": 20}]
+    answers = [json.loads(text) async for text in server.send({**request, "prompts": prompts})]
+    view: dict[str, Any] = answers[-1]["view"]
+    return view
+
+
+def test_a_new_family_is_served(toy: str, square: Path, tmp_path: Path) -> None:
     app = build(Settings(model=toy, data_folder=tmp_path / "work", device="cpu", precision="fp32"))
     try:
         assert app.self_test().startswith("toy on cpu, float32: encode ")
+        draft = asyncio.run(clicked(app.server, (square / "img" / "square.png").read_bytes()))["draft"]
+        assert draft["mask"]["box"] == [16, 12, 24, 24]
     finally:
         app.close()
 
