@@ -526,7 +526,7 @@ class Session:
                 before, self._state = self._state, log.apply(self._state, event)
                 self._revision += 1
                 self._keep_answers(before)
-                if self._state.annotations is not before.annotations:
+                if self._revision == 1 or self._state.annotations is not before.annotations:  # a new image has none
                     self._note_changes(before.annotations)
 
     def _keep_answers(self, before: ImageState) -> None:

@@ -259,6 +259,14 @@ def parse_request(payload: Any) -> AnyRequest:
     return request
 
 
+def parse_basics(payload: Any) -> Request | None:
+    """Who asks about which image in a request whose arguments cannot be read; None where that cannot be read either."""
+    try:
+        return Request.model_validate(payload)
+    except ValidationError:
+        return None
+
+
 def _sentence(error: ValidationError, payload: Mapping[Any, Any]) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     if first["type"] == "union_tag_invalid":

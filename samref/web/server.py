@@ -46,6 +46,7 @@ from samref.web.protocol import (
     Reclass,
     Redo,
     RemoveClass,
+    Request,
     SetVisible,
     Sync,
     Undo,
@@ -53,6 +54,7 @@ from samref.web.protocol import (
     UseModel,
     VersionError,
     answer_text,
+    parse_basics,
     parse_prompts,
     parse_request,
     tab_and_sequence,
@@ -251,7 +253,7 @@ class Server:
         except UnknownWorkspaceError as error:
             yield answer_text(seq or 0, "bye", final=True, bye={"reason": "token", "message": str(error)})
         except SamrefError as error:
-            yield await self._error(request, seq or 0, error.code, str(error))
+            yield await self._error(request or parse_basics(payload), seq or 0, error.code, str(error))
         except Exception:  # noqa: BLE001 - the last line of defence: logged with its traceback, never swallowed
             _log.exception("The request %r failed", request.verb if request else "(unreadable)")
             yield await self._error(request, seq or 0, "internal", UNEXPECTED)
@@ -332,13 +334,13 @@ class Server:
             case _:
                 raise AssertionError(f"{request.verb} is no verb of a session")
 
-    async def _error(self, request: AnyRequest | None, seq: int, code: str, message: str) -> str:
+    async def _error(self, request: Request | None, seq: int, code: str, message: str) -> str:
         view = None
         if request is not None and request.image is not None:
             view = await self._view_after_error(request)
         return answer_text(seq, "error", final=True, error={"code": code, "message": message}, view=view)
 
-    async def _view_after_error(self, request: AnyRequest) -> dict[str, Any] | None:
+    async def _view_after_error(self, request: Request) -> dict[str, Any] | None:
         """The truth about the image, if it can be had; an error must not lead to another one."""
         try:
             workspace = await asyncio.to_thread(self._find, request.token)
