@@ -9,17 +9,16 @@ of the draft, and the rule by which a log gives the same masks again, whatever w
 has. It is recorded with the prompt. A step that was overtaken before its final answer keeps its prompt and has no
 answer; going back to it computes the one that the rule says.
 
-Each verb does its bookkeeping at once: it checks, has its event recorded, folds it and gives the view, without touching
-the model. What the model still owes the state is :attr:`Session.question`; a task of the event loop asks the engine for
-it, step by step, until nothing is missing. So ten quick clicks are ten steps in the draft and in the log, while only
-the newest is computed to the end. Where the model fails, the prompt stays as a step without a mask: it can be undone,
-and the next request tries it again.
+A verb decides: it checks and gives the events, without touching the model. They are recorded, then folded; a verb that
+is refused left everything as it was. What the model still owes the state is :attr:`Session.question`; a task of the
+event loop asks the engine for it, step by step, until nothing is missing. So ten quick clicks are ten steps in the
+draft and in the log, while only the newest is computed to the end. Where the model fails, the prompt stays as a step
+without a mask: it can be undone, and the next request tries it again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
@@ -60,8 +59,10 @@ Phase: TypeAlias = Literal["preparing", "ready", "coarse", "refined"]
 - ``refined``: the final mask is here (also of a model that has no refined stage).
 """
 
-Verb: TypeAlias = Callable[["Session"], "SessionView"]
-"""A verb of a session, ready to be done."""
+Events: TypeAlias = tuple[Event, ...]
+
+Verb: TypeAlias = Callable[["Session"], Events]
+"""A verb of a session, ready to decide."""
 
 
 class Recorder(Protocol):
@@ -154,11 +155,7 @@ class _Answers:
 
 
 class Session:
-    """An image, its finished objects and the one being drawn.
-
-    Verbs may run on any thread, one at a time; :meth:`perform` sees to that for whoever lives on the event loop. A verb
-    raises, records nothing and changes nothing when it is refused.
-    """
+    """An image, its finished objects and the one being drawn. Belongs to one thread, that of its event loop if any."""
 
     def __init__(
         self,
@@ -200,8 +197,8 @@ class Session:
         self._encode_s = 0.0
         self._active_s = 0.0
         self._last_verb_at = clock()
-        self._memory = threading.Lock()  # guards state and answers: a verb folds on a thread, answers come on the loop
         self._turn = asyncio.Lock()  # one verb at a time
+        self._at_work = 0  # verbs that wait or run
         self._work: asyncio.Task[None] | None = None
         self._asked: Question | None = None
         self._failure: Exception | None = None
@@ -229,7 +226,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether nobody is at work here, so that it can be dropped from memory."""
-        return not self._turn.locked() and not self._is_busy
+        return self._at_work == 0 and not self._turn.locked() and not self._is_busy
 
     @property
     def size_bytes(self) -> int:
@@ -245,22 +242,21 @@ class Session:
     @property
     def question(self) -> Question | None:
         """What to ask next until the current step has its answer (and its memory); None where nothing is missing."""
-        with self._memory:
-            draft, answers = self._state.draft, self._answers
-            number = draft.cursor
-            if number == 0 or answers[number - 1].final is not None:
-                return None
-            if draft.accepted_at == number and answers[number - 1].state is not None:
-                return None
-            while (basis := draft.steps[number - 1].basis) > 0 and answers[basis - 1].state is None:
-                number = basis
-            state = answers[basis - 1].state if basis else None
-            step = draft.steps[number - 1]
-            return Question(self.model, step, number, draft.prompts_until(number), state or DecoderState())
+        draft, answers = self._state.draft, self._answers
+        number = draft.cursor
+        if number == 0 or answers[number - 1].final is not None:
+            return None
+        if draft.accepted_at == number and answers[number - 1].state is not None:
+            return None
+        while (basis := draft.steps[number - 1].basis) > 0 and answers[basis - 1].state is None:
+            number = basis
+        state = answers[basis - 1].state if basis else None
+        step = draft.steps[number - 1]
+        return Question(self.model, step, number, draft.prompts_until(number), state or DecoderState())
 
     # ---- verbs
 
-    def prompt(self, *prompts: Prompt) -> SessionView:
+    def prompt(self, *prompts: Prompt) -> Events:
         """Add prompts to the draft, in order, all or none.
 
         Raises:
@@ -274,26 +270,26 @@ class Session:
         check_drawing_cost(said.items, size)
         check_prompt_kinds(said, self._spec(model))
         basis = next((number for number in range(draft.cursor, 0, -1) if self._is_settled(number)), 0)
-        return self._do(*(log.Prompted(prompt, model, basis) for prompt in prompts))
+        return tuple(log.Prompted(prompt, model, basis) for prompt in prompts)
 
-    def undo(self) -> SessionView:
+    def undo(self) -> Events:
         """One step back: the step before, with its own mask and memory."""
         if self._state.draft.cursor == 0:
             raise SessionError("There is nothing to undo.")
-        return self._do(log.Undone())
+        return (log.Undone(),)
 
-    def redo(self) -> SessionView:
+    def redo(self) -> Events:
         """One step forward again."""
         if self._state.draft.cursor == len(self._state.draft.steps):
             raise SessionError("There is nothing to redo.")
-        return self._do(log.Redone())
+        return (log.Redone(),)
 
-    def clear(self) -> SessionView:
+    def clear(self) -> Events:
         """Give up the draft; an annotation that was being edited stays as it was."""
         draft = self._state.draft
-        return self._do(log.Cleared()) if draft.steps or draft.mask is not None else self._view
+        return (log.Cleared(),) if draft.steps or draft.mask is not None else ()
 
-    def commit(self, class_id: int, author: str = "") -> SessionView:
+    def commit(self, class_id: int, author: str = "") -> Events:
         """Accept the draft's mask, as it is shown now, as an annotation."""
         draft, shown = self._state.draft, self._view.draft
         if shown.mask is None:
@@ -317,46 +313,51 @@ class Session:
             seconds=self._active_seconds(),
             clicks=draft.clicks,
         )
-        return self._do(log.Committed(accepted))
+        return (log.Committed(accepted),)
 
-    def edit(self, annotation_id: str) -> SessionView:
+    def edit(self, annotation_id: str) -> Events:
         """Start a draft from an annotation: its mask is shown, its prompts are steps that can be undone."""
         if self._state.draft.is_open:
             raise SessionError("Another object is being drawn. Accept it or give it up first.")
         annotation = find_annotation(self._state.annotations, annotation_id)
         prompts = annotation.prompts if annotation.prompts.items else Prompts(mask=annotation.mask)
         check_prompt_kinds(prompts, self._spec(self.model))
-        view = self._do(log.EditStarted(annotation_id))
-        self._active_s = annotation.seconds
-        return view
+        return (log.EditStarted(annotation_id),)
 
-    def delete(self, annotation_id: str) -> SessionView:
+    def delete(self, annotation_id: str) -> Events:
         """Delete an annotation, and the draft if it was an edit of it."""
         find_annotation(self._state.annotations, annotation_id)
-        return self._do(log.Deleted(annotation_id))
+        return (log.Deleted(annotation_id),)
 
-    def set_visible(self, annotation_id: str, visible: bool) -> SessionView:
+    def set_visible(self, annotation_id: str, visible: bool) -> Events:
         """Hide or show an annotation."""
         same = find_annotation(self._state.annotations, annotation_id).visible == visible
-        return self._view if same else self._do(log.VisibilityChanged(annotation_id, visible))
+        return () if same else (log.VisibilityChanged(annotation_id, visible),)
 
-    def reclass(self, annotation_id: str, class_id: int) -> SessionView:
+    def reclass(self, annotation_id: str, class_id: int) -> Events:
         """Give an annotation another class."""
         same = find_annotation(self._state.annotations, annotation_id).class_id == class_id
-        return self._view if same else self._do(log.Reclassed(annotation_id, class_id))
+        return () if same else (log.Reclassed(annotation_id, class_id),)
 
-    def use_model(self, name: str) -> SessionView:
+    def use_model(self, name: str) -> Events:
         """Let another model answer; the draft's prompts are run again, in order."""
         if name == self.model:
-            return self._view
+            return ()
         draft = self._state.draft
         check_prompt_kinds(draft.prompts_until(len(draft.steps)), self._spec(name))
-        return self._do(log.ModelChanged(name))
+        return (log.ModelChanged(name),)
 
-    # ---- the same on the event loop, and the model's work
+    def do(self, events: Events) -> SessionView:
+        """Record what a verb decided, then fold it: what the recorder refuses did not happen."""
+        if events:
+            self._record(*events)
+            self._happened(events)
+        return self._view
+
+    # ---- on the event loop, and the model's work
 
     async def perform(self, verb: Verb, tab_id: str, seen: int, *, when_settled: bool = False) -> None:
-        """Do one verb on another thread, since recording waits for the disk, and have the model catch up.
+        """Do one verb; it is recorded on another thread, since that waits for the disk; then the model catches up.
 
         Args:
             verb: to be done.
@@ -368,16 +369,28 @@ class Session:
             StaleError: another tab changed the image since.
             SamrefError: the verb is refused; nothing was changed.
         """
+        self._at_work += 1
+        task = asyncio.create_task(self._perform(verb, tab_id, seen, when_settled))
+        task.add_done_callback(self._performed)
+        await asyncio.shield(task)  # whoever asked may go away; what is recorded must be folded all the same
+
+    async def _perform(self, verb: Verb, tab_id: str, seen: int, when_settled: bool) -> None:
         async with self._turn:
             self._check_fresh(tab_id, seen)
             if when_settled:
                 await self._settled()
-            before = self._revision
-            await asyncio.to_thread(verb, self)
-            if self._revision != before:
+            events = verb(self)
+            if events:
+                await asyncio.to_thread(self._record, *events)
+                self._happened(events)
                 self._note_writer(tab_id)
                 self._notify()
             self.catch_up()
+
+    def _performed(self, task: asyncio.Task[None]) -> None:
+        self._at_work -= 1
+        if not task.cancelled():
+            task.exception()  # told to whoever asked, if they are still there
 
     async def absorb(self, event: Event) -> None:
         """Take note of an event that is in the log already (an import into the workspace)."""
@@ -427,21 +440,16 @@ class Session:
             is_last: whether no further stage follows, which some models decide from click to click.
         """
         is_final = is_last or prediction.stage == self._spec(question.model).stages[-1]
-        with self._memory:
-            draft, number = self._state.draft, question.number
-            if (
-                self.model != question.model
-                or len(draft.steps) < number
-                or draft.steps[number - 1] is not question.step
-            ):
-                return
-            answers = self._answers[number - 1]
-            if is_final:
-                answers.final, answers.state = prediction, prediction.state
-                for old in self._answers[: max(0, min(number - 1, draft.cursor - KEPT_STATES))]:
-                    old.state = None
-            else:
-                answers.coarse = prediction
+        draft, number = self._state.draft, question.number
+        if self.model != question.model or len(draft.steps) < number or draft.steps[number - 1] is not question.step:
+            return
+        answers = self._answers[number - 1]
+        if is_final:
+            answers.final, answers.state = prediction, prediction.state
+            for old in self._answers[: max(0, min(number - 1, draft.cursor - KEPT_STATES))]:
+                old.state = None
+        else:
+            answers.coarse = prediction
         if number == draft.cursor and number != draft.accepted_at:
             self._view = self._build_view()
 
@@ -510,24 +518,23 @@ class Session:
 
     # ---- inside
 
-    def _do(self, *events: Event) -> SessionView:
-        """Record, then change: what the recorder refuses did not happen."""
-        self._record(*events)
+    def _happened(self, events: Events) -> None:
         self._active_s = self._active_seconds()
         self._last_verb_at = self._clock()
         self._fold(events)
+        edited = self._state.draft.edited
+        if edited is not None and isinstance(events[-1], log.EditStarted):
+            self._active_s = edited.seconds
         self._view = self._build_view()
-        return self._view
 
     def _fold(self, events: Iterable[Event]) -> None:
         """Take in events: the state, which answers still belong to it, and which annotations they changed."""
-        with self._memory:
-            for event in events:
-                before, self._state = self._state, log.apply(self._state, event)
-                self._revision += 1
-                self._keep_answers(before)
-                if self._revision == 1 or self._state.annotations is not before.annotations:  # a new image has none
-                    self._note_changes(before.annotations)
+        for event in events:
+            before, self._state = self._state, log.apply(self._state, event)
+            self._revision += 1
+            self._keep_answers(before)
+            if self._revision == 1 or self._state.annotations is not before.annotations:  # a new image has none
+                self._note_changes(before.annotations)
 
     def _keep_answers(self, before: ImageState) -> None:
         """Keep the answers to the steps that are still there; steps are only ever cut off, appended or all replaced."""
@@ -568,25 +575,24 @@ class Session:
         return self._active_s + min(max(0.0, self._clock() - self._last_verb_at), IDLE_GAP_S)
 
     def _build_view(self) -> SessionView:
-        with self._memory:
-            state, model = self._state, self.model
-            assert state.size is not None
-            draft = self._draft_view(state.draft)
-            return SessionView(
-                revision=self._revision,
-                phase=self._phase(state.draft, draft),
-                digest=state.digest,
-                file_name=state.file_name,
-                size=state.size,
-                draft=draft,
-                annotations=state.annotations,
-                annotations_revision=self._annotations_revision,
-                changed_at=self._changed_at,
-                model=model,
-                model_note=self._specs[model].note if model in self._specs else "",
-                seconds=0.0 if draft.answer is None else draft.answer.seconds,
-                encode_seconds=self._encode_s,
-            )
+        state, model = self._state, self.model
+        assert state.size is not None
+        draft = self._draft_view(state.draft)
+        return SessionView(
+            revision=self._revision,
+            phase=self._phase(state.draft, draft),
+            digest=state.digest,
+            file_name=state.file_name,
+            size=state.size,
+            draft=draft,
+            annotations=state.annotations,
+            annotations_revision=self._annotations_revision,
+            changed_at=self._changed_at,
+            model=model,
+            model_note=self._specs[model].note if model in self._specs else "",
+            seconds=0.0 if draft.answer is None else draft.answer.seconds,
+            encode_seconds=self._encode_s,
+        )
 
     def _phase(self, draft: DraftState, shown: DraftView) -> Phase:
         if shown.mask is not None:

@@ -304,6 +304,8 @@ class Server:
                 return workspace, _once(None)
             case _:
                 verb = self._verb(request)
+                if isinstance(request, UseModel):
+                    await asyncio.to_thread(self._engine.spec, request.name)  # loads it, which is slow
                 session = await self._session(workspace.id, request.image)
                 is_commit = isinstance(request, Commit)  # the mask that is accepted is the refined one
                 await session.perform(verb, request.tab, request.revision, when_settled=is_commit)

@@ -2,9 +2,9 @@
 
     python -m tests.bench.one_click [CHECKOUT]
 
-Starts ``app.py`` of a checkout with a profile in every thread, opens an example, clicks once to warm up, then records the
-next click and prints the files of ``samref/`` whose functions ran, in the order in which the click reached them. How the
-table of docs/one-click.md was made.
+Starts ``app.py`` of a checkout with a profile in every thread, opens an example, clicks once to warm up, then records
+the next click and prints the files of ``samref/`` whose functions ran, in the order in which the click reached them.
+How the table of docs/one-click.md was made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.attack.client import Person
 from tests.attack.server import AttackedServer
 
-TRACER = '''
+TRACER = """
 import json, os, signal, sys, threading
 
 RECORD = os.environ["ONE_CLICK_RECORD"]
@@ -119,7 +119,7 @@ import sqlalchemy.event, sqlalchemy.engine
 def executed(connection, cursor, statement, *_):
     if on:
         statements.append(" ".join(statement.split())[:100])
-'''
+"""
 """Runs in the server before anything of samref is imported, as ``sitecustomize``."""
 
 

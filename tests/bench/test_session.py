@@ -34,15 +34,15 @@ def test_object_200_is_as_quick_as_object_1(examples_dir: Path, record: Record) 
         middle = Click(350 + 15 * (index % 20), 150 + 15 * (index // 20))  # on the raccoon
         box = Box(middle.x - 100, middle.y - 100, middle.x + 100, middle.y + 100)
         started = time.perf_counter()
-        session.prompt(box, middle)
+        session.do(session.prompt(box, middle))
         settled(session)
         seconds.append(time.perf_counter() - started)
         if index + 1 < OBJECTS:
             draft = session.view.draft.mask
             if draft is not None and draft.area:
-                session.commit(class_id=1)
+                session.do(session.commit(class_id=1))
             else:
-                session.clear()
+                session.do(session.clear())
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
 

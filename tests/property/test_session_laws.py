@@ -111,30 +111,30 @@ class Desk:
         which = some[argument % len(some)] if some and isinstance(argument, int) else "nobody"
         match verb:
             case "prompt":
-                session.prompt(*argument[0])
+                session.do(session.prompt(*argument[0]))
                 self.run(argument[1])
             case "undo":
-                session.undo()
+                session.do(session.undo())
                 self.run(argument)
             case "redo":
-                session.redo()
+                session.do(session.redo())
                 self.run(argument)
             case "catch_up":
                 self.run(argument)
             case "clear":
-                session.clear()
+                session.do(session.clear())
             case "commit":
-                session.commit(1)
+                session.do(session.commit(1))
             case "edit":
-                session.edit(which)
+                session.do(session.edit(which))
             case "delete":
-                session.delete(which)
+                session.do(session.delete(which))
             case "hide":
-                session.set_visible(which, False)
+                session.do(session.set_visible(which, False))
             case "reclass":
-                session.reclass(which, argument + 2)
+                session.do(session.reclass(which, argument + 2))
             case "use_model":
-                session.use_model(argument)
+                session.do(session.use_model(argument))
             case "give_mask":
                 size = self.image.size
                 mask = torch.randn(size.height, size.width, generator=torch.Generator().manual_seed(argument)) > 0
@@ -167,10 +167,10 @@ def drawn(draft: DraftView) -> tuple[Any, ...]:
 def walk(session: Session) -> list[tuple[Any, ...]]:
     """What one sees from the beginning of the draft to its end."""
     while session.view.draft.can_undo:
-        session.undo()
+        session.do(session.undo())
     views = [finish(session).draft]
     while session.view.draft.can_redo:
-        session.redo()
+        session.do(session.redo())
         views.append(finish(session).draft)
     return [(view.prompts, view.mask, view.score, view.coarse and view.coarse.mask, view.stage) for view in views]
 
@@ -198,7 +198,7 @@ def test_a_rebuilt_session_answers_the_next_prompt_as_the_old_one_would(
     rebuilt = desk.replayed()
     finish(rebuilt)
     for session in (rebuilt, desk.session):
-        session.prompt(prompt)
+        session.do(session.prompt(prompt))
         answered(session, PREDICTORS[session.model], IMAGE, stages)
     assert seen(finish(rebuilt))[1:] == seen(finish(desk.session))[1:]  # one log, two writers: other revisions
 
@@ -211,10 +211,10 @@ def test_undo_takes_back_prompts_and_redo_brings_them_again(actions: list[Action
         desk.act(action)
     session = desk.session
     before = finish(session)
-    session.prompt(*prompts)
+    session.do(session.prompt(*prompts))
     after = finish(session)
     for _ in prompts:
-        session.undo()
+        session.do(session.undo())
     back = finish(session)
     assert (back.draft.prompts, back.draft.mask, back.draft.score) == (
         before.draft.prompts,
@@ -223,7 +223,7 @@ def test_undo_takes_back_prompts_and_redo_brings_them_again(actions: list[Action
     )
     assert (back.phase, back.annotations, back.model) == (before.phase, before.annotations, before.model)
     for _ in prompts:
-        session.redo()
+        session.do(session.redo())
     assert drawn(finish(session).draft) == drawn(after.draft)
 
 
@@ -267,9 +267,9 @@ def test_quick_prompts_end_where_the_newest_ends_whatever_was_computed_between(p
     quick, joined = Desk(), Desk()
     finish(quick.session)
     for prompt in prompts:
-        quick.session.prompt(prompt)  # and nobody has time for it
+        quick.session.do(quick.session.prompt(prompt))  # and nobody has time for it
     finish(joined.session)
-    joined.session.prompt(*prompts)
+    joined.session.do(joined.session.prompt(*prompts))
     assert drawn(finish(quick.session).draft) == drawn(finish(joined.session).draft)
     assert quick.session.view.draft.prompts == Prompts(tuple(prompts))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,9 @@ from samref.labels.events import Event, ImageOpened
 from tests.unit.inference.exact_model import Watch, make_image, make_predictor
 
 IMAGE = make_image()
+VERBS = frozenset(
+    ["prompt", "undo", "redo", "clear", "commit", "edit", "delete", "set_visible", "reclass", "use_model"]
+)
 A, B, C = Click(5, 6), Click(20, 10, False), Click(9, 15)
 
 
@@ -99,6 +103,12 @@ class Desk:
         """What the log gives again."""
         return settled(self.sit_down())[-1]
 
+    def __getattr__(self, verb: str) -> Callable[..., SessionView]:
+        """The session's verbs, done at once."""
+        if verb not in VERBS:
+            raise AttributeError(verb)
+        return lambda *arguments: self.session.do(getattr(self.session, verb)(*arguments))
+
     def open(self) -> Session:
         settled(self.session)
         return self.session
@@ -107,12 +117,12 @@ class Desk:
         return settled(self.session)[-1]
 
     def click(self, *prompts: Any) -> SessionView:
-        self.session.prompt(*prompts)
+        self.prompt(*prompts)
         return self.settle()
 
     def half_way(self, prompt: Any) -> SessionView:
         """A click that is overtaken after its coarse mask."""
-        self.session.prompt(prompt)
+        self.prompt(prompt)
         answered(self.session, self.predictors[self.session.model], stages=1)
         return self.session.view
 

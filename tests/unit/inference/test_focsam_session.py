@@ -35,7 +35,7 @@ def session(engine: LocalEngine, events: list[Event] | None = None) -> Session:
 
 def said(session: Session, *prompts: Click | Box) -> Rle:
     for prompt in prompts:
-        session.prompt(prompt)
+        session.do(session.prompt(prompt))
         last = settled(session)[-1]
     assert last.draft.mask is not None
     return last.draft.mask
@@ -43,10 +43,10 @@ def said(session: Session, *prompts: Click | Box) -> Rle:
 
 def test_the_first_click_is_final_and_the_second_is_refined(engine: LocalEngine) -> None:
     mine = session(engine)
-    mine.prompt(A)
+    mine.do(mine.prompt(A))
     first = settled(mine)[-1]
     assert (first.phase, first.draft.stage) == ("refined", "coarse")
-    mine.prompt(B)
+    mine.do(mine.prompt(B))
     second = settled(mine)[-1]
     assert (second.phase, second.draft.stage) == ("refined", "refined")
     assert second.draft.coarse is not None
@@ -56,19 +56,19 @@ def test_undoing_the_second_click_forgets_the_refocused_embedding(engine: LocalE
     mine = session(engine)
     said(mine, A)
     two = said(mine, B)
-    mine.undo()
+    mine.do(mine.undo())
     other = said(mine, C)
     fresh = said(session(engine), A, C)
     assert other == fresh
-    mine.undo()
+    mine.do(mine.undo())
     assert said(mine, B) == two
 
 
 def test_redo_goes_on_from_the_refocused_embedding(engine: LocalEngine) -> None:
     mine = session(engine)
     said(mine, A, B)
-    mine.undo()
-    mine.redo()
+    mine.do(mine.undo())
+    mine.do(mine.redo())
     assert said(mine, C) == said(session(engine), A, B, C)
 
 
@@ -76,7 +76,7 @@ def test_a_replay_shows_what_the_session_showed(engine: LocalEngine) -> None:
     events: list[Event] = []
     mine = session(engine, events)
     said(mine, A, B)
-    mine.undo()
+    mine.do(mine.undo())
     mask = said(mine, Box(10, 10, 60, 40), C)
     assert settled(session(engine, events))[-1].draft.mask == mask
 

@@ -21,7 +21,7 @@ from samref.errors import (
     StorageError,
     UnknownModelError,
 )
-from samref.inference.session import SessionView
+from samref.inference.session import Verb
 from samref.labels.events import AnnotationsImported, Prompted
 from tests.unit.inference.desk import IMAGE, A, B, C, Desk, annotation, opened, settled, visible
 from tests.unit.inference.exact_model import make_image
@@ -75,7 +75,7 @@ def test_a_click_gives_the_coarse_mask_and_then_the_refined_one(desk: Desk) -> N
 
 def test_a_click_is_recorded_before_the_model_runs(desk: Desk) -> None:
     desk.open()
-    view = desk.session.prompt(A)
+    view = desk.prompt(A)
     assert desk.events[-1] == Prompted(A, "exact", 0)
     assert desk.watch.stages == ["encode"]
     assert (view.draft.prompts, view.phase) == (Prompts((A,)), "preparing")
@@ -83,7 +83,7 @@ def test_a_click_is_recorded_before_the_model_runs(desk: Desk) -> None:
 
 
 def test_a_click_on_an_image_that_is_still_being_prepared_waits_for_it(desk: Desk) -> None:
-    desk.session.prompt(A)
+    desk.prompt(A)
     assert settled(desk.session)[0].phase == "preparing"
     assert desk.session.view.phase == "refined"
 
@@ -101,7 +101,7 @@ def test_the_second_click_starts_from_the_memory_of_the_first(desk: Desk) -> Non
 
 def test_a_model_without_a_refined_stage_ends_refined_all_the_same(desk: Desk) -> None:
     desk.open()
-    desk.session.use_model("coarse-only")
+    desk.use_model("coarse-only")
     view = desk.click(A)
     assert (view.phase, view.draft.stage) == ("refined", "coarse")
 
@@ -111,7 +111,7 @@ def test_several_prompts_at_once_are_several_steps_and_one_answer(desk: Desk) ->
     view = desk.click(A, B, C)
     assert view.revision == 4
     assert desk.watch.stages == ["encode", "coarse", "refined"]
-    assert desk.session.undo().draft.prompts == Prompts((A, B))
+    assert desk.undo().draft.prompts == Prompts((A, B))
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_a_prompt_that_does_not_fit_is_refused_and_changes_nothing(desk: Desk, p
     desk.click(B)
     before, events = desk.session.view, list(desk.events)
     with pytest.raises(PromptError):
-        desk.session.prompt(*prompts)
+        desk.prompt(*prompts)
     assert desk.session.view == before
     assert desk.events == events
 
 
 def test_a_kind_of_prompt_that_the_model_does_not_take_is_refused(desk: Desk) -> None:
     desk.open()
-    desk.session.use_model("clicks-only")
+    desk.use_model("clicks-only")
     with pytest.raises(PromptError, match="does not take scribbles"):
-        desk.session.prompt(Scribble(((1, 1), (5, 5))))
+        desk.prompt(Scribble(((1, 1), (5, 5))))
     assert desk.session.view.draft.prompts.is_empty()
 
 
@@ -141,11 +141,11 @@ def test_what_cannot_be_recorded_did_not_happen(desk: Desk) -> None:
     before = desk.session.view
     desk.refuse = StorageError("The disk is full.")
     verbs: list[Callable[[], Any]] = [
-        lambda: desk.session.prompt(B),
-        desk.session.undo,
-        desk.session.clear,
-        lambda: desk.session.commit(1),
-        lambda: desk.session.use_model("other"),
+        lambda: desk.prompt(B),
+        desk.undo,
+        desk.clear,
+        lambda: desk.commit(1),
+        lambda: desk.use_model("other"),
     ]
     for verb in verbs:
         with pytest.raises(StorageError):
@@ -160,7 +160,7 @@ def test_of_ten_quick_clicks_only_the_last_is_computed_and_all_are_in_the_draft(
     desk.open()
     clicks = [Click(x, x) for x in range(10)]
     for click in clicks:
-        desk.session.prompt(click)
+        desk.prompt(click)
     last = desk.settle()
     assert last.draft.prompts.items == tuple(clicks)
     assert desk.watch.stages == ["encode", "coarse", "refined"]
@@ -210,9 +210,9 @@ def test_a_click_between_two_stages_of_the_one_before_starts_from_the_last_finis
 def test_going_back_to_an_overtaken_click_computes_its_mask(desk: Desk) -> None:
     desk.open()
     desk.click(A)
-    desk.session.prompt(B)
+    desk.prompt(B)
     desk.click(C)
-    back = desk.session.undo()
+    back = desk.undo()
     assert (back.phase, back.draft.mask, back.draft.prompts) == ("preparing", None, Prompts((A, B)))
     there = desk.settle()
     assert there.phase == "refined"
@@ -222,12 +222,12 @@ def test_going_back_to_an_overtaken_click_computes_its_mask(desk: Desk) -> None:
 @pytest.mark.parametrize("after", [(), (B,), (A,)])
 def test_an_answer_that_comes_after_the_draft_was_given_up_is_dropped(desk: Desk, after: tuple[Click, ...]) -> None:
     desk.open()
-    desk.session.prompt(A)
+    desk.prompt(A)
     late = desk.session.question
     assert late is not None
-    desk.session.clear()
+    desk.clear()
     for prompt in after:  # also where the next object begins with the same click
-        desk.session.prompt(prompt)
+        desk.prompt(prompt)
     embedding = desk.predictors["exact"].embed(IMAGE)
     for prediction in desk.predictors["exact"].predict(embedding, late.prompts):
         desk.session.note(late, prediction)
@@ -240,7 +240,7 @@ def test_many_hands_at_once_leave_a_session_that_its_log_gives_again(desk: Desk)
         random = Random(seed)
         for _ in range(25):
             click = Click(random.randrange(32), random.randrange(24), random.random() < 0.7)
-            verbs: list[Callable[[Any], SessionView]] = [
+            verbs: list[Verb] = [
                 lambda s: s.undo(),
                 lambda s: s.redo(),
                 lambda s: s.commit(1),
@@ -270,7 +270,7 @@ def test_a_click_on_which_the_model_fails_stays_and_can_be_tried_again_or_undone
     again = desk.settle()
     assert again.phase == "refined"
     assert visible(desk.replayed()) == visible(again)
-    assert desk.session.undo().draft.prompts == Prompts((A,))
+    assert desk.undo().draft.prompts == Prompts((A,))
 
 
 def test_a_failure_is_forgotten_with_the_click_it_belongs_to(desk: Desk) -> None:
@@ -278,7 +278,7 @@ def test_a_failure_is_forgotten_with_the_click_it_belongs_to(desk: Desk) -> None
     desk.watch.fail_at = "coarse"
     with pytest.raises(RuntimeError):
         desk.click(A)
-    desk.session.clear()
+    desk.clear()
     assert desk.settle().phase == "ready"
 
 
@@ -323,7 +323,7 @@ def test_another_model_answers_the_same_prompts_again_in_order(desk: Desk) -> No
     desk.open()
     desk.click(A)
     desk.click(B)
-    view = desk.session.use_model("other")
+    view = desk.use_model("other")
     assert (view.model, view.phase, view.draft.mask, view.model_note) == ("other", "preparing", None, "other is a test")
     done = desk.settle()
     predictor = desk.predictors["other"]
@@ -332,7 +332,7 @@ def test_another_model_answers_the_same_prompts_again_in_order(desk: Desk) -> No
     *_, expected = predictor.predict(embedding, Prompts((A, B)), first.state)
     assert done.draft.mask == expected.mask
     assert visible(desk.replayed()) == visible(done)
-    assert desk.session.use_model("other").revision == done.revision
+    assert desk.use_model("other").revision == done.revision
 
 
 def test_a_model_that_cannot_be_used_is_refused_and_the_old_one_stays(desk: Desk) -> None:
@@ -340,15 +340,15 @@ def test_a_model_that_cannot_be_used_is_refused_and_the_old_one_stays(desk: Desk
     before = desk.click(Scribble(((1, 1), (5, 5))))
     for name, error in (("gigantic", UnknownModelError), ("clicks-only", PromptError)):
         with pytest.raises(error):
-            desk.session.use_model(name)
+            desk.use_model(name)
     assert desk.session.view == before
 
 
 def test_labels_can_be_looked_at_without_the_model_they_were_made_with(desk: Desk) -> None:
     desk.open()
-    desk.session.use_model("other")
+    desk.use_model("other")
     desk.click(A)
-    desk.session.commit(1)
+    desk.commit(1)
     del desk.predictors["other"]
     desk.engine = type(desk.engine)(desk.predictor, "exact")
     again = desk.sit_down()
@@ -385,7 +385,7 @@ def test_an_embedding_that_was_dropped_is_made_again(desk: Desk) -> None:
     two = desk.click(B)
     assert two.draft.prompts == Prompts((A, B))
     assert desk.watch.encodes == 2
-    assert desk.session.undo().draft.mask == one.draft.mask
+    assert desk.undo().draft.mask == one.draft.mask
 
 
 def test_a_stored_image_that_is_not_the_one_is_refused(desk: Desk) -> None:
@@ -409,8 +409,8 @@ def test_old_memories_are_dropped_and_made_again_where_they_are_needed(
     for prompt in (A, B, C):
         desk.click(prompt)
     computed = len(desk.watch.stages)
-    desk.session.undo()
-    desk.session.undo()
+    desk.undo()
+    desk.undo()
     other = desk.click(C)  # starts from the memory of A, which was dropped
     assert len(desk.watch.stages) == computed + 4
     assert visible(desk.replayed()) == visible(other)

@@ -189,24 +189,24 @@ class TestSession:
         session = self.session(model, [])
         seen = []
         for prompt in (Click(9, 8), Click(20, 10, positive=False), Box(2, 2, 20, 18)):
-            session.prompt(prompt)
+            session.do(session.prompt(prompt))
             seen.append(mask_of(settled(session)[-1]))
         assert len({mask.counts for mask in seen}) == 3
-        session.undo()
+        session.do(session.undo())
         assert mask_of(session.view) == seen[1]
-        session.undo()
+        session.do(session.undo())
         assert mask_of(session.view) == seen[0]
-        session.redo()
-        session.redo()
+        session.do(session.redo())
+        session.do(session.redo())
         assert mask_of(settled(session)[-1]) == seen[2]
 
     def test_a_replay_is_the_session(self, model: SegNextModel) -> None:
         events: list[Event] = []
         session = self.session(model, events)
         for click in (Click(5, 6), Click(20, 10, positive=False)):
-            session.prompt(click)
+            session.do(session.prompt(click))
             settled(session)
-        session.undo()
+        session.do(session.undo())
         session.prompt(Scribble(((4, 4), (15, 12))))
         settled(session)
         assert visible(settled(self.session(model, events))[-1]) == visible(session.view)
