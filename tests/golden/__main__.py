@@ -39,6 +39,8 @@ DELIBERATE = (
     # What a schema says of a request that no page sends; such an answer brings the view along wherever it can.
     re.compile(r"/error/message: ['\"]The (request|server knows no verb)"),
     re.compile(r"/view: '<absent>' became"),
+    # The lists of the workspace come with the first answer to a request, not with each of its stages.
+    re.compile(r"/answer/workspace: \{.* became '<absent>'"),
     # The revision at which an annotation changed is that of its event, also after a restart.
     re.compile(r"/view/annotations/revision: "),
 )
