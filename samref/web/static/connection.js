@@ -14,7 +14,7 @@ const MOST_FORMER = 20;
 /** Nothing to do for this long: the model may look at the next image. */
 const IDLE_MS = 1_500;
 
-/** @param {object} parts {store, transport: () => transport, routes, toasts, onBye(bye)} */
+/** @param {object} parts {store, transport: () => transport, routes, toasts, onStage(seq, stage, meta), onBye(bye)} */
 export function createConnection({ store, transport, routes, toasts, onStage, onBye }) {
   let token = recall("token");
   let tried = null; // the key to go back to when the new one opens nothing
