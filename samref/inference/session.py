@@ -356,8 +356,10 @@ class Session:
 
     # ---- on the event loop, and the model's work
 
-    async def perform(self, verb: Verb, tab_id: str, seen: int, *, when_settled: bool = False) -> None:
+    async def perform(self, verb: Verb, tab_id: str, seen: int, *, when_settled: bool = False) -> SessionView:
         """Do one verb; it is recorded on another thread, since that waits for the disk; then the model catches up.
+
+        The view is the one right after the verb, to be given to :meth:`watch`.
 
         Args:
             verb: to be done.
@@ -372,9 +374,9 @@ class Session:
         self._at_work += 1
         task = asyncio.create_task(self._perform(verb, tab_id, seen, when_settled))
         task.add_done_callback(self._performed)
-        await asyncio.shield(task)  # whoever asked may go away; what is recorded must be folded all the same
+        return await asyncio.shield(task)  # whoever asked may go away; what is recorded must be folded all the same
 
-    async def _perform(self, verb: Verb, tab_id: str, seen: int, when_settled: bool) -> None:
+    async def _perform(self, verb: Verb, tab_id: str, seen: int, when_settled: bool) -> SessionView:
         async with self._turn:
             self._check_fresh(tab_id, seen)
             if when_settled:
@@ -386,8 +388,9 @@ class Session:
                 self._note_writer(tab_id)
                 self._notify()
             self.catch_up()
+            return self._view
 
-    def _performed(self, task: asyncio.Task[None]) -> None:
+    def _performed(self, task: asyncio.Task[SessionView]) -> None:
         self._at_work -= 1
         if not task.cancelled():
             task.exception()  # told to whoever asked, if they are still there
@@ -409,16 +412,16 @@ class Session:
         elif not _same(self._asked, self.question):
             self._engine.cancel(self.session_id)
 
-    async def watch(self, *, first: bool = True) -> AsyncIterator[tuple[SessionView, bool]]:
+    async def watch(self, after: SessionView | None = None) -> AsyncIterator[tuple[SessionView, bool]]:
         """The view each time there is something new to show, and whether it is the last for now.
 
         Args:
-            first: also as it is now.
+            after: what was seen already; everything is new unless given.
 
         Raises:
             Exception: what the model's work failed with.
         """
-        shown = None if first else self._view
+        shown = after
         while True:
             if self._failure is not None:
                 raise self._failure
@@ -470,6 +473,9 @@ class Session:
                         await self._ask(question)
                 except SupersededError:
                     continue
+                except Exception:
+                    if _same(self.question, question):
+                        raise  # otherwise it belongs to what nobody asks any more
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the answer
             self._failure = error
         finally:

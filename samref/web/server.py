@@ -291,8 +291,8 @@ class Server:
             case AddPrompts(prompts=prompts):
                 given = parse_prompts(prompts)
                 session = await self._session(workspace.id, request.image)
-                await session.perform(lambda s: s.prompt(*given), request.tab, request.revision)
-                return workspace, _watched(session, first=False)
+                view = await session.perform(lambda s: s.prompt(*given), request.tab, request.revision)
+                return workspace, _watched(session, after=view)
             case AddClass() | ChangeClass() | RemoveClass():
                 await asyncio.to_thread(self._change_classes, workspace.id, request)
                 if request.image is None:
@@ -603,7 +603,7 @@ async def _once(view: SessionView | None) -> AsyncIterator[_Answer]:
     yield _Answer(view)
 
 
-async def _watched(session: Session, *, first: bool = True) -> AsyncIterator[_Answer]:
+async def _watched(session: Session, after: SessionView | None = None) -> AsyncIterator[_Answer]:
     """The image as it is, and again each time its mask gets better, until nothing more is under way."""
-    async for view, is_last in session.watch(first=first):
+    async for view, is_last in session.watch(after):
         yield _Answer(view, is_last)

@@ -46,13 +46,16 @@ class Watch:
     before_refined: threading.Event | None = None
     reached: threading.Event = field(default_factory=threading.Event)
     fail_at: str = ""
+    fails: int = -1
+    """How often; -1 is always."""
 
     def enter(self, what: str, brake: threading.Event | None = None) -> None:
         self.stages.append(what)
         self.reached.set()
         if brake is not None:
             assert brake.wait(20), "the test forgot to let go"
-        if what == self.fail_at:
+        if what == self.fail_at and self.fails != 0:
+            self.fails -= 1
             raise RuntimeError(f"no {what} today")
 
 

@@ -414,3 +414,38 @@ def test_old_memories_are_dropped_and_made_again_where_they_are_needed(
     other = desk.click(C)  # starts from the memory of A, which was dropped
     assert len(desk.watch.stages) == computed + 4
     assert visible(desk.replayed()) == visible(other)
+
+
+def test_a_failure_on_an_overtaken_click_is_nobodys(desk: Desk) -> None:
+    desk.open()
+
+    async def scenario() -> None:
+        session = desk.session
+        desk.watch.before_refined = threading.Event()
+        await session.perform(lambda s: s.prompt(A), "tab", 9)
+        await asyncio.to_thread(wait_for, lambda: "refined" in desk.watch.stages)
+        desk.watch.fail_at, desk.watch.fails = "refined", 1
+        await session.perform(lambda s: s.prompt(B), "tab", 9)
+        desk.watch.before_refined.set()
+        async for _ in session.watch():
+            pass
+
+    asyncio.run(scenario())
+    assert desk.watch.fails == 0
+    assert desk.session.view.phase == "refined"
+    assert visible(desk.replayed()) == visible(desk.session.view)
+
+
+def test_a_verb_is_folded_also_when_whoever_asked_has_gone(desk: Desk) -> None:
+    async def scenario() -> None:
+        session = desk.session
+        asked = asyncio.create_task(session.perform(lambda s: s.prompt(A), "tab", 9))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asked
+        await asyncio.to_thread(wait_for, lambda: session.is_idle)
+
+    asyncio.run(scenario())
+    assert desk.session.view.revision == len(desk.events) == 2
+    assert visible(desk.replayed()) == visible(desk.session.view)
