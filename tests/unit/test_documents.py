@@ -18,7 +18,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from samref.cli.main import COMMANDS, build_app
+from samref.models.registry import SPECS
 from samref.settings import ENVIRONMENT_PREFIX, Settings, flag_of
+from samref.training.recipes import RECIPES
 from samref.web.protocol import AnyRequest, Known, Request
 
 REFERENCE = re.compile(r"`(samref/[\w/]+\.py):(\w+)`")
@@ -173,6 +175,12 @@ def test_the_list_of_keys_is_that_of_the_page(root: Path) -> None:
     assert texts
     table = (root / "docs" / "using.md").read_text("utf-8").split("<!-- keys -->")[1].split("<!-- /keys -->")[0]
     assert re.findall(r"^\| (?:`|arrows).*\| (.+) \|$", table, re.MULTILINE) == texts
+
+
+def test_every_recipe_and_every_model_is_explained(root: Path) -> None:
+    training, using = ((root / "docs" / name).read_text("utf-8") for name in ("training.md", "using.md"))
+    assert [name for name in RECIPES if f"`{name}`" not in training] == []
+    assert [name for name, spec in SPECS.items() if spec.purpose == "use" and f"`{name}`" not in using] == []
 
 
 # ---- what documents tell people to type
