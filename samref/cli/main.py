@@ -27,7 +27,7 @@ class Command:
 
 COMMANDS = {
     "serve": Command("samref.cli.serve", "serve", "Open the labelling page on this machine."),
-    "backup": Command("samref.cli.backup", "backup", "Copy all images and labels, while a server may be running."),
+    "backup": Command("samref.cli.workspaces", "backup", "Copy all images and labels, while a server may be running."),
     "workspaces": Command("samref.cli.workspaces", "app", "List, export, check and repair what a server keeps."),
     "segment": Command("samref.cli.segment", "segment", "Segment one object of one image."),
     "models": Command("samref.cli.models", "app", "List, fetch and verify models."),

@@ -36,7 +36,15 @@ PROSE = {
 EXCEPTIONS = {
     ("docs/glossary.md", "prev_mask"): "its column of words to avoid",
     ("samref/evaluation/bootstrap.py", "confidence"): "of an interval, in statistics",
-    ("samref/models/focsam/model.py", "refocus"): "the paper's verb for what its refiner does to an embedding",
+    **{
+        (file, "refocus"): "the paper's verb for what FocSAM's refiner does to an embedding, once per object"
+        for file in (
+            "samref/export/graphs.py",
+            "samref/export/onnx.py",
+            "samref/models/focsam/model.py",
+            "samref/training/sam_stage.py",
+        )
+    },
 }
 """(file, word): why it may stand there."""
 
