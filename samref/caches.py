@@ -125,11 +125,7 @@ class Cache(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value; one of the same key is replaced.
-
-        Raises:
-            CacheFullError: there is no room, or the value to replace may not go.
-        """
+        """Keep a value; one of the same key is replaced."""
         with self._lock:
             self._expire()
             self._keep(key, value)

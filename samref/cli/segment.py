@@ -125,41 +125,25 @@ def _prompts(
 
 
 def parse_click(text: str) -> Click:
-    """``"3,4"`` or ``"3,4,-"`` as a click.
-
-    Raises:
-        PromptError: the text is something else.
-    """
+    """``"3,4"`` or ``"3,4,-"`` as a click."""
     body, positive = _signed(text)
     x, y = _numbers(body, 2, f"The click {text!r} is not of the form x,y or x,y,-.")
     return Click(x, y, positive)
 
 
 def parse_box(text: str) -> Box:
-    """``"x0,y0,x1,y1"`` as a box.
-
-    Raises:
-        PromptError: the text is something else.
-    """
+    """``"x0,y0,x1,y1"`` as a box."""
     return Box(*_numbers(text, 4, f"The box {text!r} is not of the form x0,y0,x1,y1."))
 
 
 def parse_scribble(text: str) -> Scribble:
-    """``"x,y;x,y;..."`` with ``",-"`` at the end for a negative one.
-
-    Raises:
-        PromptError: the text is something else.
-    """
+    """``"x,y;x,y;..."`` with ``",-"`` at the end for a negative one."""
     points, positive = _points(text, "scribble")
     return Scribble(points, positive)
 
 
 def parse_polygon(text: str) -> Polygon:
-    """``"x,y;x,y;x,y"`` with ``",-"`` at the end for a negative one.
-
-    Raises:
-        PromptError: the text is something else.
-    """
+    """``"x,y;x,y;x,y"`` with ``",-"`` at the end for a negative one."""
     points, positive = _points(text, "polygon")
     return Polygon(points, positive)
 

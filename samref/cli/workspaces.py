@@ -12,7 +12,7 @@ import typer
 from samref.errors import LabelError
 from samref.files import bytes_in_words, counted, disk_errors, replacing
 from samref.labels import backup as backups
-from samref.labels import inspection, recovery
+from samref.labels import recovery
 from samref.labels.folder import database_in
 from samref.labels.formats import add_images, build_export
 from samref.labels.store import ProjectStore
@@ -29,11 +29,7 @@ PAGE = "http://127.0.0.1:7860/"
 
 
 def data_folder(given: Path | None) -> Path:
-    """The folder that ``samref serve`` would use.
-
-    Raises:
-        SettingsError: a SAMREF_... variable cannot be used.
-    """
+    """The folder that ``samref serve`` would use."""
     return Settings.from_environment(os.environ, data_folder=given).data_folder
 
 
@@ -105,7 +101,7 @@ def export(
 @app.command()
 def check(data: DataOption = None) -> None:
     """Look for damage in the database, in every log and in every image file."""
-    found = inspection.inspect(data_folder(data))
+    found = recovery.inspect(data_folder(data))
     typer.echo(
         f"Looked at {counted(found.workspaces, 'workspace')}, {counted(found.images, 'image')} and "
         f"{counted(found.events, 'entry')} of logs."

@@ -52,9 +52,6 @@ def back_up(folder: Path, out: Path) -> Copied:
     Args:
         folder: the data folder.
         out: where to; missing, empty, or an earlier backup of the same labels, to which only new images are copied.
-
-    Raises:
-        StorageError: there are no labels in ``folder``, ``out`` cannot be used, or the disk is full.
     """
     path = database_in(folder)
     if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
@@ -80,9 +77,6 @@ def restore(backup: Path, folder: Path) -> Copied:
     Args:
         backup: made by :func:`back_up`, or a copy of a data folder.
         folder: the data folder; its images stay, also those that the backup does not name.
-
-    Raises:
-        StorageError: a server runs on ``folder``, the backup is damaged, or the disk is full.
     """
     path = database_in(backup)
     if backup.resolve() == folder.resolve():
@@ -112,9 +106,6 @@ def replace_database(part: Path, path: Path) -> Path | None:
 
     Returns:
         The name of the old database, or None where there was none.
-
-    Raises:
-        StorageError: no space or no permission.
     """
     beside = [suffix for suffix in BESIDE if Path(f"{path}{suffix}").exists()]
     aside = None

@@ -124,9 +124,6 @@ class ServerDatabase(Database):
             lock: of the folder of images, as a server has it; other programs then cannot be servers here.
             check_new: asked before empty tables are made; raises where there should be labels.
             reads_only: make nothing and refuse to write.
-
-        Raises:
-            StorageError: it cannot be reached, was written by a newer samref, or another server runs on it.
         """
         super().__init__()
         self._reads_only = reads_only

@@ -27,11 +27,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def database_in(folder: Path) -> Path:
-    """The database of a data folder.
-
-    Raises:
-        StorageError: there is none.
-    """
+    """The database of a data folder."""
     path = folder / DATABASE_NAME
     if not path.is_file():
         raise StorageError(f"There is no {DATABASE_NAME} in {folder}: name the folder that samref keeps labels in.")

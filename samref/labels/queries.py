@@ -116,9 +116,11 @@ def add_token(connection: sa.Connection, workspace_id: int, now: float) -> str:
     return token
 
 
-def find_workspace(connection: sa.Connection, token: str) -> int | None:
-    """The number of the workspace that ``token`` opens, or None."""
-    return connection.execute(sa.select(_tokens.workspace_id).where(_tokens.token_hash == _hash(token))).scalar()
+def find_workspace(connection: sa.Connection, token: str) -> tuple[int, int] | None:
+    """The number and the revision of the workspace that ``token`` opens, or None."""
+    wanted = sa.select(_workspaces.id, _workspaces.revision).join(token_table)
+    found = connection.execute(wanted.where(_tokens.token_hash == _hash(token))).first()
+    return None if found is None else (found.id, found.revision)
 
 
 def _hash(token: str) -> str:
@@ -144,11 +146,7 @@ def list_workspaces(connection: sa.Connection) -> tuple[WorkspaceSummary, ...]:
 
 
 def workspace_revision(connection: sa.Connection, workspace_id: int) -> int:
-    """How often the lists of a workspace have changed.
-
-    Raises:
-        LabelError: there is no such workspace.
-    """
+    """How often the lists of a workspace have changed."""
     found = connection.execute(sa.select(_workspaces.revision).where(_workspaces.id == workspace_id)).scalar()
     if found is None:
         raise LabelError(_GONE)
@@ -156,11 +154,7 @@ def workspace_revision(connection: sa.Connection, workspace_id: int) -> int:
 
 
 def note_change(connection: sa.Connection, workspace_id: int, now: float, served: float) -> None:
-    """Note that a workspace is in use and that its lists have changed.
-
-    Raises:
-        LabelError: there is no such workspace.
-    """
+    """Note that a workspace is in use and that its lists have changed."""
     change = workspace_table.update().where(_workspaces.id == workspace_id)
     change = change.values(used_at=now, used_served_s=served, revision=_workspaces.revision + 1)
     if connection.execute(change).rowcount == 0:
@@ -241,11 +235,7 @@ def holds(connection: sa.Connection, workspace_id: int, digest: str) -> bool:
 
 
 def check_held(connection: sa.Connection, workspace_id: int, digest: str) -> None:
-    """Refuse an image that a workspace does not hold.
-
-    Raises:
-        LabelError: it does not.
-    """
+    """Refuse an image that a workspace does not hold."""
     if not holds(connection, workspace_id, digest):
         raise LabelError(_NOT_HELD)
 
@@ -380,10 +370,6 @@ def append_entries(
         entries: in order.
         at: now by the wall clock.
         served: now by the served clock.
-
-    Raises:
-        StorageError: the end of the log is missing.
-        LabelError: an event does not fit (no such workspace, image or class, a class that is used, a log too long).
     """
     revision, number = _end_of_log(connection, workspace_id, digest)
     if number + len(entries) > MAX_EVENTS:

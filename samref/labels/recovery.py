@@ -1,4 +1,4 @@
-"""Saves what can be read of a damaged or lost database of labels into a new one.
+"""Looks for damage in a data folder, and saves what can be read of a damaged or lost database into a new one.
 
 Logs are read one by one, entry by entry. The fold over a log is total, so the entries that are left still have a
 meaning; what is missing is named. Images that no log names get a workspace of their own. The damaged database is kept.
@@ -19,22 +19,28 @@ import sqlalchemy as sa
 from samref.core.geometry import ImageSize
 from samref.core.images import upright_size
 from samref.errors import ImageError, LabelError, SamrefError, StorageError
+from samref.labels.annotations import tidy_file_name
 from samref.labels.backup import database_part, replace_database
 from samref.labels.classes import MAX_CLASSES, PALETTE, LabelClass, class_named, default_classes
 from samref.labels.events import ClassAdded, ClassChanged, ClassRemoved, Event, ImageOpened, replay, replay_classes
-from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
-from samref.labels.names import tidy_file_name
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock, database_in
 from samref.labels.queries import (
+    CLASS_LOG,
     MAX_EVENTS,
+    ImageSummary,
     add_token,
     insert_image,
     insert_workspace,
+    list_images,
+    listed_annotations,
     note_change,
+    read_events,
     save_log_length,
     save_served_s,
 )
 from samref.labels.serialization import event_from_json, event_to_json
-from samref.labels.sqlite import DamagedFile, SqliteDatabase
+from samref.labels.sqlite import DamagedFile, SqliteDatabase, database_errors, faults_of_file
+from samref.labels.store import ProjectStore
 from samref.labels.tables import annotation_table, event_table, token_table, workspace_table
 
 _CLASS_EVENTS = ClassAdded | ClassChanged | ClassRemoved
@@ -75,11 +81,7 @@ class Recovery:
 
 
 def recover(folder: Path) -> Recovery:
-    """Make a new database of labels from what can be read of the one in a data folder, and from its images.
-
-    Raises:
-        StorageError: a server runs on the folder, there is neither a database nor an image, or the disk is full.
-    """
+    """Make a new database of labels from what can be read of the one in a data folder, and from its images."""
     path = folder / DATABASE_NAME
     blobs = BlobFolder(folder / IMAGES_NAME, make=False)
     if not path.exists() and next(blobs.digests(), None) is None:
@@ -388,3 +390,96 @@ def _numbers(lost: set[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:_SHOWN_NUMBERS])
     more = f" and {len(numbers) - _SHOWN_NUMBERS} more" if len(numbers) > _SHOWN_NUMBERS else ""
     return f"{'Entry' if len(numbers) == 1 else 'Entries'} {shown}{more}"
+
+
+# ---- looking for damage
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was looked at, and a sentence for each fault.
+
+    Attributes:
+        workspaces: how many.
+        images: how many different ones.
+        events: in all logs that can be read.
+        strangers: image files that no workspace names; no fault.
+        faults: nothing where all is well.
+    """
+
+    workspaces: int
+    images: int
+    events: int
+    strangers: int
+    faults: tuple[str, ...]
+
+
+def inspect(folder: Path) -> Inspection:
+    """Look at a data folder, while a server may be working on it; nothing is changed."""
+    path = database_in(folder)
+    store = ProjectStore(path, reads_only=True)
+    faults: list[str] = []
+    digests: dict[str, str] = {}
+    events = 0
+    try:
+        found = store.workspaces()
+        with store.database.read() as connection:  # one transaction: one moment
+            faults.extend(faults_of_file(connection))
+            for workspace in found:
+                classes: set[int] | None = None
+                try:
+                    with database_errors():
+                        log = read_events(connection, workspace.id, CLASS_LOG)
+                    events += len(log)
+                    classes = {label_class.id for label_class in replay_classes(log)}
+                except StorageError as error:
+                    faults.append(str(error))
+                try:
+                    with database_errors():
+                        images = list_images(connection, workspace.id)
+                except StorageError as error:
+                    faults.append(f"The list of images of workspace {workspace.id}: {error}")
+                    continue
+                for image in images:
+                    count, found_faults = _faults_of_log(connection, workspace.id, image, classes)
+                    events += count
+                    faults.extend(found_faults)
+                    digests[image.digest] = f"{image.file_name!r}, workspace {workspace.id}"
+        faults.extend(_faults_of_images(store.blobs, digests))
+        strangers = sum(1 for digest in store.blobs.digests() if digest not in digests)
+    finally:
+        store.close()
+    return Inspection(len(found), len(digests), events, strangers, tuple(faults))
+
+
+def _faults_of_log(
+    connection: sa.Connection, workspace_id: int, image: ImageSummary, classes: set[int] | None
+) -> tuple[int, list[str]]:
+    """How many entries the log of an image has, and its faults; ``classes`` is None where they cannot be read."""
+    where = f"{image.file_name!r} (workspace {workspace_id}, {image.digest})"
+    try:
+        with database_errors():
+            events = read_events(connection, workspace_id, image.digest)
+            listed = listed_annotations(connection, workspace_id, image.digest)
+    except StorageError as error:
+        return 0, [f"{where}: {error}"]
+    state = replay(events)
+    logged = {annotation.id: annotation.class_id for annotation in state.annotations}
+    faults = []
+    if state.digest != image.digest:
+        faults.append(f"{where}: its log does not begin with the image's own digest.")
+    elif state.size != image.size:
+        faults.append(f"{where}: the list of images and the log name different sizes.")
+    if logged != listed:
+        faults.append(f"{where}: the log holds {len(logged)} objects, the list {len(listed)}, or their classes differ.")
+    unknown = set() if classes is None else {*logged.values()} - classes
+    faults.extend(f"{where}: an object has class {class_id}, which there is not." for class_id in sorted(unknown))
+    return len(events), faults
+
+
+def _faults_of_images(blobs: BlobFolder, digests: dict[str, str]) -> Iterator[str]:
+    for digest, where in digests.items():
+        try:
+            blobs.read(digest)
+        except StorageError as error:
+            yield f"Image {digest} ({where}): {error}"

@@ -59,9 +59,6 @@ class SqliteDatabase(Database):
                 for damage, too.
             check_new: asked before empty tables are made; raises where there should be labels.
             reads_only: make nothing and refuse to write.
-
-        Raises:
-            StorageError: it cannot be opened or made, is damaged, was written by a newer samref, or is locked.
         """
         super().__init__()
         self._path = path
@@ -126,11 +123,7 @@ class SqliteDatabase(Database):
             self._run_script("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
 
     def copy_to(self, target: Path) -> None:
-        """Write the database as it is at this moment into a new file that needs no write-ahead log beside it.
-
-        Raises:
-            StorageError: no space, no permission, or the database is damaged.
-        """
+        """Write the database as it is at this moment into a new file that needs no write-ahead log beside it."""
         with self._counted(), database_errors():
             raw = self._engine.raw_connection()
             try:
@@ -307,11 +300,7 @@ def _check_log(path: Path) -> None:
 
 
 def copy_elsewhere(path: Path) -> tuple[tempfile.TemporaryDirectory[str], Path]:
-    """A copy of a database and its write-ahead log in a temporary folder.
-
-    Raises:
-        StorageError: the database cannot be read, or there is no room for a copy.
-    """
+    """A copy of a database and its write-ahead log in a temporary folder."""
     sources = [path, Path(f"{path}-wal")]
     needed = sum(source.stat().st_size for source in sources if source.is_file())
     for parent in _temporary_folders():
@@ -404,11 +393,7 @@ def faults_of_file(connection: sa.Connection) -> Iterator[str]:
 
 
 def what_is_damaged(path: Path) -> str | None:
-    """What SQLite says is wrong with a file; None where it is sound.
-
-    Raises:
-        StorageError: it cannot be read at all.
-    """
+    """What SQLite says is wrong with a file; None where it is sound."""
     with database_errors(), closing(sqlite3.connect(path)) as connection:
         said = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
     return None if said == "ok" else said

@@ -26,7 +26,7 @@ from samref.core.geometry import ImageSize
 from samref.errors import LabelError, StorageError
 from samref.files import bytes_in_words, discard_parts, disk_errors
 from samref.labels import queries
-from samref.labels.annotations import Annotation, ImageRecord, Project
+from samref.labels.annotations import Annotation, ImageRecord, Project, tidy_file_name
 from samref.labels.classes import LabelClass, default_classes, find_class, new_class, tidy_name
 from samref.labels.database import Database, ServerDatabase
 from samref.labels.events import (
@@ -40,7 +40,6 @@ from samref.labels.events import (
     replay,
 )
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
-from samref.labels.names import tidy_file_name
 from samref.labels.queries import CLASS_LOG, Appended, Entry, ImageSummary, WorkspaceSummary, append_entries
 from samref.labels.sqlite import SqliteDatabase
 
@@ -116,9 +115,6 @@ class ProjectStore:
             reads_only: make nothing, and refuse every change.
             clock: tells the time.
             monotonic: tells how much time has passed, in seconds.
-
-        Raises:
-            StorageError: the store is damaged, lost though its images are there, or locked.
         """
         self._clock = clock
         self._max_bytes = max_bytes
@@ -216,14 +212,14 @@ class ProjectStore:
             append_entries(connection, workspace_id, CLASS_LOG, added, now, served)
         return NewWorkspace(workspace_id, token)
 
-    def find_workspace(self, token: str) -> int | None:
-        """The number of the workspace that the token opens, or None; notes that it is in use."""
+    def find_workspace(self, token: str) -> tuple[int, int] | None:
+        """The number and the revision of the workspace that the token opens, or None; notes that it is in use."""
         with self._database.read() as connection:
-            workspace_id = queries.find_workspace(connection, token)
-        if workspace_id is not None:
+            found = queries.find_workspace(connection, token)
+        if found is not None:
             with self._looks_lock:  # written down by keep_house: looking should not cost a write
-                self._looks[workspace_id] = (self._now(), self._served())
-        return workspace_id
+                self._looks[found[0]] = (self._now(), self._served())
+        return found
 
     def add_key(self, workspace_id: int) -> str:
         """One more token that opens a workspace; those it has stay good."""
@@ -383,11 +379,6 @@ class ProjectStore:
 
     # ---- bounds and housekeeping
 
-    def bytes_held(self) -> int:
-        """Bytes of all images and of the database."""
-        with self._database.read() as connection:
-            return self._bytes_held(connection)
-
     def keep_house(self) -> None:
         """Write down the served clock, remove what expired in a demo, and shorten the write-ahead log.
 
@@ -443,13 +434,10 @@ class ProjectStore:
                     removed += 1
         return removed, freed
 
-    def _bytes_held(self, connection: sa.Connection) -> int:
-        return queries.image_bytes_held(connection) + self._database.bytes_in_use(connection)
-
     def _check_room(self, connection: sa.Connection, size: int) -> None:
         if self._max_bytes is None:
             return
-        held = self._bytes_held(connection)
+        held = queries.image_bytes_held(connection) + self._database.bytes_in_use(connection)
         excess = held + size - self._max_bytes
         if excess > 0:
             raise StorageError(
@@ -473,10 +461,6 @@ def accepted_projects(folder: Path) -> dict[int, Project]:
 
     Args:
         folder: the one with :data:`~samref.labels.folder.DATABASE_NAME` in it.
-
-    Raises:
-        LabelError: there is no such database.
-        StorageError: it cannot be read.
     """
     path = folder / DATABASE_NAME
     if not path.is_file():

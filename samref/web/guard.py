@@ -16,8 +16,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Guard", "is_loopback", "known_hosts"]
-
 PAGE_ADDRESSES = frozenset({"/", "/favicon.ico", "/robots.txt", "/theme.css", "/gradio_api/startup-events"})
 """Gradio's addresses that its page asks for, and the one it asks itself at start; each is only ever read."""
 

@@ -15,11 +15,7 @@ from samref.settings import Settings
 
 
 def find_room_for_temporary_files() -> None:
-    """Choose memory for temporary files where no disk has room; Gradio cannot be imported otherwise.
-
-    Raises:
-        StorageError: there is no room anywhere.
-    """
+    """Choose memory for temporary files where no disk has room; Gradio cannot be imported otherwise."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
@@ -189,11 +185,7 @@ def _look() -> dict[str, Any]:
 
 
 def check_port_is_free(host: str, port: int) -> None:
-    """Refuse a port that another program has, before anything waits for it; port 0 is always free.
-
-    Raises:
-        SettingsError: it is taken, or this machine has no such address.
-    """
+    """Refuse a port that another program has, before anything waits for it; port 0 is always free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -23,10 +23,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from samref.errors import LabelError, StorageError
-from samref.labels.annotations import Project
+from samref.labels.annotations import Project, file_names, safe_stems
 from samref.labels.formats.coco import write_coco
 from samref.labels.formats.png import IndexKind, export_index_mask, legend
-from samref.labels.names import file_names, safe_stems
 
 _KINDS: tuple[IndexKind, ...] = ("class", "instance")
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every entry: the earliest a zip file can hold
@@ -57,11 +56,7 @@ def _index_mask(project: Project, kind: IndexKind) -> bytes:
 
 
 def export_bundle(project: Project) -> bytes:
-    """The bytes of the zip file.
-
-    Raises:
-        LabelError: an image has more objects than an index mask can hold.
-    """
+    """The bytes of the zip file."""
     stems = safe_stems(project.images)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -126,11 +121,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 
 
 def build_export(project: Project, name: str) -> Export:
-    """The labels of ``project`` as a file of that format.
-
-    Raises:
-        LabelError: there is no such format, or it cannot hold these labels.
-    """
+    """The labels of ``project`` as a file of that format."""
     wanted = FORMATS.get(name)
     if wanted is None:
         raise LabelError(f"There is no export format {name[:40]!r}; use one of {', '.join(FORMATS)}.")

@@ -23,9 +23,6 @@ def is_up_to_date(connection: sa.Connection, unstamped: int = 0) -> bool:
     Args:
         connection: to the database.
         unstamped: the ``user_version`` of a SQLite file; 0 where there is no such thing.
-
-    Raises:
-        StorageError: it was written by a newer samref, or a table is missing.
     """
     tables = set(sa.inspect(connection).get_table_names())
     found = _revision(connection, tables, unstamped)
@@ -48,9 +45,6 @@ def bring_up_to_date(connection: sa.Connection, unstamped: int = 0) -> None:
         connection: in a transaction that writes; of a SQLite file begun with ``PRAGMA foreign_keys = OFF``: a table
             that others refer to is made anew, and SQLite would empty those with it.
         unstamped: as for :func:`is_up_to_date`.
-
-    Raises:
-        StorageError: as :func:`is_up_to_date`.
     """
     tables = set(sa.inspect(connection).get_table_names())
     if is_up_to_date(connection, unstamped):

@@ -16,6 +16,7 @@ from samref.labels.annotations import Project
 from samref.labels.events import Committed, Prompted
 from samref.labels.folder import FolderLock
 from samref.labels.store import ProjectStore
+from tests.unit.labels.conftest import workspace_of
 from tests.unit.labels.test_keeping import Clocks
 
 SIZE = ImageSize(12, 16)
@@ -96,7 +97,7 @@ def test_what_a_demo_leaves_behind_expires_with_its_images(address: str, images:
     clocks.pass_days(0.8)
     store.keep_house()
     assert [workspace.id for workspace in store.workspaces()] == [used.id]
-    assert store.find_workspace(gone.token) is None
+    assert workspace_of(store, gone.token) is None
     assert {file.name for file in images.glob("??/*")} == {new}
     assert store.create_workspace().id > used.id, "the number of a removed workspace is not given again"
     store.close()
@@ -111,7 +112,7 @@ def test_workspaces_in_which_nothing_was_done_are_bounded(address: str, images: 
         clocks.passed_s += 1
         store.create_workspace()
     assert len(store.workspaces()) == 1 + 3
-    assert store.find_workspace(with_image.token) == with_image.id
+    assert workspace_of(store, with_image.token) == with_image.id
     store.close()
 
 
@@ -140,7 +141,7 @@ def test_a_connection_that_was_cut_is_made_anew(address: str, images: Path) -> N
     url = sa.make_url(address)
     with psycopg.connect(host=str(url.query["host"]), user=url.username, dbname="postgres", autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [url.database])
-        assert store.find_workspace(made.token) == made.id, "a connection that was cut is made anew"
+        assert workspace_of(store, made.token) == made.id, "a connection that was cut is made anew"
     store.close()
     with pytest.raises(StorageError, match="cannot be reached just now"):
         ProjectStore(f"{address}/nowhere", blobs=images)
