@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -53,12 +54,8 @@ def backup(
 @app.command("list")
 def list_(data: DataOption = None) -> None:
     """List all workspaces."""
-    folder = data_folder(data)
-    store = ProjectStore(database_in(folder), reads_only=True)
-    try:
+    with closing(ProjectStore(database_in(data_folder(data)), reads_only=True)) as store:
         found = store.workspaces()
-    finally:
-        store.close()
     typer.echo(f"{'number':>6}  {'made':<16}  {'last used':<16}  {'images':>7}  {'annotations':>11}  {'MB':>9}  kind")
     for workspace in found:
         made, used = _moment(workspace.created_at), _moment(workspace.used_at)
@@ -76,19 +73,17 @@ def export(
     data: DataOption = None,
 ) -> None:
     """Write the labels of a workspace as the page's zip export."""
-    store = ProjectStore(database_in(data_folder(data)), reads_only=True)
-    try:
-        store.workspace_revision(number)
-        project = store.project(number)
-        faults = list(project.left_out)
-        with replacing(out) as part:
-            part.write_bytes(build_export(project, "zip").data)
-            if images:
-                faults += add_images(part, project, lambda digest: store.image_bytes(number, digest))
-    except LabelError as error:
-        raise LabelError(f"Workspace {number} cannot be exported: {error}") from error
-    finally:
-        store.close()
+    with closing(ProjectStore(database_in(data_folder(data)), reads_only=True)) as store:
+        try:
+            store.workspace_revision(number)
+            project = store.project(number)
+            faults = list(project.left_out)
+            with replacing(out) as part:
+                part.write_bytes(build_export(project, "zip").data)
+                if images:
+                    faults += add_images(part, project, lambda digest: store.image_bytes(number, digest))
+        except LabelError as error:
+            raise LabelError(f"Workspace {number} cannot be exported: {error}") from error
     annotations = sum(len(image.annotations) for image in project.images)
     with disk_errors(f"{out} cannot be read"):
         size = out.stat().st_size
@@ -117,13 +112,13 @@ def check(data: DataOption = None) -> None:
 @app.command()
 def key(number: NumberArgument, data: DataOption = None) -> None:
     """Make one more key that opens a workspace; those it has stay good."""
-    store = ProjectStore(database_in(data_folder(data)))
-    try:
-        token = store.add_key(number)
-    except LabelError as error:
-        raise LabelError(f"There is no workspace {number}; `python -m samref workspaces list` shows all.") from error
-    finally:
-        store.close()
+    with closing(ProjectStore(database_in(data_folder(data)))) as store:
+        try:
+            token = store.add_key(number)
+        except LabelError as error:
+            raise LabelError(
+                f"There is no workspace {number}; `python -m samref workspaces list` shows all."
+            ) from error
     _tell_key(number, token)
 
 

@@ -14,7 +14,7 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -524,20 +524,13 @@ class DecodeGate:
     """
 
     def __init__(self, large_bytes: int, small_bytes: int) -> None:
-        """Bound the decoding.
-
-        Args:
-            large_bytes: memory for all large images being decoded at once; one that needs more goes alone.
-            small_bytes: the same for small ones.
-        """
+        """Bound the memory for all large images being decoded at once, and for all small ones."""
         self._large = _Lane(large_bytes)
         self._small = _Lane(small_bytes)
 
-    @contextmanager
-    def room(self, needed_bytes: int, *, is_large: bool) -> Iterator[None]:
+    def room(self, needed_bytes: int, *, is_large: bool) -> AbstractContextManager[None]:
         """Wait until there is room for ``needed_bytes`` more, and hold it."""
-        with (self._large if is_large else self._small).room(needed_bytes):
-            yield
+        return (self._large if is_large else self._small).room(needed_bytes)
 
 
 _GATE = DecodeGate(DECODE_BYTES, _SMALL_BYTES)

@@ -148,14 +148,9 @@ class FocsamAnnotator:
 
 
 class Candidates(NamedTuple):
-    """Among which pixels a click is drawn.
+    """Among which pixels a click is drawn."""
 
-    Attributes:
-        positive: its sign; None where nothing is wrong.
-        pixels: bool (H, W).
-    """
-
-    positive: bool | None
+    positive: bool | None  # its sign; None where nothing is wrong
     pixels: Mask
 
 

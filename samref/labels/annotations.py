@@ -22,7 +22,7 @@ from samref.labels.classes import MAX_NAME, LabelClass
 MAX_FILE_NAME = 200
 MAX_ID = 64
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ImageRecord:
     annotations: tuple[Annotation, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _DIGEST.fullmatch(self.digest):
+        if not DIGEST.fullmatch(self.digest):
             raise LabelError("The digest of an image must be 64 hexadecimal digits.")
         if not 0 < len(self.file_name) <= MAX_FILE_NAME:
             raise LabelError(f"The file name of an image must have 1 to {MAX_FILE_NAME} characters.")

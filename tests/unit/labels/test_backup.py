@@ -270,7 +270,7 @@ def test_nothing_is_lost_from_a_sound_database(data: Path, project: Project) -> 
     token, _ = fill(data, project)
     before = held(data, token)
     done = recover(data)
-    assert (done.workspaces, done.images, done.annotations, done.adopted, done.lost) == (1, 4, 4, 0, ())
+    assert (done.workspaces, done.images, done.annotations, done.adopted, done.lost) == (1, 4, 4, 0, [])
     assert held(data, token) == before
     assert inspect(data).faults == ()
     assert done.aside is not None

@@ -64,7 +64,7 @@ def test_a_writer_that_waits_too_long_gives_up_and_nothing_was_changed(
     monkeypatch.setattr(database, "WAIT_FOR_LOCK_S", 0.3)
     store, other = ProjectStore(address, blobs=images), ProjectStore(address, blobs=images)
     made = store.create_workspace().id
-    with other._database.write(), pytest.raises(StorageError, match="in use by another program"):
+    with other.database.write(), pytest.raises(StorageError, match="in use by another program"):
         store.add_class(made, "cat")
     assert [label_class.name for label_class in store.classes(made)] == ["object"]
     store.add_class(made, "cat")

@@ -144,7 +144,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_every_commit_reaches_the_disk_before_it_is_acknowledged(file_store: ProjectStore) -> None:
-    with file_store._database.read() as connection:
+    with file_store.database.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
@@ -391,10 +391,10 @@ def test_a_full_disk_refuses_the_event_and_keeps_what_was_there(file_store: Proj
 def test_a_full_database_says_that_the_disk_is_full(file_store: ProjectStore) -> None:
     workspace_id = file_store.create_workspace().id
     digest = file_store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
-    with file_store._database.read() as connection:
+    with file_store.database.read() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
     # The pool hands its one idle connection to the next transaction, and the limit stays with the connection.
-    with file_store._database._engine.connect() as connection:
+    with file_store.database._engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageError, match="The disk is full, so nothing was saved"):
         file_store.append(workspace_id, digest, *[CLICK] * 2000)

@@ -212,7 +212,7 @@ def test_a_copy_is_removed_when_the_store_is_closed(
         return as_usual(path, **options)
 
     monkeypatch.setattr(sqlite, "_build_engine", build)
-    monkeypatch.setattr(SqliteDatabase, "_open_to_read", _copy_at_once)
+    monkeypatch.setattr(SqliteDatabase, "_open_to_read", SqliteDatabase._open_copy)
     store = ProjectStore(tmp_path / "data" / "samref.sqlite")
     assert len(list(copies.iterdir())) == 1
     assert workspace_of(store, token) == 1
@@ -234,11 +234,6 @@ def test_copies_of_servers_that_were_killed_are_removed_and_those_in_use_are_not
     kept = {path.name for path in copies.iterdir()} - {Path(folder.name).name}
     folder.cleanup()
     assert kept == {f"samref-copy-{os.getppid()}-b", "samref-copy-mine-c", "other"}
-
-
-def _copy_at_once(self: SqliteDatabase) -> object:
-    self._copy, path = sqlite.copy_elsewhere(self._path)
-    return SqliteDatabase._opened_copy(path)
 
 
 def kill_after_adding_a_class(data: Path) -> None:
