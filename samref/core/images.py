@@ -119,7 +119,7 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
         return ImageSize(image.width, image.height) if turned else ImageSize(image.height, image.width)
 
 
-def decode_label_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32]:
+def decode_label_image(data: bytes) -> NDArray[np.int32]:
     """The values (H, W) of a one-channel mask file exactly as stored: ids, palette indices, 0/255.
 
     Nothing is scaled, rotated or looked up in the palette; a one-bit file gives 0 and 255.
@@ -127,7 +127,7 @@ def decode_label_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[
     Raises:
         ImageError: as :func:`decode_image`, or the file has colours instead of one channel.
     """
-    with _open(data, max_pixels, max_pixels) as image:
+    with _open(data, MAX_PIXELS, MAX_PIXELS) as image:
         try:
             image.load()
         except _DAMAGED as error:
@@ -142,13 +142,13 @@ def decode_label_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[
         return np.asarray(image).astype(np.int32)
 
 
-def decode_grey_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode_grey_mask(data: bytes) -> NDArray[np.uint8]:
     """How bright each pixel (H, W) of a black-and-white mask file is: the largest of its colour channels.
 
     For masks that are images: a palette is looked up, transparency is not looked at, more than 8 bits are scaled to
     8, a one-bit file gives 0 and 255. Nothing is rotated. For masks that hold numbers see :func:`decode_label_image`.
     """
-    with _open(data, max_pixels, max_pixels) as image:
+    with _open(data, MAX_PIXELS, MAX_PIXELS) as image:
         try:
             image.load()
             if image.mode in _WIDE_GREY:
@@ -171,10 +171,10 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
-def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], *, compress_level: int = 6) -> bytes:
+def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     """A PNG file of (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey; ``uint16`` grey keeps its 16 bits."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=compress_level)
+    Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -410,12 +410,7 @@ def check_cost(image: Image.Image, data: bytes) -> None:
 
 
 def decode_bytes(image: Image.Image, data: bytes) -> int:
-    """Bytes that decoding takes at its peak, the result included.
-
-    Args:
-        image: opened and not yet loaded.
-        data: its file.
-    """
+    """Bytes that decoding an image, opened and not yet loaded, takes at its peak, the result included."""
     pixels = image.width * image.height
     match image.format:
         case "WEBP":

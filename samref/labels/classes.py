@@ -96,13 +96,7 @@ def change_class(classes: Sequence[LabelClass], label_class: LabelClass) -> tupl
 
 
 def remove_class(classes: Sequence[LabelClass], class_id: int, used: int) -> tuple[LabelClass, ...]:
-    """The classes without one that no annotation uses.
-
-    Args:
-        classes: with the one to remove.
-        class_id: its number.
-        used: how many annotations have it.
-    """
+    """The classes without one that no annotation uses; ``used`` is how many have it."""
     label_class = find_class(classes, class_id)
     if used:
         objects = "one object" if used == 1 else f"{used} objects"

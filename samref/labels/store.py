@@ -269,14 +269,9 @@ class ProjectStore:
     def add_image(
         self, workspace_id: int, data: bytes, file_name: str, size: ImageSize, digest: str | None = None
     ) -> str:
-        """Put an image into a workspace, and give its digest; nothing changes where it is there already.
+        """Put an image file into a workspace, and give its digest; nothing changes where it is there already.
 
-        Args:
-            workspace_id: the workspace.
-            data: the file's bytes as they came.
-            file_name: as it came; folders and control characters are cut off.
-            size: of the upright image.
-            digest: the SHA-256 of ``data`` in hex, where it is known already.
+        Folders and control characters are cut off ``file_name``; ``size`` is that of the upright image.
         """
         digest = digest or hashlib.sha256(data).hexdigest()
         name = tidy_file_name(file_name)
@@ -432,9 +427,6 @@ def accepted_projects(folder: Path) -> dict[int, Project]:
 
     The page opens a workspace by its token; who can read the files needs none. A server may run on them meanwhile.
     Images whose log is damaged are left out, with a warning.
-
-    Args:
-        folder: the one with :data:`~samref.labels.folder.DATABASE_NAME` in it.
     """
     path = folder / DATABASE_NAME
     if not path.is_file():

@@ -77,11 +77,7 @@ class Behind(Protocol):
 
 
 class Page(gr.Blocks):
-    """The page; it is cheap until :meth:`launch`, which builds the server behind it.
-
-    Args:
-        build: makes the server; called at launch.
-    """
+    """The page; it is cheap until :meth:`launch`, which builds the server behind it with ``build``."""
 
     def __init__(self, build: Callable[[Settings], Behind]) -> None:
         super().__init__(title="samref", analytics_enabled=False, fill_height=True, fill_width=True)
@@ -113,11 +109,7 @@ class Page(gr.Blocks):
     ) -> Any:
         """Build the server and start it; the arguments of Gradio's own ``launch`` can be given by name.
 
-        Args:
-            settings: all of them; those of the environment unless given.
-            server_name: address to listen on, where no settings are given.
-            server_port: the same for the port.
-            options: what else Gradio is told.
+        The settings are those of the environment unless given; ``server_name`` and ``server_port`` count only then.
 
         Raises:
             SamrefError: the address cannot be used, or the server cannot be built.
