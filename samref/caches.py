@@ -16,15 +16,10 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """What a :class:`Cache` holds and how well it does; a limit that was not set is None."""
+    """What a :class:`Cache` holds."""
 
     count: int
     size_bytes: int
-    max_count: int | None
-    max_bytes: int | None
-    hits: int
-    misses: int
-    evictions: int
 
 
 class CacheFullError(Exception):
@@ -78,7 +73,7 @@ class Cache(Generic[K, V]):
         self._lock = threading.Lock()
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()  # least recently used first
         self._under_way: dict[K, Future[V]] = {}
-        self._size_bytes = self._hits = self._misses = self._evictions = 0
+        self._size_bytes = 0
 
     def __contains__(self, key: K) -> bool:
         """Whether a value is here; it does not count as used."""
@@ -106,9 +101,6 @@ class Cache(Generic[K, V]):
             if waiting_for is None:
                 own: Future[V] = Future()
                 self._under_way[key] = own
-                self._misses += 1
-            else:
-                self._hits += 1
         if waiting_for is not None:
             return waiting_for.result()
         try:
@@ -125,11 +117,7 @@ class Cache(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value; one of the same key is replaced.
-
-        Raises:
-            CacheFullError: there is no room, or the value to replace may not go.
-        """
+        """Keep a value; one of the same key is replaced."""
         with self._lock:
             self._expire()
             self._keep(key, value)
@@ -143,23 +131,10 @@ class Cache(Generic[K, V]):
             self._drop(key)
             return True
 
-    def expire(self) -> int:
-        """Drop the values whose time is up; how many went. Every other call does this too."""
-        with self._lock:
-            return self._expire()
-
     def stats(self) -> CacheStats:
         """What is here now."""
         with self._lock:
-            return CacheStats(
-                len(self._entries),
-                self._size_bytes,
-                self._max_count,
-                self._max_bytes,
-                self._hits,
-                self._misses,
-                self._evictions,
-            )
+            return CacheStats(len(self._entries), self._size_bytes)
 
     # ---- inside, under the lock
 
@@ -168,7 +143,6 @@ class Cache(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is None:
             return None
-        self._hits += 1
         entry.used_at = self._clock()
         size_bytes = self._size_of(entry.value)
         self._size_bytes += size_bytes - entry.size_bytes
@@ -200,19 +174,17 @@ class Cache(Generic[K, V]):
         for key, entry in self._entries.items():
             if key != kept and self._may_evict(entry.value):
                 self._drop(key)
-                self._evictions += 1
                 return True
         return False
 
-    def _expire(self) -> int:
+    def _expire(self) -> None:
         if self._max_idle_s is None:
-            return 0
+            return
         deadline = self._clock() - self._max_idle_s
         old = [key for key, entry in self._entries.items() if entry.used_at < deadline]
-        gone = [key for key in old if self._may_evict(self._entries[key].value)]
-        for key in gone:
-            self._drop(key)
-        return len(gone)
+        for key in old:
+            if self._may_evict(self._entries[key].value):
+                self._drop(key)
 
     def _drop(self, key: K) -> None:
         self._size_bytes -= self._entries.pop(key).size_bytes

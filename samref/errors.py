@@ -8,7 +8,6 @@
     │   ├── CheckpointMissingError   model       weights are not on this machine
     │   └── CheckpointInvalidError   model       weights are damaged, of another model, or unsafe to load
     ├── SessionError                 session     the session cannot do that now
-    │   ├── SessionExpiredError      session     the server no longer holds it (it can be rebuilt from its log)
     │   ├── SupersededError          session     a newer prompt of the same session took this one's place
     │   └── StaleError               stale       another tab changed the image since this one looked
     ├── LabelError                   label       classes, annotations, projects
@@ -70,10 +69,6 @@ class SessionError(SamrefError):
     """The session cannot do that now."""
 
     code = "session"
-
-
-class SessionExpiredError(SessionError):
-    """The server no longer holds the session; open the image again to go on."""
 
 
 class SupersededError(SessionError):

@@ -1,4 +1,4 @@
-"""Writes files atomically and durably, and says what went wrong with a disk in one sentence."""
+"""Writes files atomically and durably, says what went wrong with a disk, and finds the files that come with samref."""
 
 from __future__ import annotations
 
@@ -56,11 +56,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, durable when this returns; on a failure the old file is still there.
-
-    Raises:
-        StorageError: no space, no permission, no such folder.
-    """
+    """Write ``data`` to ``path``, durable when this returns; on a failure the old file is still there."""
     with disk_errors(f"{path} was not saved"):
         part = write_part(path.parent, data)
         put_in_place(part, path)
@@ -68,11 +64,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes the place of ``path`` at the end; on any exception the old file is still there.
-
-    Raises:
-        StorageError: no space, no permission, no such folder.
-    """
+    """Where to write a file that takes the place of ``path`` at the end; on any exception the old one stays."""
     part = part_name(path.parent)
     try:
         with disk_errors(f"{path} was not saved"):
@@ -96,11 +88,7 @@ def is_part(path: Path) -> bool:
 
 
 def discard_parts(folder: Path) -> None:
-    """Remove what programs that died were writing; only for who alone may write there.
-
-    Raises:
-        StorageError: a file cannot be removed.
-    """
+    """Remove what programs that died were writing; only for who alone may write there."""
     with disk_errors(f"An unfinished file in {folder} could not be removed"):
         for path in folder.iterdir():
             if is_part(path):
@@ -139,3 +127,10 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def assets_folder() -> Path:
+    """``assets``: inside the package where a wheel was installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "assets"
+    return installed if installed.is_dir() else package.parent / "assets"

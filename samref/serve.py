@@ -15,10 +15,10 @@ from typing import Any
 from starlette.middleware import Middleware
 
 from samref import __version__
-from samref.bundled import assets_folder
 from samref.core.images import decode_image, hold_large_blocks_apart
 from samref.core.prompts import Click, Prompts
 from samref.errors import ModelError, StorageError
+from samref.files import assets_folder
 from samref.inference.device import load_predictor
 from samref.inference.engine import LocalEngine
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock

@@ -86,11 +86,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **flags: Any) -> Self:
-        """Settings from ``environment``; ``flags`` that are not None win.
-
-        Raises:
-            SettingsError: a value cannot be used, or a variable means nothing any more.
-        """
+        """Settings from ``environment``; ``flags`` that are not None win."""
         if WORKSPACE_DAYS in environment:
             raise SettingsError(
                 f"{WORKSPACE_DAYS} is set, but workspaces are not removed by their age any more. Unset it; a demo that "

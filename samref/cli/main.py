@@ -8,47 +8,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 
 import typer
 
 from samref.errors import SamrefError
 
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Where a command lives and what ``--help`` says about it."""
-
-    module: str
-    attribute: str
-    help: str
-
-
 COMMANDS = {
-    "serve": Command("samref.cli.serve", "serve", "Open the labelling page on this machine."),
-    "backup": Command("samref.cli.workspaces", "backup", "Copy all images and labels, while a server may be running."),
-    "workspaces": Command("samref.cli.workspaces", "app", "List, export, check and repair what a server keeps."),
-    "segment": Command("samref.cli.segment", "segment", "Segment one object of one image."),
-    "models": Command("samref.cli.models", "app", "List, fetch and verify models."),
-    "export": Command("samref.cli.export", "export", "Write a model as ONNX graphs for browsers and other runtimes."),
-    "evaluate": Command("samref.cli.evaluate", "evaluate", "Measure clicks needed and speed on a data set."),
-    "compare": Command("samref.cli.compare", "compare", "Measure every model on this machine in one run."),
-    "ablate": Command("samref.cli.ablate", "ablate", "Measure SAM-REF without, or with another use of, its parts."),
-    "latency": Command("samref.cli.latency", "latency", "Measure seconds for whole images."),
-    "train": Command("samref.cli.train", "train", "Train the embedded model, a refiner, or a paper's stage."),
-    "precompute": Command(
-        "samref.cli.precompute", "precompute_embeddings", "Store SAM's image embeddings for training."
-    ),
+    "serve": ("serve", "serve", "Open the labelling page on this machine."),
+    "backup": ("workspaces", "backup", "Copy all images and labels, while a server may be running."),
+    "workspaces": ("workspaces", "app", "List, export, check and repair what a server keeps."),
+    "segment": ("segment", "segment", "Segment one object of one image."),
+    "models": ("models", "app", "List, fetch and verify models."),
+    "export": ("models", "export", "Write a model as ONNX graphs for browsers and other runtimes."),
+    "evaluate": ("evaluate", "evaluate", "Measure clicks needed and speed on a data set."),
+    "compare": ("evaluate", "compare", "Measure every model on this machine in one run."),
+    "ablate": ("evaluate", "ablate", "Measure SAM-REF without, or with another use of, its parts."),
+    "latency": ("evaluate", "latency", "Measure seconds for whole images."),
+    "train": ("train", "train", "Train the embedded model, a refiner, or a paper's stage."),
+    "precompute": ("train", "precompute_embeddings", "Store SAM's image embeddings for training."),
 }
+"""The module in this package, the name in it, and what ``--help`` says, by the name of the command."""
 
 
 def build_app(wanted: str | None) -> typer.Typer:
-    """The command line with the command ``wanted`` imported; the others are only named.
-
-    Raises:
-        SamrefError: a package that ``wanted`` needs is not installed.
-    """
+    """The command line with the command ``wanted`` imported; the others are only named."""
     app = typer.Typer(
         name="samref",
         help="Interactive image segmentation: click an object, get its mask, export the labels.",
@@ -61,13 +45,13 @@ def build_app(wanted: str | None) -> typer.Typer:
     def samref() -> None:
         """Interactive image segmentation: click an object, get its mask, export the labels."""
 
-    for name, command in COMMANDS.items():
+    for name, (module, attribute, words) in COMMANDS.items():
         if name != wanted:
-            app.command(name, help=command.help)(_named_only)
+            app.command(name, help=words)(_named_only)
             continue
-        target = _imported(name, command)
+        target = _imported(name, module, attribute)
         if isinstance(target, typer.Typer):
-            app.add_typer(target, name=name, help=command.help)
+            app.add_typer(target, name=name, help=words)
         else:
             app.command(name)(target)
     return app
@@ -77,9 +61,9 @@ def _named_only() -> None:
     raise AssertionError("a command is imported before it runs")
 
 
-def _imported(name: str, command: Command) -> Callable[..., object] | typer.Typer:
+def _imported(name: str, module: str, attribute: str) -> Callable[..., object] | typer.Typer:
     try:
-        target: Callable[..., object] | typer.Typer = getattr(import_module(command.module), command.attribute)
+        target: Callable[..., object] | typer.Typer = getattr(import_module(f"samref.cli.{module}"), attribute)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("samref"):
             raise

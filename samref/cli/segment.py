@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeAlias
 
+import numpy as np
 import typer
-from PIL import Image
 
-from samref.core.images import DecodedImage
+from samref.core.images import encode_png
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble, check_prompts, prompt_to_dict
 from samref.errors import PromptError, StorageError
 from samref.files import disk_errors, write_atomically
 from samref.inference.image_source import image_from
 
 SIGNS = {"+": True, "-": False}
+
+Given: TypeAlias = list[tuple[Callable[[str], Prompt], list[str] | None]]
 
 
 def segment(
@@ -50,7 +51,8 @@ def segment(
     """
     if stage not in ("coarse", "refined"):
         raise PromptError(f"There is no stage {stage!r}; use coarse or refined.")
-    prompts = Prompts(tuple(_prompts(click or [], box or [], scribble or [], polygon or [])))
+    given: Given = [(parse_box, box), (parse_polygon, polygon), (parse_scribble, scribble), (parse_click, click)]
+    prompts = Prompts(tuple(parse(text) for parse, texts in given for text in texts or ()))
     if prompts.is_empty():
         raise PromptError("Say where the object is: give at least one --click, --box, --scribble or --polygon.")
     decoded = image_from(image)
@@ -58,115 +60,69 @@ def segment(
     _check_target(output)
     _check_target(json_file)
 
-    result = _result(decoded, prompts, image, model, stage, checkpoint, device, precision)
-    mask = result.pop("_mask")
-    if output is not None:
-        _write(output, _mask_png(mask))
-    if json_file is not None:
-        text = json.dumps(result, indent=2) + "\n"
-        if str(json_file) == "-":
-            typer.echo(text, nl=False)
-        else:
-            _write(json_file, text.encode("utf-8"))
-    if str(json_file) != "-":
-        where = "" if output is None else f", mask in {output}"
-        typer.echo(
-            f"{result['area']} of {decoded.size.pixels} pixels, score {result['score']:.2f}, "
-            f"encode {result['seconds']['encode']:.2f} s, decode {result['seconds']['decode']:.2f} s{where}"
-        )
-
-
-def _result(
-    decoded: DecodedImage,
-    prompts: Prompts,
-    path: Path,
-    model: str,
-    stage: str,
-    checkpoint: Path | None,
-    device: str,
-    precision: str,
-) -> dict[str, Any]:
-    from samref import load_predictor
+    from samref.inference.device import load_predictor  # torch: after everything that can be refused without it
 
     predictor = load_predictor(model, device=device, precision=precision, checkpoint=checkpoint)
     embedding = predictor.embed(decoded)
     kept = None
-    for prediction in predictor.predict(embedding, prompts, None):
-        kept = prediction
-        if prediction.stage == stage:
+    for kept in predictor.predict(embedding, prompts, None):
+        if kept.stage == stage:
             break
     assert kept is not None, "a model yields at least one mask"
-    return {
-        "image": {
-            "file_name": path.name,
-            "sha256": decoded.digest,
-            "width": decoded.size.width,
-            "height": decoded.size.height,
-        },
-        "model": model,
-        "prompts": [prompt_to_dict(prompt) for prompt in prompts.items],
-        "stage": kept.stage,
-        "score": round(float(kept.score), 6),
-        "area": kept.mask.area,
-        "bbox": list(kept.mask.box_xywh),
-        "segmentation": kept.mask.to_coco(),
-        "seconds": {"encode": round(embedding.encode_s, 4), "decode": round(kept.seconds, 4)},
-        "_mask": kept.mask.to_mask(),
-    }
-
-
-def _prompts(
-    clicks: Iterable[str], boxes: Iterable[str], scribbles: Iterable[str], polygons: Iterable[str]
-) -> Iterable[Prompt]:
-    yield from map(parse_box, boxes)
-    yield from map(parse_polygon, polygons)
-    yield from map(parse_scribble, scribbles)
-    yield from map(parse_click, clicks)
+    mask, score = kept.mask, round(float(kept.score), 6)
+    if output is not None:
+        _write(output, encode_png(mask.to_mask().astype(np.uint8) * 255))
+    if json_file is not None:
+        size = {"width": decoded.size.width, "height": decoded.size.height}
+        story = {
+            "image": {"file_name": image.name, "sha256": decoded.digest, **size},
+            "model": model,
+            "prompts": [prompt_to_dict(prompt) for prompt in prompts.items],
+            "stage": kept.stage,
+            "score": score,
+            "area": mask.area,
+            "bbox": list(mask.box_xywh),
+            "segmentation": mask.to_coco(),
+            "seconds": {"encode": round(embedding.encode_s, 4), "decode": round(kept.seconds, 4)},
+        }
+        text = json.dumps(story, indent=2) + "\n"
+        if str(json_file) == "-":
+            typer.echo(text, nl=False)
+            return
+        _write(json_file, text.encode("utf-8"))
+    where = "" if output is None else f", mask in {output}"
+    typer.echo(
+        f"{mask.area} of {decoded.size.pixels} pixels, score {score:.2f}, "
+        f"encode {embedding.encode_s:.2f} s, decode {kept.seconds:.2f} s{where}"
+    )
 
 
 def parse_click(text: str) -> Click:
-    """``"3,4"`` or ``"3,4,-"`` as a click.
-
-    Raises:
-        PromptError: the text is something else.
-    """
+    """``"3,4"`` or ``"3,4,-"`` as a click."""
     body, positive = _signed(text)
     x, y = _numbers(body, 2, f"The click {text!r} is not of the form x,y or x,y,-.")
     return Click(x, y, positive)
 
 
 def parse_box(text: str) -> Box:
-    """``"x0,y0,x1,y1"`` as a box.
-
-    Raises:
-        PromptError: the text is something else.
-    """
+    """``"x0,y0,x1,y1"`` as a box."""
     return Box(*_numbers(text, 4, f"The box {text!r} is not of the form x0,y0,x1,y1."))
 
 
 def parse_scribble(text: str) -> Scribble:
-    """``"x,y;x,y;..."`` with ``",-"`` at the end for a negative one.
-
-    Raises:
-        PromptError: the text is something else.
-    """
-    points, positive = _points(text, "scribble")
-    return Scribble(points, positive)
+    """``"x,y;x,y;..."`` with ``",-"`` at the end for a negative one."""
+    return Scribble(*_points(text, "scribble"))
 
 
 def parse_polygon(text: str) -> Polygon:
-    """``"x,y;x,y;x,y"`` with ``",-"`` at the end for a negative one.
-
-    Raises:
-        PromptError: the text is something else.
-    """
-    points, positive = _points(text, "polygon")
-    return Polygon(points, positive)
+    """``"x,y;x,y;x,y"`` with ``",-"`` at the end for a negative one."""
+    return Polygon(*_points(text, "polygon"))
 
 
 def _points(text: str, what: str) -> tuple[tuple[Point, ...], bool]:
     body, positive = _signed(text)
-    sentence = f"The {what} {_short(text)!r} is not of the form x,y;x,y;... (',-' at the end: not the object)."
+    short = text if len(text) <= 60 else text[:57] + "..."
+    sentence = f"The {what} {short!r} is not of the form x,y;x,y;... (',-' at the end: not the object)."
     pairs = [_numbers(pair, 2, sentence) for pair in body.rstrip(";").split(";")]
     return tuple((x, y) for x, y in pairs), positive
 
@@ -187,20 +143,10 @@ def _numbers(text: str, count: int, sentence: str) -> list[float]:
         raise PromptError(sentence) from error
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _check_target(path: Path | None) -> None:
     if path is not None and str(path) != "-" and (path.is_dir() or not path.parent.is_dir()):
         problem = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is not a folder"
         raise StorageError(f"The result cannot be written: {path} {problem}.")
-
-
-def _mask_png(mask: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(mask.astype("uint8") * 255).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from samref.settings import Settings, flag_of
 from samref.web.page import Behind, Page
@@ -63,9 +64,10 @@ def _options() -> Iterator[inspect.Parameter]:
         flags = {flag_of(name): None, f"--{name.replace('_', '-')}": None}
         if kind is bool:
             flags = {f"{flag}/--no-{flag.removeprefix('--')}": None for flag in flags}
+        default = escape(f"[{field.get_default(call_default_factory=True)}]")  # which rich would take for a style
         option = typer.Option(
             *flags,
-            help=f"{field.description} [{field.get_default(call_default_factory=True)}]".removesuffix(" []"),
+            help=f"{field.description} {default}".removesuffix(" []"),
             show_default=False,
             metavar=None if kind is bool else METAVARS.get(field.annotation, "TEXT"),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -12,7 +13,7 @@ import typer
 from samref.errors import LabelError
 from samref.files import bytes_in_words, counted, disk_errors, replacing
 from samref.labels import backup as backups
-from samref.labels import inspection, recovery
+from samref.labels import recovery
 from samref.labels.folder import database_in
 from samref.labels.formats import add_images, build_export
 from samref.labels.store import ProjectStore
@@ -29,11 +30,7 @@ PAGE = "http://127.0.0.1:7860/"
 
 
 def data_folder(given: Path | None) -> Path:
-    """The folder that ``samref serve`` would use.
-
-    Raises:
-        SettingsError: a SAMREF_... variable cannot be used.
-    """
+    """The folder that ``samref serve`` would use."""
     return Settings.from_environment(os.environ, data_folder=given).data_folder
 
 
@@ -57,12 +54,8 @@ def backup(
 @app.command("list")
 def list_(data: DataOption = None) -> None:
     """List all workspaces."""
-    folder = data_folder(data)
-    store = ProjectStore(database_in(folder), reads_only=True)
-    try:
+    with closing(ProjectStore(database_in(data_folder(data)), reads_only=True)) as store:
         found = store.workspaces()
-    finally:
-        store.close()
     typer.echo(f"{'number':>6}  {'made':<16}  {'last used':<16}  {'images':>7}  {'annotations':>11}  {'MB':>9}  kind")
     for workspace in found:
         made, used = _moment(workspace.created_at), _moment(workspace.used_at)
@@ -80,19 +73,17 @@ def export(
     data: DataOption = None,
 ) -> None:
     """Write the labels of a workspace as the page's zip export."""
-    store = ProjectStore(database_in(data_folder(data)), reads_only=True)
-    try:
-        store.workspace_revision(number)
-        project = store.project(number)
-        faults = list(project.left_out)
-        with replacing(out) as part:
-            part.write_bytes(build_export(project, "zip").data)
-            if images:
-                faults += add_images(part, project, lambda digest: store.image_bytes(number, digest))
-    except LabelError as error:
-        raise LabelError(f"Workspace {number} cannot be exported: {error}") from error
-    finally:
-        store.close()
+    with closing(ProjectStore(database_in(data_folder(data)), reads_only=True)) as store:
+        try:
+            store.workspace_revision(number)
+            project = store.project(number)
+            faults = list(project.left_out)
+            with replacing(out) as part:
+                part.write_bytes(build_export(project, "zip").data)
+                if images:
+                    faults += add_images(part, project, lambda digest: store.image_bytes(number, digest))
+        except LabelError as error:
+            raise LabelError(f"Workspace {number} cannot be exported: {error}") from error
     annotations = sum(len(image.annotations) for image in project.images)
     with disk_errors(f"{out} cannot be read"):
         size = out.stat().st_size
@@ -105,7 +96,7 @@ def export(
 @app.command()
 def check(data: DataOption = None) -> None:
     """Look for damage in the database, in every log and in every image file."""
-    found = inspection.inspect(data_folder(data))
+    found = recovery.inspect(data_folder(data))
     typer.echo(
         f"Looked at {counted(found.workspaces, 'workspace')}, {counted(found.images, 'image')} and "
         f"{counted(found.events, 'entry')} of logs."
@@ -121,13 +112,13 @@ def check(data: DataOption = None) -> None:
 @app.command()
 def key(number: NumberArgument, data: DataOption = None) -> None:
     """Make one more key that opens a workspace; those it has stay good."""
-    store = ProjectStore(database_in(data_folder(data)))
-    try:
-        token = store.add_key(number)
-    except LabelError as error:
-        raise LabelError(f"There is no workspace {number}; `python -m samref workspaces list` shows all.") from error
-    finally:
-        store.close()
+    with closing(ProjectStore(database_in(data_folder(data)))) as store:
+        try:
+            token = store.add_key(number)
+        except LabelError as error:
+            raise LabelError(
+                f"There is no workspace {number}; `python -m samref workspaces list` shows all."
+            ) from error
     _tell_key(number, token)
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["MAX_PIXELS", "MAX_SIDE", "Frame", "ImageSize", "Resize"]
-
 Resize: TypeAlias = Literal["letterbox", "stretch"]
 
 MAX_PIXELS = 100_000_000

@@ -136,15 +136,10 @@ class Rle:
 
 @dataclass(frozen=True, slots=True)
 class MaskWindow:
-    """A mask cut to its bounding box: what travels to a page.
+    """A mask cut to its bounding box: what travels to a page."""
 
-    Attributes:
-        box_xywh: of the object in the image; all zero for an empty mask.
-        mask: of that box's size.
-    """
-
-    box_xywh: tuple[int, int, int, int]
-    mask: Rle
+    box_xywh: tuple[int, int, int, int]  # of the object in the image; all zero for an empty mask
+    mask: Rle  # of that box's size
 
     @classmethod
     def from_rle(cls, mask: Rle) -> MaskWindow:
@@ -221,14 +216,7 @@ def _spans(runs: _Runs) -> tuple[_Runs, _Runs]:
 
 
 def _rle_of_spans(starts: _Runs, stops: _Runs, height: int, width: int) -> Rle:
-    """A mask from its object's runs.
-
-    Args:
-        starts: their first pixels in column-major order, no run empty.
-        stops: one behind their last pixels.
-        height: of the mask.
-        width: of the mask.
-    """
+    """A mask from its object's runs, none empty: their first pixels and those behind their last, column by column."""
     goes_on = starts[1:] == stops[:-1]  # from the bottom of a column on at the top of the next one
     if goes_on.any():
         starts, stops = starts[np.append(True, ~goes_on)], stops[np.append(~goes_on, True)]

@@ -17,18 +17,6 @@ from samref.core.masks import Mask, mask_box
 from samref.core.prompts import Click
 from samref.errors import DataError
 
-__all__ = [
-    "FOCSAM_TRAINING_SPREAD",
-    "Annotator",
-    "Candidates",
-    "ClickRule",
-    "Clicker",
-    "FocsamAnnotator",
-    "build_annotator",
-    "focsam_candidates",
-    "next_click",
-]
-
 ClickRule: TypeAlias = Literal["ritm", "focsam"]
 
 FOCSAM_TRAINING_SPREAD = 1.7
@@ -54,9 +42,6 @@ def build_annotator(rule: ClickRule, gt: Mask, ignore: Mask | None = None, *, se
         gt: bool (H, W), the object.
         ignore: bool (H, W), pixels that are neither right nor wrong. FocSAM's rule counts them as background.
         seed: of FocSAM's draws; RITM's rule has none.
-
-    Raises:
-        DataError: there is no such rule.
     """
     if rule not in get_args(ClickRule):
         raise DataError(f"There is no click rule {rule!r}; use one of {', '.join(get_args(ClickRule))}.")
@@ -163,14 +148,9 @@ class FocsamAnnotator:
 
 
 class Candidates(NamedTuple):
-    """Among which pixels a click is drawn.
+    """Among which pixels a click is drawn."""
 
-    Attributes:
-        positive: its sign; None where nothing is wrong.
-        pixels: bool (H, W).
-    """
-
-    positive: bool | None
+    positive: bool | None  # its sign; None where nothing is wrong
     pixels: Mask
 
 

@@ -231,21 +231,13 @@ def check_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> fl
 
 
 def read_segmentation(segmentation: Any, size: ImageSize, file_name: str) -> Rle | None:
-    """The pixels of one segmentation of an image; None where there is none.
-
-    Raises:
-        LabelError: it is wrong, of another size, or too large.
-    """
+    """The pixels of one segmentation of an image; None where there is none."""
     check_segmentation(segmentation, size, file_name)
     return mask_of_checked(segmentation, size)
 
 
 def mask_of_checked(segmentation: Any, size: ImageSize) -> Rle | None:
-    """The pixels of a segmentation that :func:`check_segmentation` has accepted; None where there is none.
-
-    Raises:
-        LabelError: its run lengths do not add up to the image.
-    """
+    """The pixels of a segmentation that :func:`check_segmentation` has accepted; None where there is none."""
     if segmentation is None or segmentation == []:
         return None
     if isinstance(segmentation, Mapping):

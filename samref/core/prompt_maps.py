@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble
 
-__all__ = ["MapFrame", "PromptMaps", "draw_disk", "draw_prompt", "draw_prompt_maps", "empty_maps", "fill_area"]
-
 _SHIFT = 4
 """Fractional bits OpenCV draws polygons with."""
 

@@ -16,25 +16,6 @@ from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
 from samref.errors import PromptError
 
-__all__ = [
-    "MAX_CROSSINGS",
-    "MAX_DRAFT_POINTS",
-    "MAX_POINTS",
-    "MAX_PROMPTS",
-    "SCRIBBLE_WIDTH",
-    "Box",
-    "Click",
-    "Point",
-    "Polygon",
-    "Prompt",
-    "Prompts",
-    "Scribble",
-    "check_drawing_cost",
-    "check_prompts",
-    "prompt_from_dict",
-    "prompt_to_dict",
-]
-
 Point: TypeAlias = tuple[float, float]
 
 MAX_PROMPTS = 1_000
@@ -174,11 +155,7 @@ def check_prompts(prompts: Prompts, size: ImageSize) -> None:
 
 
 def check_drawing_cost(prompts: Sequence[Prompt], size: ImageSize) -> None:
-    """Refuse more than can be drawn in the time of a click; what was given under wider limits can still be read.
-
-    Raises:
-        PromptError: the scribbles and polygons have too many points together, or cross the image too often.
-    """
+    """Refuse more than can be drawn in the time of a click; what was given under wider limits can still be read."""
     drawn = [prompt.points for prompt in prompts if isinstance(prompt, Scribble | Polygon)]
     points = sum(map(len, drawn))
     if points > MAX_DRAFT_POINTS:
@@ -256,11 +233,7 @@ def prompt_to_dict(prompt: Prompt) -> dict[str, Any]:
 
 
 def prompt_from_dict(data: Mapping[str, Any]) -> Prompt:
-    """The inverse of :func:`prompt_to_dict`; nothing in ``data`` is trusted.
-
-    Raises:
-        PromptError: unknown type, missing or unusable value.
-    """
+    """The inverse of :func:`prompt_to_dict`; nothing in ``data`` is trusted."""
     try:
         kind = data["type"]
         positive = data.get("positive", True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 
 from samref.errors import StorageError
@@ -23,38 +24,22 @@ from samref.labels.sqlite import BESIDE, SqliteDatabase, empty_log, what_is_dama
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a backup holds, or what was brought back from one.
-
-    Attributes:
-        workspaces: how many.
-        images: how many different ones.
-        annotations: how many accepted objects.
-        bytes: of the image files.
-        new_images: how many were copied just now.
-        new_bytes: of those.
-        aside: where the database lies that was there before; None where there was none.
-        faults: a sentence for each image whose file could not be copied.
-    """
+    """What a backup holds, or what was brought back from one."""
 
     workspaces: int
-    images: int
-    annotations: int
-    bytes: int
-    new_images: int
+    images: int  # different ones
+    annotations: int  # accepted objects
+    bytes: int  # of the image files
+    new_images: int  # copied just now
     new_bytes: int
-    aside: Path | None
-    faults: tuple[str, ...]
+    aside: Path | None  # where the database lies that was there before; None where there was none
+    faults: tuple[str, ...]  # a sentence for each image whose file could not be copied
 
 
 def back_up(folder: Path, out: Path) -> Copied:
     """Copy a data folder as it is at one moment, while a server may be working on it.
 
-    Args:
-        folder: the data folder.
-        out: where to; missing, empty, or an earlier backup of the same labels, to which only new images are copied.
-
-    Raises:
-        StorageError: there are no labels in ``folder``, ``out`` cannot be used, or the disk is full.
+    ``out`` is missing, empty, or an earlier backup of the same labels, to which only new images are copied.
     """
     path = database_in(folder)
     if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
@@ -77,12 +62,7 @@ def back_up(folder: Path, out: Path) -> Copied:
 def restore(backup: Path, folder: Path) -> Copied:
     """Bring labels and missing images back from a backup; the present database is kept under another name.
 
-    Args:
-        backup: made by :func:`back_up`, or a copy of a data folder.
-        folder: the data folder; its images stay, also those that the backup does not name.
-
-    Raises:
-        StorageError: a server runs on ``folder``, the backup is damaged, or the disk is full.
+    ``backup`` was made by :func:`back_up`, or is a copy of a data folder. Images that it does not name stay.
     """
     path = database_in(backup)
     if backup.resolve() == folder.resolve():
@@ -91,7 +71,8 @@ def restore(backup: Path, folder: Path) -> Copied:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FolderLock(folder), database_part(folder) as part:
         _take_snapshot(path, part)
-        _check_sound(part, path)
+        if (said := what_is_damaged(part)) is not None:
+            raise StorageError(f"{path} is damaged ({said}), so nothing was restored. Use another backup.")
         rows = _images_named_in(part)
         kept, mine = BlobFolder(backup / IMAGES_NAME, make=False), BlobFolder(folder / IMAGES_NAME)
         copied, faults = _copy_images(rows, kept, mine, lambda digest: _is_whole(mine, digest))
@@ -108,13 +89,8 @@ def _take_snapshot(path: Path, part: Path) -> None:
 def replace_database(part: Path, path: Path) -> Path | None:
     """Put a new database in the place of another, which is kept beside it under a name with the time.
 
-    Only for who has the folder's lock. When this breaks off, either the old or the new database is there.
-
-    Returns:
-        The name of the old database, or None where there was none.
-
-    Raises:
-        StorageError: no space or no permission.
+    Only for who has the folder's lock. When this breaks off, either the old or the new database is there. Gives the
+    name of the old one, or None where there was none.
     """
     beside = [suffix for suffix in BESIDE if Path(f"{path}{suffix}").exists()]
     aside = None
@@ -136,13 +112,13 @@ def replace_database(part: Path, path: Path) -> Path | None:
 
 
 def _free_name(path: Path) -> Path:
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    number = 1
-    while True:
-        name = path.with_name(f"{path.name}.before-{stamp}{'' if number == 1 else f'-{number}'}")
-        if not name.exists():
-            return name
-        number += 1
+    stem = f"{path.name}.before-{_stamp()}"
+    names = (path.with_name(stem + ending) for ending in chain([""], (f"-{number}" for number in count(2))))
+    return next(name for name in names if not name.exists())
+
+
+def _stamp() -> str:
+    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
 @contextmanager
@@ -192,12 +168,6 @@ def _told_by(path: Path) -> tuple[str, float]:
         return identity(connection), served_s(connection)
 
 
-def _check_sound(part: Path, source: Path) -> None:
-    said = what_is_damaged(part)
-    if said is not None:
-        raise StorageError(f"{source} is damaged ({said}), so nothing was restored. Use another backup.")
-
-
 def _images_named_in(path: Path) -> dict[str, int]:
     """The digests of all images that a database names, with the lengths of their files."""
     with closing(SqliteDatabase(path, reads_only=True)) as database, database.read() as connection:
@@ -218,15 +188,13 @@ def _copy_images(
             faults.append(f"Image {digest}: {error}")
             continue
         if new.size_bytes(digest) is not None:
-            new.set_aside(digest, f"changed-{datetime.now().astimezone():%Y%m%d-%H%M%S}")
+            new.set_aside(digest, f"changed-{_stamp()}")
         new.add(data, digest)
         copied.append(digest)
     return copied, tuple(faults)
 
 
 def _is_whole(blobs: BlobFolder, digest: str) -> bool:
-    if blobs.size_bytes(digest) is None:
-        return False
     try:
         blobs.read(digest)
     except StorageError:

@@ -47,11 +47,7 @@ def default_classes() -> tuple[LabelClass, ...]:
 
 
 def find_class(classes: Sequence[LabelClass], class_id: int) -> LabelClass:
-    """The class of that number.
-
-    Raises:
-        LabelError: there is none.
-    """
+    """The class of that number."""
     for label_class in classes:
         if label_class.id == class_id:
             return label_class
@@ -85,11 +81,7 @@ def new_class(classes: Sequence[LabelClass], name: str, colour: str | None = Non
 
 
 def add_class(classes: Sequence[LabelClass], label_class: LabelClass) -> tuple[LabelClass, ...]:
-    """The classes and one more.
-
-    Raises:
-        LabelError: its number or name is taken.
-    """
+    """The classes and one more."""
     if any(c.id == label_class.id for c in classes):
         raise LabelError(f"There is a class number {label_class.id} already.")
     _check_name_is_free(classes, label_class)
@@ -97,27 +89,14 @@ def add_class(classes: Sequence[LabelClass], label_class: LabelClass) -> tuple[L
 
 
 def change_class(classes: Sequence[LabelClass], label_class: LabelClass) -> tuple[LabelClass, ...]:
-    """The classes with the one of that number replaced.
-
-    Raises:
-        LabelError: there is no class of that number, or another one has the name.
-    """
+    """The classes with the one of that number replaced."""
     find_class(classes, label_class.id)
     _check_name_is_free(classes, label_class)
     return tuple(label_class if c.id == label_class.id else c for c in classes)
 
 
 def remove_class(classes: Sequence[LabelClass], class_id: int, used: int) -> tuple[LabelClass, ...]:
-    """The classes without one that no annotation uses.
-
-    Args:
-        classes: with the one to remove.
-        class_id: its number.
-        used: how many annotations have it.
-
-    Raises:
-        LabelError: no such class, annotations use it, or it is the last one.
-    """
+    """The classes without one that no annotation uses; ``used`` is how many have it."""
     label_class = find_class(classes, class_id)
     if used:
         objects = "one object" if used == 1 else f"{used} objects"

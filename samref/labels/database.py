@@ -29,7 +29,12 @@ _SERVER_KEY = 7_361_002  # of the one that a server holds while it runs
 
 
 class Database(abc.ABC):
-    """Transactions on the labels; any thread may ask for one. One transaction at a time writes."""
+    """Transactions on the labels; any thread may ask for one. One transaction at a time writes.
+
+    To open one is to make its tables or bring them up to date. It takes ``lock`` before it writes and holds it until
+    :meth:`close`, asks ``check_new`` before it makes empty tables (raises where there should be labels), and with
+    ``reads_only`` makes nothing and refuses to write.
+    """
 
     _engine: sa.Engine
 
@@ -117,17 +122,7 @@ class ServerDatabase(Database):
         check_new: Callable[[], None] = lambda: None,
         reads_only: bool = False,
     ) -> None:
-        """Connect, and make the tables or bring them up to date.
-
-        Args:
-            url: as SQLAlchemy writes it: ``postgresql+psycopg://user@host/name``.
-            lock: of the folder of images, as a server has it; other programs then cannot be servers here.
-            check_new: asked before empty tables are made; raises where there should be labels.
-            reads_only: make nothing and refuse to write.
-
-        Raises:
-            StorageError: it cannot be reached, was written by a newer samref, or another server runs on it.
-        """
+        """Connect to ``postgresql+psycopg://user@host/name``; ``lock`` is that of the folder of images."""
         super().__init__()
         self._reads_only = reads_only
         self._lock = lock

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ import filelock
 
 from samref.errors import StorageError
 from samref.files import disk_errors, put_in_place, sync_folder, write_part
+from samref.labels.annotations import DIGEST
 
 DATABASE_NAME = "samref.sqlite"
 """Name of the database in the data folder."""
@@ -23,15 +23,9 @@ IMAGES_NAME = "images"
 
 LOCK_NAME = "samref.lock"
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
 
 def database_in(folder: Path) -> Path:
-    """The database of a data folder.
-
-    Raises:
-        StorageError: there is none.
-    """
+    """The database of a data folder."""
     path = folder / DATABASE_NAME
     if not path.is_file():
         raise StorageError(f"There is no {DATABASE_NAME} in {folder}: name the folder that samref keeps labels in.")
@@ -39,41 +33,27 @@ def database_in(folder: Path) -> Path:
 
 
 def image_file(folder: Path, digest: str) -> Path:
-    """Where the file of an image lies."""
-    return _place_in(folder / IMAGES_NAME, digest)
-
-
-def _place_in(images: Path, digest: str) -> Path:
-    return images / digest[:2] / digest
+    """Where the file of an image lies in a data folder."""
+    return folder / IMAGES_NAME / digest[:2] / digest
 
 
 class BlobFolder:
     """Files by the digest of their content, in 256 subfolders. What lies there is never changed.
 
-    Every method raises :class:`StorageError` when the disk refuses; that is not repeated below.
+    Every method raises :class:`StorageError` when the disk refuses.
     """
 
     def __init__(self, folder: Path, *, make: bool = True) -> None:
-        """Make the folder, for this user only, if it is not there.
-
-        Args:
-            folder: where the files are.
-            make: False leaves the disk as it is; the folder may be missing then.
-        """
-        self._folder = folder
+        """Make the folder, for this user only, if it is not there; without ``make`` it may be missing."""
+        self.folder = folder
         if make:
             with disk_errors("The folder for images could not be made"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    @property
-    def folder(self) -> Path:
-        """Where the files are."""
-        return self._folder
-
     def stage(self, data: bytes) -> Path:
         """Put ``data`` on the disk under a passing name; :meth:`publish` gives it its own, :meth:`discard` drops it."""
         with disk_errors("The image was not saved"):
-            return write_part(self._folder, data)
+            return write_part(self.folder, data)
 
     def add(self, data: bytes, digest: str) -> None:
         """Put a file into the folder, durable when this returns."""
@@ -89,7 +69,7 @@ class BlobFolder:
         with disk_errors("The image was not saved"):
             if not path.parent.exists():
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                sync_folder(self._folder)
+                sync_folder(self.folder)
             put_in_place(part, path)
 
     def discard(self, part: Path) -> None:
@@ -122,8 +102,8 @@ class BlobFolder:
     def digests(self) -> Iterator[str]:
         """The digests of all files, in no order."""
         with disk_errors("The folder of images could not be read"):
-            for path in self._folder.glob("??/*"):
-                if _DIGEST.fullmatch(path.name) and path.parent.name == path.name[:2]:
+            for path in self.folder.glob("??/*"):
+                if DIGEST.fullmatch(path.name) and path.parent.name == path.name[:2]:
                     yield path.name
 
     def remove(self, digest: str) -> int:
@@ -141,7 +121,7 @@ class BlobFolder:
             path.rename(path.with_name(f"{digest}.{mark}"))
 
     def _path(self, digest: str) -> Path:
-        return _place_in(self._folder, digest)
+        return self.folder / digest[:2] / digest
 
 
 class FolderLock:

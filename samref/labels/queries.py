@@ -46,17 +46,7 @@ _annotations, _tokens, _meta = annotation_table.c, token_table.c, meta_table.c
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSummary:
-    """A line of the list of workspaces.
-
-    Attributes:
-        id: its number.
-        created_at: seconds since 1970 by the wall clock.
-        used_at: as ``created_at``.
-        images: how many it holds.
-        annotations: how many accepted objects.
-        bytes: of its image files.
-        is_demo: whether it may expire.
-    """
+    """A line of the list of workspaces: times in seconds since 1970, how much it holds, and whether it may expire."""
 
     id: int
     created_at: float
@@ -79,15 +69,10 @@ class ImageSummary:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """How far things are after events were added to a log.
-
-    Attributes:
-        events: how many the log holds now.
-        revision: of the workspace; it grows whenever classes, the list of images or their annotations change.
-    """
+    """How many events a log holds now, and the revision of its workspace."""
 
     events: int
-    revision: int
+    revision: int  # grows whenever classes, the list of images or their annotations change
 
 
 # ---- workspaces
@@ -95,14 +80,8 @@ class Appended:
 
 def insert_workspace(connection: sa.Connection, now: float, served: float, *, is_demo: bool) -> int:
     """Make a workspace, and give its number; nothing opens it yet."""
-    row = {
-        "created_at": now,
-        "used_at": now,
-        "used_served_s": served,
-        "is_demo": is_demo,
-        "revision": 0,
-        "events": 0,
-    }
+    times = {"created_at": now, "used_at": now, "used_served_s": served}
+    row = {**times, "is_demo": is_demo, "revision": 0, "events": 0}
     key = connection.execute(workspace_table.insert(), row).inserted_primary_key
     assert key is not None
     return int(key[0])
@@ -116,9 +95,11 @@ def add_token(connection: sa.Connection, workspace_id: int, now: float) -> str:
     return token
 
 
-def find_workspace(connection: sa.Connection, token: str) -> int | None:
-    """The number of the workspace that ``token`` opens, or None."""
-    return connection.execute(sa.select(_tokens.workspace_id).where(_tokens.token_hash == _hash(token))).scalar()
+def find_workspace(connection: sa.Connection, token: str) -> tuple[int, int] | None:
+    """The number and the revision of the workspace that ``token`` opens, or None."""
+    wanted = sa.select(_workspaces.id, _workspaces.revision).join(token_table)
+    found = connection.execute(wanted.where(_tokens.token_hash == _hash(token))).first()
+    return None if found is None else (found.id, found.revision)
 
 
 def _hash(token: str) -> str:
@@ -144,11 +125,7 @@ def list_workspaces(connection: sa.Connection) -> tuple[WorkspaceSummary, ...]:
 
 
 def workspace_revision(connection: sa.Connection, workspace_id: int) -> int:
-    """How often the lists of a workspace have changed.
-
-    Raises:
-        LabelError: there is no such workspace.
-    """
+    """How often the lists of a workspace have changed."""
     found = connection.execute(sa.select(_workspaces.revision).where(_workspaces.id == workspace_id)).scalar()
     if found is None:
         raise LabelError(_GONE)
@@ -156,11 +133,7 @@ def workspace_revision(connection: sa.Connection, workspace_id: int) -> int:
 
 
 def note_change(connection: sa.Connection, workspace_id: int, now: float, served: float) -> None:
-    """Note that a workspace is in use and that its lists have changed.
-
-    Raises:
-        LabelError: there is no such workspace.
-    """
+    """Note that a workspace is in use and that its lists have changed."""
     change = workspace_table.update().where(_workspaces.id == workspace_id)
     change = change.values(used_at=now, used_served_s=served, revision=_workspaces.revision + 1)
     if connection.execute(change).rowcount == 0:
@@ -222,16 +195,9 @@ def insert_image(
     connection: sa.Connection, workspace_id: int, digest: str, name: str, size: ImageSize, size_bytes: int
 ) -> None:
     """Note that a workspace holds an image."""
-    row = {
-        "workspace_id": workspace_id,
-        "digest": digest,
-        "file_name": name,
-        "height": size.height,
-        "width": size.width,
-        "bytes": size_bytes,
-        "events": 0,
-    }
-    connection.execute(image_table.insert(), row)
+    place = {"workspace_id": workspace_id, "digest": digest, "file_name": name}
+    sizes = {"height": size.height, "width": size.width, "bytes": size_bytes}
+    connection.execute(image_table.insert(), {**place, **sizes, "events": 0})
 
 
 def holds(connection: sa.Connection, workspace_id: int, digest: str) -> bool:
@@ -241,11 +207,7 @@ def holds(connection: sa.Connection, workspace_id: int, digest: str) -> bool:
 
 
 def check_held(connection: sa.Connection, workspace_id: int, digest: str) -> None:
-    """Refuse an image that a workspace does not hold.
-
-    Raises:
-        LabelError: it does not.
-    """
+    """Refuse an image that a workspace does not hold."""
     if not holds(connection, workspace_id, digest):
         raise LabelError(_NOT_HELD)
 
@@ -265,12 +227,6 @@ def list_images(
         wanted = wanted.where(_images.digest.in_(list(digests)))
     rows = connection.execute(wanted.order_by(_images.id))
     return tuple(ImageSummary(digest, name, ImageSize(height, width), n) for digest, name, height, width, n in rows)
-
-
-def digests_of(connection: sa.Connection, workspace_id: int) -> list[str]:
-    """The digests of the images of a workspace, first come first."""
-    wanted = sa.select(_images.digest).where(_images.workspace_id == workspace_id).order_by(_images.id)
-    return list(connection.execute(wanted).scalars())
 
 
 def is_held(connection: sa.Connection, digest: str) -> bool:
@@ -373,17 +329,7 @@ def append_entries(
 ) -> Appended:
     """Add entries to a log and keep the lists in step with it; for a click these are four statements.
 
-    Args:
-        connection: in a transaction that writes.
-        workspace_id: the workspace.
-        digest: of the image, or :data:`CLASS_LOG`.
-        entries: in order.
-        at: now by the wall clock.
-        served: now by the served clock.
-
-    Raises:
-        StorageError: the end of the log is missing.
-        LabelError: an event does not fit (no such workspace, image or class, a class that is used, a log too long).
+    ``at`` is the present by the wall clock, ``served`` by the served clock.
     """
     revision, number = _end_of_log(connection, workspace_id, digest)
     if number + len(entries) > MAX_EVENTS:

@@ -1,4 +1,4 @@
-"""Saves what can be read of a damaged or lost database of labels into a new one.
+"""Looks for damage in a data folder, and saves what can be read of a damaged or lost database into a new one.
 
 Logs are read one by one, entry by entry. The fold over a log is total, so the entries that are left still have a
 meaning; what is missing is named. Images that no log names get a workspace of their own. The damaged database is kept.
@@ -6,7 +6,7 @@ meaning; what is missing is named. Images that no log names get a workspace of t
 
 from __future__ import annotations
 
-import re
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
@@ -19,27 +19,31 @@ import sqlalchemy as sa
 from samref.core.geometry import ImageSize
 from samref.core.images import upright_size
 from samref.errors import ImageError, LabelError, SamrefError, StorageError
+from samref.labels.annotations import DIGEST, tidy_file_name
 from samref.labels.backup import database_part, replace_database
 from samref.labels.classes import MAX_CLASSES, PALETTE, LabelClass, class_named, default_classes
-from samref.labels.events import ClassAdded, ClassChanged, ClassRemoved, Event, ImageOpened, replay, replay_classes
-from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
-from samref.labels.names import tidy_file_name
+from samref.labels.events import ClassAdded, ClassEvent, Event, ImageOpened, replay, replay_classes
+from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock, database_in
 from samref.labels.queries import (
+    CLASS_LOG,
     MAX_EVENTS,
+    ImageSummary,
     add_token,
     insert_image,
     insert_workspace,
+    list_images,
+    listed_annotations,
     note_change,
+    read_events,
     save_log_length,
     save_served_s,
 )
 from samref.labels.serialization import event_from_json, event_to_json
-from samref.labels.sqlite import DamagedFile, SqliteDatabase
+from samref.labels.sqlite import SqliteDatabase, database_errors, faults_of_file, open_damaged, readable_rows
+from samref.labels.store import ProjectStore
 from samref.labels.tables import annotation_table, event_table, token_table, workspace_table
 
-_CLASS_EVENTS = ClassAdded | ClassChanged | ClassRemoved
 _SHOWN_NUMBERS = 10
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("id", "workspace_id", "height", "width", "bytes", "events", "number", "revision"), int),
     **dict.fromkeys(("created_at", "used_at", "used_served_s", "at"), (int, float)),
@@ -47,15 +51,12 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recovery:
-    """What was saved.
+    """What was saved: how many workspaces, with images, entries of logs and accepted objects.
 
     Attributes:
         workspaces: how many, without the one for adopted images.
-        images: in those.
-        events: in their logs.
-        annotations: accepted objects.
         adopted: images that no log named.
         adopted_workspace: the number of their workspace; None where there were none.
         token: opens that workspace.
@@ -63,44 +64,30 @@ class Recovery:
         lost: a sentence for each thing that could not be read.
     """
 
-    workspaces: int
-    images: int
-    events: int
-    annotations: int
-    adopted: int
-    adopted_workspace: int | None
-    token: str | None
-    aside: Path | None
-    lost: tuple[str, ...]
+    workspaces: int = 0
+    images: int = 0
+    events: int = 0
+    annotations: int = 0
+    adopted: int = 0
+    adopted_workspace: int | None = None
+    token: str | None = None
+    aside: Path | None = None
+    lost: list[str] = field(default_factory=list)
 
 
 def recover(folder: Path) -> Recovery:
-    """Make a new database of labels from what can be read of the one in a data folder, and from its images.
-
-    Raises:
-        StorageError: a server runs on the folder, there is neither a database nor an image, or the disk is full.
-    """
+    """Make a new database of labels from what can be read of the one in a data folder, and from its images."""
     path = folder / DATABASE_NAME
     blobs = BlobFolder(folder / IMAGES_NAME, make=False)
     if not path.exists() and next(blobs.digests(), None) is None:
         raise StorageError(f"There is neither a {DATABASE_NAME} nor an image in {folder}. Name a data folder.")
+    done = Recovery()
     with FolderLock(folder), database_part(folder) as part:
-        damaged = _read_damaged(path)
+        damaged = _read_damaged(path, done.lost)
         with closing(SqliteDatabase(part)) as new, new.write() as connection:
-            writer = _Writer(connection, blobs, damaged)
-            writer.write_all()
-        aside = replace_database(part, path)
-    return Recovery(
-        workspaces=writer.workspaces,
-        images=writer.images,
-        events=writer.events,
-        annotations=writer.annotations,
-        adopted=writer.adopted,
-        adopted_workspace=writer.adopted_workspace,
-        token=writer.token,
-        aside=aside,
-        lost=tuple(damaged.lost),
-    )
+            _Writer(connection, blobs, damaged, done).write_all()
+        done.aside = replace_database(part, path)
+    return done
 
 
 # ---- reading
@@ -118,25 +105,25 @@ class _Log:
 class _Damaged:
     """What could be read, by workspace and digest; of either schema."""
 
+    lost: list[str]
     workspaces: dict[int, dict[str, Any]] = field(default_factory=dict)
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     images: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     logs: dict[tuple[int, str], _Log] = field(default_factory=dict)
     served_s: float = 0.0
-    lost: list[str] = field(default_factory=list)
 
 
-def _read_damaged(path: Path) -> _Damaged:
-    damaged = _Damaged()
+def _read_damaged(path: Path, lost: list[str]) -> _Damaged:
+    damaged = _Damaged(lost)
     if not path.is_file() or path.stat().st_size == 0:
         damaged.lost.append(f"{path} is missing or empty: no label could be saved.")
         return damaged
-    with DamagedFile.opened(path) as file:
+    with open_damaged(path) as file:
         _read_tables(file, damaged)
     return damaged
 
 
-def _read_tables(file: DamagedFile, damaged: _Damaged) -> None:
+def _read_tables(file: sqlite3.Connection, damaged: _Damaged) -> None:
     for row in _rows(file, damaged, "workspaces", "id"):
         number = int(row["id"])
         damaged.workspaces[number] = row
@@ -156,10 +143,10 @@ def _read_tables(file: DamagedFile, damaged: _Damaged) -> None:
         damaged.logs[key] = _read_log(file, key, _length(damaged, key))
 
 
-def _rows(file: DamagedFile, damaged: _Damaged, table: str, key: str) -> Iterator[dict[str, Any]]:
+def _rows(file: sqlite3.Connection, damaged: _Damaged, table: str, key: str) -> Iterator[dict[str, Any]]:
     """The usable rows of a table, each once."""
     seen = set()
-    for row in file.rows(f"SELECT * FROM {table}", [key]):  # noqa: S608 - our own names
+    for row in readable_rows(file, f"SELECT * FROM {table}", [key]):  # noqa: S608 - our own names
         if isinstance(row, str):
             damaged.lost.append(f"The table {table!r} can be read in part only, or not at all ({row}).")
         elif _is_usable(row) and row[key] not in seen:
@@ -170,16 +157,16 @@ def _rows(file: DamagedFile, damaged: _Damaged, table: str, key: str) -> Iterato
 def _is_usable(row: dict[str, Any]) -> bool:
     """Whether the values of a row, which may come from a page of rubbish, are of the kinds they should be."""
     return all(isinstance(value, _KINDS[name]) for name, value in row.items() if name in _KINDS) and (
-        "digest" not in row or _DIGEST.fullmatch(row["digest"]) is not None
+        "digest" not in row or DIGEST.fullmatch(row["digest"]) is not None
     )
 
 
-def _event_keys(file: DamagedFile, damaged: _Damaged) -> Iterator[tuple[int, str]]:
+def _event_keys(file: sqlite3.Connection, damaged: _Damaged) -> Iterator[tuple[int, str]]:
     keys = "SELECT workspace_id, digest FROM events GROUP BY workspace_id, digest"
-    for row in file.rows(keys, ["workspace_id", "digest"]):
+    for row in readable_rows(file, keys, ["workspace_id", "digest"]):
         if isinstance(row, str):
             damaged.lost.append(f"The table 'events' can be read in part only, or not at all ({row}).")
-        elif isinstance(row["workspace_id"], int) and (row["digest"] == "" or _DIGEST.fullmatch(str(row["digest"]))):
+        elif isinstance(row["workspace_id"], int) and (row["digest"] == "" or DIGEST.fullmatch(str(row["digest"]))):
             yield row["workspace_id"], row["digest"]
 
 
@@ -189,12 +176,12 @@ def _length(damaged: _Damaged, key: tuple[int, str]) -> int:
     return int((row or {}).get("events") or 0)
 
 
-def _read_log(file: DamagedFile, key: tuple[int, str], length: int) -> _Log:
+def _read_log(file: sqlite3.Connection, key: tuple[int, str], length: int) -> _Log:
     log = _Log()
     found: dict[int, tuple[float, Event]] = {}
     numbers: set[int] = set()
     entries = "SELECT number, at, body FROM events WHERE workspace_id = ? AND digest = ?"
-    for row in file.rows(entries, ["number"], key):
+    for row in readable_rows(file, entries, ["number"], key):
         if isinstance(row, str) or not _is_usable(row) or not 0 < row["number"] <= MAX_EVENTS:
             continue
         number = row["number"]
@@ -211,7 +198,7 @@ def _event(body: str, digest: str) -> Event | None:
         event = event_from_json(body)
     except LabelError:
         return None
-    if isinstance(event, _CLASS_EVENTS) != (digest == ""):
+    if isinstance(event, ClassEvent) != (digest == ""):
         return None
     return None if isinstance(event, ImageOpened) and event.digest != digest else event
 
@@ -226,13 +213,7 @@ class _Writer:
     connection: sa.Connection
     blobs: BlobFolder
     damaged: _Damaged
-    workspaces: int = 0
-    images: int = 0
-    events: int = 0
-    annotations: int = 0
-    adopted: int = 0
-    adopted_workspace: int | None = None
-    token: str | None = None
+    done: Recovery
     _held: set[str] = field(default_factory=set)
 
     def write_all(self) -> None:
@@ -272,7 +253,7 @@ class _Writer:
         for digest, log in logs:
             used |= self._write_image(number, digest, log)
         self._write_classes(number, damaged.logs.get((number, ""), _Log()), used)
-        self.workspaces += 1
+        self.done.workspaces += 1
 
     def _write_image(self, number: int, digest: str, log: _Log) -> set[int]:
         """Write one image; the classes that it uses."""
@@ -302,8 +283,8 @@ class _Writer:
         if objects:
             self.connection.execute(annotation_table.insert(), objects)
         self._held.add(digest)
-        self.images += 1
-        self.annotations += len(objects)
+        self.done.images += 1
+        self.done.annotations += len(objects)
         return {annotation.class_id for annotation in state.annotations}
 
     def _size_of(self, digest: str, row: dict[str, Any]) -> ImageSize | None:
@@ -330,23 +311,19 @@ class _Writer:
         self._write_events(number, "", events)
 
     def _write_events(self, number: int, digest: str, events: list[tuple[float, Event]]) -> None:
+        log = {"workspace_id": number, "digest": digest}
         rows = [
-            {
-                "workspace_id": number,
-                "digest": digest,
-                "number": index,
-                "at": at,
-                "body": event_to_json(event),
-            }
+            {**log, "number": index, "at": at, "body": event_to_json(event)}
             for index, (at, event) in enumerate(events, start=1)
         ]
         if rows:
             self.connection.execute(event_table.insert(), rows)
         save_log_length(self.connection, number, digest, len(rows))
-        self.events += len(rows)
+        self.done.events += len(rows)
 
     def _adopt(self, digests: Iterable[str]) -> None:
         """Put images that nobody names into one new workspace."""
+        workspace: int | None = None
         for digest in digests:
             try:
                 data = self.blobs.read(digest)
@@ -356,16 +333,16 @@ class _Writer:
             except (ImageError, LabelError, StorageError) as error:
                 self.damaged.lost.append(f"The file {digest} stays where it is, but cannot be opened: {error}")
                 continue
-            if self.adopted_workspace is None:
+            if workspace is None:
                 now = time.time()
-                self.adopted_workspace = insert_workspace(self.connection, now, self.damaged.served_s, is_demo=False)
-                self.token = add_token(self.connection, self.adopted_workspace, now)
+                workspace = insert_workspace(self.connection, now, self.damaged.served_s, is_demo=False)
+                self.done.adopted_workspace, self.done.token = workspace, add_token(self.connection, workspace, now)
                 events: list[tuple[float, Event]] = [(now, ClassAdded(c)) for c in default_classes()]
-                self._write_events(self.adopted_workspace, "", events)
-                note_change(self.connection, self.adopted_workspace, now, self.damaged.served_s)
-            insert_image(self.connection, self.adopted_workspace, digest, opened.file_name, size, len(data))
-            self._write_events(self.adopted_workspace, digest, [(time.time(), opened)])
-            self.adopted += 1
+                self._write_events(workspace, "", events)
+                note_change(self.connection, workspace, now, self.damaged.served_s)
+            insert_image(self.connection, workspace, digest, opened.file_name, size, len(data))
+            self._write_events(workspace, digest, [(time.time(), opened)])
+            self.done.adopted += 1
 
 
 def _name_for(digest: str) -> str:
@@ -388,3 +365,84 @@ def _numbers(lost: set[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:_SHOWN_NUMBERS])
     more = f" and {len(numbers) - _SHOWN_NUMBERS} more" if len(numbers) > _SHOWN_NUMBERS else ""
     return f"{'Entry' if len(numbers) == 1 else 'Entries'} {shown}{more}"
+
+
+# ---- looking for damage
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was looked at, and a sentence for each fault."""
+
+    workspaces: int
+    images: int  # different ones
+    events: int  # in all logs that can be read
+    strangers: int  # image files that no workspace names; no fault
+    faults: tuple[str, ...]
+
+
+def inspect(folder: Path) -> Inspection:
+    """Look at a data folder, while a server may be working on it; nothing is changed."""
+    faults: list[str] = []
+    digests: dict[str, str] = {}
+    events = 0
+    with closing(ProjectStore(database_in(folder), reads_only=True)) as store:
+        found = store.workspaces()
+        with store.database.read() as connection:  # one transaction: one moment
+            faults.extend(faults_of_file(connection))
+            for workspace in found:
+                classes: set[int] | None = None
+                try:
+                    with database_errors():
+                        log = read_events(connection, workspace.id, CLASS_LOG)
+                    events += len(log)
+                    classes = {label_class.id for label_class in replay_classes(log)}
+                except StorageError as error:
+                    faults.append(str(error))
+                try:
+                    with database_errors():
+                        images = list_images(connection, workspace.id)
+                except StorageError as error:
+                    faults.append(f"The list of images of workspace {workspace.id}: {error}")
+                    continue
+                for image in images:
+                    count, found_faults = _faults_of_log(connection, workspace.id, image, classes)
+                    events += count
+                    faults.extend(found_faults)
+                    digests[image.digest] = f"{image.file_name!r}, workspace {workspace.id}"
+        faults.extend(_faults_of_images(store.blobs, digests))
+        strangers = sum(1 for digest in store.blobs.digests() if digest not in digests)
+    return Inspection(len(found), len(digests), events, strangers, tuple(faults))
+
+
+def _faults_of_log(
+    connection: sa.Connection, workspace_id: int, image: ImageSummary, classes: set[int] | None
+) -> tuple[int, list[str]]:
+    """How many entries the log of an image has, and its faults; ``classes`` is None where they cannot be read."""
+    where = f"{image.file_name!r} (workspace {workspace_id}, {image.digest})"
+    try:
+        with database_errors():
+            events = read_events(connection, workspace_id, image.digest)
+            listed = listed_annotations(connection, workspace_id, image.digest)
+    except StorageError as error:
+        return 0, [f"{where}: {error}"]
+    state = replay(events)
+    logged = {annotation.id: annotation.class_id for annotation in state.annotations}
+    faults = []
+    if state.digest != image.digest:
+        faults.append(f"{where}: its log does not begin with the image's own digest.")
+    elif state.size != image.size:
+        faults.append(f"{where}: the list of images and the log name different sizes.")
+    if logged != listed:
+        faults.append(f"{where}: the log holds {len(logged)} objects, the list {len(listed)}, or their classes differ.")
+    unknown = set() if classes is None else {*logged.values()} - classes
+    faults.extend(f"{where}: an object has class {class_id}, which there is not." for class_id in sorted(unknown))
+    return len(events), faults
+
+
+def _faults_of_images(blobs: BlobFolder, digests: dict[str, str]) -> Iterator[str]:
+    for digest, where in digests.items():
+        try:
+            blobs.read(digest)
+        except StorageError as error:
+            yield f"Image {digest} ({where}): {error}"

@@ -71,11 +71,7 @@ def event_from_json(body: str) -> Event:
 
 
 def annotation_from_plain(data: Mapping[str, Any]) -> Annotation:
-    """The inverse of :func:`to_plain` of an annotation.
-
-    Raises:
-        LabelError: a value is missing or wrong.
-    """
+    """The inverse of :func:`to_plain` of an annotation."""
     annotation: Annotation = read(ANNOTATION, data)
     return annotation
 

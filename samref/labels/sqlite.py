@@ -37,6 +37,8 @@ _COPIES = "samref-copy-"
 _LOG_HEAD_BYTES = 32  # "WAL File Format" in SQLite's documentation: a head of 32 bytes that begins with one of these
 _LOG_BEGINNINGS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
+_CHECKPOINT = "PRAGMA busy_timeout = 1000; PRAGMA wal_checkpoint({})"
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,18 +53,7 @@ class SqliteDatabase(Database):
         check_new: Callable[[], None] = lambda: None,
         reads_only: bool = False,
     ) -> None:
-        """Open the file, or make it with empty tables.
-
-        Args:
-            path: of the file.
-            lock: taken before the file is opened to be written, and held until :meth:`close`; the file is then checked
-                for damage, too.
-            check_new: asked before empty tables are made; raises where there should be labels.
-            reads_only: make nothing and refuse to write.
-
-        Raises:
-            StorageError: it cannot be opened or made, is damaged, was written by a newer samref, or is locked.
-        """
+        """Open the file, or make it with empty tables; under a ``lock`` it is checked for damage, too."""
         super().__init__()
         self._path = path
         self._lock = lock
@@ -91,7 +82,6 @@ class SqliteDatabase(Database):
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the last try to open it for writing was refused."""
         return self._refusal is not None
 
     @contextmanager
@@ -117,7 +107,7 @@ class SqliteDatabase(Database):
         """Move what is in the write-ahead log into the database, as far as nobody has to wait for it."""
         if self._refusal is None:
             with self._counted():
-                self._checkpoint("PASSIVE")
+                self._run_script(_CHECKPOINT.format("PASSIVE"))
 
     def give_space_back(self) -> None:
         """Hand unused pages and the write-ahead log back to the file system."""
@@ -126,11 +116,7 @@ class SqliteDatabase(Database):
             self._run_script("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
 
     def copy_to(self, target: Path) -> None:
-        """Write the database as it is at this moment into a new file that needs no write-ahead log beside it.
-
-        Raises:
-            StorageError: no space, no permission, or the database is damaged.
-        """
+        """Write the database as it is at this moment into a new file that needs no write-ahead log beside it."""
         with self._counted(), database_errors():
             raw = self._engine.raw_connection()
             try:
@@ -170,9 +156,7 @@ class SqliteDatabase(Database):
             raise
         old, self._engine, self._refusal = self._engine, engine, None
         old.dispose()
-        if self._copy is not None:
-            self._copy.cleanup()
-            self._copy = None
+        self._drop_copy()
         _log.warning("%s can be written to again.", self._path)
         return engine
 
@@ -208,11 +192,10 @@ class SqliteDatabase(Database):
             engine.dispose()
             raise
         engine.dispose()
-        self._copy, path = copy_elsewhere(self._path)
-        return SqliteDatabase._opened_copy(path)
+        return self._open_copy()
 
-    @staticmethod
-    def _opened_copy(path: Path) -> sa.Engine:
+    def _open_copy(self) -> sa.Engine:
+        self._copy, path = copy_elsewhere(self._path)
         engine = _build_engine(path, foreign_keys=False)
         try:
             with database_errors(), engine.execution_options(writes=True).begin() as connection:
@@ -220,9 +203,6 @@ class SqliteDatabase(Database):
         finally:
             engine.dispose()
         return _build_engine(path, reads_only=True)
-
-    def _checkpoint(self, mode: str) -> None:
-        self._run_script(f"PRAGMA busy_timeout = 1000; PRAGMA wal_checkpoint({mode})")
 
     def _run_script(self, script: str) -> None:
         with database_errors():
@@ -236,16 +216,19 @@ class SqliteDatabase(Database):
         """Put everything into the one file, and close it."""
         if self._refusal is None:
             try:
-                self._checkpoint("TRUNCATE")
+                self._run_script(_CHECKPOINT.format("TRUNCATE"))
             except StorageError as error:
                 _log.warning("The write-ahead log stays beside the database: %s", error)
         self._engine.dispose()
         self._release()
 
-    def _release(self) -> None:
+    def _drop_copy(self) -> None:
         if self._copy is not None:
             self._copy.cleanup()
             self._copy = None
+
+    def _release(self) -> None:
+        self._drop_copy()
         if self._lock is not None:
             self._lock.release()
 
@@ -307,11 +290,7 @@ def _check_log(path: Path) -> None:
 
 
 def copy_elsewhere(path: Path) -> tuple[tempfile.TemporaryDirectory[str], Path]:
-    """A copy of a database and its write-ahead log in a temporary folder.
-
-    Raises:
-        StorageError: the database cannot be read, or there is no room for a copy.
-    """
+    """A copy of a database and its write-ahead log in a temporary folder."""
     sources = [path, Path(f"{path}-wal")]
     needed = sum(source.stat().st_size for source in sources if source.is_file())
     for parent in _temporary_folders():
@@ -404,11 +383,7 @@ def faults_of_file(connection: sa.Connection) -> Iterator[str]:
 
 
 def what_is_damaged(path: Path) -> str | None:
-    """What SQLite says is wrong with a file; None where it is sound.
-
-    Raises:
-        StorageError: it cannot be read at all.
-    """
+    """What SQLite says is wrong with a file; None where it is sound."""
     with database_errors(), closing(sqlite3.connect(path)) as connection:
         said = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
     return None if said == "ok" else said
@@ -421,47 +396,36 @@ def empty_log(path: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-class DamagedFile:
-    """The rows of a database that may be damaged, as far as they can be read; the file itself is not touched."""
+@contextmanager
+def open_damaged(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a copy of a database that may be damaged: to open the file itself would be to write to it."""
+    folder, copy = copy_elsewhere(path)
+    try:
+        with closing(sqlite3.connect(copy)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            yield connection
+    finally:
+        folder.cleanup()
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Read through ``connection``, which is to a copy."""
-        self._connection = connection
 
-    @classmethod
-    @contextmanager
-    def opened(cls, path: Path) -> Iterator[DamagedFile]:
-        """A copy of a database; to open one is to write to it."""
-        folder, copy = copy_elsewhere(path)
+def readable_rows(
+    connection: sqlite3.Connection, select: str, order: Sequence[str], values: Sequence[Any] = ()
+) -> Iterator[dict[str, Any] | str]:
+    """The rows from the first on and, where that breaks off, what SQLite says and the rows from the last on.
+
+    Some then come twice. ``select`` has no order; ``order`` names the columns to order by.
+    """
+    for direction in ("ASC", "DESC"):
+        columns = ", ".join(f"{column} {direction}" for column in order)
         try:
-            with closing(sqlite3.connect(copy)) as connection:
-                connection.row_factory = sqlite3.Row
-                connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-                yield cls(connection)
-        finally:
-            folder.cleanup()
-
-    def rows(self, select: str, order: Sequence[str], values: Sequence[Any] = ()) -> Iterator[dict[str, Any] | str]:
-        """The rows from the first on and, where that breaks off, from the last on; then some come twice.
-
-        Args:
-            select: a query without an order.
-            order: the columns to order by.
-            values: for the question marks of the query.
-
-        Yields:
-            The rows, and what SQLite says where it breaks off the first time.
-        """
-        for direction in ("ASC", "DESC"):
-            columns = ", ".join(f"{column} {direction}" for column in order)
-            try:
-                for row in self._connection.execute(f"{select} ORDER BY {columns}", values):
-                    yield dict(row)
-            except sqlite3.Error as error:
-                if direction == "ASC":
-                    yield str(error)
-                continue
-            return
+            for row in connection.execute(f"{select} ORDER BY {columns}", values):
+                yield dict(row)
+        except sqlite3.Error as error:
+            if direction == "ASC":
+                yield str(error)
+            continue
+        return
 
 
 _DAMAGED = (

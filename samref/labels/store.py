@@ -6,7 +6,8 @@ from any thread. What a method wrote is on the disk when it returns; when it rai
 :class:`~samref.errors.StorageError` where the disk is full or fails, or an entry of a log is damaged.
 
 Nothing is ever removed, with one exception: in a demo (``demo_days``) workspaces made there expire. How long they were
-not used is told by the :class:`ServedClock`, so no wall clock that is wrong removes them.
+not used is told by a served clock, which counts the seconds of running servers: no wall clock that is wrong removes
+them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +28,7 @@ from samref.core.geometry import ImageSize
 from samref.errors import LabelError, StorageError
 from samref.files import bytes_in_words, discard_parts, disk_errors
 from samref.labels import queries
-from samref.labels.annotations import Annotation, ImageRecord, Project
+from samref.labels.annotations import Annotation, ImageRecord, Project, tidy_file_name
 from samref.labels.classes import LabelClass, default_classes, find_class, new_class, tidy_name
 from samref.labels.database import Database, ServerDatabase
 from samref.labels.events import (
@@ -40,7 +42,6 @@ from samref.labels.events import (
     replay,
 )
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
-from samref.labels.names import tidy_file_name
 from samref.labels.queries import CLASS_LOG, Appended, Entry, ImageSummary, WorkspaceSummary, append_entries
 from samref.labels.sqlite import SqliteDatabase
 
@@ -62,30 +63,11 @@ class NewWorkspace:
 
 @dataclass(frozen=True, slots=True)
 class StoreDescription:
-    """What a person at the page may want to know of where the labels are.
-
-    Attributes:
-        folder: that holds them.
-        is_read_only: whether the disk is full or may not be written to, so that labels can only be looked at.
-        demo_days: workspaces made now are removed when not used for so long; None where labels are kept for good.
-    """
+    """What a person at the page may want to know of where the labels are."""
 
     folder: Path
-    is_read_only: bool
-    demo_days: float | None
-
-
-class ServedClock:
-    """Seconds that servers have been running on some labels; it stands still while none runs and never goes back."""
-
-    def __init__(self, before_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Go on from ``before_s``, the seconds of all servers before this one."""
-        self._before_s = before_s
-        self._monotonic = monotonic
-        self._started_at = monotonic()
-
-    def __call__(self) -> float:
-        return self._before_s + max(0.0, self._monotonic() - self._started_at)
+    is_read_only: bool  # the disk is full or may not be written to: labels can only be looked at
+    demo_days: float | None  # after so long without use workspaces made now are removed; None: kept for good
 
 
 class ProjectStore:
@@ -116,9 +98,6 @@ class ProjectStore:
             reads_only: make nothing, and refuse every change.
             clock: tells the time.
             monotonic: tells how much time has passed, in seconds.
-
-        Raises:
-            StorageError: the store is damaged, lost though its images are there, or locked.
         """
         self._clock = clock
         self._max_bytes = max_bytes
@@ -134,58 +113,48 @@ class ProjectStore:
                 blobs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if self._path is not None:
                     self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._blobs = BlobFolder(blobs, make=not reads_only)
-        self._database: Database
+        self.blobs = BlobFolder(blobs, make=not reads_only)
+        self.database: Database
         if isinstance(place, str):
-            self._database = ServerDatabase(place, lock=lock, check_new=self._check_new, reads_only=reads_only)
+            self.database = ServerDatabase(place, lock=lock, check_new=self._check_new, reads_only=reads_only)
         else:
-            self._database = SqliteDatabase(place, lock=lock, check_new=self._check_new, reads_only=reads_only)
+            self.database = SqliteDatabase(place, lock=lock, check_new=self._check_new, reads_only=reads_only)
         try:
-            with self._database.read() as connection:
+            with self.database.read() as connection:
                 served_s = queries.served_s(connection)
                 is_bare = queries.is_bare(connection)
-            if lock is not None and not self._database.is_read_only:
+            if lock is not None and not self.database.is_read_only:
                 if is_bare and not demo_days:  # only a demo removes a workspace that holds an image
                     self._check_new()
-                discard_parts(self._blobs.folder)  # nobody else writes here, so whoever staged them has died
+                discard_parts(self.blobs.folder)  # nobody else writes here, so whoever staged them has died
         except BaseException:
-            self._database.close()
+            self.database.close()
             raise
-        self._served = ServedClock(served_s, monotonic)
+        self._monotonic, self._served_before_s, self._started_at = monotonic, served_s, monotonic()
         self._looks: dict[int, tuple[float, float]] = {}  # wall clock and served clock of looks not yet written down
         self._looks_lock = threading.Lock()
 
     def close(self) -> None:
         """Write down what is not yet on the disk, and close the database."""
-        if not self._database.is_read_only:
+        if not self.database.is_read_only:
             try:
                 self._note_looks()
             except StorageError as error:
                 _log.warning("When workspaces were last looked at was not saved: %s", error)
-        self._database.close()
+        self.database.close()
 
     def describe(self) -> StoreDescription:
         """Where the labels are and what may become of them, as it is now."""
-        return StoreDescription(self._blobs.folder.parent, self._database.is_read_only, self._demo_days or None)
-
-    @property
-    def database(self) -> Database:
-        """For the tools that look after a whole store."""
-        return self._database
-
-    @property
-    def blobs(self) -> BlobFolder:
-        """For the tools that look after a whole store."""
-        return self._blobs
+        return StoreDescription(self.blobs.folder.parent, self.database.is_read_only, self._demo_days or None)
 
     def _check_new(self) -> None:
         """Refuse to begin with no labels where there were some: a new database would hide that the old one is lost."""
-        count = sum(1 for _ in self._blobs.digests())
+        count = sum(1 for _ in self.blobs.digests())
         there = f"{count} images are" if count != 1 else "an image is"
         if self._path is None:
             if count:
                 raise StorageError(
-                    f"The database of labels holds no workspace, but {there} in {self._blobs.folder}. Restore that "
+                    f"The database of labels holds no workspace, but {there} in {self.blobs.folder}. Restore that "
                     "database, or name another folder for images."
                 )
             return
@@ -193,7 +162,7 @@ class ProjectStore:
         if count == 0 and not (log.is_file() and log.stat().st_size > 0):
             return
         raise StorageError(
-            f"The database of labels {self._path} is missing or empty, but {there} in {self._blobs.folder}. Put the "
+            f"The database of labels {self._path} is missing or empty, but {there} in {self.blobs.folder}. Put the "
             f"database back, or restore a backup with `python -m samref workspaces restore BACKUP --data "
             f"{self._path.parent}`, or begin a new one that holds those images with `python -m samref workspaces "
             f"recover --data {self._path.parent}`."
@@ -208,7 +177,7 @@ class ProjectStore:
         many.
         """
         now, served = self._now(), self._served()
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             queries.remove_oldest_untouched(connection, self._max_untouched)
             workspace_id = queries.insert_workspace(connection, now, served, is_demo=self._demo_days > 0)
             token = queries.add_token(connection, workspace_id, now)
@@ -216,31 +185,31 @@ class ProjectStore:
             append_entries(connection, workspace_id, CLASS_LOG, added, now, served)
         return NewWorkspace(workspace_id, token)
 
-    def find_workspace(self, token: str) -> int | None:
-        """The number of the workspace that the token opens, or None; notes that it is in use."""
-        with self._database.read() as connection:
-            workspace_id = queries.find_workspace(connection, token)
-        if workspace_id is not None:
+    def find_workspace(self, token: str) -> tuple[int, int] | None:
+        """The number and the revision of the workspace that the token opens, or None; notes that it is in use."""
+        with self.database.read() as connection:
+            found = queries.find_workspace(connection, token)
+        if found is not None:
             with self._looks_lock:  # written down by keep_house: looking should not cost a write
-                self._looks[workspace_id] = (self._now(), self._served())
-        return workspace_id
+                self._looks[found[0]] = (self._now(), self._served())
+        return found
 
     def add_key(self, workspace_id: int) -> str:
         """One more token that opens a workspace; those it has stay good."""
         now, served = self._now(), self._served()
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             # As a change of its lists, so that it does not count as one in which nothing was ever done.
             queries.note_change(connection, workspace_id, now, served)
             return queries.add_token(connection, workspace_id, now)
 
     def workspaces(self) -> tuple[WorkspaceSummary, ...]:
         """All workspaces, first made first."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return queries.list_workspaces(connection)
 
     def workspace_revision(self, workspace_id: int) -> int:
         """A number that grows whenever classes, the list of images or their annotations change."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return queries.workspace_revision(connection, workspace_id)
 
     # ---- the log
@@ -248,17 +217,17 @@ class ProjectStore:
     def append(self, workspace_id: int, digest: str | None, *events: Event) -> Appended:
         """Add events to the log of an image, or (``digest`` None) of the workspace's classes; all of them or none."""
         entries = [Entry.of(event) for event in events]
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             return self._write(connection, workspace_id, digest or CLASS_LOG, entries)
 
     def events(self, workspace_id: int, digest: str | None) -> tuple[Event, ...]:
         """The log of an image, or (``digest`` None) of the workspace's classes; empty where there is none."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return queries.read_events(connection, workspace_id, digest or CLASS_LOG)
 
     def revision(self, workspace_id: int, digest: str | None) -> int:
         """How many events that log holds."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return queries.log_length(connection, workspace_id, digest or CLASS_LOG)
 
     def state(self, workspace_id: int, digest: str) -> ImageState:
@@ -269,12 +238,12 @@ class ProjectStore:
 
     def classes(self, workspace_id: int) -> tuple[LabelClass, ...]:
         """The classes of a workspace."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return queries.read_classes(connection, workspace_id)
 
     def add_class(self, workspace_id: int, name: str, colour: str | None = None) -> LabelClass:
         """Add a class; its number and, unless given, its colour are chosen here."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             label_class = new_class(queries.read_classes(connection, workspace_id), name, colour)
             self._write(connection, workspace_id, CLASS_LOG, [Entry.of(ClassAdded(label_class))])
         return label_class
@@ -283,7 +252,7 @@ class ProjectStore:
         self, workspace_id: int, class_id: int, *, name: str | None = None, colour: str | None = None
     ) -> LabelClass:
         """Give a class another name, another colour, or both."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             old = find_class(queries.read_classes(connection, workspace_id), class_id)
             name = old.name if name is None else tidy_name(name)
             new = LabelClass(class_id, name, old.colour if colour is None else colour.lower())
@@ -300,51 +269,43 @@ class ProjectStore:
     def add_image(
         self, workspace_id: int, data: bytes, file_name: str, size: ImageSize, digest: str | None = None
     ) -> str:
-        """Put an image into a workspace; nothing changes where it is there already.
+        """Put an image file into a workspace, and give its digest; nothing changes where it is there already.
 
-        Args:
-            workspace_id: the workspace.
-            data: the file's bytes as they came.
-            file_name: as it came; folders and control characters are cut off.
-            size: of the upright image.
-            digest: the SHA-256 of ``data`` in hex, where it is known already.
-
-        Returns:
-            Its digest.
+        Folders and control characters are cut off ``file_name``; ``size`` is that of the upright image.
         """
         digest = digest or hashlib.sha256(data).hexdigest()
         name = tidy_file_name(file_name)
-        part = self._blobs.stage(data)  # outside the lock: clicks need not wait for a large file
+        part = self.blobs.stage(data)  # outside the lock: clicks need not wait for a large file
         try:
-            with self._database.write() as connection:
+            with self.database.write() as connection:
                 queries.workspace_revision(connection, workspace_id)  # refuses one that is gone
                 if queries.holds(connection, workspace_id, digest):
-                    self._blobs.publish(part, digest)  # the same bytes; repairs a file that was lost
+                    self.blobs.publish(part, digest)  # the same bytes; repairs a file that was lost
                     return digest
                 self._check_room(connection, len(data))
-                self._blobs.publish(part, digest)
+                self.blobs.publish(part, digest)
                 queries.insert_image(connection, workspace_id, digest, name, size, len(data))
                 opened = ImageOpened(digest, name, size.height, size.width)
                 self._write(connection, workspace_id, digest, [Entry.of(opened)])
         finally:
-            self._blobs.discard(part)
+            self.blobs.discard(part)
         return digest
 
     def images(self, workspace_id: int) -> tuple[ImageSummary, ...]:
         """The images of a workspace, first come first."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return queries.list_images(connection, workspace_id)
 
     def image(self, workspace_id: int, digest: str) -> ImageSummary | None:
         """One image of a workspace; None when the workspace does not hold it."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return next(iter(queries.list_images(connection, workspace_id, [digest])), None)
 
     def image_bytes(self, workspace_id: int, digest: str) -> bytes:
         """An image's file as it came, only for a workspace that holds it."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             queries.check_held(connection, workspace_id, digest)
-        return self._blobs.read(digest)
+        return self.blobs.read(digest)
 
     def project(self, workspace_id: int, digests: Collection[str] | None = None) -> Project:
         """The whole workspace, or some of its images, as a value: what the exporters take.
@@ -352,12 +313,12 @@ class ProjectStore:
         Of the whole, an image whose log is damaged is left out and named in ``left_out``: it should not keep the
         others from being exported.
         """
-        with self._database.read() as connection:  # one transaction: one moment
+        with self.database.read() as connection:  # one transaction: one moment
             records: list[ImageRecord] = []
             left_out: list[str] = []
             for image in queries.list_images(connection, workspace_id, digests):
                 try:
-                    with self._database.errors():
+                    with self.database.errors():
                         state = replay(queries.read_events(connection, workspace_id, image.digest))
                 except StorageError as error:
                     if digests is not None:
@@ -376,17 +337,12 @@ class ProjectStore:
         """Add classes, and annotations by digest of their image; all of them or none."""
         added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
         imported = {digest: Entry.of(AnnotationsImported(tuple(items))) for digest, items in annotations.items()}
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             self._write(connection, workspace_id, CLASS_LOG, added)
             for digest, entry in imported.items():
                 self._write(connection, workspace_id, digest, [entry])
 
     # ---- bounds and housekeeping
-
-    def bytes_held(self) -> int:
-        """Bytes of all images and of the database."""
-        with self._database.read() as connection:
-            return self._bytes_held(connection)
 
     def keep_house(self) -> None:
         """Write down the served clock, remove what expired in a demo, and shorten the write-ahead log.
@@ -396,13 +352,13 @@ class ProjectStore:
         self._note_looks()
         if self._demo_days > 0:
             self._expire(self._served() - self._demo_days * DAY_S)
-        self._database.checkpoint()
+        self.database.checkpoint()
 
     def _note_looks(self) -> None:
         with self._looks_lock:
             looks, self._looks = self._looks, {}
         try:
-            with self._database.write() as connection:
+            with self.database.write() as connection:
                 queries.note_looks(connection, looks)
                 queries.save_served_s(connection, self._served())
         except BaseException:
@@ -411,13 +367,13 @@ class ProjectStore:
             raise
 
     def _expire(self, used_before_s: float) -> None:
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             found = queries.expired_workspaces(connection, used_before_s)
         for workspace_id, used_s in found:
-            with self._database.write() as connection, self._looks_lock:
+            with self.database.write() as connection, self._looks_lock:
                 if workspace_id in self._looks:  # looked at just now
                     continue
-                digests = queries.digests_of(connection, workspace_id)
+                digests = [image.digest for image in queries.list_images(connection, workspace_id)]
                 queries.remove_workspace(connection, workspace_id)
             removed, freed = self._remove_images(digests)
             _log.warning(
@@ -431,25 +387,22 @@ class ProjectStore:
                 len(digests) - removed,
             )
         if found:
-            self._database.give_space_back()
+            self.database.give_space_back()
 
     def _remove_images(self, digests: Sequence[str]) -> tuple[int, int]:
         """Remove those of ``digests`` that no workspace holds any more: their number and bytes."""
         removed = freed = 0
-        with self._database.write() as connection:  # so that nobody adds one of them meanwhile
+        with self.database.write() as connection:  # so that nobody adds one of them meanwhile
             for digest in digests:
                 if not queries.is_held(connection, digest):
-                    freed += self._blobs.remove(digest)
+                    freed += self.blobs.remove(digest)
                     removed += 1
         return removed, freed
-
-    def _bytes_held(self, connection: sa.Connection) -> int:
-        return queries.image_bytes_held(connection) + self._database.bytes_in_use(connection)
 
     def _check_room(self, connection: sa.Connection, size: int) -> None:
         if self._max_bytes is None:
             return
-        held = self._bytes_held(connection)
+        held = queries.image_bytes_held(connection) + self.database.bytes_in_use(connection)
         excess = held + size - self._max_bytes
         if excess > 0:
             raise StorageError(
@@ -464,28 +417,22 @@ class ProjectStore:
     def _now(self) -> float:
         return self._clock().timestamp()
 
+    def _served(self) -> float:
+        """Seconds that servers have been running on these labels: it stands still while none runs, never goes back."""
+        return self._served_before_s + max(0.0, self._monotonic() - self._started_at)
+
 
 def accepted_projects(folder: Path) -> dict[int, Project]:
     """The project of every workspace that has an annotation, by the workspace's number: to train on.
 
     The page opens a workspace by its token; who can read the files needs none. A server may run on them meanwhile.
     Images whose log is damaged are left out, with a warning.
-
-    Args:
-        folder: the one with :data:`~samref.labels.folder.DATABASE_NAME` in it.
-
-    Raises:
-        LabelError: there is no such database.
-        StorageError: it cannot be read.
     """
     path = folder / DATABASE_NAME
     if not path.is_file():
         raise LabelError(f"There is no {DATABASE_NAME} in {folder}: that is not a folder that samref keeps labels in.")
-    store = ProjectStore(path, reads_only=True)
-    try:
+    with closing(ProjectStore(path, reads_only=True)) as store:
         projects = {workspace.id: store.project(workspace.id) for workspace in store.workspaces() if workspace.images}
-    finally:
-        store.close()
     for project in projects.values():
         for sentence in project.left_out:
             _log.warning("Left out: %s", sentence)

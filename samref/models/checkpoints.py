@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from samref.bundled import assets_folder
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
-from samref.files import disk_errors
+from samref.files import assets_folder, disk_errors
 from samref.models.download import download
 from samref.models.interface import Checkpoint
 

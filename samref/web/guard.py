@@ -16,8 +16,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Guard", "is_loopback", "known_hosts"]
-
 PAGE_ADDRESSES = frozenset({"/", "/favicon.ico", "/robots.txt", "/theme.css", "/gradio_api/startup-events"})
 """Gradio's addresses that its page asks for, and the one it asks itself at start; each is only ever read."""
 
@@ -136,10 +134,7 @@ def known_hosts(listens_on: str, named: str) -> frozenset[str]:
 
     A server for this machine alone answers to the names of this machine's loopback. One for others answers to numeric
     addresses and this machine's own name, too. A page on a foreign name that was made to point here reaches neither.
-
-    Args:
-        listens_on: address the server listens on.
-        named: further names, separated by commas; "*" for any.
+    ``named`` are further names, separated by commas; "*" for any.
     """
     names = {name.strip().lower() for name in named.split(",") if name.strip()}
     if not is_loopback(listens_on):

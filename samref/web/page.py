@@ -15,11 +15,7 @@ from samref.settings import Settings
 
 
 def find_room_for_temporary_files() -> None:
-    """Choose memory for temporary files where no disk has room; Gradio cannot be imported otherwise.
-
-    Raises:
-        StorageError: there is no room anywhere.
-    """
+    """Choose memory for temporary files where no disk has room; Gradio cannot be imported otherwise."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
@@ -81,11 +77,7 @@ class Behind(Protocol):
 
 
 class Page(gr.Blocks):
-    """The page; it is cheap until :meth:`launch`, which builds the server behind it.
-
-    Args:
-        build: makes the server; called at launch.
-    """
+    """The page; it is cheap until :meth:`launch`, which builds the server behind it with ``build``."""
 
     def __init__(self, build: Callable[[Settings], Behind]) -> None:
         super().__init__(title="samref", analytics_enabled=False, fill_height=True, fill_width=True)
@@ -117,11 +109,7 @@ class Page(gr.Blocks):
     ) -> Any:
         """Build the server and start it; the arguments of Gradio's own ``launch`` can be given by name.
 
-        Args:
-            settings: all of them; those of the environment unless given.
-            server_name: address to listen on, where no settings are given.
-            server_port: the same for the port.
-            options: what else Gradio is told.
+        The settings are those of the environment unless given; ``server_name`` and ``server_port`` count only then.
 
         Raises:
             SamrefError: the address cannot be used, or the server cannot be built.
@@ -189,11 +177,7 @@ def _look() -> dict[str, Any]:
 
 
 def check_port_is_free(host: str, port: int) -> None:
-    """Refuse a port that another program has, before anything waits for it; port 0 is always free.
-
-    Raises:
-        SettingsError: it is taken, or this machine has no such address.
-    """
+    """Refuse a port that another program has, before anything waits for it; port 0 is always free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -407,8 +407,14 @@ class Server:
         return _Workspace(made.id, made.token, 0)
 
     def _find(self, token: str | None) -> _Workspace:
-        workspace_id = self.find(token)
-        return _Workspace(workspace_id, token or "", self.store.workspace_revision(workspace_id))
+        found = None if token is None else self.store.find_workspace(token)
+        if token is None or found is None:
+            raise UnknownWorkspaceError(
+                "This server does not know your workspace: it was a demo's and has expired, nothing was ever done in "
+                "it, or the server keeps its data elsewhere now. Start anew to go on; the key stays under 'Your work'."
+            )
+        workspace_id, revision = found
+        return _Workspace(workspace_id, token, revision)
 
     def find(self, token: str | None) -> int:
         """The workspace that ``token`` opens.
@@ -416,13 +422,7 @@ class Server:
         Raises:
             UnknownWorkspaceError: none has that token.
         """
-        workspace_id = None if token is None else self.store.find_workspace(token)
-        if workspace_id is None:
-            raise UnknownWorkspaceError(
-                "This server does not know your workspace: it was a demo's and has expired, nothing was ever done in "
-                "it, or the server keeps its data elsewhere now. Start anew to go on; the key stays under 'Your work'."
-            )
-        return workspace_id
+        return self._find(token).id
 
     def add_image(self, workspace_id: int, data: bytes, file_name: str) -> ImageSummary:
         """Put an image into a workspace; it is checked and decoded first.

@@ -105,8 +105,8 @@ class Server:
         """The log of one image in the workspace of that token, as it is on the disk."""
         store = ProjectStore(self.data / "samref.sqlite")
         try:
-            workspace = store.find_workspace(token)
-            assert workspace is not None
-            return store.events(workspace, digest)
+            found = store.find_workspace(token)
+            assert found is not None
+            return store.events(found[0], digest)
         finally:
             store.close()

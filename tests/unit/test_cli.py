@@ -60,6 +60,19 @@ def test_help_names_every_command_and_imports_none(capsys: pytest.CaptureFixture
         assert name in done.stdout
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_the_table_can_be_asked_for_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, name, "--help")
+    assert code == 0
+    assert f"samref {name}" in out
+
+
+def test_help_tells_the_defaults_of_the_server(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "serve", "--help")
+    assert "[tiny]" in out
+    assert "[7860]" in out
+
+
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "paint")
     assert code != 0

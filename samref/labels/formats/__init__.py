@@ -23,10 +23,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from samref.errors import LabelError, StorageError
-from samref.labels.annotations import Project
+from samref.labels.annotations import Project, file_names, safe_stems
 from samref.labels.formats.coco import write_coco
 from samref.labels.formats.png import IndexKind, export_index_mask, legend
-from samref.labels.names import file_names, safe_stems
 
 _KINDS: tuple[IndexKind, ...] = ("class", "instance")
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every entry: the earliest a zip file can hold
@@ -57,11 +56,7 @@ def _index_mask(project: Project, kind: IndexKind) -> bytes:
 
 
 def export_bundle(project: Project) -> bytes:
-    """The bytes of the zip file.
-
-    Raises:
-        LabelError: an image has more objects than an index mask can hold.
-    """
+    """The bytes of the zip file."""
     stems = safe_stems(project.images)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -70,7 +65,7 @@ def export_bundle(project: Project) -> bytes:
         for image in project.images:
             for kind in _KINDS:
                 path = f"masks/{kind}/{stems[image.digest]}.png"
-                _add(archive, path, export_index_mask(image, project, kind))
+                _add(archive, path, export_index_mask(image, project, kind), is_compressed=True)
                 legends.append({"file": path, **legend(image, project, kind)})
         text = json.dumps({"masks": legends}, ensure_ascii=False, allow_nan=False, indent=1)
         _add(archive, "legend.json", text.encode("utf-8"))
@@ -80,15 +75,9 @@ def export_bundle(project: Project) -> bytes:
 
 
 def add_images(path: Path, project: Project, read: Callable[[str], bytes]) -> list[str]:
-    """Add the image files to a zip file, by the names that its COCO file has for them.
+    """Add the image files to a zip file of ``project``, by the names that its COCO file has for them.
 
-    Args:
-        path: of the zip file.
-        project: what it was made from.
-        read: gives the bytes of an image by its digest.
-
-    Returns:
-        A sentence for each image whose file cannot be read.
+    ``read`` gives the bytes of an image by its digest. Gives a sentence for each image whose file cannot be read.
     """
     names = file_names(project.images)
     faults = []
@@ -99,16 +88,14 @@ def add_images(path: Path, project: Project, read: Callable[[str], bytes]) -> li
             except StorageError as error:
                 faults.append(f"{image.file_name} ({image.digest}): {error}")
                 continue
-            entry = zipfile.ZipInfo(f"images/{names[image.digest]}", _TIME)
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data)  # stored as it is: image files are compressed already
+            _add(archive, f"images/{names[image.digest]}", data, is_compressed=True)
     return faults
 
 
-def _add(archive: zipfile.ZipFile, path: str, data: bytes) -> None:
+def _add(archive: zipfile.ZipFile, path: str, data: bytes, *, is_compressed: bool = False) -> None:
+    """Put in a file, as it is where it is compressed already: once more costs time and gains nothing."""
     entry = zipfile.ZipInfo(path, _TIME)
-    # A PNG is compressed already; once more costs time and gains nothing.
-    entry.compress_type = zipfile.ZIP_STORED if path.endswith(".png") else zipfile.ZIP_DEFLATED
+    entry.compress_type = zipfile.ZIP_STORED if is_compressed else zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, data)
 
@@ -126,11 +113,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 
 
 def build_export(project: Project, name: str) -> Export:
-    """The labels of ``project`` as a file of that format.
-
-    Raises:
-        LabelError: there is no such format, or it cannot hold these labels.
-    """
+    """The labels of ``project`` as a file of that format."""
     wanted = FORMATS.get(name)
     if wanted is None:
         raise LabelError(f"There is no export format {name[:40]!r}; use one of {', '.join(FORMATS)}.")

@@ -32,9 +32,8 @@ from samref.core.polygons import check_segmentation, mask_of_checked, mask_to_po
 from samref.core.prompts import Prompts
 from samref.errors import ImportFormatError, LabelError
 from samref.files import counted
-from samref.labels.annotations import Annotation, ImageRecord, Project, new_annotation_id
+from samref.labels.annotations import Annotation, ImageRecord, Project, file_names, new_annotation_id, tidy_file_name
 from samref.labels.classes import LabelClass, class_named, new_class
-from samref.labels.names import file_names, tidy_file_name
 from samref.labels.serialization import NUMBER, WHOLE, annotation_from_plain, read, text, to_plain, whole
 
 IMPORTED_MODEL = "imported"
@@ -81,11 +80,9 @@ _OBJECT = SchemaValidator(_object_with({"score": NUMBER, "samref": cs.dict_schem
 
 
 def export_coco(project: Project, *, polygons: bool) -> dict[str, Any]:
-    """The project as COCO's dictionary of images, categories and annotations.
+    """The project as COCO's dictionary; images keep their order, annotations theirs (later ones lie on top).
 
-    Args:
-        project: what to write; images keep their order, annotations theirs (later ones lie on top).
-        polygons: polygons where there is no hole; False for run lengths throughout.
+    ``polygons`` writes polygons where there is no hole; without it there are run lengths throughout.
     """
     names = file_names(project.images)
     images: list[dict[str, Any]] = []
@@ -186,48 +183,31 @@ class CocoImport:
         return text
 
 
-def import_coco(
-    data: bytes,
-    project: Project,
-    *,
-    source: str = "The file",
-    author: str = "",
-    now: datetime | None = None,
-    new_id: Callable[[], str] = new_annotation_id,
-) -> CocoImport:
+def import_coco(data: bytes, project: Project) -> CocoImport:
     """Read a COCO file for the images and classes of ``project``, which stays as it is.
-
-    Args:
-        data: the bytes of the file.
-        project: whose images the annotations belong to.
-        source: name of the file, for messages.
-        author: of annotations that do not name theirs.
-        now: time of annotations that do not tell theirs; the present unless given.
-        new_id: makes the ids of annotations that have none of samref's.
 
     Raises:
         ImportFormatError: the file is no COCO file, an entry is wrong, an image has another size, or none is known.
     """
-    reading = _Reading(source, project, author, now or datetime.now(UTC), new_id)
-    return reading.read(_parse(data, source))
+    return _Reading(project).read(_parse(data))
 
 
-def _parse(data: bytes, source: str) -> Any:
+def _parse(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
-        raise ImportFormatError(f"{source} is larger than {MAX_BYTES >> 20} MB. Split it and import the parts.")
+        raise ImportFormatError(f"The file is larger than {MAX_BYTES >> 20} MB. Split it and import the parts.")
     values = data.count(b","), data.count(b"["), data.count(b"{")
     if (
         sum(n * each for n, each in zip(values, (_VALUE_BYTES, _LIST_BYTES, _OBJECT_BYTES), strict=True))
         > MAX_PARSED_BYTES
     ):
         raise ImportFormatError(
-            f"{source} holds some {sum(values) / 1e6:.0f} million values, more than can be read at once. "
+            f"The file holds some {sum(values) / 1e6:.0f} million values, more than can be read at once. "
             "Split it and import the parts."
         )
     try:
         return _parse_text(data.decode(json.detect_encoding(data)))
     except (ValueError, RecursionError) as error:
-        raise ImportFormatError(f"{source} is not JSON; export it as COCO instances once more.") from error
+        raise ImportFormatError("The file is not JSON; export it as COCO instances once more.") from error
 
 
 def _parse_text(text: str) -> Any:
@@ -281,8 +261,8 @@ def _refuse_constant(name: str) -> NoReturn:
 class _Reading:
     """One file being read."""
 
-    def __init__(self, source: str, project: Project, author: str, now: datetime, new_id: Callable[[], str]) -> None:
-        self.source, self.project, self.author, self.now, self.new_id = source, project, author, now, new_id
+    def __init__(self, project: Project) -> None:
+        self.project, self.now = project, datetime.now(UTC)
         self.new_classes: list[LabelClass] = []
         self.skipped: list[str] = []
 
@@ -291,7 +271,7 @@ class _Reading:
             entries = read(_FILE, data)
         except LabelError as error:
             raise ImportFormatError(
-                f"{self.source} is no COCO instances file: it must hold images, categories and annotations. {error}"
+                f"The file is no COCO instances file: it must hold images, categories and annotations. {error}"
             ) from error
         categories = self._categories(entries["categories"])
         records, unknown = self._images(entries["images"])
@@ -315,10 +295,10 @@ class _Reading:
                     raise LabelError(f"Its samref id {annotation.id!r} occurs twice in this image.")
                 on_image[annotation.id] = annotation
             except LabelError as error:
-                raise ImportFormatError(f"{self.source}, annotation {_label(entry, place)}: {error}") from error
+                raise ImportFormatError(f"The file, annotation {_label(entry, place)}: {error}") from error
         if missing and not found and not self.skipped:
             names = ", ".join(repr(name) for name in list(missing)[:3]) + (", …" if len(missing) > 3 else "")
-            raise ImportFormatError(f"{self.source} is about images that are not open here: {names}. Open them first.")
+            raise ImportFormatError(f"The file is about images that are not open here: {names}. Open them first.")
         by_digest = {digest: tuple(items.values()) for digest, items in found.items()}
         return CocoImport(tuple(self.new_classes), by_digest, tuple(missing), tuple(self.skipped))
 
@@ -331,10 +311,10 @@ class _Reading:
                 if record is not None:
                     cost += check_segmentation(entry.get("segmentation"), record.size, record.file_name)
             except LabelError as error:
-                raise ImportFormatError(f"{self.source}, annotation {_label(entry, place)}: {error}") from error
+                raise ImportFormatError(f"The file, annotation {_label(entry, place)}: {error}") from error
         if cost > MAX_COST:
             raise ImportFormatError(
-                f"The outlines in {self.source[:1].lower() + self.source[1:]} are too long altogether: "
+                "The outlines in the file are too long altogether: "
                 f"{cost / 1e6:.0f} million pixels, and {MAX_COST // 1_000_000} million can be imported at once. "
                 "Split it and import the parts."
             )
@@ -354,7 +334,7 @@ class _Reading:
                     self.new_classes.append(label_class)
                 categories[category_id] = label_class
             except LabelError as error:
-                raise ImportFormatError(f"{self.source}, category {_label(entry, place)}: {error}") from error
+                raise ImportFormatError(f"The file, category {_label(entry, place)}: {error}") from error
         return categories
 
     def _images(self, entries: Sequence[Any]) -> tuple[dict[int | str, ImageRecord], dict[int | str, str]]:
@@ -387,7 +367,7 @@ class _Reading:
                         "here. Label the same file; masks are never resized."
                     )
             except LabelError as error:
-                raise ImportFormatError(f"{self.source}, image {_label(entry, place)}: {error}") from error
+                raise ImportFormatError(f"The file, image {_label(entry, place)}: {error}") from error
         return records, unknown
 
     def _annotation(
@@ -406,14 +386,14 @@ class _Reading:
         if found.get("samref"):
             return annotation_from_plain({**found["samref"], "class_id": class_id, "mask": mask.to_coco()})
         return Annotation(
-            self.new_id(),
+            new_annotation_id(),
             class_id,
             mask,
             Prompts(),
             IMPORTED_MODEL,
             found.get("score", 1.0),
             self.now,
-            self.author,
+            author="",
             seconds=0.0,
             clicks=0,
         )

@@ -41,11 +41,7 @@ def instance_value(place: int) -> int:
 
 
 def index_mask(record: ImageRecord, kind: IndexKind) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The values as an array (H, W): uint8, or uint16 where 8 bits do not suffice.
-
-    Raises:
-        LabelError: there are more objects than 16 bits can tell apart.
-    """
+    """The values as an array (H, W): uint8, or uint16 where 8 bits do not suffice."""
     count = len(record.annotations)
     if kind == "instance" and count > _MAX_INSTANCES:
         raise LabelError(f"{record.file_name!r} has {count} objects; an instance mask can hold {_MAX_INSTANCES}.")
@@ -59,11 +55,7 @@ def index_mask(record: ImageRecord, kind: IndexKind) -> NDArray[np.uint8] | NDAr
 
 
 def export_index_mask(record: ImageRecord, project: Project, kind: IndexKind = "class") -> bytes:
-    """The index mask of one image as a PNG file.
-
-    Raises:
-        LabelError: there are more objects than 16 bits can tell apart.
-    """
+    """The index mask of one image as a PNG file."""
     values = index_mask(record, kind)
     image = Image.fromarray(values)
     if values.dtype == np.uint8:
@@ -77,9 +69,6 @@ def legend(record: ImageRecord, project: Project, kind: IndexKind) -> dict[str, 
     """What the values of an index mask mean, as plain JSON values.
 
     ``pixels`` of an object are those that can be seen in the mask, ``area`` is all of it.
-
-    Raises:
-        LabelError: an annotation has a class that the project does not, or there are too many objects.
     """
     head = {"image": record.file_name, "digest": record.digest, "kind": kind, "background": 0, "ignore": IGNORE}
     if kind == "class":

@@ -20,12 +20,7 @@ from samref.labels.tables import SCHEMA_REVISION, meta_table, metadata, version_
 def is_up_to_date(connection: sa.Connection, unstamped: int = 0) -> bool:
     """Whether the database has the present schema, with every table.
 
-    Args:
-        connection: to the database.
-        unstamped: the ``user_version`` of a SQLite file; 0 where there is no such thing.
-
-    Raises:
-        StorageError: it was written by a newer samref, or a table is missing.
+    ``unstamped`` is the ``user_version`` of a SQLite file; 0 where there is no such thing.
     """
     tables = set(sa.inspect(connection).get_table_names())
     found = _revision(connection, tables, unstamped)
@@ -44,13 +39,8 @@ def is_up_to_date(connection: sa.Connection, unstamped: int = 0) -> bool:
 def bring_up_to_date(connection: sa.Connection, unstamped: int = 0) -> None:
     """Make the tables, or change those of an older version.
 
-    Args:
-        connection: in a transaction that writes; of a SQLite file begun with ``PRAGMA foreign_keys = OFF``: a table
-            that others refer to is made anew, and SQLite would empty those with it.
-        unstamped: as for :func:`is_up_to_date`.
-
-    Raises:
-        StorageError: as :func:`is_up_to_date`.
+    The transaction writes, and in a SQLite file began with ``PRAGMA foreign_keys = OFF``: a table that others refer to
+    is made anew, and SQLite would empty those with it.
     """
     tables = set(sa.inspect(connection).get_table_names())
     if is_up_to_date(connection, unstamped):

@@ -21,6 +21,7 @@ from samref.labels.annotations import Annotation
 from samref.labels.events import Committed
 from samref.labels.folder import FolderLock
 from samref.labels.store import ProjectStore
+from tests.unit.labels.conftest import workspace_of
 from tests.unit.labels.test_migrations import VERSION_1
 
 
@@ -164,7 +165,7 @@ def test_a_key_is_made_while_a_server_runs(data: Path, capsys: pytest.CaptureFix
     assert code == 0
     token = out.splitlines()[0].removeprefix("Key of workspace 1: ")
     assert f"http://127.0.0.1:7860/#key={token}" in out
-    assert server.find_workspace(token) == 1
+    assert workspace_of(server, token) == 1
     server.close()
     assert "no workspace 9" in refused(capsys, "workspaces", "key", "9", "--data", data)
 

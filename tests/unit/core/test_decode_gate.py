@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from samref.core.decode_gate import DecodeGate
+from samref.core.images import DecodeGate
 
 
 class Visitor(threading.Thread):

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samref.core import image_limits
-from samref.core.image_limits import DECODE_BYTES, MAX_JPEG_SCANS
-from samref.core.images import decode_image
+from samref.core import images
+from samref.core.images import DECODE_BYTES, MAX_JPEG_SCANS, decode_image
 from samref.errors import ImageError
 
 FULL = os.environ.get("SAMREF_ATTACK") == "full"
@@ -103,7 +102,7 @@ def test_no_format_takes_more_than_is_reckoned_for_it(
 ) -> None:
     data = large(mode, format_name, side=2000, **options)
     with Image.open(io.BytesIO(data)) as image:
-        reckoned = image_limits.decode_bytes(image, data)
+        reckoned = images.decode_bytes(image, data)
     peak, _ = growth(tmp_path, data)
     assert peak <= reckoned + 24 * MIB
 

@@ -43,6 +43,12 @@ def annotation(name: str, mask: Mask, class_id: int = 1, prompts: Prompts = NOTH
     )
 
 
+def workspace_of(store: ProjectStore, token: str) -> int | None:
+    """The number of the workspace that a token opens."""
+    found = store.find_workspace(token)
+    return None if found is None else found[0]
+
+
 @pytest.fixture
 def project() -> Project:
     size = ImageSize(12, 16)

@@ -22,9 +22,9 @@ from samref.labels.annotations import Project
 from samref.labels.backup import back_up, restore
 from samref.labels.events import Committed, Prompted
 from samref.labels.folder import FolderLock
-from samref.labels.inspection import inspect
-from samref.labels.recovery import recover
+from samref.labels.recovery import inspect, recover
 from samref.labels.store import ProjectStore
+from tests.unit.labels.conftest import workspace_of
 
 SIZE = ImageSize(12, 16)
 CLICK = Prompted(Click(1, 2), "tiny")
@@ -63,7 +63,7 @@ def held(data: Path, token: str) -> Project:
     """What the workspace of a token holds, its image files read as well."""
     store = ProjectStore(data / "samref.sqlite", reads_only=True)
     try:
-        number = store.find_workspace(token)
+        number = workspace_of(store, token)
         assert number is not None
         project = store.project(number)
         assert project.left_out == ()
@@ -91,7 +91,7 @@ def test_a_backup_is_a_data_folder_and_a_second_one_copies_only_what_is_new(
     assert held(out, token) == held(data, token)
     assert inspect(out).faults == ()
     store = ProjectStore(data / "samref.sqlite")
-    number = store.find_workspace(token)
+    number = workspace_of(store, token)
     assert number is not None
     store.add_image(number, png(99), "new.png", SIZE)
     store.close()
@@ -104,7 +104,7 @@ def test_a_backup_is_a_data_folder_and_a_second_one_copies_only_what_is_new(
 def test_a_backup_while_others_write_is_one_moment(data: Path, out: Path, project: Project) -> None:
     token, digests = fill(data, project)
     server = ProjectStore(data / "samref.sqlite", lock=FolderLock(data))
-    number = server.find_workspace(token)
+    number = workspace_of(server, token)
     assert number is not None
     stop = threading.Event()
 
@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_leaves_the_backup_before(
     back_up(data, out)
     before = held(out, token)
     store = ProjectStore(data / "samref.sqlite")
-    number = store.find_workspace(token)
+    number = workspace_of(store, token)
     assert number is not None
     store.add_image(number, png(7), "new.png", SIZE)
     store.close()
@@ -270,7 +270,7 @@ def test_nothing_is_lost_from_a_sound_database(data: Path, project: Project) -> 
     token, _ = fill(data, project)
     before = held(data, token)
     done = recover(data)
-    assert (done.workspaces, done.images, done.annotations, done.adopted, done.lost) == (1, 4, 4, 0, ())
+    assert (done.workspaces, done.images, done.annotations, done.adopted, done.lost) == (1, 4, 4, 0, [])
     assert held(data, token) == before
     assert inspect(data).faults == ()
     assert done.aside is not None
@@ -407,7 +407,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(
             break
         assert done.returncode == -signal.SIGKILL, done.stderr
         store = ProjectStore(target / "samref.sqlite", reads_only=True)
-        assert store.find_workspace(token) == 1
+        assert workspace_of(store, token) == 1
         assert len(store.images(1)) in (4, 5)
         assert store.project(1).left_out == ()
         store.close()

@@ -20,8 +20,6 @@ from samref.labels.classes import LabelClass
 from samref.labels.formats import coco as coco_format
 from samref.labels.formats.coco import export_coco, import_coco, write_coco
 
-NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
-
 
 def as_read_by_pycocotools(data: dict[str, Any]) -> COCO:
     reader = COCO()
@@ -114,11 +112,12 @@ def one_cat(project: Project) -> Project:
 
 
 def test_a_foreign_file_is_matched_by_file_name_and_its_categories_by_name(one_cat: Project) -> None:
-    found = import_coco(coco(), one_cat, author="Ada", now=NOW, new_id=lambda: "new")
+    started = datetime.now(UTC)
+    found = import_coco(coco(), one_cat)
     (annotation,) = found.annotations["c" * 64]
     assert found.new_classes == (LabelClass(2, "dog", "#3cb44b"),)
-    assert (annotation.id, annotation.class_id, annotation.model, annotation.author) == ("new", 2, "imported", "Ada")
-    assert annotation.created_at == NOW
+    assert (annotation.class_id, annotation.model, annotation.author) == (2, "imported", "")
+    assert started <= annotation.created_at <= datetime.now(UTC)
     assert annotation.mask.box_xywh == (2, 3, 7, 6)
     assert annotation.mask.area == 42
 
@@ -159,10 +158,10 @@ def test_an_object_without_outline_is_told_and_left_out(one_cat: Project) -> Non
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "cats.json is not JSON"),
-        (b"\xff\xfe\x00", "cats.json is not JSON"),
-        (b"[" * 100_000, "cats.json is not JSON"),
-        (b'{"images": NaN}', "cats.json is not JSON"),
+        (b"", "The file is not JSON"),
+        (b"\xff\xfe\x00", "The file is not JSON"),
+        (b"[" * 100_000, "The file is not JSON"),
+        (b'{"images": NaN}', "The file is not JSON"),
         (b"[]", "no COCO instances file"),
         (b'{"images": [], "categories": []}', "The value 'annotations' is missing"),
         (coco(images=[{"id": 7, "file_name": "cow.jpg"}]), "images that are not open here: 'cow.jpg'"),
@@ -170,12 +169,12 @@ def test_an_object_without_outline_is_told_and_left_out(one_cat: Project) -> Non
             coco(images=[{"id": 7, "file_name": "cat.jpg", "height": 16, "width": 12}]),
             "'cat.jpg' is 12 x 16 pixels there and 16 x 12 here",
         ),
-        (coco(images=[{"id": 7, "file_name": "cat.jpg"}]), "cats.json, image 7: The value 'height' is missing"),
-        (coco(images=[{"file_name": "cat.jpg"}]), "cats.json, image number 1: The value 'id' is missing"),
-        (coco(images=[None]), "cats.json, image number 1: "),
+        (coco(images=[{"id": 7, "file_name": "cat.jpg"}]), "The file, image 7: The value 'height' is missing"),
+        (coco(images=[{"file_name": "cat.jpg"}]), "The file, image number 1: The value 'id' is missing"),
+        (coco(images=[None]), "The file, image number 1: "),
         (coco(images=[{"id": 7, "file_name": "cat.jpg", "height": 12, "width": 16}] * 2), "Its id occurs twice"),
-        (coco(categories=[{"id": 18}]), "cats.json, category 18: The value 'name' is missing"),
-        (coco(categories=[{"id": 18, "name": " "}]), "cats.json, category 18: The name of a class"),
+        (coco(categories=[{"id": 18}]), "The file, category 18: The value 'name' is missing"),
+        (coco(categories=[{"id": 18, "name": " "}]), "The file, category 18: The name of a class"),
         (coco(categories=[{"id": n, "name": f"c{n}"} for n in range(300)]), "A project can have 254 classes"),
         (coco(annotations=entry(image_id=9)), "annotation 1: Its image_id 9 is not among the images"),
         (coco(annotations=entry(category_id=9)), "annotation 1: Its category_id 9 is not among the categories"),
@@ -202,8 +201,8 @@ def test_a_wrong_file_is_refused_in_a_sentence_that_names_the_entry(
     one_cat: Project, data: bytes, message: str
 ) -> None:
     with pytest.raises(ImportFormatError, match=message) as caught:
-        import_coco(data, one_cat, source="cats.json")
-    assert str(caught.value).startswith("cats.json")
+        import_coco(data, one_cat)
+    assert str(caught.value).startswith("The file")
 
 
 def test_outlines_too_long_to_rasterise_are_refused_before_any_is_rasterised(

@@ -20,6 +20,7 @@ from samref.labels.annotations import Project
 from samref.labels.events import Committed, Prompted
 from samref.labels.folder import FolderLock
 from samref.labels.store import ProjectStore, accepted_projects
+from tests.unit.labels.conftest import workspace_of
 
 SIZE = ImageSize(12, 16)
 PHOTO = b"the bytes of a photo"
@@ -72,13 +73,12 @@ def test_a_store_filled_by_labelling_keeps_everything_at_the_next_start(path: Pa
     made = store.create_workspace()
     digest = store.add_image(made.id, PHOTO, "cat.jpg", SIZE)
     store.append(made.id, digest, *[CLICK] * 3000)
-    assert store.bytes_held() > 200_000
     with pytest.raises(StorageError, match="too much"):
         store.add_image(made.id, b"one more", "dog.jpg", SIZE)
     store.close()
     again = ProjectStore(path, max_bytes=200_000)
     again.keep_house()
-    assert again.find_workspace(made.token) == made.id
+    assert workspace_of(again, made.token) == made.id
     assert len(again.events(made.id, digest)) == 3001
     assert again.image_bytes(made.id, digest) == PHOTO
     again.append(made.id, digest, CLICK)
@@ -100,8 +100,8 @@ def test_a_wall_clock_that_jumps_removes_nothing(path: Path, clocks: Clocks, jum
     clocks.now -= jump
     again = clocks.open(path, demo_days)
     again.keep_house()
-    assert again.find_workspace(before.token) == before.id
-    assert again.find_workspace(during.token) == during.id
+    assert workspace_of(again, before.token) == before.id
+    assert workspace_of(again, during.token) == during.id
     assert again.image_bytes(before.id, kept) == PHOTO
 
 
@@ -114,8 +114,8 @@ def test_only_workspaces_made_in_a_demo_expire(path: Path, clocks: Clocks) -> No
     theirs = store.create_workspace()
     clocks.pass_days(1000)
     store.keep_house()
-    assert store.find_workspace(mine.token) == mine.id
-    assert store.find_workspace(theirs.token) is None
+    assert workspace_of(store, mine.token) == mine.id
+    assert workspace_of(store, theirs.token) is None
 
 
 def test_a_demo_that_was_switched_off_keeps_its_workspaces(path: Path, clocks: Clocks) -> None:
@@ -125,7 +125,7 @@ def test_a_demo_that_was_switched_off_keeps_its_workspaces(path: Path, clocks: C
     store = clocks.open(path)
     clocks.pass_days(1000)
     store.keep_house()
-    assert store.find_workspace(made.token) == made.id
+    assert workspace_of(store, made.token) == made.id
 
 
 def test_an_expired_workspace_takes_only_its_own_images_along_and_the_log_says_so(
@@ -144,7 +144,7 @@ def test_an_expired_workspace_takes_only_its_own_images_along_and_the_log_says_s
     clocks.pass_days(20)
     with caplog.at_level(logging.WARNING):
         store.keep_house()
-    assert store.find_workspace(old.token) is None
+    assert workspace_of(store, old.token) is None
     assert store.image_bytes(used.id, shared) == b"shared"
     assert image_files(path) == {shared, stranger.name}
     assert own not in image_files(path)
@@ -157,15 +157,15 @@ def test_looking_is_using(path: Path, clocks: Clocks) -> None:
     made = store.create_workspace()
     for _ in range(4):
         clocks.pass_days(0.8)
-        assert store.find_workspace(made.token) == made.id
+        assert workspace_of(store, made.token) == made.id
         store.keep_house()
     clocks.pass_days(0.8)
-    store.find_workspace(made.token)
+    workspace_of(store, made.token)
     store.close()
     store = clocks.open(path, demo_days=1)
     clocks.pass_days(0.8)
     store.keep_house()
-    assert store.find_workspace(made.token) == made.id, "the look before the last close was written down"
+    assert workspace_of(store, made.token) == made.id, "the look before the last close was written down"
 
 
 def test_the_time_in_which_no_server_runs_does_not_count(path: Path, clocks: Clocks) -> None:
@@ -224,9 +224,9 @@ def test_workspaces_in_which_nothing_was_done_are_bounded_and_others_never_touch
         clocks.passed_s += 1
         made.append(store.create_workspace())
     assert len(store.workspaces()) == 3 + 3
-    assert [store.find_workspace(workspace.token) is not None for workspace in made] == [False] * 5 + [True] * 3
+    assert [workspace_of(store, workspace.token) is not None for workspace in made] == [False] * 5 + [True] * 3
     for workspace in (with_image, with_class, with_key):
-        assert store.find_workspace(workspace.token) == workspace.id
+        assert workspace_of(store, workspace.token) == workspace.id
     assert len({workspace.id for workspace in made}) == 8, "a page with an old token cannot write into a new workspace"
     with pytest.raises(LabelError, match="not there any more"):
         store.add_image(made[0].id, PHOTO, "cat.jpg", SIZE)
@@ -239,7 +239,7 @@ def test_a_second_key_opens_the_workspace_and_the_first_one_still_does(store: Pr
     made = store.create_workspace()
     key = store.add_key(made.id)
     assert key != made.token
-    assert store.find_workspace(key) == store.find_workspace(made.token) == made.id
+    assert workspace_of(store, key) == workspace_of(store, made.token) == made.id
     with pytest.raises(LabelError, match="not there any more"):
         store.add_key(99)
 
@@ -397,7 +397,7 @@ def test_a_second_server_on_a_folder_is_refused_and_one_that_ended_is_not(path: 
     made = first.create_workspace()
     first.close()
     second = ProjectStore(path, lock=FolderLock(path.parent))
-    assert second.find_workspace(made.token) == made.id
+    assert workspace_of(second, made.token) == made.id
     second.close()
 
 
@@ -411,7 +411,7 @@ def test_closing_leaves_one_file_that_is_complete_and_refuses_what_comes_after(p
     with pytest.raises(StorageError, match="the server is stopping"):
         store.create_workspace()
     store.close()
-    assert ProjectStore(path).find_workspace(made.token) == made.id
+    assert workspace_of(ProjectStore(path), made.token) == made.id
 
 
 def test_housekeeping_puts_the_newest_work_into_the_one_file(path: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from samref.labels.classes import LabelClass, default_classes
 from samref.labels.events import ImageOpened
 from samref.labels.store import ProjectStore
 from samref.labels.tables import SCHEMA_REVISION, metadata
+from tests.unit.labels.conftest import workspace_of
 
 VERSION_1 = """
 CREATE TABLE workspaces (
@@ -81,9 +82,9 @@ def folder(tmp_path: Path) -> Path:
 def test_a_database_of_version_1_opens_with_everything_in_it(folder: Path) -> None:
     for _ in range(2):  # the second time it is of version 2 already
         store = ProjectStore(folder / "samref.sqlite")
-        assert store.find_workspace(TOKEN) == 1
-        assert store.find_workspace("another") == 2
-        assert store.find_workspace("gone") is None
+        assert workspace_of(store, TOKEN) == 1
+        assert workspace_of(store, "another") == 2
+        assert workspace_of(store, "gone") is None
         assert store.classes(1) == (LabelClass(1, "cat", "#e6194b"),)
         assert store.classes(2) == default_classes()
         assert store.events(1, DIGEST)[0] == ImageOpened(DIGEST, "cat.jpg", 12, 16)
@@ -104,7 +105,7 @@ def test_a_migrated_database_still_removes_a_workspace_with_all_it_holds(folder:
     store = ProjectStore(folder / "samref.sqlite")
     with store.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM workspaces WHERE id = 1")
-    assert store.find_workspace(TOKEN) is None
+    assert workspace_of(store, TOKEN) is None
     assert store.images(1) == ()
     assert store.events(1, DIGEST) == ()
 
@@ -130,7 +131,7 @@ def test_a_migration_that_breaks_off_leaves_version_1(folder: Path, monkeypatch:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         assert connection.execute("SELECT count(token_hash) FROM workspaces").fetchone() == (2,)
     connection.close()
-    assert ProjectStore(folder / "samref.sqlite").find_workspace(TOKEN) == 1
+    assert workspace_of(ProjectStore(folder / "samref.sqlite"), TOKEN) == 1
 
 
 def test_a_reader_of_an_older_database_changes_nothing(folder: Path) -> None:
@@ -196,7 +197,7 @@ def test_a_file_of_version_2_from_before_alembic_is_stamped(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE alembic_version")
     again = ProjectStore(path)
-    assert again.find_workspace(made.token) == made.id
+    assert workspace_of(again, made.token) == made.id
     with again.database.read() as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0002",)]
     again.close()

@@ -16,6 +16,7 @@ from samref.labels.annotations import Project
 from samref.labels.events import Committed, Prompted
 from samref.labels.folder import FolderLock
 from samref.labels.store import ProjectStore
+from tests.unit.labels.conftest import workspace_of
 from tests.unit.labels.test_keeping import Clocks
 
 SIZE = ImageSize(12, 16)
@@ -63,7 +64,7 @@ def test_a_writer_that_waits_too_long_gives_up_and_nothing_was_changed(
     monkeypatch.setattr(database, "WAIT_FOR_LOCK_S", 0.3)
     store, other = ProjectStore(address, blobs=images), ProjectStore(address, blobs=images)
     made = store.create_workspace().id
-    with other._database.write(), pytest.raises(StorageError, match="in use by another program"):
+    with other.database.write(), pytest.raises(StorageError, match="in use by another program"):
         store.add_class(made, "cat")
     assert [label_class.name for label_class in store.classes(made)] == ["object"]
     store.add_class(made, "cat")
@@ -96,7 +97,7 @@ def test_what_a_demo_leaves_behind_expires_with_its_images(address: str, images:
     clocks.pass_days(0.8)
     store.keep_house()
     assert [workspace.id for workspace in store.workspaces()] == [used.id]
-    assert store.find_workspace(gone.token) is None
+    assert workspace_of(store, gone.token) is None
     assert {file.name for file in images.glob("??/*")} == {new}
     assert store.create_workspace().id > used.id, "the number of a removed workspace is not given again"
     store.close()
@@ -111,7 +112,7 @@ def test_workspaces_in_which_nothing_was_done_are_bounded(address: str, images: 
         clocks.passed_s += 1
         store.create_workspace()
     assert len(store.workspaces()) == 1 + 3
-    assert store.find_workspace(with_image.token) == with_image.id
+    assert workspace_of(store, with_image.token) == with_image.id
     store.close()
 
 
@@ -140,7 +141,7 @@ def test_a_connection_that_was_cut_is_made_anew(address: str, images: Path) -> N
     url = sa.make_url(address)
     with psycopg.connect(host=str(url.query["host"]), user=url.username, dbname="postgres", autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [url.database])
-        assert store.find_workspace(made.token) == made.id, "a connection that was cut is made anew"
+        assert workspace_of(store, made.token) == made.id, "a connection that was cut is made anew"
     store.close()
     with pytest.raises(StorageError, match="cannot be reached just now"):
         ProjectStore(f"{address}/nowhere", blobs=images)

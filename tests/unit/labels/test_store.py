@@ -39,6 +39,7 @@ from samref.labels.events import (
 )
 from samref.labels.folder import FolderLock
 from samref.labels.store import ProjectStore
+from tests.unit.labels.conftest import workspace_of
 
 SIZE = ImageSize(12, 16)
 PHOTO = b"the bytes of a photo"
@@ -54,9 +55,9 @@ def files_under(folder: Path) -> list[Path]:
 
 def test_a_workspace_opens_with_its_token_only(file_store: ProjectStore, path: Path) -> None:
     made = file_store.create_workspace()
-    assert file_store.find_workspace(made.token) == made.id
+    assert file_store.find_workspace(made.token) == (made.id, file_store.workspace_revision(made.id))
     for other in ("", "x", made.token[:-1], made.token + "x", "\ud800", "é" * 10_000):
-        assert file_store.find_workspace(other) is None
+        assert workspace_of(file_store, other) is None
     file_store.close()
     written = b"".join(file.read_bytes() for file in files_under(path.parent))
     assert made.token.encode() not in written
@@ -108,7 +109,7 @@ def test_events_come_back_in_order_after_reopening(store: ProjectStore, place: P
     assert [store.append(workspace.id, digest, event).events for event in events] == [2, 3, 4, 5]
     store.close()
     again = ProjectStore(place, blobs=store.blobs.folder)
-    assert again.find_workspace(workspace.token) == workspace.id
+    assert workspace_of(again, workspace.token) == workspace.id
     assert again.events(workspace.id, digest) == (ImageOpened(digest, "cat.jpg", 12, 16), *events)
     assert again.revision(workspace.id, digest) == 5
     state = again.state(workspace.id, digest)
@@ -136,14 +137,14 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL, done.stderr
     token, digest = done.stdout.split()
     store = ProjectStore(path)
-    workspace_id = store.find_workspace(token)
+    workspace_id = workspace_of(store, token)
     assert workspace_id is not None
     assert [click.x for click in store.state(workspace_id, digest).draft.prompts.clicks] == [0, 1, 2, 3, 4]
     assert store.image_bytes(workspace_id, digest) == b"photo"
 
 
 def test_every_commit_reaches_the_disk_before_it_is_acknowledged(file_store: ProjectStore) -> None:
-    with file_store._database.read() as connection:
+    with file_store.database.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
@@ -390,10 +391,10 @@ def test_a_full_disk_refuses_the_event_and_keeps_what_was_there(file_store: Proj
 def test_a_full_database_says_that_the_disk_is_full(file_store: ProjectStore) -> None:
     workspace_id = file_store.create_workspace().id
     digest = file_store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
-    with file_store._database.read() as connection:
+    with file_store.database.read() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
     # The pool hands its one idle connection to the next transaction, and the limit stays with the connection.
-    with file_store._database._engine.connect() as connection:
+    with file_store.database._engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageError, match="The disk is full, so nothing was saved"):
         file_store.append(workspace_id, digest, *[CLICK] * 2000)

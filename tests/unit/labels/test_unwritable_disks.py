@@ -22,6 +22,7 @@ from samref.labels.events import Committed, Prompted
 from samref.labels.folder import FolderLock
 from samref.labels.sqlite import SqliteDatabase
 from samref.labels.store import ProjectStore
+from tests.unit.labels.conftest import workspace_of
 
 SIZE = ImageSize(12, 16)
 CLICK = Prompted(Click(1, 2), "tiny")
@@ -77,7 +78,7 @@ def labelled(data: Path, project: Project) -> tuple[str, str]:
 
 def check_shows_and_refuses(store: ProjectStore, token: str, digest: str) -> None:
     assert store.describe().is_read_only
-    assert store.find_workspace(token) == 1
+    assert workspace_of(store, token) == 1
     assert store.image_bytes(1, digest) == b"photo"
     assert len(store.project(1).images[0].annotations) == 1
     for write in (
@@ -108,7 +109,7 @@ def test_a_full_disk_is_shown_with_the_newest_work_of_a_server_that_was_killed(d
     kill_after_adding_a_class(disk.data)
     disk.fill()
     store = ProjectStore(disk.data / "samref.sqlite", lock=FolderLock(disk.data))
-    assert store.find_workspace(token) == 1
+    assert workspace_of(store, token) == 1
     assert [label_class.name for label_class in store.classes(1)] == ["object", "newest"]
     with pytest.raises(UnwritableError, match="full"):
         store.append(1, digest, *[CLICK] * 2000)
@@ -142,7 +143,7 @@ def test_a_disk_that_fills_meanwhile_refuses_and_goes_on_when_there_is_room(disk
     disk.fill()
     with pytest.raises(UnwritableError, match="The disk is full"):
         store.append(1, digest, *[CLICK] * 200)
-    assert store.find_workspace(token) == 1
+    assert workspace_of(store, token) == 1
     assert store.image_bytes(1, digest) == b"photo"
     assert store.revision(1, digest) == 2
     disk.free()
@@ -189,7 +190,7 @@ def test_the_normal_opening_is_tried_again_no_oftener_than_told(
         with pytest.raises(UnwritableError, match="says this test"):
             store.append(1, digest, CLICK)
     assert tries == 1
-    assert store.find_workspace(token) == 1
+    assert workspace_of(store, token) == 1
     monkeypatch.setattr(sqlite, "RETRY_EVERY_S", 0.0)
     monkeypatch.setattr(SqliteDatabase, "_open_to_write", as_usual)
     assert store.append(1, digest, CLICK).events == 3
@@ -211,10 +212,10 @@ def test_a_copy_is_removed_when_the_store_is_closed(
         return as_usual(path, **options)
 
     monkeypatch.setattr(sqlite, "_build_engine", build)
-    monkeypatch.setattr(SqliteDatabase, "_open_to_read", _copy_at_once)
+    monkeypatch.setattr(SqliteDatabase, "_open_to_read", SqliteDatabase._open_copy)
     store = ProjectStore(tmp_path / "data" / "samref.sqlite")
     assert len(list(copies.iterdir())) == 1
-    assert store.find_workspace(token) == 1
+    assert workspace_of(store, token) == 1
     store.close()
     assert list(copies.iterdir()) == []
 
@@ -233,11 +234,6 @@ def test_copies_of_servers_that_were_killed_are_removed_and_those_in_use_are_not
     kept = {path.name for path in copies.iterdir()} - {Path(folder.name).name}
     folder.cleanup()
     assert kept == {f"samref-copy-{os.getppid()}-b", "samref-copy-mine-c", "other"}
-
-
-def _copy_at_once(self: SqliteDatabase) -> object:
-    self._copy, path = sqlite.copy_elsewhere(self._path)
-    return SqliteDatabase._opened_copy(path)
 
 
 def kill_after_adding_a_class(data: Path) -> None:

@@ -15,8 +15,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from samref.core.geometry import ImageSize
-from samref.core.images import MAX_SIDE
+from samref.core.geometry import MAX_SIDE, ImageSize
 from samref.web.display import DISPLAY_SIDE
 from samref.web.http import TOKEN_HEADER, build_routes
 from samref.web.server import Limits
