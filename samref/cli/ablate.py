@@ -26,12 +26,12 @@ def ablate(
 ) -> None:
     """Measure a model without its local refiner, with other dynamic selectors, and with its final mask fed back."""
     from samref.evaluation.ablation import ablate as measure
-    from samref.evaluation.report import Protocol
+    from samref.evaluation.noc import ClickProtocol
     from samref.files import disk_errors
 
     with disk_errors(f"The folder {out} cannot be made"):
         out.mkdir(parents=True, exist_ok=True)
-    protocol = Protocol(max_clicks, limit_per_dataset=limit_per_dataset, seed=seed)
+    protocol = ClickProtocol(max_clicks, limit_per_dataset=limit_per_dataset, seed=seed)
     table = measure(
         data,
         model,

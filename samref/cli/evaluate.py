@@ -85,7 +85,8 @@ def evaluate(
 
     An interrupted run with --json or --html goes on where it stopped when it is started again in the same words.
     """
-    from samref.evaluation.report import Protocol, report_to_table
+    from samref.evaluation.noc import ClickProtocol
+    from samref.evaluation.report import report_to_table
     from samref.evaluation.run import evaluate_model
 
     for option, target in (("--json", json_file), ("--html", html_file)):
@@ -94,7 +95,7 @@ def evaluate(
     report = evaluate_model(
         data,
         model,
-        Protocol(
+        ClickProtocol(
             max_clicks=max_clicks,
             stages=("coarse", "refined") if stage == "both" else (stage,),
             first_prompt=prompt,

@@ -27,8 +27,7 @@ def latency(
     """
     from samref.datasets import images_of
     from samref.evaluation.cost import GRID_SIDE, mean_latency, sat_latency, spread
-    from samref.evaluation.provenance import describe_machine, in_words
-    from samref.evaluation.report import text_table
+    from samref.evaluation.report import describe_machine, in_words, text_table
     from samref.evaluation.run import build_measured
 
     predictor = build_measured(model, checkpoint, device, precision)

@@ -44,7 +44,16 @@ from samref.core.geometry import ImageSize
 from samref.core.images import decode_image
 from samref.core.masks import Mask
 from samref.core.polygons import read_segmentation
-from samref.datasets.records import ImageRecord, Layout, Listing, ObjectMask, OneFile, Skipped, decode_file, read_bytes
+from samref.datasets.records import (
+    ImageRecord,
+    Layout,
+    Listing,
+    MaskSource,
+    ObjectMask,
+    Skipped,
+    decode_file,
+    read_bytes,
+)
 from samref.errors import DataError, LabelError
 
 Shape: TypeAlias = tuple["array[float]", ...] | Mapping[str, Any] | None
@@ -63,14 +72,10 @@ CORNERS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class JsonMasks(OneFile):
-    """The annotations of one image, in the annotation file ``path``.
+class JsonMasks(MaskSource):
+    """The annotations of one image, in the annotation file ``path``: their ids with their shapes.
 
-    Attributes:
-        image_name: the image's, for messages.
-        size: of the image, as the file says.
-        objects: annotation ids with their shapes.
-        crowds: likewise, of regions to ignore.
+    ``size`` is the image's as the file says, ``image_name`` is for messages.
     """
 
     image_name: str
@@ -80,16 +85,14 @@ class JsonMasks(OneFile):
 
     def read(self) -> list[ObjectMask]:
         masks = [(key, self._mask(key, shape)) for key, shape in self.objects]
-        ignore = self._ignored([mask for _, mask in masks])
+        ignore: Mask | None = None
+        if self.crowds:
+            ignore = np.logical_or.reduce([self._mask(key, shape) for key, shape in self.crowds])
+            for _, mask in masks:
+                ignore &= ~mask
+        if ignore is not None and not ignore.any():
+            ignore = None
         return [ObjectMask(key, mask, ignore) for key, mask in masks]
-
-    def _ignored(self, masks: list[Mask]) -> Mask | None:
-        if not self.crowds:
-            return None
-        ignore: Mask = np.logical_or.reduce([self._mask(key, shape) for key, shape in self.crowds])
-        for mask in masks:
-            ignore &= ~mask
-        return ignore if ignore.any() else None
 
     def _mask(self, key: str, shape: Shape) -> Mask:
         plain = [polygon.tolist() for polygon in shape] if isinstance(shape, tuple) else shape
@@ -101,7 +104,7 @@ class JsonMasks(OneFile):
 
 
 @dataclass(frozen=True, slots=True)
-class PanopticMasks(OneFile):
+class PanopticMasks(MaskSource):
     """A PNG whose colours are segment ids, and the ids that count."""
 
     segments: tuple[int, ...]
@@ -121,11 +124,10 @@ def _read_lists(path: Path) -> tuple[list[Any], list[Any]]:
         content = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no JSON file, or breaks off. Copy or download it again.") from error
-    parts = [content.get(name) if isinstance(content, dict) else None for name in ("images", "annotations")]
-    for name, part in zip(("images", "annotations"), parts, strict=True):
-        if not isinstance(part, list):
+    for name in ("images", "annotations"):
+        if not isinstance(content, dict) or not isinstance(content.get(name), list):
             raise DataError(f"{path} has no list {name!r}. Is it an instances file?")
-    return parts[0] or [], parts[1] or []
+    return content["images"], content["annotations"]
 
 
 def _field_of(path: Path, entry: Any, name: str, kinds: tuple[type, ...], what: str) -> Any:

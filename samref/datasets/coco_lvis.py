@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from samref.core.images import decode_label_image
 from samref.datasets.coco import inside, refuse_none_there
-from samref.datasets.records import ImageRecord, Layout, Listing, ObjectMask, OneFile, Skipped, read_bytes
+from samref.datasets.records import ImageRecord, Layout, Listing, MaskSource, ObjectMask, Skipped, read_bytes
 from samref.errors import DataError, ImageError
 
 STUFF = "stuff-"
@@ -39,7 +39,7 @@ ANNOTATIONS = "hannotation.pickle"
 
 
 @dataclass(frozen=True, slots=True)
-class CocoLvisMasks(OneFile):
+class CocoLvisMasks(MaskSource):
     """The objects of one image, in the pickle ``path``.
 
     Attributes:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from samref.errors import DataError, ModelError
-from samref.evaluation.noc import Scores
-from samref.evaluation.provenance import weights_digests
-from samref.evaluation.report import Protocol, markdown_table, percent
+from samref.evaluation.noc import ClickProtocol, Scores
+from samref.evaluation.report import markdown_table, percent, weights_digests
 from samref.evaluation.run import evaluate
 from samref.inference.device import choose_device, choose_precision
 from samref.inference.predictor import Predictor
@@ -38,7 +37,7 @@ USES: Mapping[str, Mapping[str, Any]] = {
 def ablate(
     data: Path,
     model: str,
-    protocol: Protocol,
+    protocol: ClickProtocol,
     out: Path,
     uses: Sequence[str] = (),
     *,
@@ -50,11 +49,6 @@ def ablate(
     """A Markdown table with a row for each way of use (all unless told); reports and journals lie in ``out``.
 
     Called again in the same words, it measures nothing twice.
-
-    Raises:
-        DataError: there is no such way of use, or as :func:`samref.evaluation.run.evaluate`.
-        ModelError: the model has no SAM-REF refiner, or cannot be loaded.
-        StorageError: a report cannot be written.
     """
     unknown = [name for name in uses if name not in USES]
     if unknown:
