@@ -156,17 +156,17 @@ def _images_by_id(path: Path, images: Sequence[Any]) -> dict[Any, Any]:
     return {_field_of(path, image, "id", (int, str), f"image number {n}"): image for n, image in enumerate(images, 1)}
 
 
-def _annotation_file(folder: Path, kind: str, split: str, places: Sequence[Path]) -> Path:
-    """``<kind>_<split>.json`` in one of the places, or the one with a year after it."""
-    exact = [place / f"{kind}_{split}.json" for place in places]
-    dated = [path for place in places for path in sorted(place.glob(f"{kind}_{split}20[0-9][0-9].json"))]
+def _annotation_file(folder: Path, kind: str, split: str, *places: str) -> tuple[Path, str]:
+    """``<kind>_<split>.json`` in one of the places, or the one with a year after it; and split with year."""
+    exact = [folder / place / f"{kind}_{split}.json" for place in places]
+    dated = [path for place in places for path in sorted((folder / place).glob(f"{kind}_{split}20[0-9][0-9].json"))]
     if len(dated) > 1 and not any(path.is_file() for path in exact):
         names = " or ".join(path.stem.removeprefix(f"{kind}_") for path in dated)
         raise DataError(f"{folder} has several {kind} parts called {split}. Say which: {names}.")
     found = next((path for path in (*exact, *dated) if path.is_file()), None)
     if found is None:
         raise DataError(f"There is no {folder / 'annotations'}/{kind}_{split}.json, with or without a year.")
-    return found
+    return found, found.stem.removeprefix(f"{kind}_")
 
 
 def _image_file(folder: Path, part: str, name: str, source: Path) -> Path:
@@ -252,8 +252,7 @@ def _size_of(path: Path, image: Any) -> ImageSize:
 
 
 def _list_coco(folder: Path, split: str) -> Listing:
-    path = _annotation_file(folder, "instances", split, [folder / "annotations"])
-    part = path.stem.removeprefix("instances_")
+    path, part = _annotation_file(folder, "instances", split, "annotations")
 
     def find_image(image: Mapping[str, Any]) -> Path:
         return _image_file(folder, part, str(image.get("file_name") or ""), path)
@@ -294,14 +293,8 @@ LVIS = Layout(
 # ---- things and stuff: COCO panoptic
 
 
-def _segments_of(path: Path, annotation: Mapping[str, Any], what: str) -> tuple[int, ...]:
-    infos = _field_of(path, annotation, "segments_info", (list,), what)
-    return tuple(dict.fromkeys(_field_of(path, info, "id", (int,), f"{what}, a segment") for info in infos))
-
-
 def _list_panoptic(folder: Path, split: str) -> Listing:
-    path = _annotation_file(folder, "panoptic", split, [folder / "annotations", folder])
-    part = path.stem.removeprefix("panoptic_")
+    path, part = _annotation_file(folder, "panoptic", split, "annotations", "")
     images, annotations = _read_lists(path)
     names = _images_by_id(path, images)
     records: list[ImageRecord] = []
@@ -319,7 +312,8 @@ def _list_panoptic(folder: Path, split: str) -> Listing:
         if part.startswith("train") and image_id in UNFIT:
             excluded += 1
             continue
-        segments = _segments_of(path, annotation, what)
+        infos = _field_of(path, annotation, "segments_info", (list,), what)
+        segments = dict.fromkeys(_field_of(path, info, "id", (int,), f"{what}, a segment") for info in infos)
         if not segments:
             bare += 1
             continue
@@ -332,7 +326,8 @@ def _list_panoptic(folder: Path, split: str) -> Listing:
         masks = _first_there(folder, (f"annotations/{path.stem}", path.stem), png)
         if not masks.is_file():
             raise DataError(f"{masks} is missing; {path} names it. Unpack {path.stem}.zip there.")
-        records.append(ImageRecord(folder.name, image.stem, image, PanopticMasks(masks, segments), COCO_PANOPTIC.name))
+        source = PanopticMasks(masks, tuple(segments))
+        records.append(ImageRecord(folder.name, image.stem, image, source, COCO_PANOPTIC.name))
     refuse_none_there(path, records, absent)
     counted = Skipped(
         images_without_objects=bare + len(names) - len(seen),

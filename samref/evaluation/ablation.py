@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from samref.errors import DataError, ModelError
-from samref.evaluation.noc import ClickProtocol, Scores
-from samref.evaluation.report import markdown_table, percent, weights_digests
+from samref.evaluation.noc import ClickProtocol
+from samref.evaluation.report import markdown_table, score_cells, weights_digests
 from samref.evaluation.run import evaluate
 from samref.inference.device import choose_device, choose_precision
 from samref.inference.predictor import Predictor
@@ -77,19 +77,9 @@ def ablate(
             progress=True,
         )
         (scores,) = report.macro.values()
-        rows = rows or [_head(scores)]
-        rows.append(_row(name, scores))
+        clicks = min(scores.miou), max(scores.miou)
+        good = score_cells(scores, TARGETS, (), clicks, clicks)
+        cells = {"use": name, "objects": str(scores.objects), **good, "ms / click": f"{1000 * scores.click_s:.0f}"}
+        rows = rows or [list(cells)]
+        rows.append(list(cells.values()))
     return markdown_table(rows) + "\n"
-
-
-def _row(name: str, scores: Scores) -> list[str]:
-    clicks = min(scores.miou), max(scores.miou)
-    good = [f"{scores.noc[target]:.2f}" for target in TARGETS]
-    good += [f"{by_click[k]:.3f}" for by_click in (scores.miou, scores.mbiou) for k in clicks]
-    return [name, str(scores.objects), *good, f"{1000 * scores.click_s:.0f}"]
-
-
-def _head(scores: Scores) -> list[str]:
-    clicks = min(scores.miou), max(scores.miou)
-    noc = [f"NoC@{percent(target)}" for target in TARGETS]
-    return ["use", "objects", *noc, *(f"{name}@{k}" for name in ("IoU", "BIoU") for k in clicks), "ms / click"]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samref.errors import DataError
-from samref.evaluation.noc import ClickCurve, Stage
+from samref.evaluation.noc import ClickCurve, Stage, by_dataset
 
 Measure: TypeAlias = Callable[[ClickCurve], float]
 """A number of one object; NaN where it has none."""
@@ -92,13 +92,12 @@ def paired_difference(
     """
     value = measure_named(measure, max_clicks)
     partners = {curve.sample_id: curve for curve in second}
-    by_dataset: dict[str, list[float]] = {}
-    for curve in first:
-        if curve.sample_id in partners:
-            difference = value(partners[curve.sample_id]) - value(curve)
-            if not np.isnan(difference):
-                by_dataset.setdefault(curve.dataset, []).append(difference)
-    samples = [_Sample(own := np.array(by_dataset[name]), np.ones_like(own)) for name in sorted(by_dataset)]
+    samples = []
+    for _, curves in sorted(by_dataset(curve for curve in first if curve.sample_id in partners).items()):
+        differences = np.array([value(partners[curve.sample_id]) - value(curve) for curve in curves])
+        known = differences[~np.isnan(differences)]
+        if known.size:
+            samples.append(_Sample(known, np.ones_like(known)))
     objects = sum(sample.values.size for sample in samples)
     if objects < _LEAST:
         raise DataError("Fewer than two objects were labelled by both, so there is no interval to give.")

@@ -42,7 +42,6 @@ from samref.evaluation.noc import (
     last_answer,
 )
 from samref.inference.predictor import Predictor
-from samref.models.interface import InteractiveModel
 from samref.models.registry import build_model, build_untrained
 
 PROCESS_STATUS = Path("/proc/self/status")
@@ -184,23 +183,20 @@ def build_predictor(contender: Contender, settings: Settings) -> tuple[Evaluated
         return GrabCutPredictor(), 0, True
     wanted = ("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    model, loaded = _build(contender)
+    loaded = True
+    try:
+        model = build_model(contender.model)
+        loaded = not contender.refines or "refined" in model.spec.stages
+    except CheckpointMissingError:
+        loaded = False
+    if not loaded:
+        model = build_untrained(contender.model)
     return Predictor(model, torch.device(wanted), dtype), count_parameters(model), loaded
 
 
 def count_parameters(model: object) -> int:
     """Numbers in all networks that a model holds, those of its base included, each counted once."""
     return sum({id(one): one.numel() for module in _networks(model, set()) for one in module.parameters()}.values())
-
-
-def _build(contender: Contender) -> tuple[InteractiveModel, bool]:
-    try:
-        model = build_model(contender.model)
-    except CheckpointMissingError:
-        return build_untrained(contender.model), False
-    if contender.refines and "refined" not in model.spec.stages:
-        return build_untrained(contender.model), False
-    return model, True
 
 
 def _networks(value: object, seen: set[int]) -> Iterator[nn.Module]:

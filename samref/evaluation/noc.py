@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias
@@ -245,6 +245,14 @@ class Scores:
     click_s_p95: float
     amortised_s: float
     harmful_rate: float
+
+
+def by_dataset(curves: Iterable[ClickCurve]) -> dict[str, list[ClickCurve]]:
+    """The curves of each data set, in their order."""
+    found: dict[str, list[ClickCurve]] = {}
+    for curve in curves:
+        found.setdefault(curve.dataset, []).append(curve)
+    return found
 
 
 def score_curves(curves: Sequence[ClickCurve], max_clicks: int, targets: Sequence[float] = IOU_TARGETS) -> Scores:

@@ -21,7 +21,16 @@ from samref.datasets import ImageRecord, KeptMasks, Skipped
 from samref.errors import DataError, StorageError
 from samref.evaluation.bootstrap import Difference, stage_differences
 from samref.evaluation.grabcut import GRABCUT
-from samref.evaluation.noc import IOU_TARGETS, ClickCurve, ClickProtocol, Scores, Stage, average_scores, score_curves
+from samref.evaluation.noc import (
+    IOU_TARGETS,
+    ClickCurve,
+    ClickProtocol,
+    Scores,
+    Stage,
+    average_scores,
+    by_dataset,
+    score_curves,
+)
 from samref.files import disk_errors, write_atomically
 from samref.models.checkpoints import locate, weights_folder
 from samref.models.interface import Checkpoint
@@ -69,13 +78,10 @@ class Report:
     @cached_property
     def datasets(self) -> dict[Stage, dict[str, Scores]]:
         """Numbers per stage and data set."""
-        found: dict[Stage, dict[str, Scores]] = {}
-        for stage, curves in self.curves.items():
-            by_dataset: dict[str, list[ClickCurve]] = {}
-            for curve in curves:
-                by_dataset.setdefault(curve.dataset, []).append(curve)
-            found[stage] = {name: score_curves(own, self.protocol.max_clicks) for name, own in by_dataset.items()}
-        return found
+        return {
+            stage: {name: score_curves(own, self.protocol.max_clicks) for name, own in by_dataset(curves).items()}
+            for stage, curves in self.curves.items()
+        }
 
     @cached_property
     def macro(self) -> dict[Stage, Scores]:
@@ -299,7 +305,7 @@ def report_notes(report: Report) -> list[str]:
     protocol, left_out = report.protocol, report.skipped.to_sentences()
     layouts = f"Layout of the data: {', '.join(protocol.layouts) or 'not told'}"
     lines = [
-        f"{layouts}{'' if protocol.split is None else f', part {protocol.split}'}. ClickProtocol: {protocol.rule}.",
+        f"{layouts}{'' if protocol.split is None else f', part {protocol.split}'}. Protocol: {protocol.rule}.",
         f"NoC: mean clicks to that IoU, a failure counts as {protocol.max_clicks}. NoF: objects that never got there.",
         "Times are medians; s/click leaves the encoder out.",
         "The mean gives every data set the same weight; objects and NoF are sums.",

@@ -28,7 +28,7 @@ from samref.core.masks import Mask, mask_box
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.datasets import ImageRecord
 from samref.errors import SamrefError
-from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Recorder, Scores, Stage, click_curve
+from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Recorder, Scores, Stage, by_dataset, click_curve
 from samref.evaluation.report import Report, percent, report_notes, score_cells, score_in_words, write_text
 
 if TYPE_CHECKING:
@@ -188,12 +188,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 def _macro_mean(curves: Sequence[ClickCurve], value: Callable[[ClickCurve, int], float], clicks: int) -> float:
     """Mean over data sets of equal weight; objects without a value (NaN) are left out."""
-    by_dataset: dict[str, list[float]] = {}
-    for curve in curves:
-        one = value(curve, clicks)
-        if not math.isnan(one):
-            by_dataset.setdefault(curve.dataset, []).append(one)
-    return statistics.fmean(map(statistics.fmean, by_dataset.values())) if by_dataset else math.nan
+    known = by_dataset(curve for curve in curves if not math.isnan(value(curve, clicks)))
+    means = [statistics.fmean(value(curve, clicks) for curve in own) for own in known.values()]
+    return statistics.fmean(means) if means else math.nan
 
 
 def _duration(seconds: float) -> str:

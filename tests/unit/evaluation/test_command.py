@@ -95,7 +95,7 @@ def test_layout_part_and_protocol_stand_in_the_report(tmp_path: Path, capsys: py
     options = ["--layout", "pascalvoc", "--split", "train", "--protocol", "focsam", "--model", "sam-random"]
     code, printed, _ = run(capsys, *common, *options, "--sam-masks", "best")
     assert code == 0
-    assert "Layout of the data: pascalvoc, part train. ClickProtocol: focsam." in printed
+    assert "Layout of the data: pascalvoc, part train. Protocol: focsam." in printed
     assert "protocol: focsam, SAM's masks: best" in printed
     written = json.loads(target.read_text("utf-8"))
     assert written["protocol"]["layouts"] == ["pascalvoc"]
@@ -108,7 +108,7 @@ def test_auto_says_which_layout_it_recognised(tmp_path: Path, capsys: pytest.Cap
     miniatures.write_davis(tmp_path / "DAVIS")
     write_zoo(tmp_path, ("zoo",), records=1)
     _, out, _ = run(capsys, "--data", str(tmp_path), "--model", "grabcut", "--max-clicks", "1")
-    assert "Layout of the data: davis, folders. ClickProtocol: ritm." in out
+    assert "Layout of the data: davis, folders. Protocol: ritm." in out
 
 
 def test_segment_anythings_mode_is_named_although_nobody_chose_it(
