@@ -86,7 +86,8 @@ def evaluate(
 
     An interrupted run with --json or --html goes on where it stopped when it is started again in the same words.
     """
-    from samref.evaluation.report import Protocol, report_to_table
+    from samref.evaluation.noc import ClickProtocol
+    from samref.evaluation.report import report_to_table
     from samref.evaluation.run import evaluate_model
 
     for option, target in (("--json", json_file), ("--html", html_file)):
@@ -95,7 +96,7 @@ def evaluate(
     report = evaluate_model(
         data,
         model,
-        Protocol(
+        ClickProtocol(
             max_clicks=max_clicks,
             stages=("coarse", "refined") if stage == "both" else (stage,),
             first_prompt=prompt,
@@ -188,12 +189,12 @@ def ablate(
 ) -> None:
     """Measure a model without its local refiner, with other dynamic selectors, and with its final mask fed back."""
     from samref.evaluation.ablation import ablate as measure
-    from samref.evaluation.report import Protocol
+    from samref.evaluation.noc import ClickProtocol
     from samref.files import disk_errors
 
     with disk_errors(f"The folder {out} cannot be made"):
         out.mkdir(parents=True, exist_ok=True)
-    protocol = Protocol(max_clicks, limit_per_dataset=limit_per_dataset, seed=seed)
+    protocol = ClickProtocol(max_clicks, limit_per_dataset=limit_per_dataset, seed=seed)
     table = measure(
         data,
         model,
@@ -226,8 +227,7 @@ def latency(
     """
     from samref.datasets import images_of
     from samref.evaluation.cost import GRID_SIDE, mean_latency, sat_latency, spread
-    from samref.evaluation.provenance import describe_machine, in_words
-    from samref.evaluation.report import text_table
+    from samref.evaluation.report import describe_machine, in_words, text_table
     from samref.evaluation.run import build_measured
 
     predictor = build_measured(model, checkpoint, device, precision)

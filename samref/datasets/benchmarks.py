@@ -58,12 +58,26 @@ not black is object (HQ-SAM's own evaluation takes those above 128).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from samref.datasets.folders import images_by_stem
-from samref.datasets.mask_files import GreyMasks, GreyRule, NumberedMask, SbdMask
-from samref.datasets.records import ImageRecord, Layout, Listing, MaskSource, Skipped, list_files, read_names
+import numpy as np
+
+from samref.datasets.folders import GreyMasks, GreyRule, NumberedMask, images_by_stem, split_numbers
+from samref.datasets.records import (
+    ImageRecord,
+    Layout,
+    Listing,
+    MaskSource,
+    ObjectMask,
+    Skipped,
+    list_files,
+    read_bytes,
+    read_names,
+)
 from samref.errors import DataError
 
 ONE_OBJECT = "1"
@@ -83,23 +97,16 @@ _JPG, _PNG = frozenset({".jpg"}), frozenset({".png"})
 def _pair_by_name(
     dataset: str, layout: str, images: list[Path], masks: list[Path], rule: GreyRule, prefix: str = ""
 ) -> Listing:
-    """Images with the masks of the same name, or of that name and ``#`` and a number.
+    """Images with the masks of the same name, or of that name and ``#`` and a number, all in one folder.
 
-    Args:
-        dataset: name for the reports.
-        layout: likewise.
-        images: the images.
-        masks: black-and-white files.
-        rule: which brightness is the object; a mask with ``#`` in its name follows FocusCut's rule "one".
-        prefix: before the images' names.
+    A mask with ``#`` in its name follows FocusCut's rule "one" instead of ``rule``.
     """
-    by_name: dict[str, list[tuple[str, Path]]] = {}
+    by_name: dict[str, list[tuple[str, str]]] = {}
     for path in masks:
-        name, hash_sign, number = path.stem.partition("#")
-        by_name.setdefault(path.stem, []).append((number or ONE_OBJECT, path))
-        if hash_sign:
-            by_name.setdefault(name, []).append((number or ONE_OBJECT, path))
-    used: set[Path] = set()
+        name, _, number = path.stem.partition("#")
+        for own in {path.stem, name}:
+            by_name.setdefault(own, []).append((number or ONE_OBJECT, path.name))
+    used: set[str] = set()
     records = []
     for stem, image in images_by_stem(images).items():
         files = by_name.get(stem)
@@ -107,12 +114,10 @@ def _pair_by_name(
             where = f" in {masks[0].parent}" if masks else ""
             raise DataError(f"{image} has no mask of the same name{where}. Copy it there or remove the image.")
         if len({key for key, _ in files}) < len(files):
-            raise DataError(
-                f"{image} has the masks {', '.join(path.name for _, path in files)}. Keep one of each name."
-            )
-        used |= {path for _, path in files}
-        own_rule: GreyRule = "one" if "#" in files[0][1].stem else rule
-        records.append(ImageRecord(dataset, prefix + stem, image, GreyMasks(tuple(files), own_rule), layout))
+            raise DataError(f"{image} has the masks {', '.join(name for _, name in files)}. Keep one of each name.")
+        used |= {name for _, name in files}
+        source = GreyMasks(masks[0].parent, tuple(files), "one" if "#" in files[0][1] else rule)
+        records.append(ImageRecord(dataset, prefix + stem, image, source, layout))
     return Listing(tuple(records), Skipped(masks_without_image=len(masks) - len(used)))
 
 
@@ -204,6 +209,37 @@ def _listed(
     return Layout(name, expects, splits, lambda folder: root_of(folder) is not None, list_images)
 
 
+@dataclass(frozen=True, slots=True)
+class SbdMask(MaskSource):
+    """A MATLAB file of the Semantic Boundaries Dataset: ``GTinst.Segmentation`` holds the number of the object."""
+
+    def read(self) -> list[ObjectMask]:
+        values: Any = _read_matlab(self.path)
+        try:
+            numbers = np.asarray(values["GTinst"]["Segmentation"][0, 0])
+            valid = numbers.ndim == 2 and numbers.size > 0 and np.issubdtype(numbers.dtype, np.integer)
+        except (KeyError, IndexError, ValueError, TypeError):
+            valid = False
+        if not valid:
+            raise DataError(f"{self.path} has no GTinst.Segmentation with a number per pixel. Is it from SBD's inst?")
+        return split_numbers(numbers.astype(np.int32))
+
+
+def _read_matlab(path: Path) -> Any:
+    try:
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+    except ModuleNotFoundError as error:
+        raise DataError(
+            "SBD's masks are MATLAB files, which need scipy. Install it with: pip install 'samref[evaluate]'"
+        ) from error
+    data = read_bytes(path)
+    try:
+        return loadmat(io.BytesIO(data), variable_names=["GTinst"])
+    except (MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError, NotImplementedError) as error:
+        raise DataError(f"{path} is no MATLAB file that can be read, or is damaged. Copy it again.") from error
+
+
 SBD = _listed(
     "sbd",
     "img/NAME.jpg with inst/NAME.mat, and val.txt or train.txt",
@@ -247,11 +283,11 @@ def _list_cod10k(folder: Path, split: str) -> Listing:
         missing = next((stem for stem in wanted if stem not in found), None)
         if missing is not None:
             raise DataError(f"{part / where / (missing + end)} is missing. Copy it there.")
-    records = tuple(
-        ImageRecord(folder.name, stem, images[stem], GreyMasks(((ONE_OBJECT, masks[stem]),), "bright"), "cod10k")
-        for stem in wanted
-    )
-    return Listing(records, Skipped(excluded_images=len(images) - len(records)))
+    records = []
+    for stem in wanted:
+        source = GreyMasks(part / "GT_Object", ((ONE_OBJECT, masks[stem].name),), "bright")
+        records.append(ImageRecord(folder.name, stem, images[stem], source, "cod10k"))
+    return Listing(tuple(records), Skipped(excluded_images=len(images) - len(records)))
 
 
 COD10K = Layout(
@@ -285,7 +321,7 @@ def _list_mvtec(folder: Path, _split: str) -> Listing:
                 if not mask.is_file():
                     raise DataError(f"{image} has no mask: {mask} is missing. Copy it there or remove the image.")
                 name = f"{category.name}/{defect.name}/{image.stem}"
-                source = GreyMasks(((ONE_OBJECT, mask),), "bright")
+                source = GreyMasks(masks, ((ONE_OBJECT, mask.name),), "bright")
                 records.append(ImageRecord(folder.name, name, image, source, "mvtec"))
             orphans += (len(list_files(masks, _PNG)) if masks.is_dir() else 0) - len(images)
     return Listing(tuple(records), Skipped(masks_without_image=orphans, excluded_images=excluded))

@@ -44,7 +44,16 @@ from samref.core.geometry import ImageSize
 from samref.core.images import decode_image
 from samref.core.masks import Mask
 from samref.core.polygons import read_segmentation
-from samref.datasets.records import ImageRecord, Layout, Listing, ObjectMask, OneFile, Skipped, decode_file, read_bytes
+from samref.datasets.records import (
+    ImageRecord,
+    Layout,
+    Listing,
+    MaskSource,
+    ObjectMask,
+    Skipped,
+    decode_file,
+    read_bytes,
+)
 from samref.errors import DataError, LabelError
 
 Shape: TypeAlias = tuple["array[float]", ...] | Mapping[str, Any] | None
@@ -63,14 +72,10 @@ CORNERS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class JsonMasks(OneFile):
-    """The annotations of one image, in the annotation file ``path``.
+class JsonMasks(MaskSource):
+    """The annotations of one image, in the annotation file ``path``: their ids with their shapes.
 
-    Attributes:
-        image_name: the image's, for messages.
-        size: of the image, as the file says.
-        objects: annotation ids with their shapes.
-        crowds: likewise, of regions to ignore.
+    ``size`` is the image's as the file says, ``image_name`` is for messages.
     """
 
     image_name: str
@@ -80,16 +85,14 @@ class JsonMasks(OneFile):
 
     def read(self) -> list[ObjectMask]:
         masks = [(key, self._mask(key, shape)) for key, shape in self.objects]
-        ignore = self._ignored([mask for _, mask in masks])
+        ignore: Mask | None = None
+        if self.crowds:
+            ignore = np.logical_or.reduce([self._mask(key, shape) for key, shape in self.crowds])
+            for _, mask in masks:
+                ignore &= ~mask
+        if ignore is not None and not ignore.any():
+            ignore = None
         return [ObjectMask(key, mask, ignore) for key, mask in masks]
-
-    def _ignored(self, masks: list[Mask]) -> Mask | None:
-        if not self.crowds:
-            return None
-        ignore: Mask = np.logical_or.reduce([self._mask(key, shape) for key, shape in self.crowds])
-        for mask in masks:
-            ignore &= ~mask
-        return ignore if ignore.any() else None
 
     def _mask(self, key: str, shape: Shape) -> Mask:
         plain = [polygon.tolist() for polygon in shape] if isinstance(shape, tuple) else shape
@@ -101,7 +104,7 @@ class JsonMasks(OneFile):
 
 
 @dataclass(frozen=True, slots=True)
-class PanopticMasks(OneFile):
+class PanopticMasks(MaskSource):
     """A PNG whose colours are segment ids, and the ids that count."""
 
     segments: tuple[int, ...]
@@ -121,11 +124,10 @@ def _read_lists(path: Path) -> tuple[list[Any], list[Any]]:
         content = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no JSON file, or breaks off. Copy or download it again.") from error
-    parts = [content.get(name) if isinstance(content, dict) else None for name in ("images", "annotations")]
-    for name, part in zip(("images", "annotations"), parts, strict=True):
-        if not isinstance(part, list):
+    for name in ("images", "annotations"):
+        if not isinstance(content, dict) or not isinstance(content.get(name), list):
             raise DataError(f"{path} has no list {name!r}. Is it an instances file?")
-    return parts[0] or [], parts[1] or []
+    return content["images"], content["annotations"]
 
 
 def _field_of(path: Path, entry: Any, name: str, kinds: tuple[type, ...], what: str) -> Any:
@@ -154,17 +156,17 @@ def _images_by_id(path: Path, images: Sequence[Any]) -> dict[Any, Any]:
     return {_field_of(path, image, "id", (int, str), f"image number {n}"): image for n, image in enumerate(images, 1)}
 
 
-def _annotation_file(folder: Path, kind: str, split: str, places: Sequence[Path]) -> Path:
-    """``<kind>_<split>.json`` in one of the places, or the one with a year after it."""
-    exact = [place / f"{kind}_{split}.json" for place in places]
-    dated = [path for place in places for path in sorted(place.glob(f"{kind}_{split}20[0-9][0-9].json"))]
+def _annotation_file(folder: Path, kind: str, split: str, *places: str) -> tuple[Path, str]:
+    """``<kind>_<split>.json`` in one of the places, or the one with a year after it; and split with year."""
+    exact = [folder / place / f"{kind}_{split}.json" for place in places]
+    dated = [path for place in places for path in sorted((folder / place).glob(f"{kind}_{split}20[0-9][0-9].json"))]
     if len(dated) > 1 and not any(path.is_file() for path in exact):
         names = " or ".join(path.stem.removeprefix(f"{kind}_") for path in dated)
         raise DataError(f"{folder} has several {kind} parts called {split}. Say which: {names}.")
     found = next((path for path in (*exact, *dated) if path.is_file()), None)
     if found is None:
         raise DataError(f"There is no {folder / 'annotations'}/{kind}_{split}.json, with or without a year.")
-    return found
+    return found, found.stem.removeprefix(f"{kind}_")
 
 
 def _image_file(folder: Path, part: str, name: str, source: Path) -> Path:
@@ -250,8 +252,7 @@ def _size_of(path: Path, image: Any) -> ImageSize:
 
 
 def _list_coco(folder: Path, split: str) -> Listing:
-    path = _annotation_file(folder, "instances", split, [folder / "annotations"])
-    part = path.stem.removeprefix("instances_")
+    path, part = _annotation_file(folder, "instances", split, "annotations")
 
     def find_image(image: Mapping[str, Any]) -> Path:
         return _image_file(folder, part, str(image.get("file_name") or ""), path)
@@ -292,14 +293,8 @@ LVIS = Layout(
 # ---- things and stuff: COCO panoptic
 
 
-def _segments_of(path: Path, annotation: Mapping[str, Any], what: str) -> tuple[int, ...]:
-    infos = _field_of(path, annotation, "segments_info", (list,), what)
-    return tuple(dict.fromkeys(_field_of(path, info, "id", (int,), f"{what}, a segment") for info in infos))
-
-
 def _list_panoptic(folder: Path, split: str) -> Listing:
-    path = _annotation_file(folder, "panoptic", split, [folder / "annotations", folder])
-    part = path.stem.removeprefix("panoptic_")
+    path, part = _annotation_file(folder, "panoptic", split, "annotations", "")
     images, annotations = _read_lists(path)
     names = _images_by_id(path, images)
     records: list[ImageRecord] = []
@@ -317,7 +312,8 @@ def _list_panoptic(folder: Path, split: str) -> Listing:
         if part.startswith("train") and image_id in UNFIT:
             excluded += 1
             continue
-        segments = _segments_of(path, annotation, what)
+        infos = _field_of(path, annotation, "segments_info", (list,), what)
+        segments = dict.fromkeys(_field_of(path, info, "id", (int,), f"{what}, a segment") for info in infos)
         if not segments:
             bare += 1
             continue
@@ -330,7 +326,8 @@ def _list_panoptic(folder: Path, split: str) -> Listing:
         masks = _first_there(folder, (f"annotations/{path.stem}", path.stem), png)
         if not masks.is_file():
             raise DataError(f"{masks} is missing; {path} names it. Unpack {path.stem}.zip there.")
-        records.append(ImageRecord(folder.name, image.stem, image, PanopticMasks(masks, segments), COCO_PANOPTIC.name))
+        source = PanopticMasks(masks, tuple(segments))
+        records.append(ImageRecord(folder.name, image.stem, image, source, COCO_PANOPTIC.name))
     refuse_none_there(path, records, absent)
     counted = Skipped(
         images_without_objects=bare + len(names) - len(seen),

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from samref.core.images import decode_label_image
 from samref.datasets.coco import inside, refuse_none_there
-from samref.datasets.records import ImageRecord, Layout, Listing, ObjectMask, OneFile, Skipped, read_bytes
+from samref.datasets.records import ImageRecord, Layout, Listing, MaskSource, ObjectMask, Skipped, read_bytes
 from samref.errors import DataError, ImageError
 
 STUFF = "stuff-"
@@ -39,16 +39,14 @@ ANNOTATIONS = "hannotation.pickle"
 
 
 @dataclass(frozen=True, slots=True)
-class CocoLvisMasks(OneFile):
-    """The objects of one image, in the pickle ``path``.
-
-    Attributes:
-        roots: numbers of the things that are part of no other.
-        things: how many things there are, parts among them; those beyond are stuff.
-    """
+class CocoLvisMasks(MaskSource):
+    """The objects of one image, in the pickle ``path``."""
 
     roots: tuple[int, ...]
+    """Numbers of the things that are part of no other."""
+
     things: int
+    """How many things there are, parts among them; those beyond are stuff."""
 
     def read(self) -> list[ObjectMask]:
         content = read_plain(self.path)
@@ -151,11 +149,7 @@ class _Kind:
 
 
 class ByteArray:
-    """An array of bytes.
-
-    Attributes:
-        values: uint8.
-    """
+    """An array of bytes; ``values`` is uint8."""
 
     __slots__ = ("values",)
 
@@ -233,11 +227,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_plain(path: Path) -> Any:
-    """What is pickled in a file: plain values, arrays of bytes as :class:`ByteArray`.
-
-    Raises:
-        DataError: it cannot be read, is damaged, or asks for anything else.
-    """
+    """What is pickled in a file: plain values, arrays of bytes as :class:`ByteArray`; anything else is refused."""
     data = io.BytesIO(read_bytes(path))
     try:
         return _PlainUnpickler(data).load()

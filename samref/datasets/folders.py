@@ -14,12 +14,115 @@ is there several times.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
-from samref.datasets.mask_files import BinaryMask, GreyMasks, NumberedMask, holds_numbers
-from samref.datasets.records import ImageRecord, KeptMasks, Layout, Listing, MaskSource, Skipped, list_files
+import numpy as np
+from numpy.typing import NDArray
+
+from samref.core.images import decode_grey_mask, decode_label_image
+from samref.core.masks import Mask
+from samref.datasets.records import (
+    IGNORE_ID,
+    ImageRecord,
+    KeptMasks,
+    Layout,
+    Listing,
+    MaskSource,
+    ObjectMask,
+    Skipped,
+    decode_file,
+    list_files,
+)
 from samref.errors import DataError
 from samref.labels.folder import DATABASE_NAME, image_file
+
+IGNORE_BINARY = 128
+"""Value of an uncertain pixel in a mask of one object, as in the GrabCut data set; higher is object."""
+
+_COUNTED = 65_535
+"""Largest number for which counting is quicker than sorting."""
+
+GreyRule: TypeAlias = Literal["trimap", "channel", "bright", "any", "one"]
+"""Which brightness is the object: "trimap" above 128, and 128 is ignored; "channel" the same of a file that must have
+one channel; "bright" 128 and above; "any" above 0; "one" exactly 1, and 255 is ignored. In a file without a value above
+1, 1 is the object whatever the rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedMask(MaskSource):
+    """One channel, or a palette, whose value is the object's number; 0 is background and 255 ignored."""
+
+    def read(self) -> list[ObjectMask]:
+        return split_numbers(decode_file(self.path, decode_label_image))
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryMask(MaskSource):
+    """A plain black-and-white mask, 0 and 255: what is white is the image's only object.
+
+    A file without black says nothing about an object and is ignored altogether.
+    """
+
+    def read(self) -> list[ObjectMask]:
+        white = decode_file(self.path, decode_label_image) == IGNORE_ID
+        return [ObjectMask("1", white, white if white.all() else None)]
+
+
+@dataclass(frozen=True, slots=True)
+class GreyMasks(MaskSource):
+    """A black-and-white image per object (key, file name) in the folder ``path``.
+
+    Colours, palettes and 16 bits are understood.
+    """
+
+    files: tuple[tuple[str, str], ...]
+    rule: GreyRule
+
+    def path_of(self, key: str, /) -> Path:
+        return self.path / dict(self.files)[key]
+
+    def read(self) -> list[ObjectMask]:
+        return [ObjectMask(key, *self._split(self.path / name)) for key, name in self.files]
+
+    def _split(self, path: Path) -> tuple[Mask, Mask | None]:
+        grey: NDArray[np.integer[Any]]
+        grey = decode_file(path, decode_label_image if self.rule == "channel" else decode_grey_mask)
+        if self.rule == "any" or grey.max(initial=0) <= 1:
+            return grey > 0, None
+        if self.rule == "one":
+            return grey == 1, _or_none(grey == IGNORE_ID)
+        if self.rule == "bright":
+            return grey >= IGNORE_BINARY, None
+        return grey > IGNORE_BINARY, _or_none(grey == IGNORE_BINARY)
+
+
+def split_numbers(values: NDArray[np.int32]) -> list[ObjectMask]:
+    """The objects of a map of numbers (H, W), by number; 0 is background, 255 ignored.
+
+    Where there is no number, what is ignored is given as an object that is ignored altogether, so that it is counted.
+    """
+    ignore = _or_none(values == IGNORE_ID)
+    small = values.size > 0 and values.min() >= 0 and values.max() <= _COUNTED
+    present = np.flatnonzero(np.bincount(values.ravel())) if small else np.unique(values)
+    numbers = [number for number in present.tolist() if number not in (0, IGNORE_ID)]
+    if not numbers and ignore is not None:
+        return [ObjectMask(str(IGNORE_ID), ignore, ignore)]
+    return [ObjectMask(str(number), values == number, ignore) for number in numbers]
+
+
+def holds_numbers(path: Path) -> bool:
+    """Whether a mask of one channel has a value besides 0 and 255."""
+    values = decode_file(path, decode_label_image)
+    return bool(((values != 0) & (values != IGNORE_ID)).any())
+
+
+def _or_none(ignore: Mask) -> Mask | None:
+    return ignore if ignore.any() else None
+
+
+# ---- the layouts
 
 
 def images_by_stem(paths: list[Path]) -> dict[str, Path]:
@@ -57,7 +160,8 @@ def _list_folders(folder: Path, _split: str) -> Listing:
         if stem in numbered:
             return BinaryMask(numbered[stem]) if plain else NumberedMask(numbered[stem])
         if stem in single:
-            return GreyMasks(tuple((path.stem.rpartition("__")[2], path) for path in single[stem]), "channel")
+            files = tuple((path.stem.rpartition("__")[2], path.name) for path in single[stem])
+            return GreyMasks(folder / "masks", files, "channel")
         raise DataError(
             f"{image} has no mask. Put {stem}.png (one number per object, or black and white) or "
             f"{stem}__1.png, {stem}__2.png, ... (one object each) into {folder / 'masks'}."

@@ -6,10 +6,12 @@ masks.
 
 from __future__ import annotations
 
+import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,34 +46,23 @@ class ObjectMask:
         return bool((self.gt if self.ignore is None else self.gt & ~self.ignore).any())
 
 
-class MaskSource(Protocol):
-    """Where the masks of one image come from. A value: it can be sent to another process."""
-
-    def path_of(self, key: str, /) -> Path:
-        """The file that holds an object, to name it in a message."""
-        ...
-
-    def read(self) -> list[ObjectMask]:
-        """Every object, those without a pixel included, in a fixed order; their keys differ.
-
-        Raises:
-            DataError: the file cannot be read or does not say what it should; the message names it.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class OneFile:
-    """Base of the mask sources that keep all objects of an image in one file."""
+class MaskSource(ABC):
+    """Where the masks of one image come from: the file ``path``. A value: it can be sent to another process."""
 
     path: Path
 
     def path_of(self, _key: str, /) -> Path:
+        """The file that holds an object, to name it in a message."""
         return self.path
+
+    @abstractmethod
+    def read(self) -> list[ObjectMask]:
+        """Every object, those without a pixel included, in a fixed order; their keys differ."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMasks(OneFile):
+class KeptMasks(MaskSource):
     """Masks that were read already, kept as run lengths (key, gt, ignore): opens no file."""
 
     objects: tuple[tuple[str, Rle, Rle | None], ...]
@@ -132,8 +123,6 @@ class ImageRecord:
     Attributes:
         dataset: name of its data set: the folder's.
         name: of the image within it, unique there; the file's stem, with folders before it where stems repeat.
-        image_path: the image's file.
-        masks: where its objects are.
         layout: name of the layout it was read by.
         keys: names of the objects to measure, in order; None: all that :attr:`masks` holds, not yet looked up.
     """
@@ -150,19 +139,11 @@ class ImageRecord:
         return f"{self.dataset}/{self.name}#{key}"
 
     def read_image(self) -> DecodedImage:
-        """The decoded image.
-
-        Raises:
-            DataError: it cannot be opened; the message names the file.
-        """
+        """The decoded image."""
         return decode_file(self.image_path, decode_image)
 
     def read_objects(self, image: DecodedImage) -> list[ObjectMask]:
-        """The objects named by ``keys`` (all of them where that is None), those without a pixel included.
-
-        Raises:
-            DataError: a mask cannot be read or is not of the image's size.
-        """
+        """The objects named by ``keys`` (all of them where that is None), those without a pixel included."""
         objects = self._checked(self.masks.read(), image.size)
         return objects if self.keys is None else [one for one in objects if one.key in set(self.keys)]
 
@@ -194,31 +175,35 @@ class ImageRecord:
         return objects
 
 
-def _count_of(words: str) -> int:
-    """A count that is zero unless told, with what it counts in words."""
-    found: int = field(default=0, metadata={"words": words})
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """What was found and cannot be measured, counted."""
 
-    empty_objects: int = _count_of("objects without a pixel")
-    images_without_objects: int = _count_of("images without an object")
-    masks_without_image: int = _count_of("masks without an image")
-    ignored_objects: int = _count_of("objects that are ignored altogether")
-    images_not_found: int = _count_of("images that are named but not there")
-    crowd_regions: int = _count_of("crowds")  # COCO's iscrowd: ignored instead of asked for
-    excluded_images: int = _count_of("images that the field leaves out")  # not camouflaged, defects not to be seen, ...
+    empty_objects: int = 0
+    images_without_objects: int = 0
+    masks_without_image: int = 0
+    ignored_objects: int = 0
+    images_not_found: int = 0
+    crowd_regions: int = 0  # COCO's iscrowd: ignored instead of asked for
+    excluded_images: int = 0  # not camouflaged, defects not to be seen, ...
 
     def __add__(self, other: Skipped) -> Skipped:
-        return Skipped(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
+        return Skipped(*map(operator.add, astuple(self), astuple(other)))
 
     def to_sentences(self) -> list[str]:
         """What is not zero, in words: ``["3 objects without a pixel"]``."""
-        counts = ((getattr(self, one.name), one.metadata["words"]) for one in fields(self))
-        return [f"{count} {words}" for count, words in counts if count]
+        return [f"{count} {words}" for count, words in zip(astuple(self), _SKIPPED_IN_WORDS, strict=True) if count]
+
+
+_SKIPPED_IN_WORDS = (
+    "objects without a pixel",
+    "images without an object",
+    "masks without an image",
+    "objects that are ignored altogether",
+    "images that are named but not there",
+    "crowds",
+    "images that the field leaves out",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from samref.errors import DataError, ModelError
-from samref.evaluation.noc import Scores
-from samref.evaluation.provenance import weights_digests
-from samref.evaluation.report import Protocol, markdown_table, percent
+from samref.evaluation.noc import ClickProtocol
+from samref.evaluation.report import markdown_table, score_cells, weights_digests
 from samref.evaluation.run import evaluate
 from samref.inference.device import choose_device, choose_precision
 from samref.inference.predictor import Predictor
@@ -38,7 +37,7 @@ USES: Mapping[str, Mapping[str, Any]] = {
 def ablate(
     data: Path,
     model: str,
-    protocol: Protocol,
+    protocol: ClickProtocol,
     out: Path,
     uses: Sequence[str] = (),
     *,
@@ -50,11 +49,6 @@ def ablate(
     """A Markdown table with a row for each way of use (all unless told); reports and journals lie in ``out``.
 
     Called again in the same words, it measures nothing twice.
-
-    Raises:
-        DataError: there is no such way of use, or as :func:`samref.evaluation.run.evaluate`.
-        ModelError: the model has no SAM-REF refiner, or cannot be loaded.
-        StorageError: a report cannot be written.
     """
     unknown = [name for name in uses if name not in USES]
     if unknown:
@@ -83,19 +77,9 @@ def ablate(
             progress=True,
         )
         (scores,) = report.macro.values()
-        rows = rows or [_head(scores)]
-        rows.append(_row(name, scores))
+        clicks = min(scores.miou), max(scores.miou)
+        good = score_cells(scores, TARGETS, (), clicks, clicks)
+        cells = {"use": name, "objects": str(scores.objects), **good, "ms / click": f"{1000 * scores.click_s:.0f}"}
+        rows = rows or [list(cells)]
+        rows.append(list(cells.values()))
     return markdown_table(rows) + "\n"
-
-
-def _row(name: str, scores: Scores) -> list[str]:
-    clicks = min(scores.miou), max(scores.miou)
-    good = [f"{scores.noc[target]:.2f}" for target in TARGETS]
-    good += [f"{by_click[k]:.3f}" for by_click in (scores.miou, scores.mbiou) for k in clicks]
-    return [name, str(scores.objects), *good, f"{1000 * scores.click_s:.0f}"]
-
-
-def _head(scores: Scores) -> list[str]:
-    clicks = min(scores.miou), max(scores.miou)
-    noc = [f"NoC@{percent(target)}" for target in TARGETS]
-    return ["use", "objects", *noc, *(f"{name}@{k}" for name in ("IoU", "BIoU") for k in clicks), "ms / click"]

@@ -12,53 +12,37 @@ Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samref.errors import DataError
-from samref.evaluation.noc import ClickCurve, Stage
+from samref.evaluation.noc import ClickCurve, Stage, by_dataset
 
 Measure: TypeAlias = Callable[[ClickCurve], float]
 """A number of one object; NaN where it has none."""
-
-Unit: TypeAlias = Literal["object", "image"]
-"""What is drawn. Objects of one image resemble each other, so drawing whole images gives wider intervals."""
 
 REPORTED = ("NoC@85", "NoC@90", "IoU@1", "IoU@5", "BIoU@1", "BIoU@5")
 
 RESAMPLES = 10_000
 _LEAST = 2
-"""Units that an interval needs."""
+"""Objects that an interval needs."""
 
 _DRAWN_AT_ONCE = 2_000_000
 """Numbers drawn at once: bounds the memory of a large data set."""
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean and the interval that holds it."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class Difference:
-    """Second minus first, with the interval that holds it.
+    """Second minus first, the mean over data sets of equal weight, with the interval that holds it.
 
     Attributes:
         measure: of what, e.g. "NoC@90".
-        mean: over data sets of equal weight.
-        low: lower end of the interval.
-        high: upper end.
-        confidence: of the interval, e.g. 0.95.
+        confidence: of the interval from ``low`` to ``high``, e.g. 0.95.
         objects: objects that have a number in both.
-        unit: what was drawn.
     """
 
     measure: str
@@ -67,7 +51,6 @@ class Difference:
     high: float
     confidence: float
     objects: int
-    unit: Unit = "object"
 
     @property
     def excludes_zero(self) -> bool:
@@ -102,37 +85,28 @@ def paired_difference(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    unit: Unit = "object",
 ) -> Difference:
-    """The difference ``second - first`` over the objects that both have labelled.
+    """The difference ``second - first`` over the objects that both have labelled, by :func:`measure_named`.
 
-    Args:
-        first: curves of one model or stage, of any data sets.
-        second: of the other.
-        measure: see :func:`measure_named`.
-        max_clicks: what a failure counts as.
-        confidence: of the interval.
-        resamples: draws.
-        seed: of the draws.
-        unit: draw objects, or whole images.
+    A failure counts as ``max_clicks`` in NoC; ``resamples`` is how often objects are drawn.
     """
     value = measure_named(measure, max_clicks)
     partners = {curve.sample_id: curve for curve in second}
-    by_dataset: dict[str, dict[str, list[float]]] = {}
-    objects = 0
-    for curve in first:
-        if curve.sample_id not in partners:
-            continue
-        difference = value(partners[curve.sample_id]) - value(curve)
-        if not np.isnan(difference):
-            objects += 1
-            group = curve.sample_id if unit == "object" else curve.sample_id.rpartition("#")[0]
-            by_dataset.setdefault(curve.dataset, {}).setdefault(group, []).append(difference)
-    values = [by_dataset[name].values() for name in sorted(by_dataset)]
-    if sum(map(len, values)) < _LEAST:
-        raise DataError(f"Fewer than two {unit}s were labelled by both, so there is no interval to give.")
-    found = bootstrap_mean(values, confidence=confidence, resamples=resamples, seed=seed)
-    return Difference(measure, found.mean, found.low, found.high, confidence, objects, unit)
+    samples = []
+    for _, curves in sorted(by_dataset(curve for curve in first if curve.sample_id in partners).items()):
+        differences = np.array([value(partners[curve.sample_id]) - value(curve) for curve in curves])
+        known = differences[~np.isnan(differences)]
+        if known.size:
+            samples.append(_Sample(known, np.ones_like(known)))
+    objects = sum(sample.values.size for sample in samples)
+    if objects < _LEAST:
+        raise DataError("Fewer than two objects were labelled by both, so there is no interval to give.")
+    mean = float(np.mean([sample.mean for sample in samples]))
+    if min(sample.values.size for sample in samples) < _LEAST:
+        samples = [_together(samples)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(_resampled(samples, resamples, np.random.default_rng(seed)), [tail, 1 - tail])
+    return Difference(measure, mean, float(low), float(high), confidence, objects)
 
 
 def stage_differences(
@@ -147,72 +121,36 @@ def stage_differences(
     return [paired_difference(curves["coarse"], curves["refined"], name, max_clicks=max_clicks) for name in possible]
 
 
-def bootstrap_mean(
-    datasets: Iterable[Iterable[Sequence[float]]],
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """The mean over data sets of equal weight, each the mean of its values, and its interval.
-
-    Args:
-        datasets: of each, the values of every unit that is drawn as a whole (an object, or an image's objects).
-        confidence: of the interval.
-        resamples: draws.
-        seed: of the draws.
-
-    Raises:
-        DataError: there are fewer than two units, or a number is out of range.
-    """
-    if not 0 < confidence < 1 or resamples < 1:
-        raise DataError("The confidence of an interval lies between 0 and 1, and it needs at least one draw.")
-    samples = [_Sample.of(units) for units in datasets]
-    if sum(sample.sums.size for sample in samples) < _LEAST:
-        raise DataError("There are fewer than two values, so there is no interval to give.")
-    mean = float(np.mean([sample.mean for sample in samples]))
-    if min(sample.sums.size for sample in samples) < _LEAST:
-        samples = [_together(samples)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(_resampled(samples, resamples, np.random.default_rng(seed)), [tail, 1 - tail])
-    return Interval(mean, float(low), float(high))
-
-
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Units to draw from: the sum of each one's values, and its weight."""
+    """Objects to draw from: the value of each times its weight, and its weight."""
 
-    sums: NDArray[np.float64]
+    values: NDArray[np.float64]
     weights: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, units: Iterable[Sequence[float]]) -> _Sample:
-        kept = list(units)
-        return cls(np.array([sum(unit) for unit in kept]), np.array([float(len(unit)) for unit in kept]))
 
     @property
     def mean(self) -> float:
-        return float(self.sums.sum() / self.weights.sum())
+        return float(self.values.sum() / self.weights.sum())
 
 
 def _together(samples: Sequence[_Sample]) -> _Sample:
-    """All units in one sample in which each data set has the same weight."""
+    """All objects in one sample in which each data set has the same weight."""
     totals = [sample.weights.sum() for sample in samples]
     return _Sample(
-        np.concatenate([sample.sums / total for sample, total in zip(samples, totals, strict=True)]),
+        np.concatenate([sample.values / total for sample, total in zip(samples, totals, strict=True)]),
         np.concatenate([sample.weights / total for sample, total in zip(samples, totals, strict=True)]),
     )
 
 
 def _resampled(samples: Sequence[_Sample], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means over ``samples`` of the weighted mean of as many units as each has, drawn anew each time."""
+    """Means over ``samples`` of the weighted mean of as many objects as each has, drawn anew each time."""
     total = np.zeros(resamples)
     for sample in samples:
-        count = sample.sums.size
+        count = sample.values.size
         at_once = max(1, _DRAWN_AT_ONCE // count)
         for start in range(0, resamples, at_once):
             part = slice(start, min(start + at_once, resamples))
             chosen = rng.integers(count, size=(part.stop - part.start, count))
-            means = sample.sums[chosen].sum(axis=1) / sample.weights[chosen].sum(axis=1)
+            means = sample.values[chosen].sum(axis=1) / sample.weights[chosen].sum(axis=1)
             total[part] += sample.mean + (means - sample.mean) * (count / (count - 1)) ** 0.5
     return total / len(samples)

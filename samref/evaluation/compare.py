@@ -14,14 +14,16 @@ from samref.datasets import find_images, sample_objects
 from samref.errors import DataError, SamrefError, StorageError, UnknownModelError
 from samref.evaluation.cost import Contender, Cost, Settings, build_predictor, measure_cost, spread
 from samref.evaluation.grabcut import GRABCUT
-from samref.evaluation.provenance import data_digest, describe_machine, weights_digests
+from samref.evaluation.noc import ClickProtocol
 from samref.evaluation.report import (
-    Protocol,
     Report,
     check_target,
+    data_digest,
+    describe_machine,
     markdown_table,
     score_cells,
     scores_to_dict,
+    weights_digests,
     write_json,
     write_text,
 )
@@ -58,18 +60,15 @@ _QUALITY = ("NoC@85", "NoC@90", "IoU@1", "IoU@5", "BIoU@5")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model's figures.
-
-    Attributes:
-        contender: which model.
-        cost: None where it could not be measured.
-        report: None where its weights are not at hand.
-        failure: why there is no cost.
-    """
+    """One model's figures."""
 
     contender: Contender
     cost: Cost | None
+    """None where it could not be measured; ``failure`` says why."""
+
     report: Report | None
+    """None where its weights are not at hand."""
+
     failure: str = ""
 
 
@@ -122,14 +121,10 @@ def compare(
         json_path: where to write the comparison as JSON; reports of single models lie beside it.
         progress: show how far one model's quality is.
         told: told what is measured now.
-
-    Raises:
-        DataError: the folder does not hold what was expected.
-        StorageError: a report cannot be written.
     """
     found, _ = find_images(data)
     records = sample_objects(found, settings.limit_per_dataset, settings.seed)
-    protocol = Protocol(settings.max_clicks, limit_per_dataset=settings.limit_per_dataset, seed=settings.seed)
+    protocol = ClickProtocol(settings.max_clicks, limit_per_dataset=settings.limit_per_dataset, seed=settings.seed)
     costs: dict[str, Cost] = {}
     failures: dict[str, str] = {}
     for one in contenders:
@@ -265,11 +260,7 @@ def _seconds(value: float) -> str:
 
 
 def check_marks(document: Path) -> None:
-    """Refuse, before a long run, a document that has no place for the table.
-
-    Raises:
-        StorageError: it cannot be read or written, or its marks are not there, each once and in order.
-    """
+    """Refuse, before a long run, a document in which the marks are not there, each once and in order."""
     check_target(document)
     _split(document)
 

@@ -32,9 +32,16 @@ from samref.core.prompts import Click, Prompts
 from samref.datasets import ImageRecord, ObjectMask
 from samref.errors import CheckpointMissingError, SamrefError
 from samref.evaluation.grabcut import GRABCUT, GrabCutPredictor
-from samref.evaluation.noc import AMORTISED_CLICKS, EvaluatedPredictor, Recorder, Stage, click_curve, last_answer
+from samref.evaluation.noc import (
+    AMORTISED_CLICKS,
+    ClickProtocol,
+    EvaluatedPredictor,
+    Recorder,
+    Stage,
+    click_curve,
+    last_answer,
+)
 from samref.inference.predictor import Predictor
-from samref.models.interface import InteractiveModel
 from samref.models.registry import build_model, build_untrained
 
 PROCESS_STATUS = Path("/proc/self/status")
@@ -59,10 +66,9 @@ def grid_clicks(size: ImageSize, side: int = GRID_SIDE) -> list[Click]:
 def sat_latency(
     predictor: EvaluatedPredictor, image: DecodedImage, *, stage: Stage = "refined", side: int = GRID_SIDE
 ) -> tuple[float, float]:
-    """Encode an image once and answer a grid of single clicks one by one, each until the mask of ``stage``.
+    """Seconds to encode an image once, and to answer a grid of single clicks one by one until the mask of ``stage``.
 
-    Returns:
-        Seconds for the embedding and for all clicks together; their sum is the SAT latency.
+    Their sum is the SAT latency.
     """
     start = time.perf_counter()
     embedding = predictor.embed(image)
@@ -108,16 +114,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How models are compared.
-
-    Attributes:
-        max_clicks: per object.
-        limit_per_dataset: objects of each data set.
-        seed: of their draw.
-        sat_grid: clicks along each side of an image for the SAT latency; 0 leaves it out.
-        device: where to run.
-        precision: of the models' heavy part.
-    """
+    """How models are compared; ``sat_grid`` is clicks along each side of an image, 0 leaves SAT latency out."""
 
     max_clicks: int = AMORTISED_CLICKS
     limit_per_dataset: int | None = 5
@@ -181,32 +178,25 @@ def measure_cost(contender: Contender, records: Sequence[ImageRecord], settings:
 
 
 def build_predictor(contender: Contender, settings: Settings) -> tuple[EvaluatedPredictor, int, bool]:
-    """The predictor, its number of parameters, and whether its weights are its own; random ones where they are missing.
-
-    Raises:
-        CheckpointInvalidError: the weights are there but damaged.
-    """
+    """The predictor, its number of parameters, and whether its weights are its own or random ones."""
     if contender.model == GRABCUT:
         return GrabCutPredictor(), 0, True
     wanted = ("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    model, loaded = _build(contender)
+    loaded = True
+    try:
+        model = build_model(contender.model)
+        loaded = not contender.refines or "refined" in model.spec.stages
+    except CheckpointMissingError:
+        loaded = False
+    if not loaded:
+        model = build_untrained(contender.model)
     return Predictor(model, torch.device(wanted), dtype), count_parameters(model), loaded
 
 
 def count_parameters(model: object) -> int:
     """Numbers in all networks that a model holds, those of its base included, each counted once."""
     return sum({id(one): one.numel() for module in _networks(model, set()) for one in module.parameters()}.values())
-
-
-def _build(contender: Contender) -> tuple[InteractiveModel, bool]:
-    try:
-        model = build_model(contender.model)
-    except CheckpointMissingError:
-        return build_untrained(contender.model), False
-    if contender.refines and "refined" not in model.spec.stages:
-        return build_untrained(contender.model), False
-    return model, True
 
 
 def _networks(value: object, seen: set[int]) -> Iterator[nn.Module]:
@@ -259,8 +249,7 @@ def _click_through(
     """Label one object as the simulated annotator does: seconds of the encoder and of every stage of every click."""
     recorder = Recorder(predictor)
     embedding = recorder.embed(image)
-    plain = ObjectMask(target.key, target.gt, None)
-    click_curve(recorder, embedding, plain, sample_id="", dataset="", stage=stage, max_clicks=clicks)
+    click_curve(recorder, embedding, ObjectMask(target.key, target.gt, None), ClickProtocol(clicks), stage)
     return float(embedding.encode_s), [[float(one.seconds) for one in stages] for stages in recorder.answers]
 
 

@@ -84,11 +84,7 @@ class GrabCutPredictor:
     def predict(
         self, embedding: GrabCutEmbedding, prompts: Prompts, state: GrabCutState | None
     ) -> Iterator[GrabCutPrediction]:
-        """The cut for all prompts so far; exactly one prediction.
-
-        Raises:
-            PromptError: a prompt does not fit the image.
-        """
+        """The cut for all prompts so far; exactly one prediction."""
         check_prompts(prompts, embedding.size)
         start = time.perf_counter()
         if state is None:

@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias
@@ -23,6 +23,7 @@ from samref.core.masks import Mask, Rle, boundary_iou, mask_box, mask_iou
 from samref.core.oracle import Clicker, ClickRule, build_annotator
 from samref.core.prompts import SCRIBBLE_WIDTH, Box, Prompt, Prompts, Scribble
 from samref.datasets import ObjectMask
+from samref.errors import DataError
 
 Stage: TypeAlias = Literal["coarse", "refined"]
 FirstPrompt: TypeAlias = Literal["click", "box", "scribble"]
@@ -84,6 +85,48 @@ class Recorder:
 
 
 @dataclass(frozen=True, slots=True)
+class ClickProtocol:
+    """How it is measured; the result depends on ``workers`` in its times only.
+
+    Attributes:
+        max_clicks: interactions per object.
+        stages: whose masks the annotator looks at; two are measured apart.
+        first_prompt: kind of the first prompt; all others are clicks.
+        stop_at: stop an object at this IoU. None clicks on to the end, which IoU after k clicks needs.
+        limit_per_dataset: objects per data set, drawn at random but always alike; None: all.
+        seed: of that draw.
+        workers: images measured at the same time, in threads; with more than one, times are those of a busy machine.
+        rule: whose annotator. "ritm": ignored pixels count nowhere. "focsam": they are background, equal places are
+            drawn from (seeded by the object's name), and where nothing is wrong the same prompts are answered again.
+        layouts: names of the layouts that the data sets were found to have.
+        split: part of the data; None: the one the field measures.
+        sam_masks: when SAM computed three masks; None: as the model does by itself.
+    """
+
+    max_clicks: int = 20
+    stages: tuple[Stage, ...] = ("refined",)
+    first_prompt: FirstPrompt = "click"
+    stop_at: float | None = None
+    limit_per_dataset: int | None = None
+    seed: int = 0
+    workers: int = 1
+    rule: ClickRule = "ritm"
+    layouts: tuple[str, ...] = ()
+    split: str | None = None
+    sam_masks: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_clicks < 1:
+            raise DataError(f"The annotator needs at least one click, not {self.max_clicks}.")
+        if self.stop_at is not None and not 0 < self.stop_at <= 1:
+            raise DataError(f"An IoU to stop at lies between 0 and 1; {self.stop_at:g} does not.")
+        if self.limit_per_dataset is not None and self.limit_per_dataset < 1:
+            raise DataError(f"At least one object per data set must be measured, not {self.limit_per_dataset}.")
+        if self.workers < 1:
+            raise DataError(f"At least one worker is needed, not {self.workers}.")
+
+
+@dataclass(frozen=True, slots=True)
 class ClickCurve:
     """How one object got better click by click.
 
@@ -126,44 +169,28 @@ def click_curve(
     predictor: EvaluatedPredictor,
     embedding: _Embedding,
     target: ObjectMask,
-    *,
-    sample_id: str,
-    dataset: str,
+    protocol: ClickProtocol,
     stage: Stage,
-    max_clicks: int,
-    first: FirstPrompt = "click",
-    stop_at: float | None = None,
-    rule: ClickRule = "ritm",
+    *,
+    sample_id: str = "",
+    dataset: str = "",
 ) -> ClickCurve:
-    """Let the simulated annotator label one object.
+    """Let the simulated annotator label one object of the image that ``embedding`` is of.
 
     It sees the masks of ``stage`` only, and the state it gives back is that stage's: with "coarse" the refiner is
     never run. A predictor with a single stage gives the same mask for both.
 
-    Args:
-        predictor: the model or baseline.
-        embedding: of the object's image, by the same predictor.
-        target: the object.
-        sample_id: its name.
-        dataset: its data set.
-        stage: which mask the annotator looks at.
-        max_clicks: interactions it is given.
-        first: kind of the first prompt; all others are clicks.
-        stop_at: content at this IoU; None goes on to ``max_clicks``, which IoU after k clicks needs.
-        rule: whose annotator. "ritm": ignored pixels count nowhere. "focsam": they are background, equal places are
-            drawn from (seeded by ``sample_id``), and where nothing is wrong the same prompts are answered once more.
-
     Source: papers.md §3.6, §4.1.
     """
-    ignore = target.ignore if rule == "ritm" else None
-    annotator = build_annotator(rule, target.gt, ignore, seed=zlib.crc32(sample_id.encode("utf-8")))
+    ignore = target.ignore if protocol.rule == "ritm" else None
+    annotator = build_annotator(protocol.rule, target.gt, ignore, seed=zlib.crc32(sample_id.encode("utf-8")))
     prompts, state = Prompts(), None
     ious: list[float] = []
     bious: list[float] = []
     click_s: list[float] = []
     pred: Mask = np.zeros_like(target.gt)
-    for number in range(max_clicks):
-        said = annotator.click(pred) if number else _first_prompt(first, target.gt, annotator)
+    for number in range(protocol.max_clicks):
+        said = annotator.click(pred) if number else _first_prompt(protocol.first_prompt, target.gt, annotator)
         prompts = prompts if said is None else prompts.add(said)
         start = time.perf_counter()
         prediction = last_answer(predictor.predict(embedding, prompts, state), stage)
@@ -172,7 +199,7 @@ def click_curve(
         pred = np.ascontiguousarray(prediction.mask.to_mask())
         ious.append(mask_iou(pred, target.gt, ignore))
         bious.append(boundary_iou(pred, target.gt, ignore))
-        if stop_at is not None and np.float32(ious[-1]) >= np.float32(stop_at):
+        if protocol.stop_at is not None and np.float32(ious[-1]) >= np.float32(protocol.stop_at):
             break
     return ClickCurve(sample_id, dataset, tuple(ious), tuple(bious), embedding.encode_s, tuple(click_s))
 
@@ -190,19 +217,17 @@ def last_answer(predictions: Iterator[_Prediction], stage: Stage) -> _Prediction
 class Scores:
     """The numbers of one data set, or their mean over data sets.
 
+    ``objects``, ``never`` and ``at_max`` are counts, summed in a mean over data sets; by IoU or by number of clicks:
+
     Attributes:
-        objects: objects measured (a sum in a mean over data sets).
         noc: mean number of clicks to each IoU, a failure counting as ``max_clicks``.
-        never: objects that never reached it (a sum in a mean over data sets).
+        never: objects that never reached it.
         never_rate: the same as a fraction of the objects.
         at_max: objects whose number of clicks equals ``max_clicks``: the published "≥20@x", which counts those that
-            reached it at the very last click as well (a sum in a mean over data sets).
-        miou: mean IoU after k clicks.
-        mbiou: mean boundary IoU after k clicks.
+            reached it at the very last click as well.
+        miou, mbiou: mean IoU and boundary IoU after k clicks.
         encode_s: median seconds per embedding.
-        click_s: median seconds per click, embedding not included.
-        click_s_mean: mean of the same.
-        click_s_p95: 95th percentile of the same.
+        click_s: median seconds per click, embedding not included; also their mean and 95th percentile.
         amortised_s: mean seconds per click with a twentieth of the encoder's mean time in each (FocSAM's "SPC").
         harmful_rate: clicks after the first that lowered IoU by more than a point, as a fraction of all such clicks.
     """
@@ -220,6 +245,14 @@ class Scores:
     click_s_p95: float
     amortised_s: float
     harmful_rate: float
+
+
+def by_dataset(curves: Iterable[ClickCurve]) -> dict[str, list[ClickCurve]]:
+    """The curves of each data set, in their order."""
+    found: dict[str, list[ClickCurve]] = {}
+    for curve in curves:
+        found.setdefault(curve.dataset, []).append(curve)
+    return found
 
 
 def score_curves(curves: Sequence[ClickCurve], max_clicks: int, targets: Sequence[float] = IOU_TARGETS) -> Scores:

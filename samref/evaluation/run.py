@@ -18,9 +18,17 @@ from tqdm import tqdm
 from samref.datasets import AUTO, ImageRecord, find_images, sample_objects
 from samref.errors import DataError, ModelError, StorageError
 from samref.evaluation.grabcut import GRABCUT, GrabCutPredictor
-from samref.evaluation.noc import ClickCurve, EvaluatedPredictor, Stage, click_curve
-from samref.evaluation.provenance import data_digest, describe_machine, weights_digests
-from samref.evaluation.report import Protocol, Report, check_target, is_device, report_to_dict, write_json
+from samref.evaluation.noc import ClickCurve, ClickProtocol, EvaluatedPredictor, Stage, click_curve
+from samref.evaluation.report import (
+    Report,
+    check_target,
+    data_digest,
+    describe_machine,
+    is_device,
+    report_to_dict,
+    weights_digests,
+    write_json,
+)
 from samref.evaluation.report.page import check_page, write_page
 from samref.files import disk_errors
 from samref.inference.device import load_predictor
@@ -36,13 +44,13 @@ _VALUE_SHOWN = 40
 """Longest value of an argument that is quoted when two runs differ in it."""
 
 _MULTIMASK: Mapping[str, MultimaskMode] = {"single": "single", "first": "first-click", "best": "always"}
-"""Modes of SAM by their names in :attr:`Protocol.sam_masks`."""
+"""Modes of SAM by their names in :attr:`ClickProtocol.sam_masks`."""
 
 
 def evaluate_model(
     data: Path,
     model: str,
-    protocol: Protocol,
+    protocol: ClickProtocol,
     *,
     checkpoint: Path | None = None,
     device: str = "auto",
@@ -80,12 +88,7 @@ def evaluate_model(
 def build_measured(
     model: str, checkpoint: Path | None, device: str, precision: str, sam_masks: str | None = None
 ) -> EvaluatedPredictor:
-    """The model or baseline of that name.
-
-    Raises:
-        ModelError: there is no such model, device or precision, its weights are missing or damaged, or it has no
-            choice of masks.
-    """
+    """The model or baseline of that name."""
     if model != GRABCUT:
         mode = None if sam_masks is None else _MULTIMASK[sam_masks]
         return load_predictor(model, device=device, precision=precision, checkpoint=checkpoint, multimask=mode)
@@ -97,7 +100,7 @@ def build_measured(
 def evaluate(
     data: Path,
     predictor: EvaluatedPredictor,
-    protocol: Protocol,
+    protocol: ClickProtocol,
     *,
     model: str = "",
     weights: Mapping[str, str] | None = None,
@@ -119,17 +122,12 @@ def evaluate(
         protocol: how to measure.
         model: its name, for the report.
         weights: SHA-256 of its weights by file name, for the report.
-        layout: how the data lie in their folder, see :func:`samref.datasets.images_of`.
+        layout: see :func:`samref.datasets.images_of`.
         json_path: where to write the report as well.
         html_path: where to write it as a page with plots and images.
         restart: begin anew although an interrupted run left a journal.
         keep_journal: leave the journal beside the finished report, so that the next call measures nothing again.
         progress: show a bar where somebody looks.
-
-    Raises:
-        DataError: the folder does not hold what was expected, or an interrupted run with other arguments left its
-            journal.
-        StorageError: the report cannot be written; said before the measurement where it can be known.
     """
     _check_targets(json_path, html_path)
     found, skipped = find_images(data, layout, protocol.split)
@@ -147,12 +145,12 @@ def evaluate(
     )
     target = next((path for path in (json_path, html_path) if path is not None and not is_device(path)), None)
     journal = None if target is None else Journal(journal_path(target), _header(report), restart=restart)
+    ids = [record.sample_id(key) for record in records for key in record.keys or ()]
     with nullcontext() if journal is None else closing(journal):
         curves = {} if journal is None else dict(journal.curves)
-        known = sum(not _missing(record, protocol, curves, [key]) for record in records for key in record.keys or ())
+        known = sum(all((stage, name) in curves for stage in protocol.stages) for name in ids)
         for stage, curve in _measure(predictor, records, protocol, curves, journal, progress):
             curves[stage, curve.sample_id] = curve
-        ids = [record.sample_id(key) for record in records for key in record.keys or ()]
         by_stage = {stage: tuple(curves[stage, name] for name in ids) for stage in protocol.stages}
         report = replace(report, curves=by_stage, measured_before=known)
         if json_path is not None:
@@ -176,26 +174,25 @@ def _header(report: Report) -> dict[str, Any]:
     """Everything that the masks, and so the numbers, depend on; times and the number of workers are not among it."""
     arguments = {name: value for name, value in asdict(report.protocol).items() if name != "workers"}
     software = {name: report.machine[name] for name in ("samref", "torch", "device", "dtype") if name in report.machine}
-    return {
-        "model": report.model,
-        "weights": dict(report.weights),
-        "data": report.data,
-        "data_sha256": report.data_sha256,
-        **arguments,
-        **software,
-    }
+    told = {name: getattr(report, name) for name in ("model", "weights", "data", "data_sha256")}
+    return {**told, **arguments, **software}
 
 
 def _measure(
     predictor: EvaluatedPredictor,
     records: Sequence[ImageRecord],
-    protocol: Protocol,
+    protocol: ClickProtocol,
     known: Curves,
     journal: Journal | None,
     progress: bool,
 ) -> Iterator[tuple[Stage, ClickCurve]]:
     """The curves that are not known yet, image by image as they are done; each is in the journal before the next."""
-    todo = [(record, wanted) for record in records if (wanted := _missing(record, protocol, known, record.keys or ()))]
+    todo = []
+    for record in records:
+        wanted = [(stage, key) for stage in protocol.stages for key in record.keys or ()]
+        missing = [(stage, key) for stage, key in wanted if (stage, record.sample_id(key)) not in known]
+        if missing:
+            todo.append((record, missing))
     total = sum(len(record.keys or ()) for record in records)
     bar = tqdm(
         total=total,
@@ -217,17 +214,11 @@ def _measure(
             raise
 
 
-def _missing(record: ImageRecord, protocol: Protocol, known: Curves, keys: Sequence[str]) -> list[tuple[Stage, str]]:
-    """Which of the objects ``keys`` are to be labelled still, looking at the masks of which stage."""
-    wanted = ((stage, key) for stage in protocol.stages for key in keys)
-    return [(stage, key) for stage, key in wanted if (stage, record.sample_id(key)) not in known]
-
-
 def _measure_image(
     predictor: EvaluatedPredictor,
     record: ImageRecord,
     wanted: Sequence[tuple[Stage, str]],
-    protocol: Protocol,
+    protocol: ClickProtocol,
     journal: Journal | None,
 ) -> list[tuple[Stage, ClickCurve]]:
     """Curves of one image's objects, which share its embedding."""
@@ -240,13 +231,10 @@ def _measure_image(
             predictor,
             embedding,
             objects[key],
+            protocol,
+            stage,
             sample_id=record.sample_id(key),
             dataset=record.dataset,
-            stage=stage,
-            max_clicks=protocol.max_clicks,
-            first=protocol.first_prompt,
-            stop_at=protocol.stop_at,
-            rule=protocol.rule,
         )
         if journal is not None:
             journal.add(stage, curve)
@@ -277,19 +265,13 @@ class Journal:
 
     A file of JSON lines: a header that says what is measured, then one line per object and stage, each on the disk
     before the next object is begun. NaN is written as ``NaN``, which Python's JSON reader takes back and strict ones do
-    not.
-
-    Attributes:
-        path: the file.
-        curves: what earlier runs left, by stage and object.
+    not. :attr:`curves` is what earlier runs left.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, restart: bool = False) -> None:
         """Open it, or begin it where there is none; ``header`` is everything the numbers depend on, as JSON values.
 
-        Raises:
-            DataError: the file belongs to a measurement with other arguments, or is not a journal.
-            StorageError: it cannot be read or written, or another process is writing it.
+        One that belongs to a measurement with other arguments is refused, as is one that another process is writing.
         """
         self.path = path
         self.curves: Curves = {}
@@ -306,8 +288,7 @@ class Journal:
     def add(self, stage: Stage, curve: ClickCurve) -> None:
         """Keep one object's curve; it is on the disk when this returns.
 
-        Raises:
-            StorageError: no space left. What was kept before stays, and the run can go on from there later.
+        On a full disk what was kept before stays, and the run can go on from there later.
         """
         with self._lock:
             self._append({"stage": stage, **asdict(curve)})
@@ -325,11 +306,20 @@ class Journal:
             self._file.seek(0)
             lines = self._file.read().split(b"\n")
         whole = [] if restart else lines[:-1]  # behind the last line break is what a killed run had not finished
-        if whole:
-            _compare_headers(self.path, _parse(self.path, 1, whole[0]), header)
-            for number, line in enumerate(whole[1:], 2):
-                stage, curve = _curve_from(self.path, number, _parse(self.path, number, line))
-                self.curves[stage, curve.sample_id] = curve
+        for number, line in enumerate(whole, 1):
+            try:
+                values = dict(json.loads(line).items())
+                if number > 1:
+                    stage = values.pop("stage")
+                    parts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+                    curve = ClickCurve(**parts)
+                    self.curves[stage, curve.sample_id] = curve
+            except (ValueError, AttributeError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{self.path} is damaged in line {number}. Start with --restart to throw it away and measure anew."
+                ) from error
+            if number == 1:
+                _refuse_differing(self.path, values, header)
         with disk_errors(f"{self.path} cannot be written"):
             self._file.truncate(sum(len(line) + 1 for line in whole))
         if not whole:
@@ -363,19 +353,13 @@ def _claim(file: FileIO, path: Path) -> None:
         ) from error
 
 
-def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise _damaged(path, number) from error
-    if not isinstance(value, dict):
-        raise _damaged(path, number)
-    return value
+def _refuse_differing(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    def shown(value: Any) -> str:
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= _VALUE_SHOWN else f"{text[: _VALUE_SHOWN - 3]}..."
 
-
-def _compare_headers(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     differing = [
-        f"{key} was {_shown(old.get(key))} and is {_shown(new.get(key))}"
+        f"{key} was {shown(old.get(key))} and is {shown(new.get(key))}"
         for key in dict.fromkeys((*old, *new))
         if old.get(key) != new.get(key)
     ]
@@ -384,23 +368,3 @@ def _compare_headers(path: Path, old: Mapping[str, Any], new: Mapping[str, Any])
             f"{path} was left by another measurement: {'; '.join(differing)}. "
             "Give the same arguments to go on with it, or --restart to throw it away."
         )
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _VALUE_SHOWN else f"{text[: _VALUE_SHOWN - 3]}..."
-
-
-def _curve_from(path: Path, number: int, line: dict[str, Any]) -> tuple[Stage, ClickCurve]:
-    try:
-        stage: Stage = line.pop("stage")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in line.items()
-        }
-        return stage, ClickCurve(**values)
-    except (KeyError, TypeError) as error:
-        raise _damaged(path, number) from error
-
-
-def _damaged(path: Path, number: int) -> DataError:
-    return DataError(f"{path} is damaged in line {number}. Start with --restart to throw it away and measure anew.")

@@ -1,10 +1,12 @@
-"""The result of a measurement: its numbers, as plain JSON values, as a table of text, and where files of it may go."""
+"""The result of a measurement: its numbers, what they rest on, and both as JSON values, as a table and as files."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -12,14 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from samref.core.oracle import ClickRule
-from samref.datasets import Skipped
+from samref import __version__
+from samref.datasets import ImageRecord, KeptMasks, Skipped
 from samref.errors import DataError, StorageError
 from samref.evaluation.bootstrap import Difference, stage_differences
-from samref.evaluation.noc import IOU_TARGETS, ClickCurve, FirstPrompt, Scores, Stage, average_scores, score_curves
-from samref.evaluation.provenance import in_words
+from samref.evaluation.grabcut import GRABCUT
+from samref.evaluation.noc import (
+    IOU_TARGETS,
+    ClickCurve,
+    ClickProtocol,
+    Scores,
+    Stage,
+    average_scores,
+    by_dataset,
+    score_curves,
+)
 from samref.files import disk_errors, write_atomically
+from samref.models.checkpoints import locate, weights_folder
+from samref.models.interface import Checkpoint
+from samref.models.registry import get_spec
 
 FORMAT_VERSION = 2
 
@@ -28,46 +43,11 @@ TABLE_CLICKS = (1, 3, 5, 10)
 
 TABLE_BOUNDARY_CLICKS = (1, 5, 10)
 
+_TIMES = ("encode_s", "click_s", "click_s_mean", "click_s_p95", "amortised_s")
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How it is measured; the result depends on ``workers`` in its times only.
+CPU_INFO = Path("/proc/cpuinfo")
 
-    Attributes:
-        max_clicks: interactions per object.
-        stages: whose masks the annotator looks at; two are measured apart.
-        first_prompt: kind of the first prompt; all others are clicks.
-        stop_at: stop an object at this IoU. None clicks on to the end, which IoU after k clicks needs.
-        limit_per_dataset: objects per data set, drawn at random but always alike; None: all.
-        seed: of that draw.
-        workers: images measured at the same time, in threads; with more than one, times are those of a busy machine.
-        rule: whose annotator and whose ignored pixels, see :func:`samref.evaluation.noc.click_curve`.
-        layouts: names of the layouts that the data sets were found to have.
-        split: part of the data; None: the one the field measures.
-        sam_masks: when SAM computed three masks; None: as the model does by itself.
-    """
-
-    max_clicks: int = 20
-    stages: tuple[Stage, ...] = ("refined",)
-    first_prompt: FirstPrompt = "click"
-    stop_at: float | None = None
-    limit_per_dataset: int | None = None
-    seed: int = 0
-    workers: int = 1
-    rule: ClickRule = "ritm"
-    layouts: tuple[str, ...] = ()
-    split: str | None = None
-    sam_masks: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_clicks < 1:
-            raise DataError(f"The annotator needs at least one click, not {self.max_clicks}.")
-        if self.stop_at is not None and not 0 < self.stop_at <= 1:
-            raise DataError(f"An IoU to stop at lies between 0 and 1; {self.stop_at:g} does not.")
-        if self.limit_per_dataset is not None and self.limit_per_dataset < 1:
-            raise DataError(f"At least one object per data set must be measured, not {self.limit_per_dataset}.")
-        if self.workers < 1:
-            raise DataError(f"At least one worker is needed, not {self.workers}.")
+_WHOLE_SHA256 = 64
 
 
 @dataclass(frozen=True)
@@ -77,18 +57,17 @@ class Report:
     Attributes:
         model: name of the model or baseline.
         data: name of the folder.
-        protocol: how it was measured.
         skipped: what was found and could not be measured.
         machine: what the times depend on.
         curves: per stage, one curve per object.
         weights: SHA-256 of the model's weights, by file name.
-        data_sha256: of the names and contents of all files measured.
+        data_sha256: see :func:`data_digest`.
         measured_before: objects that an interrupted run had measured already; their times are from then.
     """
 
     model: str
     data: str
-    protocol: Protocol
+    protocol: ClickProtocol
     skipped: Skipped
     machine: Mapping[str, str | int]
     curves: Mapping[Stage, tuple[ClickCurve, ...]]
@@ -99,13 +78,10 @@ class Report:
     @cached_property
     def datasets(self) -> dict[Stage, dict[str, Scores]]:
         """Numbers per stage and data set."""
-        found: dict[Stage, dict[str, Scores]] = {}
-        for stage, curves in self.curves.items():
-            by_dataset: dict[str, list[ClickCurve]] = {}
-            for curve in curves:
-                by_dataset.setdefault(curve.dataset, []).append(curve)
-            found[stage] = {name: score_curves(own, self.protocol.max_clicks) for name, own in by_dataset.items()}
-        return found
+        return {
+            stage: {name: score_curves(own, self.protocol.max_clicks) for name, own in by_dataset(curves).items()}
+            for stage, curves in self.curves.items()
+        }
 
     @cached_property
     def macro(self) -> dict[Stage, Scores]:
@@ -116,6 +92,83 @@ class Report:
     def differences(self) -> list[Difference]:
         """What the refiner changes, with intervals; empty where only one stage was measured."""
         return stage_differences(self.curves, self.protocol.max_clicks)
+
+
+# ---- what the numbers rest on: files measured, weights, software, machine
+
+
+def data_digest(records: Sequence[ImageRecord]) -> str:
+    """SHA-256 over the images and the masks that are measured; the same wherever and however they are stored."""
+    total = hashlib.sha256()
+    for record in records:
+        masks = record.masks
+        kept = masks if isinstance(masks, KeptMasks) else KeptMasks.of(record.image_path, masks.read())
+        total.update(f"{record.dataset}/{record.name} {file_digest(record.image_path)}\n".encode())
+        for key, gt, ignore in kept.objects:
+            if record.keys is None or key in record.keys:
+                total.update(f"{key} {gt.counts} {'' if ignore is None else ignore.counts}\n".encode())
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def weights_digests(model: str, checkpoint: Path | None = None) -> dict[str, str]:
+    """SHA-256 of each file of a model's weights, by file name.
+
+    Weights that samref takes by their whole digest only are not read again. ``checkpoint`` is what was given instead:
+    a file, or a folder of files.
+    """
+    if model == GRABCUT:
+        return {}
+    if checkpoint is not None and not checkpoint.is_dir():
+        return {checkpoint.name: file_digest(locate(Checkpoint(checkpoint.name), model, checkpoint))}
+    digests = {}
+    for file in get_spec(model).checkpoints:
+        if checkpoint is None and file.sha256 is not None and len(file.sha256) == _WHOLE_SHA256:
+            digests[file.file_name] = file.sha256
+            continue
+        own = checkpoint or weights_folder()
+        given = own / file.file_name if checkpoint is not None or file.comes_with_samref else None
+        digests[file.file_name] = file_digest(locate(file, model, given))
+    return digests
+
+
+def describe_machine(predictor: Any = None) -> dict[str, str | int]:
+    """What the times depend on; the predictor's own device and precision where it has them."""
+    facts: dict[str, str | int] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _cpu_name(),
+        "cores": os.cpu_count() or 0,
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+        "torch": torch.__version__,
+        "samref": __version__,
+    }
+    facts |= {name: str(getattr(predictor, name)) for name in ("device", "dtype") if hasattr(predictor, name)}
+    if str(facts.get("device", "")).startswith("cuda"):
+        facts["gpu"] = torch.cuda.get_device_name(facts["device"])
+    return facts
+
+
+def in_words(machine: Mapping[str, str | int]) -> str:
+    """``system Linux x86_64, cores 2, ...``."""
+    return ", ".join(f"{key} {value}" for key, value in machine.items())
+
+
+def _cpu_name() -> str:
+    """The processor in its maker's words, as far as the system tells."""
+    try:
+        lines = CPU_INFO.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 # ---- plain JSON values
@@ -133,7 +186,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "skipped": asdict(report.skipped),
         "machine": dict(report.machine),
         "measured_before": report.measured_before,
-        "refined_minus_coarse": [asdict(one) for one in report.differences],
+        "refined_minus_coarse": [{**asdict(one), "unit": "object"} for one in report.differences],
         "stages": {
             stage: {
                 "macro": scores_to_dict(report.macro[stage]),
@@ -155,11 +208,7 @@ def scores_to_dict(scores: Scores) -> dict[str, Any]:
         "nof_at_max": {percent(target): value for target, value in scores.at_max.items()},
         "miou": {str(k): _rounded(value) for k, value in scores.miou.items()},
         "boundary_iou": {str(k): _rounded(value) for k, value in scores.mbiou.items()},
-        "encode_s": _rounded(scores.encode_s),
-        "click_s": _rounded(scores.click_s),
-        "click_s_mean": _rounded(scores.click_s_mean),
-        "click_s_p95": _rounded(scores.click_s_p95),
-        "amortised_s": _rounded(scores.amortised_s),
+        **{name: _rounded(getattr(scores, name)) for name in _TIMES},
         "harmful_rate": _rounded(scores.harmful_rate, 4),
     }
 
@@ -283,11 +332,7 @@ def report_notes(report: Report) -> list[str]:
 
 
 def check_target(path: Path) -> None:
-    """Refuse, before a long measurement, a path that cannot be written.
-
-    Raises:
-        StorageError: it is a folder, lies in none, or in one where this program may not write.
-    """
+    """Refuse, before a long measurement, a path that cannot be written."""
     if path.is_dir():
         raise StorageError(f"The report cannot be written: {path} is a folder.")
     if not path.parent.is_dir():
@@ -302,11 +347,7 @@ def write_json(value: Mapping[str, Any], path: Path) -> None:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a report whole or not at all; a file that was there stays when the disk is full.
-
-    Raises:
-        StorageError: the disk is full or cannot be written.
-    """
+    """Write a report whole or not at all; a file that was there stays when the disk is full."""
     if is_device(path):  # a device or a pipe cannot be replaced
         with disk_errors(f"{path} was not written"):
             path.write_text(text, encoding="utf-8")

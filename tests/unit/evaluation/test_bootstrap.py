@@ -111,17 +111,6 @@ def test_small_data_sets_do_not_make_the_interval_too_narrow(objects: int) -> No
     assert 8 <= missed <= 35
 
 
-def test_objects_of_one_image_that_are_all_alike_are_worth_one_when_images_are_drawn() -> None:
-    rng = np.random.default_rng(1)
-    gains = rng.normal(0.02, 0.1, 12)
-    first = [curve(f"{n}#{k}", 0.5) for n in range(12) for k in range(30)]
-    second = [curve(f"{n}#{k}", 0.5 + float(gains[n])) for n in range(12) for k in range(30)]
-    by_object = paired_difference(first, second, "IoU@1", max_clicks=20)
-    by_image = paired_difference(first, second, "IoU@1", max_clicks=20, unit="image")
-    assert by_object.mean == pytest.approx(by_image.mean)
-    assert by_image.high - by_image.low > 3 * (by_object.high - by_object.low)
-
-
 def test_the_refiner_is_compared_only_where_both_stages_were_measured() -> None:
     coarse, refined = (
         [curve("a#1", 0.5, 0.7), curve("b#1", 0.6, 0.95)],
@@ -133,10 +122,3 @@ def test_the_refiner_is_compared_only_where_both_stages_were_measured() -> None:
     assert found["NoC@90"].mean == pytest.approx(-0.5)
     sentence = found["IoU@1"].to_sentence("refined", "coarse")
     assert sentence == "refined minus coarse, IoU@1: +0.2000 (95 % interval +0.0586 to +0.3414)"
-
-
-@pytest.mark.parametrize("options", [{"confidence": 1.0}, {"resamples": 0}])
-def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
-    first, second = noisy(3, 0.0)
-    with pytest.raises(DataError):
-        paired_difference(first, second, "IoU@1", max_clicks=20, **options)  # type: ignore[arg-type]

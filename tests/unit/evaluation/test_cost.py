@@ -25,7 +25,6 @@ from samref.evaluation.cost import (
     build_predictor,
     count_parameters,
     grid_clicks,
-    mean_latency,
     measure_cost,
     sat_latency,
     spread,
@@ -172,12 +171,6 @@ def test_waiting_for_the_coarse_mask_runs_no_refiner() -> None:
     sat_latency(painter, record(), stage="coarse", side=3)
     assert painter.refined == 0
     assert len(painter.states) == 9
-
-
-def test_timings_of_several_images_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    timings = iter([(1.0, 10.0), (3.0, 20.0)])
-    monkeypatch.setattr(cost, "sat_latency", lambda *_, **__: next(timings))
-    assert mean_latency(Painter(), [record(), record()], "refined") == (2.0, 15.0)
 
 
 def test_images_are_spread_over_the_data(tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ from samref.core.masks import Mask, Rle
 from samref.core.oracle import ClickRule
 from samref.core.prompts import Box, Click, Prompts, check_prompts
 from samref.datasets import ObjectMask
-from samref.evaluation.noc import ClickCurve, Stage, average_scores, click_curve, score_curves, tight_box, widest_stroke
+from samref.evaluation.noc import (
+    ClickCurve,
+    ClickProtocol,
+    Stage,
+    average_scores,
+    click_curve,
+    score_curves,
+    tight_box,
+    widest_stroke,
+)
 from tests.unit.evaluation.painter import Canvas, Painter, Painting
 
 
@@ -93,9 +102,8 @@ def square() -> ObjectMask:
     return ObjectMask("1", gt, None)
 
 
-def label(painter: Painter, stage: Stage, **options: object) -> ClickCurve:
-    chosen = {"max_clicks": 8, **options}
-    return click_curve(painter, Canvas((40, 50)), square(), sample_id="a", dataset="b", stage=stage, **chosen)  # type: ignore[arg-type]
+def label(painter: Painter, stage: Stage, **options: Any) -> ClickCurve:
+    return click_curve(painter, Canvas((40, 50)), square(), ClickProtocol(8, **options), stage)
 
 
 def test_the_annotator_of_a_stage_sees_only_its_masks_and_gives_back_its_state() -> None:
@@ -121,9 +129,9 @@ def test_an_annotator_may_stop_when_content() -> None:
 
 
 def test_a_box_or_a_scribble_can_come_first_and_counts_as_one_interaction() -> None:
-    box = label(Painter(), "refined", first="box")
+    box = label(Painter(), "refined", first_prompt="box")
     assert box.ious[0] == 1.0
-    stroke = label(Painter(), "refined", first="scribble")
+    stroke = label(Painter(), "refined", first_prompt="scribble")
     assert 0 < stroke.ious[0] < 0.5
     assert len(stroke.ious) == 8
 
@@ -155,16 +163,8 @@ def rectangle(*bounds: int) -> Mask:
 
 
 def label_by(predictor: Scripted, target: ObjectMask, rule: ClickRule, clicks: int = 3) -> ClickCurve:
-    return click_curve(
-        predictor,
-        Canvas(target.gt.shape),
-        target,
-        sample_id="zoo/a#1",
-        dataset="zoo",
-        stage="refined",
-        max_clicks=clicks,
-        rule=rule,
-    )
+    protocol = ClickProtocol(clicks, rule=rule)
+    return click_curve(predictor, Canvas(target.gt.shape), target, protocol, "refined", sample_id="zoo/a#1")
 
 
 def test_ignored_pixels_count_nowhere_for_ritm_and_as_background_for_focsam() -> None:

@@ -12,7 +12,7 @@ import torch
 from samref.core.images import decode_label_image, encode_png
 from samref.datasets import find_images
 from samref.errors import CheckpointMissingError
-from samref.evaluation.provenance import data_digest, describe_machine, weights_digests
+from samref.evaluation.report import data_digest, describe_machine, weights_digests
 from samref.inference.predictor import Predictor
 from samref.models.checkpoints import weights_folder
 from samref.models.registry import build_model, get_spec

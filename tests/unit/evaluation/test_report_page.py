@@ -18,10 +18,9 @@ from PIL import Image
 
 from samref.datasets import find_images
 from samref.errors import SamrefError, StorageError
-from samref.evaluation.noc import ClickCurve
-from samref.evaluation.report import Protocol, Report
-from samref.evaluation.report.page import line_plot, report_to_page, step_plot
-from samref.evaluation.report.worst_cases import PANEL_PIXELS, choose_worst, draw_worst
+from samref.evaluation.noc import ClickCurve, ClickProtocol
+from samref.evaluation.report import Report
+from samref.evaluation.report.page import PANEL_PIXELS, choose_worst, draw_worst, line_plot, report_to_page, step_plot
 from samref.evaluation.run import evaluate
 from tests.unit.evaluation.painter import Painter, write_zoo
 
@@ -40,7 +39,7 @@ def report(zoo: Path) -> Report:
     return evaluate(
         zoo,
         Painter(),
-        Protocol(max_clicks=6, stages=("coarse", "refined"), limit_per_dataset=2, seed=3),
+        ClickProtocol(max_clicks=6, stages=("coarse", "refined"), limit_per_dataset=2, seed=3),
         model=NASTY,
         weights={"w.safetensors": "ab" * 32},
     )
@@ -141,13 +140,13 @@ def test_a_worst_case_shows_the_mask_and_the_clicks_that_were_measured(zoo: Path
 
 def test_a_page_is_written_and_refused_before_the_run_where_it_cannot_be(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
-    evaluate(zoo, Painter(), Protocol(max_clicks=2, limit_per_dataset=1), html_path=target)
+    evaluate(zoo, Painter(), ClickProtocol(max_clicks=2, limit_per_dataset=1), html_path=target)
     assert target.read_text("utf-8").startswith("<!doctype html>")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     painter = Painter()
     for wrong in (tmp_path, tmp_path / "nowhere" / "report.html"):
         with pytest.raises(StorageError, match="cannot be written"):
-            evaluate(zoo, painter, Protocol(), html_path=wrong)
+            evaluate(zoo, painter, ClickProtocol(), html_path=wrong)
     assert painter.embedded == 0
 
 
@@ -158,7 +157,7 @@ def test_without_matplotlib_a_page_is_refused_before_the_run(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     painter = Painter()
     with pytest.raises(SamrefError, match=r"samref\[evaluate\]"):
-        evaluate(zoo, painter, Protocol(), html_path=tmp_path / "report.html")
+        evaluate(zoo, painter, ClickProtocol(), html_path=tmp_path / "report.html")
     assert painter.embedded == 0
 
 

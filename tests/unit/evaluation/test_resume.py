@@ -19,8 +19,8 @@ from samref.core.prompts import Prompts
 from samref.errors import DataError, ModelError, StorageError
 from samref.evaluation import run
 from samref.evaluation.grabcut import GrabCutPredictor
-from samref.evaluation.noc import ClickCurve
-from samref.evaluation.report import Protocol, Report, report_to_dict
+from samref.evaluation.noc import ClickCurve, ClickProtocol
+from samref.evaluation.report import Report, report_to_dict
 from samref.evaluation.run import Journal, evaluate, journal_path, read_header
 from samref.inference.predictor import Predictor
 from samref.models.registry import build_model
@@ -64,13 +64,13 @@ def numbers(report: Report | dict[str, Any]) -> Any:
 @pytest.mark.parametrize("clicks", [0, 1, 7, 14, 30])
 def test_an_interrupted_run_goes_on_to_the_same_numbers(zoo: Path, tmp_path: Path, clicks: int) -> None:
     target = tmp_path / "numbers.json"
-    whole = evaluate(zoo, Painter(), Protocol(max_clicks=3, stages=("coarse", "refined")))
+    whole = evaluate(zoo, Painter(), ClickProtocol(max_clicks=3, stages=("coarse", "refined")))
     with pytest.raises(ModelError):
-        evaluate(zoo, Tired(clicks), Protocol(max_clicks=3, stages=("coarse", "refined")), json_path=target)
+        evaluate(zoo, Tired(clicks), ClickProtocol(max_clicks=3, stages=("coarse", "refined")), json_path=target)
     assert journal_path(target).exists()
     assert not target.exists()
     painter = Painter()
-    resumed = evaluate(zoo, painter, Protocol(max_clicks=3, stages=("coarse", "refined")), json_path=target)
+    resumed = evaluate(zoo, painter, ClickProtocol(max_clicks=3, stages=("coarse", "refined")), json_path=target)
     assert numbers(resumed) == numbers(whole) == numbers(json.loads(target.read_text("utf-8")))
     assert len(painter.states) == 8 * 2 * 3 - clicks // 3 * 3
     assert not journal_path(target).exists()
@@ -79,9 +79,9 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(zoo: Path, tmp_path: Pat
 def test_objects_measured_before_are_counted_and_nothing_is_embedded_for_them(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "numbers.json"
     first = Painter()
-    evaluate(zoo, first, Protocol(max_clicks=2), json_path=target, keep_journal=True)
+    evaluate(zoo, first, ClickProtocol(max_clicks=2), json_path=target, keep_journal=True)
     second = Painter()
-    report = evaluate(zoo, second, Protocol(max_clicks=2), json_path=target)
+    report = evaluate(zoo, second, ClickProtocol(max_clicks=2), json_path=target)
     assert second.embedded == 0
     assert report.measured_before == 8
 
@@ -99,10 +99,10 @@ def test_objects_measured_before_are_counted_and_nothing_is_embedded_for_them(zo
 )
 def test_other_arguments_do_not_go_on_with_it(zoo: Path, tmp_path: Path, changed: dict[str, Any], word: str) -> None:
     target = tmp_path / "numbers.json"
-    evaluate(zoo, Painter(), Protocol(max_clicks=2), json_path=target, keep_journal=True)
+    evaluate(zoo, Painter(), ClickProtocol(max_clicks=2), json_path=target, keep_journal=True)
     painter = Painter()
     named = {name: changed[name] for name in ("weights", "model") if name in changed}
-    protocol = replace(Protocol(max_clicks=2), **{name: one for name, one in changed.items() if name not in named})
+    protocol = replace(ClickProtocol(max_clicks=2), **{name: one for name, one in changed.items() if name not in named})
     with pytest.raises(DataError, match=f"{word} was.*--restart"):
         evaluate(zoo, painter, protocol, json_path=target, **named)
     assert painter.embedded == 0
@@ -112,11 +112,11 @@ def test_other_arguments_do_not_go_on_with_it(zoo: Path, tmp_path: Path, changed
 
 def test_other_images_or_masks_do_not_go_on_with_it(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "numbers.json"
-    evaluate(zoo, Painter(), Protocol(max_clicks=2), json_path=target, keep_journal=True)
+    evaluate(zoo, Painter(), ClickProtocol(max_clicks=2), json_path=target, keep_journal=True)
     other = zoo / "air" / "images" / "0.png"
     other.write_bytes((zoo / "air" / "images" / "1.png").read_bytes())
     with pytest.raises(DataError, match="data_sha256 was"):
-        evaluate(zoo, Painter(), Protocol(max_clicks=2), json_path=target)
+        evaluate(zoo, Painter(), ClickProtocol(max_clicks=2), json_path=target)
 
 
 def test_a_report_that_cannot_be_written_costs_no_measurement(
@@ -129,9 +129,9 @@ def test_a_report_that_cannot_be_written_costs_no_measurement(
     with monkeypatch.context() as patch:
         patch.setattr(run, "write_json", full)
         with pytest.raises(StorageError):
-            evaluate(zoo, Painter(), Protocol(max_clicks=2), json_path=target)
+            evaluate(zoo, Painter(), ClickProtocol(max_clicks=2), json_path=target)
     painter = Painter()
-    evaluate(zoo, painter, Protocol(max_clicks=2), json_path=target)
+    evaluate(zoo, painter, ClickProtocol(max_clicks=2), json_path=target)
     assert painter.embedded == 0
     assert target.exists()
 
@@ -139,14 +139,14 @@ def test_a_report_that_cannot_be_written_costs_no_measurement(
 def test_workers_may_differ_between_the_two_halves_and_change_no_number(zoo: Path, tmp_path: Path) -> None:
     target = tmp_path / "numbers.json"
     with pytest.raises(ModelError):
-        evaluate(zoo, Tired(7), Protocol(max_clicks=3, workers=3), json_path=target)
-    resumed = evaluate(zoo, Painter(), Protocol(max_clicks=3, workers=2), json_path=target)
-    assert numbers(resumed) == numbers(evaluate(zoo, Painter(), Protocol(max_clicks=3)))
+        evaluate(zoo, Tired(7), ClickProtocol(max_clicks=3, workers=3), json_path=target)
+    resumed = evaluate(zoo, Painter(), ClickProtocol(max_clicks=3, workers=2), json_path=target)
+    assert numbers(resumed) == numbers(evaluate(zoo, Painter(), ClickProtocol(max_clicks=3)))
 
 
 def test_grabcut_gives_the_same_numbers_with_several_workers(zoo: Path) -> None:
-    one = evaluate(zoo, GrabCutPredictor(), Protocol(max_clicks=3))
-    three = evaluate(zoo, GrabCutPredictor(), Protocol(max_clicks=3, workers=3))
+    one = evaluate(zoo, GrabCutPredictor(), ClickProtocol(max_clicks=3))
+    three = evaluate(zoo, GrabCutPredictor(), ClickProtocol(max_clicks=3, workers=3))
     assert numbers(one) == numbers(three)
 
 
@@ -156,11 +156,13 @@ def test_a_network_gives_the_same_numbers_with_several_workers_and_after_an_inte
     predictor = Predictor(build_model("tiny-random"))
     target = tmp_path / "numbers.json"
     one = evaluate(
-        zoo, predictor, Protocol(max_clicks=3, stages=("coarse", "refined")), json_path=target, keep_journal=True
+        zoo, predictor, ClickProtocol(max_clicks=3, stages=("coarse", "refined")), json_path=target, keep_journal=True
     )
     journal = journal_path(target)
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:6])[:-3])
-    three = evaluate(zoo, predictor, Protocol(max_clicks=3, stages=("coarse", "refined"), workers=3), json_path=target)
+    three = evaluate(
+        zoo, predictor, ClickProtocol(max_clicks=3, stages=("coarse", "refined"), workers=3), json_path=target
+    )
     assert numbers(one) == numbers(three)
     assert 0 < three.measured_before < 8
 
@@ -188,7 +190,7 @@ def test_a_run_killed_with_signal_nine_goes_on_to_the_same_numbers(tmp_path: Pat
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     written = json.loads(target.read_text("utf-8"))
     assert 3 <= kept <= written["measured_before"] + 1
-    whole = evaluate(tmp_path / "data", GrabCutPredictor(), Protocol(max_clicks=6), model="grabcut")
+    whole = evaluate(tmp_path / "data", GrabCutPredictor(), ClickProtocol(max_clicks=6), model="grabcut")
     assert numbers(written) == numbers(whole)
 
 

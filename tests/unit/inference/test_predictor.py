@@ -17,9 +17,11 @@ import samref
 from samref.core.images import decode_image, encode_png
 from samref.core.masks import Rle
 from samref.core.prompts import Box, Click, Polygon, Prompts, Scribble
-from samref.errors import ImageError, PromptError
+from samref.errors import ImageError, ModelError, PromptError
 from samref.inference.predictor import Prediction, Predictor
 from samref.models.interface import DecoderState, ImageFeatures, MaskOutput, PromptBatch
+from samref.models.registry import build_model
+from samref.models.sam_ref.model import SamRefModel
 from tests.unit.inference.exact_model import ExactModel, Watch, make_image, make_predictor
 
 CLICK = Prompts((Click(5, 6),))
@@ -256,3 +258,15 @@ def test_two_objects_interleaved_on_the_embedded_architecture_equal_each_alone()
         return answers
 
     assert rounds([0, 1, 1, 0, 1, 0]) == rounds([0, 0, 0, 1, 1, 1])
+
+
+def test_an_answer_that_is_no_number_is_an_error_and_not_an_empty_mask() -> None:
+    model = build_model("tiny-random")
+    assert isinstance(model, SamRefModel)
+    with torch.no_grad():
+        next(model.refiner.local_refiner.parameters()).fill_(float("nan"))
+    predictor = Predictor(model)
+    stages = predictor.predict(predictor.embed(make_image(height=60, width=80)), Prompts((Click(20, 20),)))
+    assert next(stages).stage == "coarse"
+    with pytest.raises(ModelError, match="not a number"):
+        next(stages)

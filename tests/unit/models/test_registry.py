@@ -21,7 +21,7 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.images import decode_image
 from samref.core.prompts import Click, Prompts
 from samref.errors import UnknownModelError
-from samref.evaluation.report import Protocol
+from samref.evaluation.noc import ClickProtocol
 from samref.evaluation.run import evaluate
 from samref.models import registry
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
@@ -95,7 +95,7 @@ def test_a_new_family_segments(toy: str, square: Path) -> None:
 
 def test_a_new_family_is_evaluated(toy: str, square: Path) -> None:
     predictor = load_predictor(toy, device="cpu", precision="fp32")
-    report = evaluate(square, predictor, Protocol(max_clicks=3, stages=("coarse",)), model=toy)
+    report = evaluate(square, predictor, ClickProtocol(max_clicks=3, stages=("coarse",)), model=toy)
     (curve,) = report.curves["coarse"]
     assert curve.clicks_to(0.95) == 1
 
