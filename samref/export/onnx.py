@@ -78,10 +78,6 @@ def export_model(
         model: on the CPU, in float32.
         folder: made when it is not there; files of the same names are replaced.
         tell: told of each graph when it is done (the whole takes a minute or two).
-
-    Raises:
-        ModelError: a package is missing, the model has no such form, or a graph does not give the model's numbers.
-        StorageError: the folder cannot be written; nothing in it has changed.
     """
     require_packages()
     graphs = graphs_of(model)
@@ -115,11 +111,7 @@ def export_model(
 
 
 def require_packages() -> None:
-    """Return quietly when all that an export needs is installed.
-
-    Raises:
-        ModelError: names what is missing and how to get it.
-    """
+    """Return quietly when all that an export needs is installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(
@@ -129,12 +121,7 @@ def require_packages() -> None:
 
 
 def write_graph(graph: Graph, path: Path) -> tuple[Path, ...]:
-    """Export one part to ``path``; its weights go into a second file where one cannot hold them.
-
-    Raises:
-        ModelError: torch could not make a graph of it.
-        OSError: it could not be written.
-    """
+    """Export one part to ``path``; its weights go into a second file where one cannot hold them."""
     module = copy.deepcopy(graph.module).requires_grad_(False).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     dims: dict[str, Any] = {}
     with _quiet():

@@ -181,12 +181,7 @@ def load_torch(path: Path, checkpoint: Checkpoint | None = None) -> dict[str, Te
 
 
 def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, on the CPU.
-
-    Raises:
-        CheckpointMissingError: no such file.
-        CheckpointInvalidError: wrong digest or not a safetensors file.
-    """
+    """The tensors of a ``.safetensors`` file, on the CPU."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -205,9 +200,6 @@ def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *,
         state_dict: weights by name.
         name: of the model, for the message.
         assign: take the tensors themselves instead of copying them (a module on the meta device needs that).
-
-    Raises:
-        CheckpointInvalidError: names the keys that are missing, too many, of another shape, or hold no usable numbers.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in state_dict]

@@ -26,11 +26,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def check_address(url: str) -> None:
-    """Refuse everything but encrypted transfers; plain http goes no further than this machine.
-
-    Raises:
-        CheckpointInvalidError: another scheme or host.
-    """
+    """Refuse everything but encrypted transfers; plain http goes no further than this machine."""
     address = urlsplit(url)
     if address.scheme == "https" or (address.scheme == "http" and address.hostname in LOOPBACK):
         return

@@ -31,10 +31,6 @@ def find_training_images(data: Path, layout: str = "auto", split: str | None = N
         data: one data set, a folder of data sets, or the folder of a samref project.
         layout: a name in :data:`~samref.datasets.LAYOUTS`, or "auto" to recognise it.
         split: part of the data set; None takes the one named "train" where there are parts.
-
-    Raises:
-        DataError: nothing there that is known, or no images in it.
-        StorageError: the project's database cannot be read.
     """
     listings = list_data_sets(data, layout, split or "train")
     records = tuple(record for listing in listings for record in listing.records)

@@ -26,11 +26,7 @@ class Processes:
 
     @classmethod
     def join(cls, *, cpu: bool) -> Processes:
-        """The group that ``accelerate launch`` (or torchrun) started this process in; alone without it.
-
-        Raises:
-            TrainingError: there are several processes, but the package accelerate is not installed.
-        """
+        """The group that ``accelerate launch`` (or torchrun) started this process in; alone without it."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         try:

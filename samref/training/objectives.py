@@ -147,10 +147,6 @@ def load_backbone(net: TinyNet, path: Path) -> None:
     Args:
         net: changed in place.
         path: npz with ``opNN.weight`` and ``opNN.bias`` in the order the layers run (out, in/groups, kh, kw).
-
-    Raises:
-        CheckpointMissingError: no such file.
-        CheckpointInvalidError: not such a table, or of other shapes.
     """
     if not path.is_file():
         raise CheckpointMissingError(f"There is no pretrained backbone at {path}.")

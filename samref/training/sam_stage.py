@@ -38,13 +38,7 @@ GROWTH = (1.0, 1.4)
 
 
 def load_frozen_sam(name: str, checkpoint: Path | None, device: torch.device) -> SamModel:
-    """A SAM of that name that answers with its single mask.
-
-    Raises:
-        TrainingError: that is not a SAM.
-        CheckpointMissingError: its weights are not on this machine.
-        CheckpointInvalidError: the file is not the official one.
-    """
+    """A SAM of that name that answers with its single mask."""
     if name not in SAM_CONFIGS:
         raise TrainingError(f"{name[:60]!r} is not a Segment Anything model. There are: {', '.join(SAM_CONFIGS)}.")
     sam = build_sam(SPECS[name], "single", checkpoint=checkpoint)

@@ -137,11 +137,7 @@ class SampleFeed:
         self.with_pixels = with_pixels
 
     def batch(self, number: int) -> SampleBatch:
-        """Batch ``number``.
-
-        Raises:
-            DataError: hardly any image has a usable object, or a file does not hold what it should.
-        """
+        """Batch ``number``."""
         count = self.recipe.batch
         drawn = [self.sample(number * count + index) for index in range(count)]
         return SampleBatch(number, tuple(sample for sample, _ in drawn), sum(skipped for _, skipped in drawn))

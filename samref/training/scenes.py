@@ -79,11 +79,7 @@ class SceneFeed:
         self._kept_bytes = 0
 
     def batch(self, number: int) -> SceneBatch:
-        """Batch ``number`` of the run.
-
-        Raises:
-            DataError: hardly any image has an object large enough, or a file does not hold what it should.
-        """
+        """Batch ``number`` of the run."""
         rng = np.random.default_rng([self.recipe.seed, number])
         shapes = self.recipe.shapes
         shares = np.array([shape.share for shape in shapes])

@@ -79,12 +79,7 @@ class SegNextObjective(Trainee):
 
 
 def load_mae(net: SegNextNet, path: Path) -> None:
-    """Start the encoder from a published MAE ViT; positions are interpolated to the grid, the decoder is left out.
-
-    Raises:
-        CheckpointMissingError: no such file.
-        CheckpointInvalidError: not such weights, or of another size.
-    """
+    """Start the encoder from a published MAE ViT; positions are interpolated to the grid, the decoder is left out."""
     if not path.is_file():
         raise CheckpointMissingError(f"There are no pretrained weights at {path}.")
     try:

@@ -104,13 +104,7 @@ class Stage:
 
 
 def build_stage(recipe: SceneRecipe | PaperRecipe, files: StageFiles, device: torch.device) -> Stage:
-    """The stage on ``device``, its new weights drawn from the recipe's seed.
-
-    Raises:
-        TrainingError: the recipe cannot be trained over that model, or needs a file that is not named.
-        CheckpointMissingError: weights are not on this machine.
-        CheckpointInvalidError: weights are of another model.
-    """
+    """The stage on ``device``, its new weights drawn from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     if isinstance(recipe, SceneRecipe):
         return Stage(_embedded(recipe, files, device), recipe)
@@ -222,12 +216,6 @@ def train(
         device: ``auto``, ``cpu`` or ``cuda``; several processes have theirs assigned.
         bf16: mixed precision.
         export: where to write the trained weights.
-
-    Raises:
-        TrainingError: there is no such recipe, or what was asked does not go together; training cannot go on.
-        DataError: there is nothing to train on.
-        CheckpointError: weights are missing or of another model.
-        StorageError: something cannot be written.
     """
     if name not in RECIPES:
         raise TrainingError(f"There is no recipe {name[:60]!r}. There are: {', '.join(RECIPES)}.")

@@ -105,10 +105,6 @@ class Trainer:
             log_every: steps.
             save_every: steps.
             progress: draw a bar, where there is a terminal to draw it in.
-
-        Raises:
-            TrainingError: the loss is not finite; the last good state is kept.
-            StorageError: the state cannot be written; the last good state is kept.
         """
         started = time.monotonic()
         previous = self.seconds
@@ -191,11 +187,7 @@ class Trainer:
             file.write(json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **values}) + "\n")
 
     def save(self) -> None:
-        """Write the resumable state; the old file stays until the new one is complete.
-
-        Raises:
-            StorageError: it cannot be written; the old one is as it was.
-        """
+        """Write the resumable state; the old file stays until the new one is complete."""
         if self.processes.is_first:
             state = {
                 "recipe": json.dumps(asdict(self.recipe)),
@@ -250,11 +242,7 @@ def _build_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.opti
 
 
 def write_torch(content: dict[str, Any], path: Path) -> None:
-    """Write a PyTorch file, durable when this returns; the old file stays until the new one is complete.
-
-    Raises:
-        StorageError: it cannot be written; the old file is as it was.
-    """
+    """Write a PyTorch file, durable when this returns; the old file stays until the new one is complete."""
     with replacing(path) as part, part.open("wb") as file:
         try:
             torch.save(content, file)
@@ -263,11 +251,7 @@ def write_torch(content: dict[str, Any], path: Path) -> None:
 
 
 def read_state(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state and, out of it, the recipe as plain values.
-
-    Raises:
-        TrainingError: the file is damaged or something else.
-    """
+    """The state and, out of it, the recipe as plain values."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         recipe = json.loads(state["recipe"])
@@ -277,11 +261,7 @@ def read_state(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[s
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Leave out what a log says about steps after ``step``: they are done again. A half-written last line goes, too.
-
-    Raises:
-        StorageError: the shorter log cannot be written; the old one is as it was.
-    """
+    """Leave out what a log says about steps after ``step``: they are done again. A half-written last line goes, too."""
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -301,9 +281,6 @@ def export_weights(module: nn.Module, path: Path, about: dict[str, str], dtype: 
     """Write ``module``'s weights, in half precision unless told; the old file stays until the new one is complete.
 
     A name that ends in ``.pth`` gives a PyTorch file of the weights alone (without ``about``), any other safetensors.
-
-    Raises:
-        StorageError: the file cannot be written.
     """
     weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in module.state_dict().items()}
     with disk_errors(f"The folder {path.parent} cannot be made"):

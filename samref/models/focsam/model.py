@@ -177,9 +177,6 @@ class FocsamModel:
         """The coarse answer where the object has not been refocused yet, then the refined one where it has (or is now).
 
         A consumer that stops after the coarse answer and gives its state back never pays for the refiner: it has SAM.
-
-        Raises:
-            PromptError: nothing was said.
         """
         if self.refiner is None:
             yield from self.base.decode(features, prompts, state)

@@ -101,11 +101,7 @@ def about_focus(config: RefinerConfig) -> dict[str, str]:
 
 
 def _config_of(path: Path) -> RefinerConfig:
-    """The published refiner, or the part of it that a file of an ablation says it holds.
-
-    Raises:
-        CheckpointInvalidError: the file does not say it properly.
-    """
+    """The published refiner, or the part of it that a file of an ablation says it holds."""
     if path.suffix != ".safetensors":
         return RefinerConfig()
     with safe_open(path, framework="pt") as file:

@@ -110,9 +110,6 @@ class SamModel:
 
         All prompts go in each time, with SAM's own previous low-res logits as mask prompt. How scribbles and
         polygons are said in SAM's words stands in :mod:`samref.models.sam.prompts`.
-
-        Raises:
-            PromptError: nothing was said.
         """
         if not prompts.prompts.items and prompts.mask is None:
             raise PromptError("Click on the object first, or draw a box around it.")
@@ -166,11 +163,7 @@ class SamModel:
 
 
 def with_multimask(model: InteractiveModel, mode: MultimaskMode) -> InteractiveModel:
-    """The same model with another habit; the weights are shared.
-
-    Raises:
-        ModelError: the model does not choose among SAM's three masks, or there is no such mode.
-    """
+    """The same model with another habit; the weights are shared."""
     if not isinstance(model, SamModel):
         raise ModelError(
             f"The model {model.spec.name} does not choose among Segment Anything's three masks; only plain Segment "

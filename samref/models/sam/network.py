@@ -141,9 +141,6 @@ def segment_anything_module(name: str) -> Any:
     That ``__init__`` also imports the automatic mask generator and with it torchvision, whose compiled operators must
     match torch to the patch release; nothing samref needs uses them. So the package's folder gets a second name,
     under which it is a plain package without code of its own. ``import segment_anything`` elsewhere is not affected.
-
-    Raises:
-        ModelError: the package is not installed.
     """
     if ALIAS not in sys.modules:
         found = importlib.util.find_spec(PACKAGE)

@@ -101,11 +101,7 @@ def about_refiner(config: SamRefConfig) -> dict[str, str]:
 
 
 def _config_of(path: Path) -> SamRefConfig:
-    """The choices a refiner was trained with.
-
-    Raises:
-        CheckpointInvalidError: the file does not say them.
-    """
+    """The choices a refiner was trained with."""
     try:
         with safe_open(path, framework="pt") as file:
             told = json.loads((file.metadata() or {})[_CONFIG_KEY])

@@ -77,11 +77,7 @@ class SegNextModel:
         return ImageFeatures(embedding, load_pixels(image.rgb, LONGEST_PIXELS).to(self.device), image.frame)
 
     def decode(self, features: ImageFeatures, prompts: PromptBatch, state: DecoderState) -> Iterator[MaskOutput]:
-        """The one answer, stage "coarse": logits (1, 1, S, S), shifted by :data:`LOGIT_SHIFT`.
-
-        Raises:
-            PromptError: nothing was said.
-        """
+        """The one answer, stage "coarse": logits (1, 1, S, S), shifted by :data:`LOGIT_SHIFT`."""
         if prompts.prompts.is_empty() and prompts.mask is None:
             raise PromptError("Click on the object first, or draw a box around it.")
         maps = self.draw_maps(prompts, state).to(self.device, self.dtype)
