@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from samref.inference.device import choose_device
-from samref.training.data import find_training_images
 from samref.training.embeddings import EmbeddingStore, precompute
 from samref.training.sam_stage import load_frozen_sam
+from samref.training.stages import find_training_images
 
 
 def precompute_embeddings(

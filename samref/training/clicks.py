@@ -94,11 +94,6 @@ class BatchAnnotator:
         for index, pred in enumerate((logits[:, 0] > 0).to(torch.uint8).numpy()):
             self._add(index, correction(pred, self.gt[index], self.ignore[index], self.rng))
 
-    def latest_click(self, index: int) -> Click | None:
-        """The newest prompt of an object when that is a click."""
-        newest = self.prompts[index][-1] if self.prompts[index] else None
-        return newest if isinstance(newest, Click) else None
-
     def _add(self, index: int, prompt: Prompt | None) -> None:
         if prompt is None:
             return

@@ -23,12 +23,12 @@ from samref.models.sam.model import SamModel
 from samref.models.sam_ref import step, windows
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.network import Refined, SamRef
-from samref.training.losses import binary_cross_entropy, dice_loss, weighted_focal_loss
-from samref.training.objectives import Autocast, Trainee, iou
+from samref.training.losses import binary_cross_entropy, dice_loss, iou, weighted_focal_loss
 from samref.training.recipes import PaperRecipe, SessionClicks
 from samref.training.sam_stage import SamSessions, decode_objects, image_embeddings
 from samref.training.samples import Draws, Sample, SampleBatch, targets_of
 from samref.training.scenes import mostly
+from samref.training.trainer import Autocast, Trainee
 
 NEAR = 3
 """Cells around an error that the weighted focal loss looks at (ours: the paper names no weight map)."""

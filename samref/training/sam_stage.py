@@ -28,10 +28,10 @@ from samref.models.sam import SPECS
 from samref.models.sam.model import SamModel, build_sam
 from samref.models.sam.network import SAM_CONFIGS
 from samref.training.clicks import SessionPlan, plan_session
-from samref.training.losses import EPS_FOCSAM, click_loss, dice_loss, normalized_focal_loss
-from samref.training.objectives import Autocast, Trainee, iou
+from samref.training.losses import EPS_FOCSAM, click_loss, dice_loss, iou, normalized_focal_loss
 from samref.training.recipes import PaperRecipe, SessionClicks
 from samref.training.samples import Draws, Sample, SampleBatch, targets_of
+from samref.training.trainer import Autocast, Trainee
 
 GROWTH = (1.0, 1.4)
 """Of the coarse mask's box in FocSAM's training, per axis, drawn anew for each use."""

@@ -25,8 +25,8 @@ from samref.datasets.coco_lvis import COCO_LVIS, STUFF
 from samref.datasets.records import IGNORE_ID, ImageRecord, ObjectMask
 from samref.errors import DataError
 from samref.training.embeddings import EmbeddingStore
-from samref.training.objectives import Autocast
 from samref.training.recipes import CornerClicks, PaperRecipe
+from samref.training.trainer import Autocast
 
 Pixels = NDArray[np.uint8]
 Planes = list[NDArray[np.uint8]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,8 +21,8 @@ from torch import Tensor
 from samref.datasets.records import IGNORE_ID, ImageRecord
 from samref.errors import DataError
 from samref.training.clicks import BatchAnnotator
-from samref.training.objectives import Autocast, SceneObjective
 from samref.training.recipes import Framing, SceneRecipe
+from samref.training.trainer import Autocast
 
 MIN_OBJECT_SHARE = 0.0006
 """Smallest visible share of a scene that an object must cover to be asked for."""
@@ -57,6 +58,39 @@ class SceneBatch:
     number: int
     rgb: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneLesson:
+    """A batch of scenes on the device, with the simulated person who asks for their objects.
+
+    Attributes:
+        rgb: uint8 (B, 3, S, S).
+        labels: uint8 (N, 1, S, S), N = B x ``objects``, with 0, 1 and 255 (ignore).
+        half: float (N, 2, S/2, S/2) ground truth and valid pixels.
+        annotator: has given every object its first prompt.
+        rng: for all that is random here.
+        autocast: mixed precision.
+        objects: per image.
+    """
+
+    rgb: Tensor
+    labels: Tensor
+    half: Tensor
+    annotator: BatchAnnotator
+    rng: np.random.Generator
+    autocast: Autocast
+    objects: int
+
+
+class SceneObjective(Protocol):
+    """What learns from scenes."""
+
+    map_radius: float
+
+    def backward(self, lesson: SceneLesson) -> dict[str, float]:
+        """Leave gradients in ``trained`` and return numbers for the log."""
+        ...
 
 
 class SceneFeed:
@@ -115,9 +149,8 @@ class SceneFeed:
         half, numeric = half_labels(labels)
         annotator = BatchAnnotator(numeric, objective.map_radius, rng)
         annotator.begin()
-        return objective.backward(
-            rgb, labels.to(device), half.to(device), annotator, rng, autocast, self.recipe.objects
-        )
+        lesson = SceneLesson(rgb, labels.to(device), half.to(device), annotator, rng, autocast, self.recipe.objects)
+        return objective.backward(lesson)
 
     def _draw_image(self, rng: np.random.Generator) -> Labelled:
         name = self.names[int(rng.choice(len(self.names), p=self._shares))]

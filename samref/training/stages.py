@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from samref.datasets.records import ImageRecord
+from samref.datasets import ImageRecord, Skipped, list_data_sets
 from samref.errors import TrainingError
 from samref.inference.device import choose_device
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
@@ -24,18 +24,15 @@ from samref.models.sam_ref.weights import SMALL_REFINER, about_refiner, trained_
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.models.tiny.model import TINY_REFINER
 from samref.models.tiny.network import TinyNet
-from samref.training.data import find_training_images
-from samref.training.distributed import Processes
 from samref.training.embeddings import EmbeddingStore
-from samref.training.objectives import BaseObjective, Trainee, load_backbone
 from samref.training.recipes import RECIPES, PaperRecipe, SceneRecipe
-from samref.training.refine import RefinerObjective
 from samref.training.sam_ref_stage import SamRefObjective
 from samref.training.sam_stage import FocusObjective, SamDecoderObjective, load_frozen_sam
 from samref.training.samples import SampleFeed
 from samref.training.scenes import SceneFeed
 from samref.training.segnext_stage import SegNextObjective, load_mae
-from samref.training.trainer import Feed, Trainer, export_weights
+from samref.training.tiny_stage import BaseObjective, RefinerObjective, load_backbone
+from samref.training.trainer import Feed, Processes, Trainee, Trainer, export_weights
 
 SMALL_FOCUS = RefinerConfig(width=32, depth=3, heads=4, mlp_ratio=2.0, window=8)
 """Over ``sam-random``: to try a recipe in seconds."""
@@ -173,6 +170,35 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
     return load_torch(path)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is to train on, and what had to be left out."""
+
+    records: tuple[ImageRecord, ...]
+    skipped: Skipped
+
+    @property
+    def summary(self) -> str:
+        """One line for the person who started the training."""
+        names = sorted({record.dataset for record in self.records})
+        left_out = self.skipped.to_sentences()
+        rest = f"; left out: {', '.join(left_out)}" if left_out else ""
+        return f"{len(self.records)} images of {', '.join(names)}{rest}."
+
+
+def find_training_images(data: Path, layout: str = "auto", split: str | None = None) -> Found:
+    """The images in ``data``, nothing decoded.
+
+    Args:
+        data: one data set, a folder of data sets, or the folder of a samref project.
+        layout: a name in :data:`~samref.datasets.LAYOUTS`, or "auto" to recognise it.
+        split: part of the data set; None takes the one named "train" where there are parts.
+    """
+    listings = list_data_sets(data, layout, split or "train")
+    records = tuple(record for listing in listings for record in listing.records)
+    return Found(records, sum((listing.skipped for listing in listings), Skipped()))
+
+
 def train(
     name: str,
     data: Path,
@@ -198,7 +224,7 @@ def train(
 
     Args:
         name: of the recipe.
-        data: see :func:`samref.training.data.find_training_images`.
+        data: see :func:`find_training_images`.
         out: folder of the state and the log.
         files: what the stage begins with.
         report: told, in the first process, what there is to train on and what was written.

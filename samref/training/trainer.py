@@ -11,13 +11,14 @@ import copy
 import itertools
 import json
 import math
+import os
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import safetensors.torch
@@ -28,9 +29,18 @@ from tqdm import tqdm
 
 from samref.errors import SamrefError, TrainingError
 from samref.files import disk_errors, replacing, write_atomically
-from samref.training.distributed import Processes
-from samref.training.objectives import Autocast, Trainee
 from samref.training.recipes import Recipe
+
+Autocast: TypeAlias = Callable[[], AbstractContextManager[Any]]
+
+
+class Trainee:
+    """Something to train: the module whose weights change, and its parameters as the optimiser wants them."""
+
+    trained: nn.Module
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        return recipe.parameter_groups(self.trained.parameters())
 
 
 class Feed(Protocol):
@@ -236,6 +246,76 @@ class _ByNumber(Dataset[Any]):
 def _build_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=recipe.rate, betas=recipe.betas)
+
+
+# ---- several processes
+
+
+class Processes:
+    """One process alone, or one of several started by ``accelerate launch``, each with its part of the joint batch.
+
+    Not a wrapper around the model: objectives call parts of it, several times per step and with several backward
+    passes. So the gradients are averaged once they are complete, which is what one process would have computed.
+    """
+
+    def __init__(self, accelerator: Any = None) -> None:
+        self._accelerator = accelerator
+        self.count: int = 1 if accelerator is None else accelerator.num_processes
+        self.rank: int = 0 if accelerator is None else accelerator.process_index
+
+    @classmethod
+    def join(cls, *, cpu: bool) -> Processes:
+        """The group that ``accelerate launch`` (or torchrun) started this process in; alone without it."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        try:
+            from accelerate import Accelerator  # type: ignore[import-untyped]
+        except ModuleNotFoundError as error:
+            raise TrainingError("Several processes need the package accelerate: pip install 'samref[train]'") from error
+        return cls(Accelerator(cpu=cpu))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device of this process, None when it is alone and may choose."""
+        return None if self._accelerator is None else torch.device(self._accelerator.device)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._accelerator is not None:
+            self._accelerator.end_training()
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` holds in any process: all decide alike."""
+        if self._accelerator is None:
+            return flag
+        told = self._accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum")
+        return float(told) > 0
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over the processes; a parameter that nobody used keeps none."""
+        if self._accelerator is None:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        used = torch.tensor([float(parameter.grad is not None) for parameter in trained], device=self.device)
+        shared = [p for p, users in zip(trained, self._accelerator.reduce(used, reduction="sum"), strict=True) if users]
+        if not shared:
+            return
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in shared])
+        flat = self._accelerator.reduce(flat, reduction="mean")
+        start = 0
+        for parameter in shared:
+            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter).clone()
+            start += parameter.numel()
 
 
 # ---- files: whole or as they were, and read without running any code in them
