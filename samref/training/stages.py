@@ -19,8 +19,8 @@ from samref.models.focsam.network import FocusRefiner, RefinerConfig
 from samref.models.focsam.weights import about_focus, official_parts
 from samref.models.layers import channels_last
 from samref.models.sam.model import SamModel
+from samref.models.sam_ref.model import SMALL_REFINER, about_refiner, trained_parts
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.sam_ref.weights import SMALL_REFINER, about_refiner, trained_parts
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.models.tiny.model import TINY_REFINER
 from samref.models.tiny.network import TinyNet

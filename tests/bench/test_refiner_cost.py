@@ -22,9 +22,8 @@ from samref.models.layers import randomize
 from samref.models.sam import SPECS as SAM_SPECS
 from samref.models.sam.model import SamModel
 from samref.models.sam.network import SAM_CONFIGS, network_from, seeded_weights
-from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.model import AGNOSTIC_REFINER, SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.sam_ref.weights import AGNOSTIC_REFINER
 
 Record = Callable[[str, float, str], None]
 

@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.serialization import safe_globals
@@ -37,7 +38,7 @@ OFFICIAL_INPUT = FocsamConfig(input_rule="focsam", channel_order="bgr")
 """How the authors' evaluation prepares images; taken with whole files, which were trained so."""
 
 _RANDOM = RefinerConfig(width=32, depth=3, heads=4, mlp_ratio=2.0, window=8)
-_SWITCHES = frozenset(("dynamic_windows", "dynamic_relu"))
+_Switch = Literal["dynamic_windows", "dynamic_relu"]
 _SWITCHES_KEY = "focsam_refiner"
 """Where a file of safetensors says which parts of the refiner it does without."""
 
@@ -96,7 +97,7 @@ def build_focsam(
 
 def about_focus(config: RefinerConfig) -> dict[str, str]:
     """What a file's metadata must say about the refiner in it; nothing where it is the published one."""
-    told = {name: value for name, value in asdict(config).items() if name in _SWITCHES and not value}
+    told = {name: value for name, value in asdict(config).items() if name in get_args(_Switch) and not value}
     return {_SWITCHES_KEY: json.dumps(told)} if told else {}
 
 
@@ -107,16 +108,11 @@ def _config_of(path: Path) -> RefinerConfig:
     with safe_open(path, framework="pt") as file:
         told = (file.metadata() or {}).get(_SWITCHES_KEY, "{}")
     try:
-        switches = json.loads(told)
-    except ValueError:
-        switches = None
-    if (
-        not isinstance(switches, dict)
-        or not set(switches) <= _SWITCHES
-        or not set(map(type, switches.values())) <= {bool}
-    ):
-        raise CheckpointInvalidError(f"{path} does not say properly which FocSAM refiner it holds. Export it again.")
-    return RefinerConfig(**switches)
+        return RefinerConfig(**TypeAdapter(dict[_Switch, bool]).validate_json(told, strict=True))
+    except ValidationError as error:
+        raise CheckpointInvalidError(
+            f"{path} does not say properly which FocSAM refiner it holds. Export it again."
+        ) from error
 
 
 def official_parts(network: Any, refiner: FocusRefiner, parts: Iterable[str] | None = None) -> nn.Module:
