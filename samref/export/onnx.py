@@ -74,10 +74,8 @@ def export_model(
 ) -> tuple[ExportedGraph, ...]:
     """Write every part of ``model`` and ``model.json`` into ``folder``; all of them or none.
 
-    Args:
-        model: on the CPU, in float32.
-        folder: made when it is not there; files of the same names are replaced.
-        tell: told of each graph when it is done (the whole takes a minute or two).
+    ``model`` is on the CPU, in float32. The whole takes a minute or two; ``tell`` is told of each graph when it is
+    done.
     """
     require_packages()
     graphs = graphs_of(model)
@@ -152,8 +150,7 @@ def write_graph(graph: Graph, path: Path) -> tuple[Path, ...]:
 def deviation(graph: Graph, path: Path, *, seed: int = 1) -> float:
     """Largest difference between a graph on disk and its module, over several sizes and all outputs.
 
-    Returns:
-        max |difference| / standard deviation of the module's output.
+    It is the greatest |difference| over the standard deviation of the module's output.
     """
     import onnxruntime
 
@@ -268,13 +265,7 @@ SHAPES = (
 
 
 def describe(model: InteractiveModel, opset: int, exporter: str) -> dict[str, Any]:
-    """Everything but the list of graphs.
-
-    Args:
-        model: an exported one.
-        opset: of the graphs.
-        exporter: name and version of what wrote them.
-    """
+    """Everything but the list of graphs."""
     spec = model.spec
     base = model.base if isinstance(model, SamRefModel) else model
     described: dict[str, Any] = {

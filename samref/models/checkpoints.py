@@ -158,9 +158,7 @@ def fetch(checkpoint: Checkpoint) -> Path:
 def load_torch(path: Path, checkpoint: Checkpoint | None = None) -> dict[str, Tensor]:
     """The tensors of a ``.pth`` file, on the CPU; no code in the file is ever run.
 
-    Args:
-        path: the file.
-        checkpoint: what it has to be; checked before it is opened. None checks nothing.
+    A ``checkpoint`` says what it has to be, checked before it is opened; None checks nothing.
 
     Raises:
         CheckpointMissingError: no such file.
@@ -208,11 +206,8 @@ def load_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
 def load_into(module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *, assign: bool = False) -> None:
     """Fill ``module`` with weights that fit it exactly; nothing is changed when they do not.
 
-    Args:
-        module: what to fill.
-        state_dict: weights by name.
-        name: of the model, for the message.
-        assign: take the tensors themselves instead of copying them (a module on the meta device needs that).
+    ``name`` is the model's, for the message; ``assign`` takes the tensors themselves instead of copying them (a module
+    on the meta device needs that).
     """
     own = module.state_dict()
     missing = [key for key in own if key not in state_dict]
@@ -284,11 +279,7 @@ def download(url: str, target: Path, verify: Callable[[Path], None], size_bytes:
 
     Until then it is called ``<target>.part``; what that holds already is not fetched again. A terminal shows a bar.
 
-    Args:
-        url: where the file is.
-        target: where it goes.
-        verify: raises :class:`CheckpointInvalidError` about a whole file that is another one.
-        size_bytes: of the whole file, None if unknown.
+    ``verify`` raises :class:`CheckpointInvalidError` about a whole file that is another one.
 
     Raises:
         CheckpointMissingError: no connection, an error page, the transfer broke off, or another process is at it.

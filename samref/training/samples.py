@@ -113,12 +113,8 @@ class SampleObjective(Protocol):
 class SampleFeed:
     """Samples of images for one recipe.
 
-    Args:
-        records: what to draw from, each as often as any other.
-        recipe: numbers of the run.
-        side: S of the model frame.
-        store: stored image embeddings; every image's must be there.
-        with_pixels: whether samples carry pixels for a local refiner.
+    ``side`` is S of the model frame; ``store`` has every image's embedding; ``with_pixels`` adds those for a local
+    refiner.
     """
 
     def __init__(

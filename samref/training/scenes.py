@@ -335,8 +335,7 @@ def _colour(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 def half_labels(labels: Tensor) -> tuple[Tensor, NDArray[np.uint8]]:
     """uint8 labels (N, 1, S, S) at half resolution.
 
-    Returns:
-        float (N, 2, S/2, S/2): ground truth and valid; and uint8 (N, S/2, S/2) with 0, 1, 255.
+    float (N, 2, S/2, S/2), ground truth and valid; and uint8 (N, S/2, S/2) with 0, 1, 255.
     """
     inside = mostly((labels == 1).float(), 2)
     ignored = F.avg_pool2d((labels == IGNORE_ID).float(), 2) >= 0.5
@@ -349,12 +348,7 @@ def mostly(plane: Tensor, factor: int) -> Tensor:
 
     Were halves always inside, all masks learnt from such cells would be too wide: by a quarter of a pixel at factor 2.
 
-    Args:
-        plane: float (..., S, T), 1 inside and 0 outside.
-        factor: pixels per cell and side.
-
-    Returns:
-        bool (..., S/factor, T/factor).
+    float (..., S, T) of 0 and 1 to bool (..., S/factor, T/factor).
     """
     share = F.avg_pool2d(plane, factor)
     rows, columns = (torch.arange(length, device=plane.device) for length in share.shape[-2:])

@@ -26,8 +26,7 @@ from samref.models.tiny.model import TINY_REFINER
 from samref.models.tiny.network import TinyNet
 from samref.training.embeddings import EmbeddingStore
 from samref.training.recipes import RECIPES, PaperRecipe, SceneRecipe
-from samref.training.sam_ref_stage import SamRefObjective
-from samref.training.sam_stage import FocusObjective, SamDecoderObjective, load_frozen_sam
+from samref.training.sam_stage import FocusObjective, SamDecoderObjective, SamRefObjective, load_frozen_sam
 from samref.training.samples import SampleFeed
 from samref.training.scenes import SceneFeed
 from samref.training.segnext_stage import SegNextObjective, load_mae
@@ -58,14 +57,7 @@ class StageFiles:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is trained and what its batches need.
-
-    Attributes:
-        objective: what is trained.
-        recipe: by which numbers.
-        side: S of the model frame of samples.
-        sam: the SAM below; its encoder is frozen and its embeddings may be stored.
-    """
+    """What is trained, the side of its samples' model frame, and the frozen SAM below."""
 
     objective: Trainee
     recipe: SceneRecipe | PaperRecipe
@@ -189,10 +181,9 @@ class Found:
 def find_training_images(data: Path, layout: str = "auto", split: str | None = None) -> Found:
     """The images in ``data``, nothing decoded.
 
-    Args:
-        data: one data set, a folder of data sets, or the folder of a samref project.
-        layout: a name in :data:`~samref.datasets.LAYOUTS`, or "auto" to recognise it.
-        split: part of the data set; None takes the one named "train" where there are parts.
+    ``data`` is one data set, a folder of data sets, or the folder of a samref project; ``layout`` a name in
+    :data:`~samref.datasets.LAYOUTS`, or "auto" to recognise it; ``split`` is "train" unless told, where there are
+    parts.
     """
     listings = list_data_sets(data, layout, split or "train")
     records = tuple(record for listing in listings for record in listing.records)
@@ -222,26 +213,10 @@ def train(
 ) -> None:
     """Train a recipe to its end, or until ``max_seconds`` are over; called again, it goes on.
 
-    Args:
-        name: of the recipe.
-        data: see :func:`find_training_images`.
-        out: folder of the state and the log.
-        files: what the stage begins with.
-        report: told, in the first process, what there is to train on and what was written.
-        layout: of the data.
-        split: of the data.
-        model: papers' recipes: another network than the recipe's: ``sam-vit-b|l|h``, ``segnext-b-sax1|sax2|sum``, or
-            ``*-random`` to try it.
-        embeddings: folder that :func:`samref.training.embeddings.precompute` filled.
-        steps: another number than the recipe's.
-        batch: likewise, of papers' recipes only.
-        accumulate: batches whose gradients make one step.
-        max_seconds: stop then.
-        save_every: steps between two saves.
-        workers: processes that prepare batches.
-        device: ``auto``, ``cpu`` or ``cuda``; several processes have theirs assigned.
-        bf16: mixed precision.
-        export: where to write the trained weights.
+    ``data``, ``layout`` and ``split`` are :func:`find_training_images`'s; ``model`` takes the place of a paper recipe's
+    network (``sam-vit-b|l|h``, ``segnext-b-sax1|sax2|sum``, or ``*-random`` to try it), ``steps`` and ``batch`` that of
+    its numbers. ``embeddings`` is a folder that :func:`samref.training.embeddings.precompute` filled, ``out`` that of
+    the state and the log. The first process tells ``report`` what there is to train on and what was written.
     """
     if name not in RECIPES:
         raise TrainingError(f"There is no recipe {name[:60]!r}. There are: {', '.join(RECIPES)}.")

@@ -103,9 +103,7 @@ class BaseObjective(Trainee):
 def load_backbone(net: TinyNet, path: Path) -> None:
     """Initialise encoder and context block from a table of folded MobileNetV2 / DeepLab convolutions.
 
-    Args:
-        net: changed in place.
-        path: npz with ``opNN.weight`` and ``opNN.bias`` in the order the layers run (out, in/groups, kh, kw).
+    The npz has ``opNN.weight`` and ``opNN.bias`` in the order the layers run (out, in/groups, kh, kw).
     """
     if not path.is_file():
         raise CheckpointMissingError(f"There is no pretrained backbone at {path}.")

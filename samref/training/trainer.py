@@ -60,15 +60,8 @@ class Feed(Protocol):
 class Trainer:
     """Trains ``objective.trained`` and keeps an averaged copy of it; resumable at any step.
 
-    Args:
-        objective: what is trained and how its loss is computed.
-        recipe: every number of the run.
-        feed: its batches.
-        out: folder for ``state.pt`` (resume) and ``log.jsonl``.
-        device: where to train; bf16 autocast is used on both CPU and GPU when ``bf16``.
-        accumulate: batches whose gradients are averaged for one step.
-        processes: who trains along; this process alone unless told.
-        workers: processes that prepare batches.
+    ``out`` gets ``state.pt`` (resume) and ``log.jsonl``; the gradients of ``accumulate`` batches are averaged for one
+    step; ``bf16`` autocast is used on CPU and GPU alike; ``workers`` are processes that prepare batches.
     """
 
     def __init__(
@@ -108,13 +101,9 @@ class Trainer:
     def run(
         self, max_seconds: float = math.inf, log_every: int = 20, save_every: int = 100, *, progress: bool = False
     ) -> None:
-        """Train until the recipe's last step or ``max_seconds``; one JSON line per log step.
+        """Train until the recipe's last step or for ``max_seconds``, one JSON line every ``log_every`` steps.
 
-        Args:
-            max_seconds: of this call.
-            log_every: steps.
-            save_every: steps.
-            progress: draw a bar, where there is a terminal to draw it in.
+        ``progress`` draws a bar, where there is a terminal to draw it in.
         """
         started = time.monotonic()
         previous = self.seconds

@@ -90,12 +90,8 @@ def decode_single_mask(
 ) -> SingleMask:
     """SAM's single mask, and the mask token that the package's own ``forward`` keeps to itself.
 
-    Args:
-        mask_decoder: the package's module; its other mask tokens take part in the attention, as always.
-        image_embedding: (B, C, h, w).
-        image_pe: (1, C, h, w).
-        sparse_prompt_embeddings: (B, N, C).
-        dense_prompt_embeddings: (B, C, h, w).
+    The other mask tokens of the package's ``mask_decoder`` take part in the attention, as always. Shapes: embeddings
+    (B, C, h, w), ``image_pe`` (1, C, h, w), sparse prompts (B, N, C).
     """
     B = len(sparse_prompt_embeddings)
     own = torch.cat([mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight])

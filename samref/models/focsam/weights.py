@@ -63,13 +63,9 @@ def build_focsam(
 ) -> FocsamModel:
     """FocSAM with the weights there are, on the CPU in float32.
 
-    Args:
-        plain: what the model is without a refiner.
-        refined: what it is with one.
-        over: the SAM below.
-        own: where FocSAM's weights are looked for.
-        checkpoint: a whole FocSAM file, a refiner (with or without its decoder), or an official SAM file; else what
-            lies in the cache folder.
+    The specs are of the model without (``plain``) and with a refiner and of the SAM below. ``checkpoint`` is a whole
+    FocSAM file, a refiner (with or without its decoder), or an official SAM file; else what lies in the cache folder
+    counts.
     """
     name = plain.name
     path = checkpoint or cached_path(own)
@@ -118,10 +114,7 @@ def _config_of(path: Path) -> RefinerConfig:
 def official_parts(network: Any, refiner: FocusRefiner, parts: Iterable[str] | None = None) -> nn.Module:
     """The same modules under FocSAM's names, for reading and writing its files.
 
-    Args:
-        network: the package's ``Sam``.
-        refiner: the refiner.
-        parts: which of the four to take; all unless told otherwise.
+    ``parts`` says which of the four; all unless told otherwise.
     """
     neck = nn.Module()
     for name, child in network.prompt_encoder.named_children():

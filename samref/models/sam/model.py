@@ -125,8 +125,7 @@ class SamModel:
     def predict_masks(self, features: ImageFeatures, prompt: SamPrompt, *, multimask: bool) -> tuple[Tensor, Tensor]:
         """SAM's own two answers to a prompt, in float32.
 
-        Returns:
-            low-res logits (1, M, h, w) and predicted IoUs (1, M), M = 3 with ``multimask``, else 1.
+        low-res logits (1, M, h, w) and predicted IoUs (1, M), M = 3 with ``multimask``, else 1.
         """
         sparse_prompt_embeddings, dense_prompt_embeddings = self.embed_prompt(prompt)
         logits, ious = self.network.mask_decoder(
@@ -177,11 +176,8 @@ def build_sam(
 ) -> SamModel:
     """A SAM with its weights, on the CPU in float32.
 
-    Args:
-        spec: one of :data:`samref.models.sam.SPECS`; one without a checkpoint gets random weights.
-        multimask: when three masks are computed and the best taken.
-        checkpoint: the official file, when it is not in the cache folder.
-        seed: of the random weights.
+    A spec without a checkpoint gets random weights; ``checkpoint`` is the official file when it is not in the cache
+    folder.
     """
     config = SAM_CONFIGS[spec.name]
     if spec.checkpoints:

@@ -237,9 +237,7 @@ def build_trained(spec: ModelSpec, over: ModelSpec, path: Path, seed: int) -> Sa
 def trained_parts(network: Any, refiner: SamRef) -> nn.Module:
     """What a training of SAM-REF leaves, under the names of its file.
 
-    Args:
-        network: the package's ``Sam``, with the decoder that the refiner was trained over.
-        refiner: the refiner.
+    ``network`` is the package's ``Sam``, with the decoder that the refiner was trained over.
     """
     whole = nn.Module()
     whole.add_module("mask_decoder", network.mask_decoder)

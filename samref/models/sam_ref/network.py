@@ -50,9 +50,7 @@ class SamRefConfig:
         use_local: whether there is a local refiner at all (for ablations).
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {
-        "extra": "forbid"
-    }  # files say it in their metadata
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # files say it in their metadata
 
     width: int = 64
     global_blocks: int = 5

@@ -134,10 +134,8 @@ class SegNextModel:
 def build_segnext(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SegNextModel:
     """A SegNext with its weights, on the CPU in float32.
 
-    Args:
-        spec: one of :data:`samref.models.segnext.SPECS`; one without a checkpoint gets random weights.
-        checkpoint: the official file, when it is not in the cache folder.
-        seed: of the random weights.
+    A spec without a checkpoint gets random weights; ``checkpoint`` is the official file when it is not in the cache
+    folder.
     """
     config = SEGNEXT_CONFIGS[spec.name]
     if spec.checkpoints:
@@ -195,11 +193,6 @@ def scale_points(points: NDArray[np.float32], image: ImageSize, frame: ImageSize
 
     Rounded half up in float32, per axis; points of a negative index stay as they are. In images of twice the model
     frame or more a point of the last row or column lands just outside of it, as in the published code.
-
-    Args:
-        points: (2N, 3), see :func:`list_points`.
-        image: size of the image.
-        frame: size at which it lies in the model frame.
     """
     scale = np.array([frame.height / image.height, frame.width / image.width], dtype=np.float32)
     scaled = points.astype(np.float32)
@@ -222,13 +215,7 @@ def draw_points(points: NDArray[np.float32], size: ImageSize, radius: float) -> 
 
 
 def draw_signed_maps(prompts: Prompts, frame: Frame, radius: float) -> NDArray[np.uint8]:
-    """Maps (2, H, W) over the padded frame: clicks, scribbles and negative polygons.
-
-    Args:
-        prompts: model frame.
-        frame: how the image lies in it.
-        radius: of a click, in model pixels.
-    """
+    """Maps (2, H, W) over the padded frame: clicks, scribbles and negative polygons."""
     # Back to the image frame first: there the published code rounds.
     named = [Click(*frame.to_image(click.x, click.y), click.positive) for click in prompts.clicks]
     drawn = draw_points(scale_points(list_points(named), frame.image, frame.resized), frame.padded, radius)
@@ -260,10 +247,7 @@ def _disk(radius: float) -> NDArray[np.uint8]:
 def paint_areas(mask: NDArray[np.float32], prompts: Prompts, seen: int) -> NDArray[np.float32]:
     """The mask so far with the boxes and polygons that are new.
 
-    Args:
-        mask: probabilities (H, W) over the padded frame; not changed.
-        prompts: model frame.
-        seen: how many of the prompts were answered before.
+    ``mask`` holds probabilities (H, W) over the padded frame; ``seen`` counts the prompts that were answered before.
     """
     painted = mask.copy()
     cells = MapFrame(*mask.shape)

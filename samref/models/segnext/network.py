@@ -296,9 +296,7 @@ class SegNextNet(nn.Module):
     def fuse(self, image_embedding: Tensor, maps: Tensor) -> Tensor:
         """Image and prompts in one (B, C, h, w).
 
-        Args:
-            image_embedding: (B, C, h, w).
-            maps: (B, 3, S, S) probability of the mask so far, positive and negative disks.
+        ``maps`` (B, 3, S, S) are the probability of the mask so far, positive and negative disks.
         """
         x = image_embedding + self.visual_prompts_encoder(maps)
         tokens = self.fusion_blocks(x.flatten(2).transpose(1, 2))  # B C h w -> B hw C

@@ -23,8 +23,7 @@ from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.training import sam_stage
 from samref.training.clicks import SessionPlan
 from samref.training.recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
-from samref.training.sam_ref_stage import sam_ref_loss
-from samref.training.sam_stage import decode_objects
+from samref.training.sam_stage import decode_objects, sam_ref_loss
 from samref.training.samples import Draws, SampleBatch, SampleFeed, SampleObjective
 from samref.training.segnext_stage import load_mae
 from samref.training.stages import Stage, StageFiles, build_stage, find_training_images
