@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.oracle import FocsamAnnotator
@@ -193,14 +194,12 @@ def session_loss(recipe: PaperRecipe, sessions: SamSessions, logits: Tensor, gt:
 
 def click_tensors(sessions: SamSessions, device: torch.device) -> tuple[Tensor, Tensor]:
     """All clicks so far: (B, N, 2) pixels (x, y) and (B, N) labels with -1 as padding."""
-    most = max(len(clicks) for clicks in sessions.clicks)
-    points = torch.zeros(len(sessions.objects), most, 2)
-    labels = torch.full((len(sessions.objects), most), -1)
-    for row, clicks in enumerate(sessions.clicks):
-        for place, click in enumerate(clicks):
-            points[row, place, 0], points[row, place, 1] = click.x, click.y
-            labels[row, place] = int(click.positive)
-    return points.to(device), labels.to(device)
+    rows = [
+        torch.tensor([(c.x, c.y, c.positive) for c in own], dtype=torch.float32).reshape(len(own), 3)
+        for own in sessions.clicks
+    ]
+    padded = pad_sequence(rows, batch_first=True, padding_value=-1.0).to(device)
+    return padded[..., :2], padded[..., 2].long()
 
 
 class SamObjective(Trainee):

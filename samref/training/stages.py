@@ -15,8 +15,8 @@ from samref.datasets import ImageRecord, Skipped, list_data_sets
 from samref.errors import TrainingError
 from samref.inference.device import choose_device
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
+from samref.models.focsam.model import about_focus, official_parts
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
-from samref.models.focsam.weights import about_focus, official_parts
 from samref.models.layers import channels_last
 from samref.models.sam.model import SamModel
 from samref.models.sam_ref.model import SMALL_REFINER, about_refiner, trained_parts

@@ -29,7 +29,7 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import load_pixels
-from samref.models.sam.network import SAM_CONFIGS, SamConfig, network_from, seeded_weights
+from samref.models.sam.network import SAM_CONFIGS, SamConfig, network_from, random_weights
 from samref.models.sam.prompts import SamPrompt, to_sam_prompt
 
 MultimaskMode: TypeAlias = Literal["single", "first-click", "always"]
@@ -183,5 +183,5 @@ def build_sam(
     if spec.checkpoints:
         weights = load_torch(locate(spec.checkpoints[0], spec.name, checkpoint), spec.checkpoints[0])
     else:
-        weights = seeded_weights(config, seed)
+        weights = random_weights(config, seed)
     return SamModel(spec, config, network_from(config, weights, spec.name), multimask)

@@ -41,7 +41,7 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import load_pixels, resize, soft_iou
-from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet, seeded_weights, stretch
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet, random_weights, stretch
 
 THRESHOLD = 0.49
 """Probability above which a pixel belongs to the mask, in the published code."""
@@ -141,7 +141,7 @@ def build_segnext(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int 
     if spec.checkpoints:
         weights = _load_official(locate(spec.checkpoints[0], spec.name, checkpoint))
     else:
-        weights = seeded_weights(config, seed)
+        weights = random_weights(config, seed)
     with torch.device("meta"):
         network = SegNextNet(config)
     load_into(network, weights, spec.name, assign=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from samref.core.prompts import Click
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
-from samref.models.focsam import weights as refocus_checkpoint
+from samref.models.focsam import model as refocus_checkpoint
 from samref.models.focsam.network import RefinerConfig
 from samref.models.sam import RANDOM
 from samref.models.sam.model import build_sam
