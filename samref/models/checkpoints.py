@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -146,7 +147,8 @@ def fetch(checkpoint: Checkpoint) -> Path:
         StorageError: no space, or the folder cannot be written.
     """
     target = cached_path(checkpoint)
-    if _is_good(target, checkpoint):
+    with contextlib.suppress(CheckpointMissingError, CheckpointInvalidError):
+        verify(target, checkpoint)
         return target
     if checkpoint.url is None:
         by_hand = f" {how_to_get(checkpoint, '')}" if checkpoint.page is not None else ""
@@ -253,14 +255,6 @@ def _no_file(path: Path) -> str:
 def _shortened(keys: list[str]) -> str:
     more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
     return ", ".join(keys[:KEYS_SHOWN]) + more
-
-
-def _is_good(path: Path, checkpoint: Checkpoint) -> bool:
-    try:
-        verify(path, checkpoint)
-    except (CheckpointMissingError, CheckpointInvalidError):
-        return False
-    return True
 
 
 # ---- one large file, so that a broken transfer goes on where it stopped

@@ -324,15 +324,6 @@ def sam_ref_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) ->
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """The global refiner's side of a batch, B objects."""
-
-    refined: Refined
-    coarse: Tensor
-    injected: Tensor | None
-
-
 class SamRefObjective(SamObjective):
     """Trains SAM-REF's refiner as the paper describes it (papers.md 1.4).
 
@@ -356,20 +347,18 @@ class SamRefObjective(SamObjective):
         with torch.no_grad():
             coarse = decode_objects(self.sam, embedding, sessions.clicks, sessions.masks).logits
         with autocast():
-            whole = self._look_at_all(batch, sessions, embedding, coarse, device)
+            whole, injected = self._look_at_all(batch, sessions, embedding, coarse, device)
         gt, valid = (self._low_res(plane) for plane in targets_of(batch, device))
-        chosen = [
-            self._window(whole.refined.logits[i, 0].detach(), finals[i], sessions, i, gt[i, 0]) for i in range(len(gt))
-        ]
+        chosen = [self._window(whole.logits[i, 0].detach(), finals[i], sessions, i, gt[i, 0]) for i in range(len(gt))]
         with autocast():
-            local, before = self._look_closer(batch, sessions, whole, chosen, device)
+            local, before = self._look_closer(batch, sessions, whole.logits.float(), injected, chosen, device)
         near, seen = self._labels_inside(batch, chosen, device)
-        loss = sam_ref_loss(whole.refined, coarse, gt, valid) + sam_ref_loss(local, before, near, seen)
+        loss = sam_ref_loss(whole, coarse, gt, valid) + sam_ref_loss(local, before, near, seen)
         torch.autograd.backward(loss)
         return {
             "loss": float(loss.detach()),
             "iou_coarse": iou(coarse, gt, valid),
-            "iou_global": iou(whole.refined.logits.detach(), gt, valid),
+            "iou_global": iou(whole.logits.detach(), gt, valid),
             "iou_before_local": iou(before, near, seen),
             "iou_local": iou(local.logits.detach(), near, seen),
         }
@@ -409,15 +398,15 @@ class SamRefObjective(SamObjective):
 
     def _look_at_all(
         self, batch: SampleBatch, sessions: SamSessions, embedding: Tensor, coarse: Tensor, device: torch.device
-    ) -> _Whole:
+    ) -> tuple[Refined, Tensor | None]:
+        """The global refiner over the whole frame, and the embedding it was given, in the low-res frame."""
         side = self.sam.config.image_size
         framed = torch.cat([fit_frame(_pixels(sample, device), self._frame(sample)) for sample in batch.samples])
         image = self.refiner.global_refiner.image_stem(framed)
         injected = self.refiner.project(embedding, (image.shape[-2], image.shape[-1]))
         radius, frame = self.refiner.config.click_radius, MapFrame(side, side)
         maps = torch.cat([refiner_step.draw_signs(Prompts(tuple(clicks)), frame, radius) for clicks in sessions.clicks])
-        refined = refiner_step.refine_global(self.refiner, image, maps.to(device), injected, coarse)
-        return _Whole(refined, coarse, injected)
+        return refiner_step.refine_global(self.refiner, image, maps.to(device), injected, coarse), injected
 
     def _low_res(self, plane: Tensor) -> Tensor:
         return mostly(plane, self.refiner.config.low_res_stride).float()
@@ -457,18 +446,18 @@ class SamRefObjective(SamObjective):
         self,
         batch: SampleBatch,
         sessions: SamSessions,
-        whole: _Whole,
+        logits: Tensor,
+        injected: Tensor | None,
         chosen: list[windows.Window],
         device: torch.device,
     ) -> tuple[Refined, Tensor]:
         """The local refiner in every window, and the logits it started from."""
-        logits = whole.refined.logits.float()
         closeups = []
         for index, (sample, clicks, window) in enumerate(zip(batch.samples, sessions.clicks, chosen, strict=True)):
             one = slice(index, index + 1)
             features = ImageFeatures(torch.empty(0), _pixels(sample, device), self._frame(sample))
             said = PromptBatch(Prompts(tuple(clicks)), features.frame)
-            inside = None if whole.injected is None else whole.injected[one].float()
+            inside = None if injected is None else injected[one].float()
             config = self.refiner.config
             closeups.append(
                 refiner_step.look_closer(config, features, said, logits[one], window, embedding=inside, base=self.sam)
