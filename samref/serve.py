@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 def model_entries(default: str) -> Sequence[ModelEntry]:
     """The lines of the model picker, the default first; random weights only when they were asked for by name."""
-    specs = [spec for spec in list_models() if not spec.name.endswith("random")]
+    specs = [spec for spec in list_models() if spec.purpose == "use"]
     return [_entry(get_spec(default)), *(_entry(spec) for spec in specs if spec.name != default)]
 
 

@@ -9,11 +9,10 @@ from typing import Annotated, TypeAlias
 import typer
 
 from samref.inference.device import choose_device
-from samref.training.data import find_training_images
 from samref.training.embeddings import EmbeddingStore, precompute
 from samref.training.recipes import RECIPES
 from samref.training.sam_stage import load_frozen_sam
-from samref.training.stages import StageFiles
+from samref.training.stages import StageFiles, find_training_images
 from samref.training.stages import train as train_recipe
 
 Data: TypeAlias = Annotated[

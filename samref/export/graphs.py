@@ -118,11 +118,7 @@ class Graph:
 
 
 def graphs_of(model: InteractiveModel) -> tuple[Graph, ...]:
-    """The graphs of a model, in the order in which a click runs them.
-
-    Raises:
-        ModelError: this kind of model is not exported.
-    """
+    """The graphs of a model, in the order in which a click runs them."""
     match model:
         case SamRefModel():
             return (*graphs_of(model.base), *_refiner(model))

@@ -74,14 +74,8 @@ def export_model(
 ) -> tuple[ExportedGraph, ...]:
     """Write every part of ``model`` and ``model.json`` into ``folder``; all of them or none.
 
-    Args:
-        model: on the CPU, in float32.
-        folder: made when it is not there; files of the same names are replaced.
-        tell: told of each graph when it is done (the whole takes a minute or two).
-
-    Raises:
-        ModelError: a package is missing, the model has no such form, or a graph does not give the model's numbers.
-        StorageError: the folder cannot be written; nothing in it has changed.
+    ``model`` is on the CPU, in float32. The whole takes a minute or two; ``tell`` is told of each graph when it is
+    done.
     """
     require_packages()
     graphs = graphs_of(model)
@@ -115,11 +109,7 @@ def export_model(
 
 
 def require_packages() -> None:
-    """Return quietly when all that an export needs is installed.
-
-    Raises:
-        ModelError: names what is missing and how to get it.
-    """
+    """Return quietly when all that an export needs is installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(
@@ -129,12 +119,7 @@ def require_packages() -> None:
 
 
 def write_graph(graph: Graph, path: Path) -> tuple[Path, ...]:
-    """Export one part to ``path``; its weights go into a second file where one cannot hold them.
-
-    Raises:
-        ModelError: torch could not make a graph of it.
-        OSError: it could not be written.
-    """
+    """Export one part to ``path``; its weights go into a second file where one cannot hold them."""
     module = copy.deepcopy(graph.module).requires_grad_(False).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     dims: dict[str, Any] = {}
     with _quiet():
@@ -165,8 +150,7 @@ def write_graph(graph: Graph, path: Path) -> tuple[Path, ...]:
 def deviation(graph: Graph, path: Path, *, seed: int = 1) -> float:
     """Largest difference between a graph on disk and its module, over several sizes and all outputs.
 
-    Returns:
-        max |difference| / standard deviation of the module's output.
+    It is the greatest |difference| over the standard deviation of the module's output.
     """
     import onnxruntime
 
@@ -281,13 +265,7 @@ SHAPES = (
 
 
 def describe(model: InteractiveModel, opset: int, exporter: str) -> dict[str, Any]:
-    """Everything but the list of graphs.
-
-    Args:
-        model: an exported one.
-        opset: of the graphs.
-        exporter: name and version of what wrote them.
-    """
+    """Everything but the list of graphs."""
     spec = model.spec
     base = model.base if isinstance(model, SamRefModel) else model
     described: dict[str, Any] = {

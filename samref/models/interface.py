@@ -62,8 +62,6 @@ class ModelSpec:
         build: from this spec, a path and a seed to the model, on the CPU in float32. The path is of weights that do not
             lie where they belong, or None; the seed is of random weights. It imports torch, the spec does not. None: a
             model that is not built by name.
-        build_untrained: likewise from this spec and a seed: the architecture at its real size with random weights, for
-            measuring what it costs. None: it cannot.
         purpose: "use" it for masks; "test" has random weights; "ablation" only answers a question of a paper, so it is
             built by name and offered to nobody.
         as_found: the spec with what depends on the files of weights that are on this machine now.
@@ -80,7 +78,6 @@ class ModelSpec:
     source: str = ""
     note: str = ""
     build: Callable[[ModelSpec, Path | None, int], InteractiveModel] | None = None
-    build_untrained: Callable[[ModelSpec, int], InteractiveModel] | None = None
     purpose: Literal["use", "test", "ablation"] = "use"
     as_found: Callable[[ModelSpec], ModelSpec] = _itself
 

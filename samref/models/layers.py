@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -101,3 +101,18 @@ def randomize(module: nn.Module, seed: int) -> None:
                 parameter.copy_(drawn * (1.5 / parameter[0].numel()) ** 0.5)
             else:
                 parameter.copy_(0.1 * drawn + float(name.endswith("weight")))  # norms scale by about one
+
+
+def seeded_weights(shapes: Mapping[str, Tensor], seed: int, spread: float) -> dict[str, Tensor]:
+    """Random weights with which every part does something; ``spread`` is of biases and other vectors."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for key, value in shapes.items():
+        noise = torch.randn(value.shape, generator=generator)
+        if key.endswith("gaussian_matrix"):  # SAM's frequencies of positions
+            weights[key] = noise
+        elif key.endswith("weight") and noise.dim() == 1:  # scale of a norm
+            weights[key] = 1 + 0.1 * noise
+        else:
+            weights[key] = noise * (spread if noise.dim() < 2 else float(noise[0].numel()) ** -0.5)
+    return weights

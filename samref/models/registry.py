@@ -44,14 +44,9 @@ def build_model(
 ) -> InteractiveModel:
     """The model of that name with its weights.
 
-    Args:
-        name: see :func:`list_models`.
-        device: where it shall run; the CPU unless told.
-        dtype: precision of its heavy part; float32 unless told.
-        checkpoint: for SAM, SegNext and FocSAM, the official file when it is not in the cache; for SAM-REF over SAM
-            that, or a file of your own training; for ``tiny``, a folder with two such files. The digest of what you
-            trained is not checked.
-        seed: of the random weights of the ``*-random`` models.
+    For SAM, SegNext and FocSAM ``checkpoint`` is the official file when it is not in the cache; for SAM-REF over SAM
+    that, or a file of your own training; for ``tiny`` a folder with two such files. The digest of what you trained is
+    not checked. ``dtype`` is of the heavy part, ``seed`` of the random weights of the ``*-random`` models.
     """
     import torch
 

@@ -94,11 +94,6 @@ class BatchAnnotator:
         for index, pred in enumerate((logits[:, 0] > 0).to(torch.uint8).numpy()):
             self._add(index, correction(pred, self.gt[index], self.ignore[index], self.rng))
 
-    def latest_click(self, index: int) -> Click | None:
-        """The newest prompt of an object when that is a click."""
-        newest = self.prompts[index][-1] if self.prompts[index] else None
-        return newest if isinstance(newest, Click) else None
-
     def _add(self, index: int, prompt: Prompt | None) -> None:
         if prompt is None:
             return
@@ -274,11 +269,8 @@ def sample_points(
 ) -> Points:
     """RITM's first points of an object.
 
-    Args:
-        parts: uint8 (h, w) of 0 and 1 each; more than one where objects were merged, none for an empty sample.
-        others: bool (h, w), the image's other objects.
-        recipe: numbers of points and where they may lie.
-        rng: for every draw.
+    ``parts``, uint8 (h, w) of 0 and 1 each, are several where objects were merged and none for an empty sample;
+    ``others``, bool (h, w), are the image's other objects.
 
     Source: papers.md 4.6, code (RITM). One object gets 1 + k positives, k < 24; merged ones get a point each and k
     more, k <= 24, in any of them. Where there is no other object, negatives "on other objects" fall anywhere outside;

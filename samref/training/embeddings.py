@@ -79,11 +79,7 @@ class EmbeddingStore:
         return self.place / record[:2] / f"{record}.safetensors"
 
     def require(self) -> None:
-        """Return quietly when there are embeddings of this very encoder.
-
-        Raises:
-            DataError: there are none, or only those of other weights.
-        """
+        """Return quietly when there are embeddings of this very encoder."""
         if self.place.is_dir():
             return
         made = f"python -m samref precompute --model {self.model} --out {self.folder}"
@@ -96,11 +92,7 @@ class EmbeddingStore:
         raise DataError(f"There are no embeddings of {self.model} in {self.folder}. Make them with: {made}")
 
     def write(self, record: str, embedding: Tensor) -> None:
-        """Store (1, C, h, w) or (C, h, w); the file is whole or not there.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
+        """Store (1, C, h, w) or (C, h, w); the file is whole or not there."""
         path = self.path(record)
         about = {"model": self.model, "weights": self.weights, "image": record}
         halved = embedding.detach().reshape(self.shape).to("cpu", torch.float16).contiguous()
@@ -109,11 +101,7 @@ class EmbeddingStore:
         write_atomically(path, save({KEY: halved}, metadata=about))
 
     def read(self, record: str) -> Tensor:
-        """float16 (C, h, w).
-
-        Raises:
-            DataError: it was not computed, is damaged, or is another encoder's.
-        """
+        """float16 (C, h, w)."""
         path = self.path(record)
         if not path.is_file():
             raise DataError(
@@ -146,12 +134,7 @@ def precompute(
     store: EmbeddingStore,
     report: Callable[[str], None] = lambda _: None,
 ) -> Precomputed:
-    """Compute and store what is not there yet. Run again after a break: it goes on.
-
-    Raises:
-        StorageError: the disk has not enough space for all of them, or cannot be written.
-        DataError: an image cannot be read.
-    """
+    """Compute and store what is not there yet. Run again after a break: it goes on."""
     made = there = 0
     needed = len(records) * store.bytes_each
     report(f"{len(records)} images, {store.bytes_each / 1e6:.2f} MB each: {needed / 1e9:.2f} GB in {store.place}.")

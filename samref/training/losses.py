@@ -96,3 +96,11 @@ def click_loss(logits: Tensor, points_xy: Tensor, labels: Tensor) -> Tensor:
     real = (labels >= 0).to(logits.dtype)
     off = (at_clicks - labels.to(logits.dtype)) ** 2 * real
     return off.sum() / real.sum().clamp_min(1)
+
+
+def iou(logits: Tensor, gt: Tensor, valid: Tensor) -> float:
+    """Mean IoU of a batch at the threshold 0."""
+    pred = (logits > 0) & (valid > 0)
+    truth = (gt > 0) & (valid > 0)
+    intersection = (pred & truth).flatten(1).sum(1).float()
+    return float((intersection / (pred | truth).flatten(1).sum(1).clamp_min(1)).mean())

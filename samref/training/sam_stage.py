@@ -1,8 +1,8 @@
-"""Objectives over Segment Anything: its mask decoder alone, and FocSAM's refiner through the frozen decoder.
+"""Objectives over Segment Anything: its mask decoder alone, FocSAM's refiner through it, SAM-REF's refiner over it.
 
-The decoder is stage 1 of SAM-REF and of FocSAM, the refiner FocSAM's stage 2 (papers.md 1.4 and 3.5). The decoder sees
-every object with its own number of clicks: objects are grouped by it, because a padding point would be one more token
-that the others attend to, and the answer would depend on who else is in the batch.
+The decoder is stage 1 of SAM-REF and of FocSAM, a refiner the stage 2 (papers.md 1.4 and 3.5). The decoder sees every
+object with its own number of clicks: objects are grouped by it, because a padding point would be one more token that
+the others attend to, and the answer would depend on who else is in the batch.
 """
 
 from __future__ import annotations
@@ -13,38 +13,56 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.oracle import FocsamAnnotator
-from samref.core.prompts import Click
+from samref.core.prompt_maps import MapFrame
+from samref.core.prompts import Click, Prompts
 from samref.errors import TrainingError
 from samref.models.focsam.model import SingleMask, decode_single_mask
 from samref.models.focsam.network import FocusRefiner, active_cells, expanded_boxes, object_boxes
-from samref.models.interface import ImageInput
-from samref.models.layers import resize
+from samref.models.interface import DecoderState, ImageFeatures, ImageInput, PromptBatch
+from samref.models.layers import fit_frame, resize
 from samref.models.sam import SPECS
 from samref.models.sam.model import SamModel, build_sam
 from samref.models.sam.network import SAM_CONFIGS
+from samref.models.sam_ref import step as refiner_step
+from samref.models.sam_ref import windows
+from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam_ref.network import Refined, SamRef
 from samref.training.clicks import SessionPlan, plan_session
-from samref.training.losses import EPS_FOCSAM, click_loss, dice_loss, normalized_focal_loss
-from samref.training.objectives import Autocast, Trainee, iou
+from samref.training.losses import (
+    EPS_FOCSAM,
+    binary_cross_entropy,
+    click_loss,
+    dice_loss,
+    iou,
+    normalized_focal_loss,
+    weighted_focal_loss,
+)
 from samref.training.recipes import PaperRecipe, SessionClicks
 from samref.training.samples import Draws, Sample, SampleBatch, targets_of
+from samref.training.scenes import mostly
+from samref.training.trainer import Autocast, Trainee
 
 GROWTH = (1.0, 1.4)
 """Of the coarse mask's box in FocSAM's training, per axis, drawn anew for each use."""
+NEAR = 3
+"""Cells around an error that the weighted focal loss looks at (ours: the paper names no weight map)."""
+EXPAND = (1.1, 1.6)
+CENTRE_JITTER = 0.3
+BOUNDARY_SHARE = 0.4
+"""Growth of the window, shift of its centre over its side, share of boundary patches (FocalClick's, papers.md 1.4)."""
+PATCH_SIDE = (0.3, 0.8)
+"""Side of a boundary patch over the object's longer side (ours)."""
 
 
 def load_frozen_sam(name: str, checkpoint: Path | None, device: torch.device) -> SamModel:
-    """A SAM of that name that answers with its single mask.
-
-    Raises:
-        TrainingError: that is not a SAM.
-        CheckpointMissingError: its weights are not on this machine.
-        CheckpointInvalidError: the file is not the official one.
-    """
+    """A SAM of that name that answers with its single mask."""
     if name not in SAM_CONFIGS:
         raise TrainingError(f"{name[:60]!r} is not a Segment Anything model. There are: {', '.join(SAM_CONFIGS)}.")
     sam = build_sam(SPECS[name], "single", checkpoint=checkpoint)
@@ -71,11 +89,8 @@ def decode_objects(
 ) -> SingleMask:
     """SAM's single mask for each object, gradients flowing into whatever asks for them.
 
-    Args:
-        sam: its decoder and prompt encoder.
-        image_embedding: (B, C, h, w), one per object.
-        clicks: of each object, in the model frame.
-        masks: (1, h, w) logits of each object's previous answer, None before the first.
+    ``image_embedding`` (B, C, h, w) has one row an object; ``masks`` are (1, h, w) logits of each object's previous
+    answer.
     """
     groups: dict[tuple[int, bool], list[int]] = {}
     for index, (own, mask) in enumerate(zip(clicks, masks, strict=True)):
@@ -179,17 +194,26 @@ def session_loss(recipe: PaperRecipe, sessions: SamSessions, logits: Tensor, gt:
 
 def click_tensors(sessions: SamSessions, device: torch.device) -> tuple[Tensor, Tensor]:
     """All clicks so far: (B, N, 2) pixels (x, y) and (B, N) labels with -1 as padding."""
-    most = max(len(clicks) for clicks in sessions.clicks)
-    points = torch.zeros(len(sessions.objects), most, 2)
-    labels = torch.full((len(sessions.objects), most), -1)
-    for row, clicks in enumerate(sessions.clicks):
-        for place, click in enumerate(clicks):
-            points[row, place, 0], points[row, place, 1] = click.x, click.y
-            labels[row, place] = int(click.positive)
-    return points.to(device), labels.to(device)
+    rows = [
+        torch.tensor([(c.x, c.y, c.positive) for c in own], dtype=torch.float32).reshape(len(own), 3)
+        for own in sessions.clicks
+    ]
+    padded = pad_sequence(rows, batch_first=True, padding_value=-1.0).to(device)
+    return padded[..., :2], padded[..., 2].long()
 
 
-class SamDecoderObjective(Trainee):
+class SamObjective(Trainee):
+    """What learns from clicks on a frozen SAM, whose embeddings may be stored."""
+
+    def __init__(self, sam: SamModel, trained: nn.Module, recipe: PaperRecipe) -> None:
+        assert isinstance(recipe.clicks, SessionClicks)
+        self.sam = sam
+        self.trained = trained
+        self.recipe = recipe
+        self.session_clicks = recipe.clicks
+
+
+class SamDecoderObjective(SamObjective):
     """Trains the mask decoder on the click after a simulated session; the session itself leaves no gradient.
 
     Token 0 gives the only mask, as FocSAM and SAM-REF use it; the IoU head and the other mask tokens keep what they
@@ -198,11 +222,7 @@ class SamDecoderObjective(Trainee):
     """
 
     def __init__(self, sam: SamModel, recipe: PaperRecipe) -> None:
-        assert isinstance(recipe.clicks, SessionClicks)
-        self.sam = sam
-        self.recipe = recipe
-        self.session_clicks = recipe.clicks
-        self.trained = sam.network.mask_decoder.requires_grad_(True)
+        super().__init__(sam, sam.network.mask_decoder.requires_grad_(True), recipe)
 
     def backward(self, batch: SampleBatch, draws: Draws, device: torch.device, autocast: Autocast) -> dict[str, float]:
         embedding = image_embeddings(self.sam, batch, device, autocast)
@@ -223,7 +243,7 @@ class SamDecoderObjective(Trainee):
         return {"loss": float(loss.detach()), "iou": iou(logits.detach(), gt, valid)}
 
 
-class FocusObjective(Trainee):
+class FocusObjective(SamObjective):
     """A session with one refocusing: ``r`` ordinary steps, the refiner, ``n - r`` steps from the new embedding.
 
     All of that is without gradient; then the step of the refocusing and the last one run again with it. The loss is on
@@ -231,11 +251,8 @@ class FocusObjective(Trainee):
     """
 
     def __init__(self, sam: SamModel, refiner: FocusRefiner, recipe: PaperRecipe) -> None:
-        assert isinstance(recipe.clicks, SessionClicks)
-        self.sam = sam
-        self.trained = self.refiner = refiner
-        self.recipe = recipe
-        self.session_clicks = recipe.clicks
+        super().__init__(sam, refiner, recipe)
+        self.refiner = refiner
 
     def backward(self, batch: SampleBatch, draws: Draws, device: torch.device, autocast: Autocast) -> dict[str, float]:
         embedding = image_embeddings(self.sam, batch, device, autocast)
@@ -287,3 +304,187 @@ class FocusObjective(Trainee):
         with autocast():
             refocused: Tensor = self.refiner(embedding, coarse.token.detach(), cells)
         return refocused.float()
+
+
+def sam_ref_loss(refined: Refined, before: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
+    """BCE and Dice for the error head, weighted NFL (near errors) and Dice for the corrected mask; one value.
+
+    Source: papers.md 1.4: the losses are the digest's, their assignment and unit weights ours.
+
+    ``before`` are the logits that were to be corrected; all are (B, 1, h, w).
+    """
+    wrong = (((before > 0).float() - gt).abs() * valid).detach()
+    near = F.max_pool2d(wrong, 2 * NEAR + 1, 1, NEAR)
+    error, logits = refined.error.float(), refined.logits.float()
+    return (
+        binary_cross_entropy(error, wrong, valid).mean()
+        + dice_loss(error, wrong, valid).mean()
+        + weighted_focal_loss(logits, gt, valid, near)
+        + dice_loss(logits, gt, valid).mean()
+    )
+
+
+class SamRefObjective(SamObjective):
+    """Trains SAM-REF's refiner as the paper describes it (papers.md 1.4).
+
+    The clicks before the last one are answered by the very model that is used afterwards (dynamic selector, windows and
+    all), so that the previous mask looks as it will. The last answer is made here, with gradients: global refiner, then
+    the local one in a window that is drawn carelessly.
+    """
+
+    def __init__(self, sam: SamModel, refiner: SamRef, recipe: PaperRecipe) -> None:
+        super().__init__(sam, refiner, recipe)
+        self.refiner = refiner
+
+    def backward(self, batch: SampleBatch, draws: Draws, device: torch.device, autocast: Autocast) -> dict[str, float]:
+        embedding = image_embeddings(self.sam, batch, device, autocast)
+        sessions = SamSessions(batch, self.session_clicks, draws)
+        finals = [
+            self._play_session(sessions, index, embedding[index : index + 1], device)
+            for index in range(len(batch.samples))
+        ]
+        self.refiner.train()
+        with torch.no_grad():
+            coarse = decode_objects(self.sam, embedding, sessions.clicks, sessions.masks).logits
+        with autocast():
+            whole, injected = self._look_at_all(batch, sessions, embedding, coarse, device)
+        gt, valid = (self._low_res(plane) for plane in targets_of(batch, device))
+        chosen = [self._window(whole.logits[i, 0].detach(), finals[i], sessions, i, gt[i, 0]) for i in range(len(gt))]
+        with autocast():
+            local, before = self._look_closer(batch, sessions, whole.logits.float(), injected, chosen, device)
+        near, seen = self._labels_inside(batch, chosen, device)
+        loss = sam_ref_loss(whole, coarse, gt, valid) + sam_ref_loss(local, before, near, seen)
+        torch.autograd.backward(loss)
+        return {
+            "loss": float(loss.detach()),
+            "iou_coarse": iou(coarse, gt, valid),
+            "iou_global": iou(whole.logits.detach(), gt, valid),
+            "iou_before_local": iou(before, near, seen),
+            "iou_local": iou(local.logits.detach(), near, seen),
+        }
+
+    def _play_session(
+        self, sessions: SamSessions, index: int, embedding: Tensor, device: torch.device
+    ) -> Tensor | None:
+        """Answer an object's earlier clicks as at test time; give the last click and the last final logits (h, w)."""
+        one = sessions.objects[index]
+        model = SamRefModel(self.sam, self.refiner, self.sam.spec)
+        state, final = DecoderState(), None
+        features: ImageFeatures | None = None
+        for _ in range(one.plan.earlier):
+            self._click(sessions, index, final)
+            if features is None:
+                features = model.prepare(ImageFeatures(embedding, _pixels(one.sample, device), self._frame(one.sample)))
+            said = PromptBatch(Prompts(tuple(one.clicks)), features.frame)
+            for output in model.decode(features, said, state):
+                answer = output
+            state = answer.state
+            assert state.final_logits is not None
+            final = state.final_logits[0, 0]
+        self._click(sessions, index, final)
+        if state.low_res_logits is not None:
+            sessions.answer(index, state.low_res_logits[0].clone())  # a clone may be used where gradients are
+        return final
+
+    def _click(self, sessions: SamSessions, index: int, final: Tensor | None) -> None:
+        side = sessions.objects[index].sample.labels.shape
+        pred = None if final is None else (resize(final.clone()[None, None], side)[0, 0] > 0).cpu().numpy()
+        sessions.click(index, pred)
+
+    def _frame(self, sample: Sample) -> Frame:
+        """Clicks are made in the model frame: for them the image is already resized."""
+        size = ImageSize(sample.framed.shape[0], sample.framed.shape[1])
+        return Frame.letterbox(size, self.sam.config.image_size)
+
+    def _look_at_all(
+        self, batch: SampleBatch, sessions: SamSessions, embedding: Tensor, coarse: Tensor, device: torch.device
+    ) -> tuple[Refined, Tensor | None]:
+        """The global refiner over the whole frame, and the embedding it was given, in the low-res frame."""
+        side = self.sam.config.image_size
+        framed = torch.cat([fit_frame(_pixels(sample, device), self._frame(sample)) for sample in batch.samples])
+        image = self.refiner.global_refiner.image_stem(framed)
+        injected = self.refiner.project(embedding, (image.shape[-2], image.shape[-1]))
+        radius, frame = self.refiner.config.click_radius, MapFrame(side, side)
+        maps = torch.cat([refiner_step.draw_signs(Prompts(tuple(clicks)), frame, radius) for clicks in sessions.clicks])
+        return refiner_step.refine_global(self.refiner, image, maps.to(device), injected, coarse), injected
+
+    def _low_res(self, plane: Tensor) -> Tensor:
+        return mostly(plane, self.refiner.config.low_res_stride).float()
+
+    def _window(
+        self, logits: Tensor, final: Tensor | None, sessions: SamSessions, index: int, gt: Tensor
+    ) -> windows.Window:
+        """The rule's window, grown and shifted at random, or a patch somewhere on the object's boundary."""
+        config, one = self.refiner.config, sessions.objects[index]
+        rng, stride = one.rng, config.low_res_stride
+        limit = windows.covered_cells(self._frame(one.sample), stride)
+        truth = (gt > 0).cpu().numpy()
+        box = windows.object_window(truth, [], expand=1.0, minimum=1, limit=limit)
+        longest = 0 if box is None else max(box.x1 - box.x0, box.y1 - box.y0)
+        if longest >= 2 * config.minimum and rng.random() < BOUNDARY_SHARE:
+            inner = F.max_pool2d(1 - gt[None, None], 3, 1, 1)[0, 0].cpu().numpy() > 0
+            rows, columns = np.nonzero(truth & inner)
+            pick = int(rng.integers(rows.size))
+            half, x, y = longest * rng.uniform(*PATCH_SIDE) / 2, columns[pick], rows[pick]
+            return windows.grown_window((x - half, y - half, x + half, y + half), 1.0, config.minimum, limit)
+        newest = one.clicks[-1]
+        rule = windows.change_window(
+            windows.inside(logits, limit),
+            None if final is None else windows.inside(final, limit),
+            (newest.x / stride, newest.y / stride),
+            expand=float(rng.uniform(*EXPAND)),
+            minimum=config.minimum,
+            limit=limit,
+        )
+        rule = rule or box or windows.Window(0, 0, limit[1], limit[0])
+        shift_x, shift_y = rng.uniform(-CENTRE_JITTER, CENTRE_JITTER, size=2)
+        by_x, by_y = shift_x * (rule.x1 - rule.x0), shift_y * (rule.y1 - rule.y0)
+        moved = (rule.x0 + by_x, rule.y0 + by_y, rule.x1 + by_x, rule.y1 + by_y)
+        return windows.grown_window(moved, 1.0, config.minimum, limit)
+
+    def _look_closer(
+        self,
+        batch: SampleBatch,
+        sessions: SamSessions,
+        logits: Tensor,
+        injected: Tensor | None,
+        chosen: list[windows.Window],
+        device: torch.device,
+    ) -> tuple[Refined, Tensor]:
+        """The local refiner in every window, and the logits it started from."""
+        closeups = []
+        for index, (sample, clicks, window) in enumerate(zip(batch.samples, sessions.clicks, chosen, strict=True)):
+            one = slice(index, index + 1)
+            features = ImageFeatures(torch.empty(0), _pixels(sample, device), self._frame(sample))
+            said = PromptBatch(Prompts(tuple(clicks)), features.frame)
+            inside = None if injected is None else injected[one].float()
+            config = self.refiner.config
+            closeups.append(
+                refiner_step.look_closer(config, features, said, logits[one], window, embedding=inside, base=self.sam)
+            )
+        seen = refiner_step.together(closeups)
+        return refiner_step.refine_local(self.refiner, seen), seen.logits.detach()
+
+    def _labels_inside(
+        self, batch: SampleBatch, chosen: list[windows.Window], device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Ground truth and valid pixels in the windows, from the image's own pixels, at the local grid."""
+        config = self.refiner.config
+        found = []
+        for sample, window in zip(batch.samples, chosen, strict=True):
+            assert sample.pixel_labels is not None, "the feed was made without pixels"
+            labels = torch.from_numpy(sample.pixel_labels)[None, None].to(device)
+            planes = torch.cat([(labels == 1).float(), (labels != 255).float()], dim=1)
+            scale = sample.pixel_labels.shape[1] / sample.framed.shape[1] * config.low_res_stride
+            scale_y = sample.pixel_labels.shape[0] / sample.framed.shape[0] * config.low_res_stride
+            x0, y0, x1, y1 = window
+            box = torch.tensor([[x0 * scale, y0 * scale_y, x1 * scale, y1 * scale_y]])
+            found.append(mostly(windows.sample_window(planes, box, config.crop, nearest=True), 2))
+        inside = torch.cat(found).float()
+        return inside[:, :1], inside[:, 1:]
+
+
+def _pixels(sample: Sample, device: torch.device) -> Tensor:
+    """uint8 (1, 3, H', W')."""
+    assert sample.pixels is not None, "the feed was made without pixels"
+    return torch.from_numpy(sample.pixels).permute(2, 0, 1)[None].to(device)

@@ -25,8 +25,8 @@ from samref.datasets.coco_lvis import COCO_LVIS, STUFF
 from samref.datasets.records import IGNORE_ID, ImageRecord, ObjectMask
 from samref.errors import DataError
 from samref.training.embeddings import EmbeddingStore
-from samref.training.objectives import Autocast
 from samref.training.recipes import CornerClicks, PaperRecipe
+from samref.training.trainer import Autocast
 
 Pixels = NDArray[np.uint8]
 Planes = list[NDArray[np.uint8]]
@@ -113,12 +113,8 @@ class SampleObjective(Protocol):
 class SampleFeed:
     """Samples of images for one recipe.
 
-    Args:
-        records: what to draw from, each as often as any other.
-        recipe: numbers of the run.
-        side: S of the model frame.
-        store: stored image embeddings; every image's must be there.
-        with_pixels: whether samples carry pixels for a local refiner.
+    ``side`` is S of the model frame; ``store`` has every image's embedding; ``with_pixels`` adds those for a local
+    refiner.
     """
 
     def __init__(
@@ -137,11 +133,7 @@ class SampleFeed:
         self.with_pixels = with_pixels
 
     def batch(self, number: int) -> SampleBatch:
-        """Batch ``number``.
-
-        Raises:
-            DataError: hardly any image has a usable object, or a file does not hold what it should.
-        """
+        """Batch ``number``."""
         count = self.recipe.batch
         drawn = [self.sample(number * count + index) for index in range(count)]
         return SampleBatch(number, tuple(sample for sample, _ in drawn), sum(skipped for _, skipped in drawn))

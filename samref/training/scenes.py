@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,8 +21,8 @@ from torch import Tensor
 from samref.datasets.records import IGNORE_ID, ImageRecord
 from samref.errors import DataError
 from samref.training.clicks import BatchAnnotator
-from samref.training.objectives import Autocast, SceneObjective
 from samref.training.recipes import Framing, SceneRecipe
+from samref.training.trainer import Autocast
 
 MIN_OBJECT_SHARE = 0.0006
 """Smallest visible share of a scene that an object must cover to be asked for."""
@@ -59,6 +60,39 @@ class SceneBatch:
     labels: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class SceneLesson:
+    """A batch of scenes on the device, with the simulated person who asks for their objects.
+
+    Attributes:
+        rgb: uint8 (B, 3, S, S).
+        labels: uint8 (N, 1, S, S), N = B x ``objects``, with 0, 1 and 255 (ignore).
+        half: float (N, 2, S/2, S/2) ground truth and valid pixels.
+        annotator: has given every object its first prompt.
+        rng: for all that is random here.
+        autocast: mixed precision.
+        objects: per image.
+    """
+
+    rgb: Tensor
+    labels: Tensor
+    half: Tensor
+    annotator: BatchAnnotator
+    rng: np.random.Generator
+    autocast: Autocast
+    objects: int
+
+
+class SceneObjective(Protocol):
+    """What learns from scenes."""
+
+    map_radius: float
+
+    def backward(self, lesson: SceneLesson) -> dict[str, float]:
+        """Leave gradients in ``trained`` and return numbers for the log."""
+        ...
+
+
 class SceneFeed:
     """Scenes of images for one recipe.
 
@@ -79,11 +113,7 @@ class SceneFeed:
         self._kept_bytes = 0
 
     def batch(self, number: int) -> SceneBatch:
-        """Batch ``number`` of the run.
-
-        Raises:
-            DataError: hardly any image has an object large enough, or a file does not hold what it should.
-        """
+        """Batch ``number`` of the run."""
         rng = np.random.default_rng([self.recipe.seed, number])
         shapes = self.recipe.shapes
         shares = np.array([shape.share for shape in shapes])
@@ -119,9 +149,8 @@ class SceneFeed:
         half, numeric = half_labels(labels)
         annotator = BatchAnnotator(numeric, objective.map_radius, rng)
         annotator.begin()
-        return objective.backward(
-            rgb, labels.to(device), half.to(device), annotator, rng, autocast, self.recipe.objects
-        )
+        lesson = SceneLesson(rgb, labels.to(device), half.to(device), annotator, rng, autocast, self.recipe.objects)
+        return objective.backward(lesson)
 
     def _draw_image(self, rng: np.random.Generator) -> Labelled:
         name = self.names[int(rng.choice(len(self.names), p=self._shares))]
@@ -306,8 +335,7 @@ def _colour(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 def half_labels(labels: Tensor) -> tuple[Tensor, NDArray[np.uint8]]:
     """uint8 labels (N, 1, S, S) at half resolution.
 
-    Returns:
-        float (N, 2, S/2, S/2): ground truth and valid; and uint8 (N, S/2, S/2) with 0, 1, 255.
+    float (N, 2, S/2, S/2), ground truth and valid; and uint8 (N, S/2, S/2) with 0, 1, 255.
     """
     inside = mostly((labels == 1).float(), 2)
     ignored = F.avg_pool2d((labels == IGNORE_ID).float(), 2) >= 0.5
@@ -320,12 +348,7 @@ def mostly(plane: Tensor, factor: int) -> Tensor:
 
     Were halves always inside, all masks learnt from such cells would be too wide: by a quarter of a pixel at factor 2.
 
-    Args:
-        plane: float (..., S, T), 1 inside and 0 outside.
-        factor: pixels per cell and side.
-
-    Returns:
-        bool (..., S/factor, T/factor).
+    float (..., S, T) of 0 and 1 to bool (..., S/factor, T/factor).
     """
     share = F.avg_pool2d(plane, factor)
     rows, columns = (torch.arange(length, device=plane.device) for length in share.shape[-2:])

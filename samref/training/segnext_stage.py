@@ -15,10 +15,10 @@ from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.checkpoints import load_into
 from samref.models.segnext.network import SegNextNet
 from samref.training.clicks import Points, correct_points, sample_points
-from samref.training.losses import normalized_focal_loss
-from samref.training.objectives import Autocast, Trainee, iou
+from samref.training.losses import iou, normalized_focal_loss
 from samref.training.recipes import CornerClicks, PaperRecipe
 from samref.training.samples import Draws, SampleBatch, targets_of
+from samref.training.trainer import Autocast, Trainee
 
 
 class SegNextObjective(Trainee):
@@ -79,12 +79,7 @@ class SegNextObjective(Trainee):
 
 
 def load_mae(net: SegNextNet, path: Path) -> None:
-    """Start the encoder from a published MAE ViT; positions are interpolated to the grid, the decoder is left out.
-
-    Raises:
-        CheckpointMissingError: no such file.
-        CheckpointInvalidError: not such weights, or of another size.
-    """
+    """Start the encoder from a published MAE ViT; positions are interpolated to the grid, the decoder is left out."""
     if not path.is_file():
         raise CheckpointMissingError(f"There are no pretrained weights at {path}.")
     try:

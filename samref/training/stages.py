@@ -11,31 +11,27 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from samref.datasets.records import ImageRecord
+from samref.datasets import ImageRecord, Skipped, list_data_sets
 from samref.errors import TrainingError
 from samref.inference.device import choose_device
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
+from samref.models.focsam.model import about_focus, official_parts
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
-from samref.models.focsam.weights import about_focus, official_parts
 from samref.models.layers import channels_last
 from samref.models.sam.model import SamModel
+from samref.models.sam_ref.model import SMALL_REFINER, about_refiner, trained_parts
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.sam_ref.weights import SMALL_REFINER, about_refiner, trained_parts
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.models.tiny.model import TINY_REFINER
 from samref.models.tiny.network import TinyNet
-from samref.training.data import find_training_images
-from samref.training.distributed import Processes
 from samref.training.embeddings import EmbeddingStore
-from samref.training.objectives import BaseObjective, Trainee, load_backbone
 from samref.training.recipes import RECIPES, PaperRecipe, SceneRecipe
-from samref.training.refine import RefinerObjective
-from samref.training.sam_ref_stage import SamRefObjective
-from samref.training.sam_stage import FocusObjective, SamDecoderObjective, load_frozen_sam
+from samref.training.sam_stage import FocusObjective, SamDecoderObjective, SamRefObjective, load_frozen_sam
 from samref.training.samples import SampleFeed
 from samref.training.scenes import SceneFeed
 from samref.training.segnext_stage import SegNextObjective, load_mae
-from samref.training.trainer import Feed, Trainer, export_weights
+from samref.training.tiny_stage import BaseObjective, RefinerObjective, load_backbone
+from samref.training.trainer import Feed, Processes, Trainee, Trainer, export_weights
 
 SMALL_FOCUS = RefinerConfig(width=32, depth=3, heads=4, mlp_ratio=2.0, window=8)
 """Over ``sam-random``: to try a recipe in seconds."""
@@ -61,14 +57,7 @@ class StageFiles:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is trained and what its batches need.
-
-    Attributes:
-        objective: what is trained.
-        recipe: by which numbers.
-        side: S of the model frame of samples.
-        sam: the SAM below; its encoder is frozen and its embeddings may be stored.
-    """
+    """What is trained, the side of its samples' model frame, and the frozen SAM below."""
 
     objective: Trainee
     recipe: SceneRecipe | PaperRecipe
@@ -104,13 +93,7 @@ class Stage:
 
 
 def build_stage(recipe: SceneRecipe | PaperRecipe, files: StageFiles, device: torch.device) -> Stage:
-    """The stage on ``device``, its new weights drawn from the recipe's seed.
-
-    Raises:
-        TrainingError: the recipe cannot be trained over that model, or needs a file that is not named.
-        CheckpointMissingError: weights are not on this machine.
-        CheckpointInvalidError: weights are of another model.
-    """
+    """The stage on ``device``, its new weights drawn from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     if isinstance(recipe, SceneRecipe):
         return Stage(_embedded(recipe, files, device), recipe)
@@ -179,6 +162,34 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
     return load_torch(path)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is to train on, and what had to be left out."""
+
+    records: tuple[ImageRecord, ...]
+    skipped: Skipped
+
+    @property
+    def summary(self) -> str:
+        """One line for the person who started the training."""
+        names = sorted({record.dataset for record in self.records})
+        left_out = self.skipped.to_sentences()
+        rest = f"; left out: {', '.join(left_out)}" if left_out else ""
+        return f"{len(self.records)} images of {', '.join(names)}{rest}."
+
+
+def find_training_images(data: Path, layout: str = "auto", split: str | None = None) -> Found:
+    """The images in ``data``, nothing decoded.
+
+    ``data`` is one data set, a folder of data sets, or the folder of a samref project; ``layout`` a name in
+    :data:`~samref.datasets.LAYOUTS`, or "auto" to recognise it; ``split`` is "train" unless told, where there are
+    parts.
+    """
+    listings = list_data_sets(data, layout, split or "train")
+    records = tuple(record for listing in listings for record in listing.records)
+    return Found(records, sum((listing.skipped for listing in listings), Skipped()))
+
+
 def train(
     name: str,
     data: Path,
@@ -202,32 +213,10 @@ def train(
 ) -> None:
     """Train a recipe to its end, or until ``max_seconds`` are over; called again, it goes on.
 
-    Args:
-        name: of the recipe.
-        data: see :func:`samref.training.data.find_training_images`.
-        out: folder of the state and the log.
-        files: what the stage begins with.
-        report: told, in the first process, what there is to train on and what was written.
-        layout: of the data.
-        split: of the data.
-        model: papers' recipes: another network than the recipe's: ``sam-vit-b|l|h``, ``segnext-b-sax1|sax2|sum``, or
-            ``*-random`` to try it.
-        embeddings: folder that :func:`samref.training.embeddings.precompute` filled.
-        steps: another number than the recipe's.
-        batch: likewise, of papers' recipes only.
-        accumulate: batches whose gradients make one step.
-        max_seconds: stop then.
-        save_every: steps between two saves.
-        workers: processes that prepare batches.
-        device: ``auto``, ``cpu`` or ``cuda``; several processes have theirs assigned.
-        bf16: mixed precision.
-        export: where to write the trained weights.
-
-    Raises:
-        TrainingError: there is no such recipe, or what was asked does not go together; training cannot go on.
-        DataError: there is nothing to train on.
-        CheckpointError: weights are missing or of another model.
-        StorageError: something cannot be written.
+    ``data``, ``layout`` and ``split`` are :func:`find_training_images`'s; ``model`` takes the place of a paper recipe's
+    network (``sam-vit-b|l|h``, ``segnext-b-sax1|sax2|sum``, or ``*-random`` to try it), ``steps`` and ``batch`` that of
+    its numbers. ``embeddings`` is a folder that :func:`samref.training.embeddings.precompute` filled, ``out`` that of
+    the state and the log. The first process tells ``report`` what there is to train on and what was written.
     """
     if name not in RECIPES:
         raise TrainingError(f"There is no recipe {name[:60]!r}. There are: {', '.join(RECIPES)}.")

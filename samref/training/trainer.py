@@ -11,13 +11,14 @@ import copy
 import itertools
 import json
 import math
+import os
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import safetensors.torch
@@ -28,9 +29,18 @@ from tqdm import tqdm
 
 from samref.errors import SamrefError, TrainingError
 from samref.files import disk_errors, replacing, write_atomically
-from samref.training.distributed import Processes
-from samref.training.objectives import Autocast, Trainee
 from samref.training.recipes import Recipe
+
+Autocast: TypeAlias = Callable[[], AbstractContextManager[Any]]
+
+
+class Trainee:
+    """Something to train: the module whose weights change, and its parameters as the optimiser wants them."""
+
+    trained: nn.Module
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        return recipe.parameter_groups(self.trained.parameters())
 
 
 class Feed(Protocol):
@@ -50,15 +60,8 @@ class Feed(Protocol):
 class Trainer:
     """Trains ``objective.trained`` and keeps an averaged copy of it; resumable at any step.
 
-    Args:
-        objective: what is trained and how its loss is computed.
-        recipe: every number of the run.
-        feed: its batches.
-        out: folder for ``state.pt`` (resume) and ``log.jsonl``.
-        device: where to train; bf16 autocast is used on both CPU and GPU when ``bf16``.
-        accumulate: batches whose gradients are averaged for one step.
-        processes: who trains along; this process alone unless told.
-        workers: processes that prepare batches.
+    ``out`` gets ``state.pt`` (resume) and ``log.jsonl``; the gradients of ``accumulate`` batches are averaged for one
+    step; ``bf16`` autocast is used on CPU and GPU alike; ``workers`` are processes that prepare batches.
     """
 
     def __init__(
@@ -98,17 +101,9 @@ class Trainer:
     def run(
         self, max_seconds: float = math.inf, log_every: int = 20, save_every: int = 100, *, progress: bool = False
     ) -> None:
-        """Train until the recipe's last step or ``max_seconds``; one JSON line per log step.
+        """Train until the recipe's last step or for ``max_seconds``, one JSON line every ``log_every`` steps.
 
-        Args:
-            max_seconds: of this call.
-            log_every: steps.
-            save_every: steps.
-            progress: draw a bar, where there is a terminal to draw it in.
-
-        Raises:
-            TrainingError: the loss is not finite; the last good state is kept.
-            StorageError: the state cannot be written; the last good state is kept.
+        ``progress`` draws a bar, where there is a terminal to draw it in.
         """
         started = time.monotonic()
         previous = self.seconds
@@ -191,11 +186,7 @@ class Trainer:
             file.write(json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **values}) + "\n")
 
     def save(self) -> None:
-        """Write the resumable state; the old file stays until the new one is complete.
-
-        Raises:
-            StorageError: it cannot be written; the old one is as it was.
-        """
+        """Write the resumable state; the old file stays until the new one is complete."""
         if self.processes.is_first:
             state = {
                 "recipe": json.dumps(asdict(self.recipe)),
@@ -246,15 +237,81 @@ def _build_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.opti
     return kind(groups, lr=recipe.rate, betas=recipe.betas)
 
 
+# ---- several processes
+
+
+class Processes:
+    """One process alone, or one of several started by ``accelerate launch``, each with its part of the joint batch.
+
+    Not a wrapper around the model: objectives call parts of it, several times per step and with several backward
+    passes. So the gradients are averaged once they are complete, which is what one process would have computed.
+    """
+
+    def __init__(self, accelerator: Any = None) -> None:
+        self._accelerator = accelerator
+        self.count: int = 1 if accelerator is None else accelerator.num_processes
+        self.rank: int = 0 if accelerator is None else accelerator.process_index
+
+    @classmethod
+    def join(cls, *, cpu: bool) -> Processes:
+        """The group that ``accelerate launch`` (or torchrun) started this process in; alone without it."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        try:
+            from accelerate import Accelerator  # type: ignore[import-untyped]
+        except ModuleNotFoundError as error:
+            raise TrainingError("Several processes need the package accelerate: pip install 'samref[train]'") from error
+        return cls(Accelerator(cpu=cpu))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device of this process, None when it is alone and may choose."""
+        return None if self._accelerator is None else torch.device(self._accelerator.device)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._accelerator is not None:
+            self._accelerator.end_training()
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` holds in any process: all decide alike."""
+        if self._accelerator is None:
+            return flag
+        told = self._accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum")
+        return float(told) > 0
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over the processes; a parameter that nobody used keeps none."""
+        if self._accelerator is None:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        used = torch.tensor([float(parameter.grad is not None) for parameter in trained], device=self.device)
+        shared = [p for p, users in zip(trained, self._accelerator.reduce(used, reduction="sum"), strict=True) if users]
+        if not shared:
+            return
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in shared])
+        flat = self._accelerator.reduce(flat, reduction="mean")
+        start = 0
+        for parameter in shared:
+            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter).clone()
+            start += parameter.numel()
+
+
 # ---- files: whole or as they were, and read without running any code in them
 
 
 def write_torch(content: dict[str, Any], path: Path) -> None:
-    """Write a PyTorch file, durable when this returns; the old file stays until the new one is complete.
-
-    Raises:
-        StorageError: it cannot be written; the old file is as it was.
-    """
+    """Write a PyTorch file, durable when this returns; the old file stays until the new one is complete."""
     with replacing(path) as part, part.open("wb") as file:
         try:
             torch.save(content, file)
@@ -263,11 +320,7 @@ def write_torch(content: dict[str, Any], path: Path) -> None:
 
 
 def read_state(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state and, out of it, the recipe as plain values.
-
-    Raises:
-        TrainingError: the file is damaged or something else.
-    """
+    """The state and, out of it, the recipe as plain values."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         recipe = json.loads(state["recipe"])
@@ -277,11 +330,7 @@ def read_state(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[s
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Leave out what a log says about steps after ``step``: they are done again. A half-written last line goes, too.
-
-    Raises:
-        StorageError: the shorter log cannot be written; the old one is as it was.
-    """
+    """Leave out what a log says about steps after ``step``: they are done again. A half-written last line goes, too."""
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -301,9 +350,6 @@ def export_weights(module: nn.Module, path: Path, about: dict[str, str], dtype: 
     """Write ``module``'s weights, in half precision unless told; the old file stays until the new one is complete.
 
     A name that ends in ``.pth`` gives a PyTorch file of the weights alone (without ``about``), any other safetensors.
-
-    Raises:
-        StorageError: the file cannot be written.
     """
     weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in module.state_dict().items()}
     with disk_errors(f"The folder {path.parent} cannot be made"):

@@ -21,10 +21,9 @@ from samref.models.interface import DecoderState
 from samref.models.layers import randomize
 from samref.models.sam import SPECS as SAM_SPECS
 from samref.models.sam.model import SamModel
-from samref.models.sam.network import SAM_CONFIGS, network_from, seeded_weights
-from samref.models.sam_ref.model import SamRefModel
+from samref.models.sam.network import SAM_CONFIGS, network_from, random_weights
+from samref.models.sam_ref.model import AGNOSTIC_REFINER, SamRefModel
 from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.sam_ref.weights import AGNOSTIC_REFINER
 
 Record = Callable[[str, float, str], None]
 
@@ -36,7 +35,7 @@ WIDTHS = {"any base": AGNOSTIC_REFINER, "C 32, N 5": SamRefConfig(width=32), "C 
 @pytest.fixture(scope="module")
 def sam() -> SamModel:
     config = replace(SAM_CONFIGS["sam-vit-b"], embed_dim=64, depth=1, heads=2, global_blocks=())
-    network = network_from(config, seeded_weights(config, 0), "sam-vit-b")
+    network = network_from(config, random_weights(config, 0), "sam-vit-b")
     return SamModel(replace(SAM_SPECS["sam-vit-b"], checkpoints=()), config, network)
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from samref.training.data import find_training_images
 from samref.training.recipes import PAPER_RECIPES
-from samref.training.stages import StageFiles, build_stage
+from samref.training.stages import StageFiles, build_stage, find_training_images
 from samref.training.trainer import Trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samref.core.geometry import ImageSize
+from samref.models.focsam.model import official_parts
 from samref.models.focsam.network import (
     FocusBlock,
     FocusRefiner,
@@ -29,7 +30,6 @@ from samref.models.focsam.network import (
     expanded_boxes,
     object_boxes,
 )
-from samref.models.focsam.weights import official_parts
 from samref.models.sam.network import SAM_CONFIGS, build_sam_network
 from tests.parity.recordings import cases, files, load, require, strided
 from tests.parity.weights import array, assert_close, official_weights

@@ -15,9 +15,8 @@ from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Click, Prompts
 from samref.inference.postprocess import mask_from_logits
 from samref.models.checkpoints import load_into
-from samref.models.focsam.model import FocsamModel
+from samref.models.focsam.model import FocsamModel, official_parts
 from samref.models.focsam.network import FocusRefiner, active_cells, object_boxes
-from samref.models.focsam.weights import official_parts
 from samref.models.interface import DecoderState, ImageFeatures, ImageInput, MaskOutput, ModelSpec, PromptBatch
 from samref.models.sam.model import SamModel
 from samref.models.sam.network import SamConfig, build_sam_network, network_from

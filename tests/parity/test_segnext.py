@@ -23,9 +23,8 @@ from samref.core.prompts import Click, Prompts
 from samref.inference.predictor import Predictor
 from samref.models.interface import DecoderState, ImageInput, ModelSpec, PromptBatch
 from samref.models.layers import resize
-from samref.models.segnext.model import LOGIT_SHIFT, SegNextModel
+from samref.models.segnext.model import LOGIT_SHIFT, SegNextModel, draw_points, scale_points
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextConfig, SegNextNet, stretch
-from samref.models.segnext.prompt_maps import draw_points, scale_points
 from tests.parity.recordings import Arrays, files, load, require
 from tests.parity.weights import assert_close, official_weights
 

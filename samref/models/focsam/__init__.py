@@ -27,12 +27,12 @@ def _as_found(spec: ModelSpec, own: Checkpoint) -> ModelSpec:
 def _build(
     spec: ModelSpec, checkpoint: Path | None, seed: int, *, over: ModelSpec, own: Checkpoint
 ) -> InteractiveModel:
-    from samref.models.focsam import weights
+    from samref.models.focsam import model
 
     if not spec.checkpoints:
-        return weights.build_random(replace(spec, stages=("coarse", "refined")), over, seed)
+        return model.build_random(replace(spec, stages=("coarse", "refined")), over, seed)
     plain = SPECS[spec.name]
-    return weights.build_focsam(plain, _refined(plain, own), over, own, checkpoint=checkpoint)
+    return model.build_focsam(plain, _refined(plain, own), over, own, checkpoint=checkpoint)
 
 
 def _over(base: ModelSpec, name: str, own: Checkpoint) -> ModelSpec:

@@ -25,11 +25,7 @@ from samref.core.geometry import ImageSize
 def object_boxes(inside: Tensor) -> Tensor:
     """The smallest boxes around masks; the whole frame for an empty one.
 
-    Args:
-        inside: bool (..., H, W).
-
-    Returns:
-        int64 (..., 4): left, top, right, bottom, the last two exclusive.
+    bool (..., H, W) to int64 (..., 4): left, top, right, bottom, the last two exclusive.
     """
     height, width = inside.shape[-2:]
 
@@ -46,14 +42,7 @@ def object_boxes(inside: Tensor) -> Tensor:
 def expanded_boxes(boxes: Tensor, ratio_height: float, ratio_width: float, frame: ImageSize) -> Tensor:
     """Boxes grown about their middles, rounded half to even in float32 and clipped to the frame.
 
-    Args:
-        boxes: int64 (..., 4), left, top, right, bottom.
-        ratio_height: factor of the height.
-        ratio_width: factor of the width.
-        frame: to clip to.
-
-    Returns:
-        int64 (..., 4).
+    int64 (..., 4), left, top, right, bottom, to the same.
     """
     left, top, right, bottom = boxes.unbind(-1)
 
@@ -70,13 +59,7 @@ def expanded_boxes(boxes: Tensor, ratio_height: float, ratio_width: float, frame
 def active_cells(boxes: Tensor, frame: ImageSize, grid: ImageSize) -> Tensor:
     """Cells of a grid over the frame that boxes touch: what adaptive max pooling makes of the filled boxes.
 
-    Args:
-        boxes: int64 (B, 4), left, top, right, bottom, in pixels of ``frame``.
-        frame: size that the boxes are counted in.
-        grid: number of cells.
-
-    Returns:
-        bool (B, 1, h, w).
+    int64 (B, 4), left, top, right, bottom, in pixels of ``frame``, to bool (B, 1, h, w) of ``grid``.
     """
 
     def touched(low: Tensor, high: Tensor, cells: int, length: int) -> Tensor:
@@ -289,15 +272,9 @@ class FocusBlock(nn.Module):
     def forward(self, x: Tensor, token: Tensor, cells: Tensor, *, skips: bool = True) -> tuple[Tensor, Tensor]:
         """One step for embedding and token.
 
-        Args:
-            x: (B, C, H, W).
-            token: (B, 1, C).
-            cells: bool (B, 1, H, W), where the object is looked for.
-            skips: whether windows without a marked cell cost nothing. A graph of fixed shapes computes them and throws
-                them away.
-
-        Returns:
-            both in their shapes; ``x`` is unchanged, bit for bit, in windows without a marked cell.
+        ``x`` (B, C, H, W) is unchanged, bit for bit, in windows without a marked cell of ``cells``, bool (B, 1, H, W);
+        the token is (B, 1, C). ``skips`` says whether such windows cost nothing: a graph of fixed shapes computes them
+        and throws them away.
         """
         B, _, H, W = x.shape
         below, beside = -H % self.window, -W % self.window
@@ -362,14 +339,8 @@ class FocusRefiner(nn.Module):
     def forward(self, image_embedding: Tensor, mask_token: Tensor, cells: Tensor, *, skips: bool = True) -> Tensor:
         """The refocused embedding ``F_ref``.
 
-        Args:
-            image_embedding: (B, C, h, w), ``F_enc``.
-            mask_token: (B, 1, C), mask token 0 as it leaves the transformer of the coarse decode.
-            cells: bool (B, 1, h, w), see :func:`active_cells`.
-            skips: see :class:`FocusBlock`.
-
-        Returns:
-            (B, C, h, w).
+        ``F_enc`` (B, C, h, w) to the same shape, by mask token 0 (B, 1, C) as it leaves the transformer of the coarse
+        decode; ``cells``, bool (B, 1, h, w), are those of :func:`active_cells`, ``skips`` :class:`FocusBlock`'s.
         """
         x: Tensor = image_embedding
         for x, _ in self.steps(image_embedding, mask_token, cells, skips=skips):  # noqa: B007 - the last one counts

@@ -29,7 +29,7 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import load_pixels
-from samref.models.sam.network import SAM_CONFIGS, SamConfig, network_from, seeded_weights
+from samref.models.sam.network import SAM_CONFIGS, SamConfig, network_from, random_weights
 from samref.models.sam.prompts import SamPrompt, to_sam_prompt
 
 MultimaskMode: TypeAlias = Literal["single", "first-click", "always"]
@@ -110,9 +110,6 @@ class SamModel:
 
         All prompts go in each time, with SAM's own previous low-res logits as mask prompt. How scribbles and
         polygons are said in SAM's words stands in :mod:`samref.models.sam.prompts`.
-
-        Raises:
-            PromptError: nothing was said.
         """
         if not prompts.prompts.items and prompts.mask is None:
             raise PromptError("Click on the object first, or draw a box around it.")
@@ -128,8 +125,7 @@ class SamModel:
     def predict_masks(self, features: ImageFeatures, prompt: SamPrompt, *, multimask: bool) -> tuple[Tensor, Tensor]:
         """SAM's own two answers to a prompt, in float32.
 
-        Returns:
-            low-res logits (1, M, h, w) and predicted IoUs (1, M), M = 3 with ``multimask``, else 1.
+        low-res logits (1, M, h, w) and predicted IoUs (1, M), M = 3 with ``multimask``, else 1.
         """
         sparse_prompt_embeddings, dense_prompt_embeddings = self.embed_prompt(prompt)
         logits, ious = self.network.mask_decoder(
@@ -166,11 +162,7 @@ class SamModel:
 
 
 def with_multimask(model: InteractiveModel, mode: MultimaskMode) -> InteractiveModel:
-    """The same model with another habit; the weights are shared.
-
-    Raises:
-        ModelError: the model does not choose among SAM's three masks, or there is no such mode.
-    """
+    """The same model with another habit; the weights are shared."""
     if not isinstance(model, SamModel):
         raise ModelError(
             f"The model {model.spec.name} does not choose among Segment Anything's three masks; only plain Segment "
@@ -184,15 +176,12 @@ def build_sam(
 ) -> SamModel:
     """A SAM with its weights, on the CPU in float32.
 
-    Args:
-        spec: one of :data:`samref.models.sam.SPECS`; one without a checkpoint gets random weights.
-        multimask: when three masks are computed and the best taken.
-        checkpoint: the official file, when it is not in the cache folder.
-        seed: of the random weights.
+    A spec without a checkpoint gets random weights; ``checkpoint`` is the official file when it is not in the cache
+    folder.
     """
     config = SAM_CONFIGS[spec.name]
     if spec.checkpoints:
         weights = load_torch(locate(spec.checkpoints[0], spec.name, checkpoint), spec.checkpoints[0])
     else:
-        weights = seeded_weights(config, seed)
+        weights = random_weights(config, seed)
     return SamModel(spec, config, network_from(config, weights, spec.name), multimask)

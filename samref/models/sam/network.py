@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from samref.errors import ModelError
 from samref.models.checkpoints import load_into
+from samref.models.layers import seeded_weights
 
 PACKAGE = "segment_anything"
 ALIAS = "_samref_segment_anything"
@@ -106,20 +107,11 @@ def build_sam_network(config: SamConfig) -> Any:
     return network.eval()
 
 
-def seeded_weights(config: SamConfig, seed: int) -> dict[str, Tensor]:
-    """Random weights with which every part does something (the package's own start has empty position tables)."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
+def random_weights(config: SamConfig, seed: int) -> dict[str, Tensor]:
+    """Seeded weights that give varied answers (the package's own start has empty position tables)."""
     with torch.device("meta"):
         shapes = build_sam_network(config).state_dict()
-    for key, value in shapes.items():
-        noise = torch.randn(value.shape, generator=generator)
-        if key.endswith("gaussian_matrix"):
-            weights[key] = noise
-        elif key.endswith("weight") and noise.dim() == 1:  # scale of a norm
-            weights[key] = 1 + 0.1 * noise
-        else:
-            weights[key] = noise * (0.2 if noise.dim() < 2 else float(noise[0].numel()) ** -0.5)
+    weights = seeded_weights(shapes, seed, 0.2)
     weights["mask_decoder.iou_prediction_head.layers.2.bias"] += 0.5  # an IoU is no negative number
     return weights
 
@@ -141,9 +133,6 @@ def segment_anything_module(name: str) -> Any:
     That ``__init__`` also imports the automatic mask generator and with it torchvision, whose compiled operators must
     match torch to the patch release; nothing samref needs uses them. So the package's folder gets a second name,
     under which it is a plain package without code of its own. ``import segment_anything`` elsewhere is not affected.
-
-    Raises:
-        ModelError: the package is not installed.
     """
     if ALIAS not in sys.modules:
         found = importlib.util.find_spec(PACKAGE)

@@ -68,10 +68,7 @@ def to_sam_prompt(batch: PromptBatch, state: DecoderState, mask_size: ImageSize)
 
     The mask prompt is SAM's own previous answer, or else the rough mask the user gave.
 
-    Args:
-        batch: prompts in the model frame.
-        state: of the step before; its ``step`` tells which polygons are new.
-        mask_size: of the prompt encoder's mask input.
+    ``state`` is of the step before; its ``step`` tells which polygons are new.
     """
     points: list[tuple[Point, int]] = []
     boxes: list[BoxXyxy] = []

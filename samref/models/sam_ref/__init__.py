@@ -40,16 +40,16 @@ def _as_found(spec: ModelSpec) -> ModelSpec:
 
 
 def _build(spec: ModelSpec, checkpoint: Path | None, seed: int, *, over: ModelSpec) -> InteractiveModel:
-    from samref.models.sam_ref import weights
+    from samref.models.sam_ref import model
 
     own = _own_weights(spec)
     if checkpoint is None and spec.checkpoints and (spec.purpose == "ablation" or cached_path(own).is_file()):
         checkpoint = locate(own, spec.name)
     if checkpoint is not None and checkpoint.suffix == ".safetensors":
-        return weights.build_trained(_trained(spec), over, checkpoint, seed)
+        return model.build_trained(_trained(spec), over, checkpoint, seed)
     if not spec.checkpoints:
-        return weights.build_random(spec, over, seed)
-    return weights.build_agnostic(spec, over, AGNOSTIC_WEIGHTS, checkpoint)
+        return model.build_random(spec, over, seed)
+    return model.build_agnostic(spec, over, AGNOSTIC_WEIGHTS, checkpoint)
 
 
 def _over(base: ModelSpec, name: str) -> ModelSpec:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class SamRefConfig:
         drop_islands: whether parts of the final mask that nobody pointed at are left out (not in the paper).
         use_local: whether there is a local refiner at all (for ablations).
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # files say it in their metadata
 
     width: int = 64
     global_blocks: int = 5

@@ -30,15 +30,8 @@ class Magnifier(Protocol):
     ) -> Tensor:
         """Encode ``window`` anew at a longest side of ``side`` pixels and answer the same prompts there.
 
-        Args:
-            features: of the whole image.
-            prompts: all of the object's, model frame.
-            logits: (1, 1, h, w) the mask so far, low-res frame.
-            window: where to look, low-res cells.
-            side: of the new image of it.
-
-        Returns:
-            (1, 1, h', w') logits that cover exactly the window.
+        ``prompts`` and the mask so far (``logits`` (1, 1, h, w), low-res frame) are of the whole image; the answer's
+        logits (1, 1, h', w') cover exactly the window.
         """
         ...
 
@@ -62,12 +55,9 @@ class Closeup(NamedTuple):
 def refine_global(refiner: SamRef, image: Tensor, maps: Tensor, embedding: Tensor | None, logits: Tensor) -> Refined:
     """GFR: the mask corrected over the whole frame.
 
-    Args:
-        refiner: whose global half corrects.
-        image: (B, C, h, w) what its image stem makes of the framed image.
-        maps: (B, 2, H, W) see :func:`draw_signs`; model frame.
-        embedding: (B, C, h, w) see :meth:`SamRef.project`.
-        logits: (B, 1, h, w) the base's answer.
+    ``image`` (B, C, h, w) is what the image stem makes of the framed image; ``maps`` (B, 2, H, W) see
+    :func:`draw_signs`; ``embedding`` (B, C, h, w) see :meth:`SamRef.project`; ``logits`` (B, 1, h, w) are the base's
+    answer.
     """
     return _correct(refiner.global_refiner, image, maps, embedding, logits)
 
@@ -99,15 +89,9 @@ def look_closer(
 ) -> Closeup:
     """What the local refiner sees of one object.
 
-    Args:
-        config: the refiner's.
-        features: of the object's image.
-        prompts: all of the object's, model frame.
-        logits: (1, 1, h, w) the global refiner's answer.
-        window: where to look, low-res cells.
-        embedding: (1, C, h, w) of the whole frame, see :meth:`SamRef.project`.
-        base: looks closer itself where it can (:class:`Magnifier`) and ``config.closer`` says so; the local refiner
-            then corrects its answer, else that of the global one.
+    ``logits`` (1, 1, h, w) are the global refiner's answer, ``embedding`` (1, C, h, w) is of the whole frame, see
+    :meth:`SamRef.project`. The ``base`` looks closer itself where it can (:class:`Magnifier`) and ``config.closer``
+    says so; the local refiner then corrects its answer, else that of the global one.
     """
     box = window.in_pixels(config.low_res_stride)
     cells = torch.tensor([window])

@@ -128,11 +128,7 @@ def keeps_previous(selector: Selector, error_count: int, previous_count: int | N
 def sample_window(source: Tensor, boxes_xyxy: Tensor, size: GridSize, *, nearest: bool = False) -> Tensor:
     """Bilinear samples at the centres of a grid over each box (RoIAlign with one sample a bin).
 
-    Args:
-        source: (B, C, h, w).
-        boxes_xyxy: (B, 4) in cells of ``source``.
-        size: of the grid: one side, or (rows, columns).
-        nearest: take the nearest cell instead (labels).
+    ``source`` is (B, C, h, w), boxes (B, 4) count its cells; ``nearest`` takes the nearest cell instead (labels).
     """
     _, _, height, width = source.shape
     rows, columns = (size, size) if isinstance(size, int) else size

@@ -1,7 +1,15 @@
 """SegNext as an :class:`InteractiveModel`: prompts as dense maps, one answer, the previous mask given back.
 
-The network is :mod:`samref.models.segnext.network`, the drawing :mod:`samref.models.segnext.prompt_maps`.
-Source: arXiv 2404.00741 and the authors' published code.
+The published code knows clicks and the previous mask; the paper has boxes, polygons and scribbles too, without saying
+how they are drawn. Here:
+
+* a click is a disk in the map of its sign, a scribble that disk drawn along its line (the released weights have seen
+  nothing else in these maps, so the width of the brush is lost);
+* a box or a positive polygon is a rough mask: while it is new it is filled with 1 in the map of the mask so far;
+  afterwards the network's own answer, which has seen it, stands there;
+* a negative polygon is filled in the negative map, and while it is new cut out of the mask so far.
+
+Source: arXiv 2404.00741 and the authors' published code; papers.md section 2.1 (boxes and the like are our reading).
 """
 
 from __future__ import annotations
@@ -9,15 +17,19 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samref.core.geometry import Frame, ImageSize
+from samref.core.prompt_maps import MapFrame, draw_disk, empty_maps, fill_area
+from samref.core.prompts import Box, Click, Point, Polygon, Prompts, Scribble
 from samref.errors import CheckpointInvalidError, PromptError
 from samref.models.checkpoints import load_into, load_torch, locate
 from samref.models.interface import (
@@ -29,8 +41,7 @@ from samref.models.interface import (
     PromptBatch,
 )
 from samref.models.layers import load_pixels, resize, soft_iou
-from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet, seeded_weights, stretch
-from samref.models.segnext.prompt_maps import draw_signed_maps, paint_areas
+from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet, random_weights, stretch
 
 THRESHOLD = 0.49
 """Probability above which a pixel belongs to the mask, in the published code."""
@@ -40,6 +51,9 @@ LOGIT_SHIFT = math.log((1 - THRESHOLD) / THRESHOLD)
 
 LONGEST_PIXELS = 2048
 """Longest side of the image kept with the embedding for a local refiner: twice the model frame."""
+
+
+PADDING = (-1.0, -1.0, -1.0)
 
 
 class SegNextModel:
@@ -77,11 +91,7 @@ class SegNextModel:
         return ImageFeatures(embedding, load_pixels(image.rgb, LONGEST_PIXELS).to(self.device), image.frame)
 
     def decode(self, features: ImageFeatures, prompts: PromptBatch, state: DecoderState) -> Iterator[MaskOutput]:
-        """The one answer, stage "coarse": logits (1, 1, S, S), shifted by :data:`LOGIT_SHIFT`.
-
-        Raises:
-            PromptError: nothing was said.
-        """
+        """The one answer, stage "coarse": logits (1, 1, S, S), shifted by :data:`LOGIT_SHIFT`."""
         if prompts.prompts.is_empty() and prompts.mask is None:
             raise PromptError("Click on the object first, or draw a box around it.")
         maps = self.draw_maps(prompts, state).to(self.device, self.dtype)
@@ -124,16 +134,14 @@ class SegNextModel:
 def build_segnext(spec: ModelSpec, *, checkpoint: Path | None = None, seed: int = 0) -> SegNextModel:
     """A SegNext with its weights, on the CPU in float32.
 
-    Args:
-        spec: one of :data:`samref.models.segnext.SPECS`; one without a checkpoint gets random weights.
-        checkpoint: the official file, when it is not in the cache folder.
-        seed: of the random weights.
+    A spec without a checkpoint gets random weights; ``checkpoint`` is the official file when it is not in the cache
+    folder.
     """
     config = SEGNEXT_CONFIGS[spec.name]
     if spec.checkpoints:
         weights = _load_official(locate(spec.checkpoints[0], spec.name, checkpoint))
     else:
-        weights = seeded_weights(config, seed)
+        weights = random_weights(config, seed)
     with torch.device("meta"):
         network = SegNextNet(config)
     load_into(network, weights, spec.name, assign=True)
@@ -163,3 +171,88 @@ def _load_official(path: Path) -> dict[str, Tensor]:
             'code: python -c "import torch; '
             "torch.save(torch.load('OLD.pth', weights_only=False)['state_dict'], 'NEW.pth')\""
         ) from error
+
+
+# ---- the maps that the network sees: mask so far, positive and negative disks
+
+
+def list_points(clicks: Iterable[Click]) -> NDArray[np.float32]:
+    """Clicks as the published code lists them: float32 (2N, 3) of (row, column, index).
+
+    First N positive ones, then N negative ones; the shorter half is filled up with -1.
+    """
+    numbered = [(click.y, click.x, float(index), click.positive) for index, click in enumerate(clicks)]
+    halves = [[point[:3] for point in numbered if point[3] is sign] for sign in (True, False)]
+    longest = max(1, *map(len, halves))
+    rows = [row for half in halves for row in (*half, *[PADDING] * (longest - len(half)))]
+    return np.array(rows, dtype=np.float32)
+
+
+def scale_points(points: NDArray[np.float32], image: ImageSize, frame: ImageSize) -> NDArray[np.float32]:
+    """Listed points of the image frame as whole pixels of the model frame.
+
+    Rounded half up in float32, per axis; points of a negative index stay as they are. In images of twice the model
+    frame or more a point of the last row or column lands just outside of it, as in the published code.
+    """
+    scale = np.array([frame.height / image.height, frame.width / image.width], dtype=np.float32)
+    scaled = points.astype(np.float32)
+    real = scaled[:, 2] > -1
+    scaled[real, :2] = np.floor(scaled[real, :2] * scale + np.float32(0.5))
+    return scaled
+
+
+def draw_points(points: NDArray[np.float32], size: ImageSize, radius: float) -> NDArray[np.uint8]:
+    """Maps (2, H, W) of the positive and the negative half of a list of points, a disk each.
+
+    A point is left out only where row *and* column are negative; its index does not matter here.
+    """
+    maps = np.zeros((2, size.height, size.width), dtype=np.uint8)
+    for target, half in zip(maps, np.split(points, 2), strict=True):
+        for row, column, _ in half.tolist():
+            if row >= 0 or column >= 0:
+                draw_disk(target, column, row, radius)
+    return maps
+
+
+def draw_signed_maps(prompts: Prompts, frame: Frame, radius: float) -> NDArray[np.uint8]:
+    """Maps (2, H, W) over the padded frame: clicks, scribbles and negative polygons."""
+    # Back to the image frame first: there the published code rounds.
+    named = [Click(*frame.to_image(click.x, click.y), click.positive) for click in prompts.clicks]
+    drawn = draw_points(scale_points(list_points(named), frame.image, frame.resized), frame.padded, radius)
+    cells = MapFrame(frame.padded.height, frame.padded.width)
+    maps = empty_maps(cells)
+    lines = empty_maps(cells)
+    for prompt in prompts.items:
+        match prompt:
+            case Scribble(points, positive):
+                _draw_line(lines.positive if positive else lines.negative, points)
+            case Polygon(positive=False):
+                fill_area(maps.negative, prompt, cells)
+    for target, line in ((maps.positive, lines.positive), (maps.negative, lines.negative)):
+        if line.any():
+            np.maximum(target, cv2.dilate(line, _disk(radius)), out=target)
+    return np.maximum(drawn, np.stack([maps.positive, maps.negative]))
+
+
+def _draw_line(target: NDArray[np.uint8], points: Sequence[Point]) -> None:
+    pixels = np.floor(np.array([*points, points[-1]], dtype=np.float64) + 0.5).astype(np.int32)  # a lone point, too
+    cv2.polylines(target, [pixels], False, 1)
+
+
+def _disk(radius: float) -> NDArray[np.uint8]:
+    reach = np.arange(-int(radius), int(radius) + 1)
+    return (reach[:, None] ** 2 + reach**2 <= radius**2).astype(np.uint8)
+
+
+def paint_areas(mask: NDArray[np.float32], prompts: Prompts, seen: int) -> NDArray[np.float32]:
+    """The mask so far with the boxes and polygons that are new.
+
+    ``mask`` holds probabilities (H, W) over the padded frame; ``seen`` counts the prompts that were answered before.
+    """
+    painted = mask.copy()
+    cells = MapFrame(*mask.shape)
+    for prompt in prompts.items[seen:]:
+        if isinstance(prompt, (Box, Polygon)):
+            is_cut_out = isinstance(prompt, Polygon) and not prompt.positive
+            fill_area(painted, prompt, cells, 0.0 if is_cut_out else 1.0)
+    return painted

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samref.models.layers import resize
+from samref.models.layers import resize, seeded_weights
 
 ENCODER_EPS, FUSION_EPS = 1e-6, 1e-5
 """Of the layer norms: the encoder's follow MAE, those of the fusion are torch's default."""
@@ -296,9 +296,7 @@ class SegNextNet(nn.Module):
     def fuse(self, image_embedding: Tensor, maps: Tensor) -> Tensor:
         """Image and prompts in one (B, C, h, w).
 
-        Args:
-            image_embedding: (B, C, h, w).
-            maps: (B, 3, S, S) probability of the mask so far, positive and negative disks.
+        ``maps`` (B, 3, S, S) are the probability of the mask so far, positive and negative disks.
         """
         x = image_embedding + self.visual_prompts_encoder(maps)
         tokens = self.fusion_blocks(x.flatten(2).transpose(1, 2))  # B C h w -> B hw C
@@ -320,18 +318,11 @@ class SegNextNet(nn.Module):
         return self.to_model_frame(self.decode(self.embed(prepared), maps))
 
 
-def seeded_weights(config: SegNextConfig, seed: int) -> dict[str, Tensor]:
-    """Random weights whose answers depend visibly on image and prompts."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
+def random_weights(config: SegNextConfig, seed: int) -> dict[str, Tensor]:
+    """Seeded weights whose answers depend visibly on image and prompts."""
     with torch.device("meta"):
         shapes = SegNextNet(config).state_dict()
-    for key, value in shapes.items():
-        noise = torch.randn(value.shape, generator=generator)
-        if key.endswith("weight") and noise.dim() == 1:  # scale of a norm
-            weights[key] = 1 + 0.1 * noise
-        else:
-            weights[key] = noise * (0.1 if noise.dim() < 2 else float(noise[0].numel()) ** -0.5)
+    weights = seeded_weights(shapes, seed, 0.1)
     weights["visual_prompts_encoder.proj.weight"] *= PROMPT_GAIN
     return weights
 

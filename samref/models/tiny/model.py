@@ -139,10 +139,7 @@ def _grid(box_xyxy: tuple[float, float, float, float], side: int) -> tuple[int, 
 def build_tiny(spec: ModelSpec, *, folder: Path | None = None, seed: int = 0) -> SamRefModel:
     """The embedded base with its refiner, on the CPU in float32.
 
-    Args:
-        spec: one of :data:`samref.models.tiny.SPECS`; one without checkpoints gets random weights.
-        folder: of both files, when they are not those that come with samref; their digests are then not checked.
-        seed: of the random weights.
+    ``folder`` has both files when they are not those that come with samref; their digests are then not checked.
     """
     is_test = spec.purpose == "test"
     base, refiner = (TinyNet(_RANDOM), SamRef(_RANDOM_REFINER)) if is_test else (TinyNet(), SamRef(TINY_REFINER))

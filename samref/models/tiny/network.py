@@ -257,14 +257,8 @@ class CoarseDecoder(nn.Module):
     def forward(self, image: Embedding, maps: Tensor, mask_input: Tensor, has_mask: Tensor) -> Tensor:
         """Low-res logits of the object.
 
-        Args:
-            image: the image's maps, batch of 1 or B.
-            maps: (B, 5, H/2, W/2) drawn prompts.
-            mask_input: (B, 1, H/4, W/4) logits of the previous answer (zeros where there is none).
-            has_mask: (B, 1, 1, 1) 1 where there is a previous answer.
-
-        Returns:
-            (B, 1, H/4, W/4) logits.
+        From the image's maps, a batch of 1 or B: drawn prompts ``maps`` (B, 5, H/2, W/2), ``mask_input`` (B, 1, H/4,
+        W/4) the logits of the previous answer and ``has_mask`` (B, 1, 1, 1) whether there is one, to (B, 1, H/4, W/4).
         """
         previous = mask_input.sigmoid() * has_mask
         flag = has_mask.expand_as(previous)

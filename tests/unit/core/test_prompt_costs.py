@@ -33,7 +33,7 @@ from samref.core.prompts import (
 from samref.errors import PromptError
 from samref.models.interface import DecoderState, PromptBatch
 from samref.models.sam.prompts import to_sam_prompt
-from samref.models.segnext.prompt_maps import draw_signed_maps, paint_areas
+from samref.models.segnext.model import draw_signed_maps, paint_areas
 
 SIZES = (ImageSize(768, 1024), ImageSize(3000, 4000))
 CELLS = 256

@@ -21,7 +21,7 @@ from samref.models import registry as zoo
 from samref.models.checkpoints import load_into, load_safetensors, load_torch, locate
 from samref.models.interface import Checkpoint
 from samref.models.registry import build_model
-from samref.models.sam.network import SAM_CONFIGS, seeded_weights
+from samref.models.sam.network import SAM_CONFIGS, random_weights
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 
 FORMS = ("pth", "safetensors")
@@ -157,7 +157,7 @@ class TestVariants:
             build_model("tiny", checkpoint=tmp_path)
 
     def test_the_models_themselves_refuse_a_file_of_another_variant(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "w.pth", seeded_weights(SAM_CONFIGS["sam-random"], 0))
+        path = write(tmp_path / "w.pth", random_weights(SAM_CONFIGS["sam-random"], 0))
         with pytest.raises(CheckpointInvalidError, match=r"not the weights of segnext-b-sax1\. missing: backbone"):
             build_model("segnext-b-sax1", checkpoint=path)
         with pytest.raises(CheckpointInvalidError, match=r"has 375,042,383\. The file is incomplete or another one"):
@@ -330,7 +330,7 @@ class TestVerifyCommand:
 
     def test_a_file_without_a_published_digest_is_loaded_instead(self, cache: Path) -> None:
         file = zoo.get_spec("segnext-b-sax1").checkpoints[0]
-        write(cache / file.file_name, seeded_weights(SAM_CONFIGS["sam-random"], 0))
+        write(cache / file.file_name, random_weights(SAM_CONFIGS["sam-random"], 0))
         code, output = self.verify("segnext-b-sax1")
         assert code == 1
         assert "These are not the weights of segnext-b-sax1. missing: backbone" in " ".join(output.split())

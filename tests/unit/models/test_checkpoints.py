@@ -24,6 +24,7 @@ from samref.errors import CheckpointInvalidError, CheckpointMissingError, Storag
 from samref.models.checkpoints import (
     cache_folder,
     cached_path,
+    check_address,
     fetch,
     load_into,
     load_safetensors,
@@ -31,7 +32,6 @@ from samref.models.checkpoints import (
     locate,
     verify,
 )
-from samref.models.download import check_address
 from samref.models.interface import Checkpoint
 
 CONTENT = bytes(range(256)) * 40

@@ -9,10 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from samref.training.distributed import Processes
-from samref.training.objectives import Autocast, Trainee
 from samref.training.recipes import PaperRecipe, SessionClicks
-from samref.training.trainer import Trainer
+from samref.training.trainer import Autocast, Processes, Trainee, Trainer
 
 LINE = PaperRecipe(
     name="line",

@@ -13,8 +13,7 @@ from samref.cli.main import build_app
 from samref.errors import CheckpointInvalidError, DataError, TrainingError
 from samref.models.checkpoints import load_into, load_safetensors, load_torch
 from samref.models.registry import build_model
-from samref.models.sam_ref.model import SamRefModel
-from samref.models.sam_ref.weights import trained_parts
+from samref.models.sam_ref.model import SamRefModel, trained_parts
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 
 

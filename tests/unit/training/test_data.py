@@ -22,11 +22,10 @@ from samref.errors import DataError
 from samref.labels.annotations import Annotation
 from samref.labels.events import AnnotationsImported
 from samref.labels.store import ProjectStore
-from samref.training.data import find_training_images
 from samref.training.recipes import PAPER_RECIPES, SCENE_RECIPES, PaperRecipe
 from samref.training.samples import SampleFeed, painted
 from samref.training.scenes import SceneFeed
-from samref.training.stages import StageFiles, build_stage
+from samref.training.stages import StageFiles, build_stage, find_training_images
 from samref.training.trainer import Trainer
 from tests.unit.datasets import miniatures
 

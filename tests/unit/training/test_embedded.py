@@ -18,12 +18,11 @@ from samref.models.layers import randomize
 from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.models.tiny.network import EncoderConfig, TinyConfig, TinyNet
 from samref.training import scenes
-from samref.training.data import find_training_images
-from samref.training.objectives import BaseObjective, Trainee, load_backbone
 from samref.training.recipes import SCENE_RECIPES, SceneRecipe
-from samref.training.refine import RefinerObjective
 from samref.training.scenes import SceneFeed, half_labels, make_scene
-from samref.training.trainer import Trainer
+from samref.training.stages import find_training_images
+from samref.training.tiny_stage import BaseObjective, RefinerObjective, load_backbone
+from samref.training.trainer import Trainee, Trainer
 
 SMALL = TinyConfig(image_size=128, encoder=EncoderConfig(0.125), context=16, widths=(8, 8, 16), heads=2, blocks=1)
 SMALL_REFINER = SamRefConfig(

@@ -15,10 +15,9 @@ from samref.errors import DataError, StorageError
 from samref.models.interface import ImageInput
 from samref.models.sam import RANDOM
 from samref.models.sam.model import SamModel, build_sam
-from samref.training.data import find_training_images
 from samref.training.embeddings import EmbeddingStore, precompute
 from samref.training.recipes import PAPER_RECIPES, SessionClicks
-from samref.training.stages import StageFiles, build_stage
+from samref.training.stages import StageFiles, build_stage, find_training_images
 from samref.training.trainer import Trainer
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from samref.core.prompts import Click
 from samref.errors import CheckpointInvalidError, CheckpointMissingError, TrainingError
-from samref.models.focsam import weights as refocus_checkpoint
+from samref.models.focsam import model as refocus_checkpoint
 from samref.models.focsam.network import RefinerConfig
 from samref.models.sam import RANDOM
 from samref.models.sam.model import build_sam
@@ -22,15 +22,12 @@ from samref.models.sam_ref.network import Refined
 from samref.models.segnext.network import SEGNEXT_CONFIGS, SegNextNet
 from samref.training import sam_stage
 from samref.training.clicks import SessionPlan
-from samref.training.data import find_training_images
-from samref.training.objectives import Autocast
 from samref.training.recipes import PAPER_RECIPES, CornerClicks, PaperRecipe, SessionClicks
-from samref.training.sam_ref_stage import sam_ref_loss
-from samref.training.sam_stage import decode_objects
+from samref.training.sam_stage import decode_objects, sam_ref_loss
 from samref.training.samples import Draws, SampleBatch, SampleFeed, SampleObjective
 from samref.training.segnext_stage import load_mae
-from samref.training.stages import Stage, StageFiles, build_stage
-from samref.training.trainer import Trainer, export_weights
+from samref.training.stages import Stage, StageFiles, build_stage, find_training_images
+from samref.training.trainer import Autocast, Trainer, export_weights
 
 CPU = torch.device("cpu")
 PARTS: dict[str, str] = {recipe.part: recipe.name for recipe in reversed(PAPER_RECIPES.values())}

@@ -19,10 +19,9 @@ from samref.core.geometry import ImageSize
 from samref.core.prompts import Click, Prompts
 from samref.errors import CheckpointInvalidError, CheckpointMissingError
 from samref.models.checkpoints import cache_folder
-from samref.models.focsam import weights as focsam_weights
-from samref.models.focsam.model import FocsamConfig, FocsamModel
+from samref.models.focsam import model as focsam_weights
+from samref.models.focsam.model import OFFICIAL_INPUT, FocsamConfig, FocsamModel, about_focus, official_parts
 from samref.models.focsam.network import FocusRefiner, RefinerConfig
-from samref.models.focsam.weights import OFFICIAL_INPUT, about_focus, official_parts
 from samref.models.interface import Checkpoint, DecoderState, ImageInput, ModelSpec, PromptBatch
 from samref.models.registry import build_model, get_spec
 from samref.models.sam import model as sam

@@ -29,7 +29,7 @@ from samref.models.interface import (
 from samref.models.sam import RANDOM, SPECS, VIT_B
 from samref.models.sam import model as sam
 from samref.models.sam.model import MultimaskMode, SamModel, build_sam
-from samref.models.sam.network import SAM_CONFIGS, build_sam_network, seeded_weights
+from samref.models.sam.network import SAM_CONFIGS, build_sam_network, random_weights
 from samref.models.sam.prompts import to_sam_prompt
 
 SIZE = ImageSize(120, 200)
@@ -224,7 +224,7 @@ def test_the_sizes_of_the_released_variants_are_the_packages_own() -> None:
 
 def test_a_network_built_without_memory_normalises_as_the_packages_does(model: SamModel) -> None:
     own = build_sam_network(model.config)
-    load_into(own, seeded_weights(model.config, 0), "random")
+    load_into(own, random_weights(model.config, 0), "random")
     prepared = model.preprocess(ImageInput(image(), model.frame(SIZE)))
     assert torch.equal(own.pixel_mean, model.network.pixel_mean)
     assert torch.equal(own.pixel_std, model.network.pixel_std)

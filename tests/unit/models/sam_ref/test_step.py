@@ -18,7 +18,7 @@ from samref.models.sam_ref import step
 from samref.models.sam_ref.model import SamRefModel
 from samref.models.sam_ref.windows import Window
 from samref.models.tiny.model import TinyModel
-from samref.training.refine import RefinerObjective
+from samref.training.tiny_stage import RefinerObjective
 
 SIDE = 128
 
@@ -61,9 +61,9 @@ def test_training_shows_the_local_refiner_what_it_sees_in_use(model: SamRefModel
     used = [in_use(model, *one) for one in zip(rgb, whole, logits[:, None], chosen, strict=True)]
     trainer = RefinerObjective(model.base.net, model.refiner)
     annotator: Any = SimpleNamespace(prompts=halved, maps=np.zeros((2, 5, 64, 64), dtype=np.uint8))
-    scene: Any = SimpleNamespace(pixels=rgb, objects=1)
+    lesson: Any = SimpleNamespace(rgb=rgb, objects=1, annotator=annotator)
     with torch.no_grad():
-        seen = trainer._look_closer(scene, annotator, logits, torch.cat([one[1] for one in used]), chosen)
+        seen = trainer._look_closer(lesson, logits, torch.cat([one[1] for one in used]), chosen)
     for index, (expected, _) in enumerate(used):
         for ours, theirs in zip(seen, expected, strict=True):
             assert ours is not None

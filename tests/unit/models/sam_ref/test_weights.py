@@ -21,16 +21,16 @@ from samref.models.registry import build_model, get_spec, list_models
 from samref.models.sam import RANDOM
 from samref.models.sam.model import MultimaskMode, build_sam
 from samref.models.sam_ref import AGNOSTIC_WEIGHTS
-from samref.models.sam_ref import weights as sam_ref_checkpoint
-from samref.models.sam_ref.model import SamRefModel
-from samref.models.sam_ref.network import SamRef, SamRefConfig
-from samref.models.sam_ref.weights import (
+from samref.models.sam_ref import model as sam_ref_checkpoint
+from samref.models.sam_ref.model import (
     AGNOSTIC_REFINER,
     SMALL_REFINER,
+    SamRefModel,
     about_refiner,
     load_agnostic_refiner,
     trained_parts,
 )
+from samref.models.sam_ref.network import SamRef, SamRefConfig
 from samref.training.trainer import export_weights
 
 OVER_SAM = [spec for spec in list_models() if spec.name.startswith("sam-ref-vit-")]
@@ -100,12 +100,15 @@ def test_a_file_that_does_not_say_what_it_holds_is_refused(tmp_path: Path) -> No
     path = tmp_path / "own.safetensors"
     parts = trained_parts(sam.network, refiner)
     wider = about_refiner(replace(SMALL_REFINER, width=16))
-    odd = {"sam_ref": about_refiner(SMALL_REFINER)["sam_ref"].replace('"crop": 64', '"crop": "64"')}
+    told = about_refiner(SMALL_REFINER)["sam_ref"]
+    odd = {"sam_ref": told.replace('"crop": 64', '"crop": "64"')}
+    words_nobody_knows = ("selector", "above"), ("rule", "change"), ("feedback", "coarse")
     for about, words in (
         ({}, "does not say which SAM-REF refiner"),
         ({"sam_ref": "[1]"}, "does not say which SAM-REF refiner"),
         ({"sam_ref": '{"dilations": [1], "hidden": 1}'}, "does not say which SAM-REF refiner"),
         (odd, "unusable crop"),
+        *(({"sam_ref": told.replace(f'"{word}"', '"x"')}, f"unusable {name}") for name, word in words_nobody_knows),
         (wider, "refiner.global_refiner"),
     ):
         export_weights(parts, path, about, torch.float32)

@@ -23,7 +23,7 @@ from samref.models.registry import build_model, get_spec, list_models
 from samref.models.segnext import SPECS
 from samref.models.segnext import model as segnext
 from samref.models.segnext.model import build_segnext
-from samref.models.segnext.network import SEGNEXT_CONFIGS, seeded_weights
+from samref.models.segnext.network import SEGNEXT_CONFIGS, random_weights
 
 SMALL = SEGNEXT_CONFIGS["segnext-random"]
 CONFIGS = {f"segnext-b-sax{depth}": replace(SMALL, fusion_blocks=depth) for depth in (1, 2)}
@@ -42,7 +42,7 @@ def small_variants(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def weights(name: str = "segnext-b-sax1") -> dict[str, Tensor]:
-    return seeded_weights(CONFIGS[name], 3)
+    return random_weights(CONFIGS[name], 3)
 
 
 def write(path: Path, state_dict: dict[str, Any], config: Any = CONFIG) -> Path:

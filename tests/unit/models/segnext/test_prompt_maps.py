@@ -7,7 +7,7 @@ import pytest
 
 from samref.core.geometry import Frame, ImageSize
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
-from samref.models.segnext.prompt_maps import draw_points, draw_signed_maps, list_points, paint_areas, scale_points
+from samref.models.segnext.model import draw_points, draw_signed_maps, list_points, paint_areas, scale_points
 
 SQUARE = ImageSize(128, 128)
 FRAME = Frame.stretch(SQUARE, 128)
