@@ -87,6 +87,6 @@ def test_load_predictor_is_at_the_front_door() -> None:
 def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, samref; assert 'torch' not in sys.modules; samref.__version__; print(*samref.__all__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["__version__", "load_predictor"]
+    assert "load_predictor" in done.stdout.split()
     with pytest.raises(AttributeError):
         samref.nothing_of_that_name  # noqa: B018
