@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from samref.datasets import find_images, sample_objects
 from samref.errors import DataError, SamrefError, StorageError, UnknownModelError
-from samref.evaluation.cost import Contender, Cost, Settings, build_predictor, measure_cost, spread
+from samref.evaluation.cost import Contender, Cost, Settings, build_predictor, measure_cost
 from samref.evaluation.grabcut import GRABCUT
 from samref.evaluation.noc import ClickProtocol
 from samref.evaluation.report import (
@@ -29,9 +29,6 @@ from samref.evaluation.report import (
 )
 from samref.evaluation.run import evaluate, journal_path
 from samref.models.registry import get_spec
-
-COST_IMAGES = 1
-"""Images that are clicked on for the times, spread over the data sets (SegNext takes minutes for each on a CPU)."""
 
 BEGIN = "<!-- comparison -->"
 END = "<!-- /comparison -->"
@@ -110,9 +107,9 @@ def compare(
 ) -> Comparison:
     """Measure times and memory of every model, then the quality of those whose weights are at hand.
 
-    Times come first and one after the other, each in its own process, so that they belong to one state of the
-    machine. Where a JSON file is to be written, the measurements of quality keep journals beside it: killed and
-    started again, times are taken anew and quality goes on where it was.
+    Times come first, on one image (SegNext takes minutes for each on a CPU) and one after the other, each in its own
+    process, so that they belong to one state of the machine. Where a JSON file is to be written, the measurements of
+    quality keep journals beside it: killed and started again, times are taken anew and quality goes on where it was.
 
     Args:
         data: a data set folder or a folder of those.
@@ -130,7 +127,7 @@ def compare(
     for one in contenders:
         told(f"{one.name}: times and memory")
         try:
-            costs[one.name] = measure_cost(one, spread(records, COST_IMAGES), settings)
+            costs[one.name] = measure_cost(one, records[0], settings)
         except DataError:
             raise
         except SamrefError as error:  # one model that does not fit the machine must not cost the others

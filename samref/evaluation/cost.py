@@ -131,7 +131,6 @@ class Cost:
     Attributes:
         loaded: whether the weights are the model's own; False: random ones of the same sizes.
         parameters: numbers in the model; 0 where it has none.
-        encode_s: mean over the images.
         coarse_s: mean per click until the first stage's mask.
         click_s: mean per click until the last stage's mask (SPC, decode only).
         amortised_s: the same with a twentieth of the encoder.
@@ -158,15 +157,15 @@ class Cost:
         return (self.click_s - self.coarse_s) / self.coarse_s
 
 
-def measure_cost(contender: Contender, records: Sequence[ImageRecord], settings: Settings) -> Cost:
-    """Measure, in a fresh process, on the largest object of each image.
+def measure_cost(contender: Contender, record: ImageRecord, settings: Settings) -> Cost:
+    """Measure, in a fresh process, on the largest object of an image.
 
     Raises:
         SamrefError: it failed; the message is its own, or says that the process was killed.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            return pool.submit(_measure, contender, records, settings).result()
+            return pool.submit(_measure, contender, record, settings).result()
         except BrokenProcessPool as error:
             raise SamrefError(
                 "It was killed while it was measured; most likely there is not enough memory for it."
@@ -210,32 +209,24 @@ def _networks(value: object, seen: set[int]) -> Iterator[nn.Module]:
             yield from _networks(part, seen)
 
 
-def _measure(contender: Contender, records: Sequence[ImageRecord], settings: Settings) -> Cost:
+def _measure(contender: Contender, record: ImageRecord, settings: Settings) -> Cost:
     predictor, parameters, loaded = build_predictor(contender, settings)
-    images = [record.read_image() for record in records]
-    targets = [
-        max(record.read_objects(image), key=lambda one: int(one.gt.sum()))
-        for record, image in zip(records, images, strict=True)
-    ]
+    image = record.read_image()
+    target = max(record.read_objects(image), key=lambda one: int(one.gt.sum()))
     # the first run chooses kernels
-    _click_through(predictor, images[0], targets[0], contender.stage, min(3, settings.max_clicks))
-    encode_s: list[float] = []
-    seconds: list[list[float]] = []  # of the stages of each click
-    for image, target in zip(images, targets, strict=True):
-        encoded, clicks = _click_through(predictor, image, target, contender.stage, settings.max_clicks)
-        encode_s.append(encoded)
-        seconds += clicks
+    _click_through(predictor, image, target, contender.stage, min(3, settings.max_clicks))
+    encode_s, seconds = _click_through(predictor, image, target, contender.stage, settings.max_clicks)
     click_s = statistics.fmean(stages[-1] for stages in seconds)
     sat_s = None
     if settings.sat_grid:
-        sat_s = sum(sat_latency(predictor, images[0], stage=contender.stage, side=settings.sat_grid))
+        sat_s = sum(sat_latency(predictor, image, stage=contender.stage, side=settings.sat_grid))
     return Cost(
         loaded=loaded,
         parameters=parameters,
-        encode_s=statistics.fmean(encode_s),
+        encode_s=encode_s,
         coarse_s=statistics.fmean(stages[0] for stages in seconds),
         click_s=click_s,
-        amortised_s=statistics.fmean(encode_s) / AMORTISED_CLICKS + click_s,
+        amortised_s=encode_s / AMORTISED_CLICKS + click_s,
         sat_s=sat_s,
         memory_bytes=_peak_memory_bytes(),
         gpu_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,

@@ -48,7 +48,7 @@ def contender(model: str = "grabcut", **changed: Any) -> Contender:
 
 
 def measured(zoo: Path, one: Contender, settings: Settings = QUICK) -> Cost:
-    return measure_cost(one, find_images(zoo)[0][:1], settings)
+    return measure_cost(one, find_images(zoo)[0][0], settings)
 
 
 def test_a_fresh_process_measures_times_and_its_own_memory_only(zoo: Path) -> None:
