@@ -3,18 +3,20 @@
 Which stage is next on a device:
 
 1. coarse masks, so that everybody sees something at once, whoever else waits for a better one;
-2. refined masks;
-3. embeddings, but one goes ahead after every few stages of the kinds above, so that nobody waits for ever;
-4. embeddings that nobody has asked for yet.
+2. refined masks that somebody waits for to accept them;
+3. other refined masks, of whoever has gone without one for longest: under load each person gets some in time, where
+   first come, first served would give everybody theirs just after their next click;
+4. embeddings, but one goes ahead after every few stages of the kinds above, so that nobody waits for ever;
+5. embeddings that nobody has asked for yet.
 
-Within a rank who came first is first. A session asks one question at a time, so none can hold up the others.
+A session asks one question at a time, so none can hold up the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -38,6 +40,9 @@ OTHER_MODELS = 1
 
 STAGES_PER_EMBEDDING = 4
 """Stages of answers that may overtake a waiting embedding: some 0.3 s on two CPU cores."""
+
+MAX_OWNERS = 1_000
+"""Sessions whose last refined mask is remembered."""
 
 _SHUTTING_DOWN = "The server is shutting down. Your work is saved; reload the page in a moment."
 
@@ -102,6 +107,10 @@ class Engine(Protocol):
         """Take back what an owner waits for; a stage that runs already is finished and answered."""
         ...
 
+    def hurry(self, owner: str) -> None:
+        """Have a refined mask that an owner waits for go before those of others."""
+        ...
+
     def stats(self) -> EngineStats:
         """What it is at."""
         ...
@@ -115,9 +124,10 @@ class Rank(IntEnum):
     """What a device does first."""
 
     COARSE = 0
-    REFINED = 1
-    EMBED = 2
-    AHEAD = 3
+    HURRIED = 1
+    REFINED = 2
+    EMBED = 3
+    AHEAD = 4
 
 
 @dataclass(slots=True)
@@ -134,9 +144,11 @@ class _Device:
     """A device's thread, and who waits for it."""
 
     executor: ThreadPoolExecutor
-    waiting: tuple[deque[_Turn], ...] = field(default_factory=lambda: tuple(deque() for _ in Rank))
+    waiting: tuple[list[_Turn], ...] = field(default_factory=lambda: tuple([] for _ in Rank))
     is_running: bool = False
     since_embedding: int = 0
+    refined: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """Who was given a refined mask, the longest ago first."""
 
     def next_turn(self) -> _Turn | None:
         """Take out the stage whose turn it is."""
@@ -145,13 +157,25 @@ class _Device:
             order.sort(key=lambda rank: rank != Rank.EMBED)
         for rank in order:
             queue = self.waiting[rank]
-            while queue and queue[0].done.done():  # whoever asked has gone
-                queue.popleft()
+            queue[:] = [turn for turn in queue if not turn.done.done()]  # whoever asked may have gone
             if queue:
-                is_answer = rank in (Rank.COARSE, Rank.REFINED)
+                is_answer = rank <= Rank.REFINED
                 self.since_embedding = self.since_embedding + 1 if is_answer and self.waiting[Rank.EMBED] else 0
-                return queue.popleft()
+                turn = queue.pop(self._longest_without(queue) if rank == Rank.REFINED else 0)
+                if rank in (Rank.HURRIED, Rank.REFINED):
+                    self._note_refined(turn.owner)
+                return turn
         return None
+
+    def _longest_without(self, queue: list[_Turn]) -> int:
+        places = {owner: place for place, owner in enumerate(self.refined)}
+        return min(range(len(queue)), key=lambda index: places.get(queue[index].owner, -1))
+
+    def _note_refined(self, owner: str) -> None:
+        self.refined[owner] = None
+        self.refined.move_to_end(owner)
+        while len(self.refined) > MAX_OWNERS:
+            self.refined.popitem(last=False)
 
 
 class LocalEngine:
@@ -218,6 +242,13 @@ class LocalEngine:
                     queue.remove(turn)
                     _refuse(turn, SupersededError("A newer prompt took this one's place."))
 
+    def hurry(self, owner: str) -> None:
+        for device in self._devices.values():
+            refined = device.waiting[Rank.REFINED]
+            for turn in [turn for turn in refined if turn.owner == owner]:
+                refined.remove(turn)
+                device.waiting[Rank.HURRIED].append(turn)
+
     def stats(self) -> EngineStats:
         busy = sum(device.is_running + sum(map(len, device.waiting)) for device in self._devices.values())
         held = self._embeddings.stats()
@@ -228,7 +259,7 @@ class LocalEngine:
         for device in self._devices.values():
             for queue in device.waiting:
                 while queue:
-                    _refuse(queue.popleft(), SessionError(_SHUTTING_DOWN))
+                    _refuse(queue.pop(), SessionError(_SHUTTING_DOWN))
             device.executor.shutdown(wait=False, cancel_futures=True)
 
     async def _loaded(self, model: str) -> Predictor:

@@ -504,6 +504,7 @@ class Session:
 
     async def _settled(self) -> None:
         while self._is_busy:
+            self._engine.hurry(self.session_id)
             await self._changed.wait()
 
     def _notify(self) -> None:

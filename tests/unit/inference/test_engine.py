@@ -31,6 +31,7 @@ class Bench:
         self.brake = threading.Event()
         self.order: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
+        self.on_coarse: dict[str, Callable[[], None]] = {}
 
     def source(self, image: DecodedImage = IMAGE, name: str = "") -> StoredImage:
         def load() -> DecodedImage:
@@ -43,12 +44,15 @@ class Bench:
     async def hold(self) -> None:
         """Embed the image everybody clicks on, then keep the device busy."""
         await self.engine.embed(self.source(), "exact", owner="first")
+        await self.hold_again()
+
+    async def hold_again(self) -> None:
 
         def wait() -> DecodedImage:
             assert self.brake.wait(20), "the test forgot to let go"
             return blocker
 
-        blocker = make_image(99)
+        blocker = make_image(99 + len(self.tasks))
         self.later(self.engine.embed(StoredImage(blocker.digest, wait), "exact", owner="holder"))
         await until(lambda: self.engine.stats().waiting == 1)
 
@@ -62,6 +66,8 @@ class Bench:
         ) as predictions:
             async for prediction in predictions:
                 self.order.append(f"{owner} {prediction.stage}")
+                if prediction.stage == "coarse" and owner in self.on_coarse:
+                    self.on_coarse[owner]()
                 seen.append(prediction)
         return seen
 
@@ -108,6 +114,41 @@ def test_everybodys_coarse_mask_goes_before_anybodys_refined_one() -> None:
             await until(lambda: bench.engine.stats().waiting == 4)
             await bench.finish()
             assert bench.order == ["a coarse", "b coarse", "c coarse", "a refined", "b refined", "c refined"]
+
+    asyncio.run(scenario())
+
+
+def test_whoever_has_gone_longest_without_a_refined_mask_gets_the_next_one() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            for owner in "ab":
+                bench.later(bench.click(owner))
+            await until(lambda: bench.engine.stats().waiting == 3)
+            await bench.finish()
+            bench.order.clear()
+            bench.brake.clear()
+            await bench.hold_again()
+            for owner in "bac":
+                bench.later(bench.click(owner))
+            await until(lambda: bench.engine.stats().waiting == 4)
+            await bench.finish()
+            assert [entry for entry in bench.order if "refined" in entry] == ["c refined", "a refined", "b refined"]
+
+    asyncio.run(scenario())
+
+
+def test_a_refined_mask_that_somebody_waits_for_goes_before_the_others() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            for owner in "abc":
+                bench.later(bench.click(owner))
+            await until(lambda: bench.engine.stats().waiting == 4)
+            bench.on_coarse["c"] = lambda: bench.later(hurried(bench))
+            await bench.finish()
+            assert bench.order == ["a coarse", "b coarse", "c coarse", "a refined", "c refined", "b refined"]
+
+    async def hurried(bench: Bench) -> None:
+        bench.engine.hurry("c")
 
     asyncio.run(scenario())
 
