@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,10 @@ NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
 
 KEEP_HOUSE_EVERY_S = 60.0
+
+SWITCH_S = 0.0005
+"""Python lets a thread compute for 5 ms before another one may go on, so that beside many requests the device's thread
+waited again and again between two calls of torch. Measured with tests/bench/test_load.py."""
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +148,7 @@ def build(settings: Settings) -> App:
         SamrefError: the model cannot be loaded, or the data folder cannot be used.
     """
     hold_large_blocks_apart()
+    sys.setswitchinterval(SWITCH_S)
     get_spec(settings.model)
     folder = settings.data_folder
     store = ProjectStore(  # before the model: that the folder is in use should be said at once

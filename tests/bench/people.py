@@ -93,6 +93,8 @@ class Tab:
     async def settle(self) -> None:
         """Wait until all is answered to the end."""
         await asyncio.wait_for(self._idle.wait(), PATIENCE_S)
+        if self._posts:  # stale answers, which end with the next one
+            await asyncio.wait(self._posts, timeout=PATIENCE_S)
 
     @property
     def shows_mask(self) -> bool:
@@ -216,18 +218,20 @@ class Person:
         self.tab.send("clear")
         await self.tab.settle()
 
-    async def label(self, begin: float, end: float) -> None:
-        """Click from ``begin`` to ``end`` and wait for the last answers."""
-        due, number = begin, 0
+    async def label(self, begin: float, end: float, first_clicks: int) -> None:
+        """Click from ``begin`` to ``end`` and wait for the last answers; the first object takes ``first_clicks``."""
+        due, number, clicks = begin, 0, first_clicks
         while due < end:
             await _until(due)
             click = TimedClick(due)
-            self.clicks.append(click)
-            self._click(click, number % CLICKS_AN_OBJECT)
+            if due < end - EVERY_S:  # the last ones are followed by nothing, so that all wait for their refined mask
+                self.clicks.append(click)
+            self._click(click, number)
             number, due = number + 1, due + EVERY_S
-            if number % CLICKS_AN_OBJECT == 0:
+            if number == clicks:
                 await _until(due - ENDS_BEFORE_S)
                 self._end_object()
+                number, clicks = 0, CLICKS_AN_OBJECT
         await self.tab.settle()
 
     def _click(self, click: TimedClick, number: int) -> None:
@@ -269,8 +273,13 @@ async def label_together(
         on_warm()
         begin = time.perf_counter()
         starts = [begin + EVERY_S * number / people for number in range(people)]
+        # People do not finish their objects all at the same time.
+        sizes = [1 + number % CLICKS_AN_OBJECT for number in range(people)]
         await asyncio.gather(
-            *(person.label(start, begin + seconds) for person, start in zip(everyone, starts, strict=True))
+            *(
+                person.label(start, begin + seconds, size)
+                for person, start, size in zip(everyone, starts, sizes, strict=True)
+            )
         )
     return everyone
 
