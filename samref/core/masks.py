@@ -147,22 +147,21 @@ class MaskWindow:
         box = mask.box_xywh
         return cls(box, mask.cropped()) if box[2] and box[3] else _NO_WINDOW
 
-    @classmethod
-    def from_columns(cls, columns: Mask, left: int, top: int) -> MaskWindow:
-        """Cut a window, bool (width, height) as in :meth:`Rle.from_window`, that holds the object and more."""
-        object_box = mask_box(columns) if columns.size else None
-        if object_box is None:
-            return _NO_WINDOW
-        first_row, first_column, last_row, last_column = object_box  # of the transposed array
-        tight = np.ascontiguousarray(columns[first_column:last_column, first_row:last_row])
-        width, height = tight.shape
-        return cls(
-            (left + first_column, top + first_row, width, height),
-            Rle.from_window(tight, 0, 0, ImageSize(height, width)),
-        )
-
 
 _NO_WINDOW = MaskWindow((0, 0, 0, 0), Rle(0, 0, ""))
+
+
+def encode_object(columns: Mask, left: int, top: int, size: ImageSize) -> tuple[Rle, MaskWindow]:
+    """The mask of an image and its window, of pixels given as for :meth:`Rle.from_window`."""
+    object_box = mask_box(columns) if columns.size else None
+    if object_box is None:
+        return Rle.empty(size.height, size.width), _NO_WINDOW
+    first_row, first_column, last_row, last_column = object_box  # of the transposed array
+    tight = np.ascontiguousarray(columns[first_column:last_column, first_row:last_row])
+    width, height = tight.shape
+    left, top = left + first_column, top + first_row
+    window = MaskWindow((left, top, width, height), Rle.from_window(tight, 0, 0, ImageSize(height, width)))
+    return Rle.from_window(tight, left, top, size), window
 
 
 def _parse(counts: str) -> _Runs:

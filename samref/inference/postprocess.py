@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samref.core.geometry import Frame
-from samref.core.masks import Mask, MaskWindow, Rle, mask_box
+from samref.core.masks import Mask, MaskWindow, Rle, encode_object, mask_box
 from samref.models.interface import Patch
 
 _CHUNK = 1 << 20
@@ -53,8 +53,7 @@ def windowed_mask(logits: Tensor, frame: Frame, patch: Patch | None = None) -> t
     )
     if patch is not None:
         canvas = _paste(canvas, _render_patch(patch, frame))
-    whole = Rle.from_window(canvas.columns, canvas.left, canvas.top, frame.image)
-    return whole, MaskWindow.from_columns(canvas.columns, canvas.left, canvas.top)
+    return encode_object(canvas.columns, canvas.left, canvas.top, frame.image)
 
 
 @dataclass(frozen=True, slots=True)

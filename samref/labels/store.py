@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
@@ -132,7 +131,6 @@ class ProjectStore:
             raise
         self._monotonic, self._served_before_s, self._started_at = monotonic, served_s, monotonic()
         self._looks: dict[int, tuple[float, float]] = {}  # wall clock and served clock of looks not yet written down
-        self._looks_lock = threading.Lock()
 
     def close(self) -> None:
         """Write down what is not yet on the disk, and close the database."""
@@ -190,8 +188,7 @@ class ProjectStore:
         with self.database.read() as connection:
             found = queries.find_workspace(connection, token)
         if found is not None:
-            with self._looks_lock:  # written down by keep_house: looking should not cost a write
-                self._looks[found[0]] = (self._now(), self._served())
+            self._looks[found[0]] = (self._now(), self._served())  # written down by keep_house: no write for a look
         return found
 
     def add_key(self, workspace_id: int) -> str:
@@ -355,22 +352,19 @@ class ProjectStore:
         self.database.checkpoint()
 
     def _note_looks(self) -> None:
-        with self._looks_lock:
-            looks, self._looks = self._looks, {}
-        try:
-            with self.database.write() as connection:
-                queries.note_looks(connection, looks)
-                queries.save_served_s(connection, self._served())
-        except BaseException:
-            with self._looks_lock:
-                self._looks = looks | self._looks
-            raise
+        looks = self._looks.copy()
+        with self.database.write() as connection:
+            queries.note_looks(connection, looks)
+            queries.save_served_s(connection, self._served())
+        for workspace_id, look in looks.items():
+            if self._looks.get(workspace_id) == look:  # otherwise somebody looked again meanwhile
+                self._looks.pop(workspace_id, None)
 
     def _expire(self, used_before_s: float) -> None:
         with self.database.read() as connection:
             found = queries.expired_workspaces(connection, used_before_s)
         for workspace_id, used_s in found:
-            with self.database.write() as connection, self._looks_lock:
+            with self.database.write() as connection:
                 if workspace_id in self._looks:  # looked at just now
                     continue
                 digests = [image.digest for image in queries.list_images(connection, workspace_id)]

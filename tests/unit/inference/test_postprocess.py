@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from samref.core.geometry import Frame, ImageSize
-from samref.core.masks import MaskWindow, Rle
+from samref.core.masks import MaskWindow, Rle, encode_object
 from samref.inference.postprocess import mask_from_logits
 from samref.models.interface import Patch
 
@@ -144,4 +144,5 @@ def test_run_lengths_of_a_window_are_those_of_the_whole_mask(
     whole[top:bottom, left:right] = mask[top:bottom, left:right]
     window = np.ascontiguousarray(mask[top:bottom, left:right].T)
     assert Rle.from_window(window, left, top, ImageSize(height, width)) == Rle.from_mask(whole)
-    assert MaskWindow.from_columns(window, left, top) == MaskWindow.from_rle(Rle.from_mask(whole))
+    expected = Rle.from_mask(whole)
+    assert encode_object(window, left, top, ImageSize(height, width)) == (expected, MaskWindow.from_rle(expected))
