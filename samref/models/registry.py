@@ -18,8 +18,9 @@ SPECS: dict[str, ModelSpec] = {**tiny.SPECS, **sam.SPECS, **sam_ref.SPECS, **seg
 
 
 def list_models() -> tuple[ModelSpec, ...]:
-    """Every model there is but those of ablations, the default first."""
-    return tuple(spec.as_found(spec) for spec in SPECS.values() if spec.purpose != "ablation")
+    """Every model there is but those of ablations, the default first, those for tests last."""
+    known = [spec for spec in SPECS.values() if spec.purpose != "ablation"]
+    return tuple(spec.as_found(spec) for spec in sorted(known, key=lambda spec: spec.purpose != "use"))
 
 
 def get_spec(name: str) -> ModelSpec:
