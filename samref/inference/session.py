@@ -19,6 +19,7 @@ without a mask: it can be undone, and the next request tries it again.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
@@ -548,12 +549,8 @@ class Session:
         old, new = before.draft, self._state.draft
         if old is new:
             return
-        kept = 0
-        if old.mask is new.mask:
-            pairs = zip(old.steps, new.steps, strict=False)
-            kept = next(
-                (n for n, (one, other) in enumerate(pairs) if one is not other), min(len(old.steps), len(new.steps))
-            )
+        pairs = zip(old.steps, new.steps, strict=False) if old.mask is new.mask else ()
+        kept = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] is pair[1], pairs))
         self._answers = [*self._answers[:kept], *(_Answers() for _ in new.steps[kept:])]
 
     def _note_changes(self, before: tuple[Annotation, ...]) -> None:

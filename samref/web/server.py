@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from PIL import Image
 
@@ -165,12 +165,8 @@ class _Workspace:
     revision: int
 
 
-@dataclass(slots=True)
-class _Answer:
-    """One answer before it becomes JSON."""
-
-    view: SessionView | None = None
-    is_last: bool = True
+_Answers: TypeAlias = AsyncIterator[tuple[SessionView | None, bool]]
+"""What is answered to a request, before it becomes JSON: a view if there is one, and whether it is the last."""
 
 
 class Server:
@@ -263,8 +259,7 @@ class Server:
             workspace, answers = await self._do(request)
         known_annotations = request.known.annotations
         is_first = True
-        async for answer in answers:
-            view = answer.view
+        async for view, is_last in answers:
             sections: dict[str, Any] = {}
             if view is not None:
                 known = known_annotations if view.digest == request.image else 0
@@ -273,9 +268,9 @@ class Server:
             if is_first:  # later stages of an answer change no list
                 sections["workspace"] = await self._workspace_section(request, workspace)
             is_first = False
-            yield answer_text(request.seq, "view", final=answer.is_last, **sections)
+            yield answer_text(request.seq, "view", final=is_last, **sections)
 
-    async def _do(self, request: AnyRequest) -> tuple[_Workspace, AsyncIterator[_Answer]]:
+    async def _do(self, request: AnyRequest) -> tuple[_Workspace, _Answers]:
         """Do what is asked; the answers returned only watch."""
         if isinstance(request, Hello):
             return await asyncio.to_thread(self._find_or_create, request.token), _once(None)
@@ -284,15 +279,15 @@ class Server:
             case Sync(image=None):
                 return workspace, _once(None)
             case Open() | Sync():
-                return workspace, _watched(await self._session(workspace.id, request.image))
+                return workspace, (await self._session(workspace.id, request.image)).watch()
             case OpenExample(name=name):
                 digest = await asyncio.to_thread(self._add_example, workspace.id, name)
-                return workspace, _watched(await self._session(workspace.id, digest))
+                return workspace, (await self._session(workspace.id, digest)).watch()
             case AddPrompts(prompts=prompts):
                 given = parse_prompts(prompts)
                 session = await self._session(workspace.id, request.image)
                 view = await session.perform(lambda s: s.prompt(*given), request.tab, request.revision)
-                return workspace, _watched(session, after=view)
+                return workspace, session.watch(after=view)
             case AddClass() | ChangeClass() | RemoveClass():
                 await asyncio.to_thread(self._change_classes, workspace.id, request)
                 if request.image is None:
@@ -309,7 +304,7 @@ class Server:
                 session = await self._session(workspace.id, request.image)
                 is_commit = isinstance(request, Commit)  # the mask that is accepted is the refined one
                 await session.perform(verb, request.tab, request.revision, when_settled=is_commit)
-                return workspace, _watched(session)
+                return workspace, session.watch()
 
     def _verb(self, request: AnyRequest) -> Verb:
         """What a session shall do."""
@@ -599,11 +594,5 @@ def image_to_wire(image: ImageSummary) -> dict[str, Any]:
     }
 
 
-async def _once(view: SessionView | None) -> AsyncIterator[_Answer]:
-    yield _Answer(view)
-
-
-async def _watched(session: Session, after: SessionView | None = None) -> AsyncIterator[_Answer]:
-    """The image as it is, and again each time its mask gets better, until nothing more is under way."""
-    async for view, is_last in session.watch(after):
-        yield _Answer(view, is_last)
+async def _once(view: SessionView | None) -> _Answers:
+    yield view, True

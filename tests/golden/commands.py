@@ -123,7 +123,7 @@ def _measure(commands: _Commands, data: Path) -> None:
     ):
         commands.run("evaluate", f"evaluate --data {few} {options} --json {out}", out, only_shape=True)
         out.unlink(missing_ok=True)
-    count = "--images" if "--images" in str(commands.cases["help/latency --help"]) else "--pictures"
+    count = "--images" if "images <int" in str(commands.cases["help/latency --help"]) else "--pictures"
     done = commands.checkout.run("-m", "samref", *f"latency --data {few} {count} 1 --stage coarse".split())
     said = sentences(done, commands.canon)
     commands.cases["evaluate/latency"] = {**said, "out": [_numberless(text) for text in said["out"]]}
