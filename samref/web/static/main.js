@@ -117,7 +117,9 @@ export function mount({ root, base }) {
     updateDraftBar(state);
     updatePanel(state);
     updateStart(state, startShown(state));
-    for (const covered of [shell.tools, shell.stage, shell.panel, shell.strip]) covered.inert = startShown(state);
+    const { tools, stage, foot, panel, strip } = shell;
+    for (const covered of [tools, stage, foot, panel, strip]) covered.inert = startShown(state);
+    root.classList.toggle("samref-choosing", startShown(state));
     updateStrip(state);
     keeping.update(state);
     shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
