@@ -84,7 +84,14 @@ export function createPainter(photo, overlay) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.clearRect(0, 0, overlay.width, overlay.height);
-    if (!view || scene.hidden) return;
+    if (!view) return;
+    if (!scene.hidden) paintMasks(context, view, scene);
+    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
+    if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
+  }
+
+  /** Objects, draft and its prompts: what can be hidden. */
+  function paintMasks(context, view, scene) {
     objects.show(scene.objects);
     context.imageSmoothingEnabled = false;
     intoImageFrame(context, view, () => {
@@ -99,8 +106,6 @@ export function createPainter(photo, overlay) {
       if (scene.draft.mask) paintDraft(context, view, scene);
     });
     for (const prompt of scene.prompts) drawPrompt(context, view, prompt);
-    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
-    if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
   }
 
   function fillObjects(context, view, opacity) {
