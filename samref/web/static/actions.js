@@ -153,7 +153,7 @@ export function createActions({ store, transport, routes, toasts, announcer, can
         await importCoco(file);
         continue;
       }
-      const stored = await upload(file, files.length > 1);
+      const stored = await upload(file);
       if (!stored) continue;
       if (!opened) openImage(stored.digest);
       opened = true;
@@ -161,7 +161,7 @@ export function createActions({ store, transport, routes, toasts, announcer, can
   }
 
   /** Store an image on the server; null, and a message, when it is refused. */
-  async function upload(file, oneOfMany) {
+  async function upload(file) {
     store.set({ uploading: state().uploading + 1 });
     try {
       const limit = state().workspace?.limits?.upload_bytes;
@@ -171,7 +171,7 @@ export function createActions({ store, transport, routes, toasts, announcer, can
       learnOf(stored);
       return stored;
     } catch (error) {
-      toasts.error(oneOfMany ? `${file.name}: ${error.message}` : error.message);
+      toasts.error(`${file.name || "The pasted image"}: ${error.message}`);
       return null;
     } finally {
       store.set({ uploading: state().uploading - 1 });

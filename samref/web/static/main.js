@@ -143,10 +143,12 @@ export function mount({ root, base }) {
     updateToolbar(state);
     updateDraftBar(state);
     updatePanel(state);
+    const focusIsLost = shell.start.contains(document.activeElement);
     updateStart(state, startShown(state));
     const { tools, stage, foot, panel, strip } = shell;
     for (const covered of [tools, stage, foot, panel, strip]) covered.inert = startShown(state);
     root.classList.toggle("samref-choosing", startShown(state));
+    if (focusIsLost && !startShown(state)) stage.focus({ preventScroll: true }); // what was pressed is hidden now
     updateStrip(state);
     updateSteps(state);
     updateCrosshair(state.crosshair);
