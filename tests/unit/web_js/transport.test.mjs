@@ -277,6 +277,6 @@ test("what has no answer yet can be kept over a reload, oldest first, questions 
   answer(1);
   assert.deepEqual(
     transport.unsent().map(({ verb }) => verb),
-    ["commit"],
+    ["prompt", "commit"],
   );
 });
