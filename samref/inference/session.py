@@ -461,17 +461,18 @@ class Session:
 
     def merge(self, annotation_ids: Sequence[str]) -> Events:
         """Make one object of several; it has the id and the class of the first."""
-        first, *others = [self._unlocked(annotation_id) for annotation_id in dict.fromkeys(annotation_ids)]
-        if not others:
+        merged_ones = [self._unlocked(annotation_id) for annotation_id in dict.fromkeys(annotation_ids)]
+        if len(merged_ones) < 2:
             raise LabelError("Select at least two objects to merge them.")
+        first, *others = merged_ones
         merged = self._made_of(
             first,
             first.mask.union(*(a.mask for a in others)),
-            score=min(a.score for a in (first, *others)),
-            seconds=sum(a.seconds for a in (first, *others)),
-            clicks=sum(a.clicks for a in (first, *others)),
+            score=min(a.score for a in merged_ones),
+            seconds=sum(a.seconds for a in merged_ones),
+            clicks=sum(a.clicks for a in merged_ones),
         )
-        what = f"merge {len(others) + 1} objects"
+        what = f"merge {len(merged_ones)} objects"
         return (log.AnnotationsReplaced(what, tuple(a.id for a in others), (merged,)),)
 
     def split(self, annotation_id: str) -> Events:
