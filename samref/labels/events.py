@@ -13,6 +13,8 @@ The rules of a draft:
 - ``Cleared`` and ``Committed`` end the draft. ``Committed`` puts the annotation in the place of the one with its id, or
   on top. ``Deleted`` ends the draft too when it was an edit of that annotation.
 - ``ModelChanged`` keeps the draft: its prompts are run again with the new model.
+
+``ImageMarked``, ``ImageRemoved`` and ``ImageRestored`` speak of the image as a whole and touch nothing on it.
 """
 
 from __future__ import annotations
@@ -146,6 +148,23 @@ class AnnotationsImported:
     annotations: tuple[Annotation, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ImageMarked:
+    """The image was marked: one of :data:`MARKS`."""
+
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRemoved:
+    """The image left lists and exports; its file and its log stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRestored:
+    """A removed image came back, with everything it had."""
+
+
 ClassEvent: TypeAlias = ClassAdded | ClassChanged | ClassRemoved
 Event: TypeAlias = (
     ImageOpened
@@ -161,8 +180,14 @@ Event: TypeAlias = (
     | Reclassed
     | ModelChanged
     | AnnotationsImported
+    | ImageMarked
+    | ImageRemoved
+    | ImageRestored
     | ClassEvent
 )
+
+MARKS = ("", "done", "flagged")
+"""What an image can be marked as; empty: not at all."""
 
 
 # ---- the fold
@@ -226,6 +251,8 @@ class ImageState:
     model: str | None = None
     draft: DraftState = DraftState()
     annotations: tuple[Annotation, ...] = ()
+    mark: str = ""
+    removed: bool = False
 
 
 def replay(events: Iterable[Event], state: ImageState = ImageState()) -> ImageState:
@@ -271,6 +298,12 @@ def apply(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one ca
             return _with_annotation(state, annotation_id, lambda a: replace(a, class_id=class_id))
         case AnnotationsImported(imported):
             return replace(state, annotations=upsert(state.annotations, *imported))
+        case ImageMarked(mark):
+            return replace(state, mark=mark)
+        case ImageRemoved():
+            return replace(state, removed=True)
+        case ImageRestored():
+            return replace(state, removed=False)
         case ClassAdded() | ClassChanged() | ClassRemoved():
             return state
 
