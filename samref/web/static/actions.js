@@ -83,13 +83,13 @@ export function createActions({ store, transport, routes, toasts, announcer, can
 
   function undo() {
     if (canvas().isDrawing()) return canvas().dropCorner();
-    if (!state().draft.canUndo && !transport.isBusy()) return;
+    if (!state().undo && !transport.isBusy()) return;
     announcer.say(state().undo ? `Undone: ${state().undo}.` : "Undone.", "travel");
     ask("undo");
   }
 
   function redo() {
-    if (!state().draft.canRedo && !transport.isBusy()) return;
+    if (!state().redo && !transport.isBusy()) return;
     announcer.say(state().redo ? `Redone: ${state().redo}.` : "Redone.", "travel");
     ask("redo");
   }
