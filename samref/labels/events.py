@@ -13,17 +13,19 @@ The rules of a draft:
 - ``Cleared`` and ``Committed`` end the draft. ``Committed`` puts the annotation in the place of the one with its id, or
   on top. ``Deleted`` ends the draft too when it was an edit of that annotation.
 - ``ModelChanged`` keeps the draft: its prompts are run again with the new model.
+
+``BoxesProposed`` leaves boxes that shall become annotations; the annotation that takes the box's id takes its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from samref.core.geometry import ImageSize
 from samref.core.masks import Rle
-from samref.core.prompts import Prompt, Prompts
+from samref.core.prompts import Box, Prompt, Prompts
 from samref.labels.annotations import Annotation, upsert
 from samref.labels.classes import LabelClass
 
@@ -146,6 +148,29 @@ class AnnotationsImported:
     annotations: tuple[Annotation, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ProposedBox:
+    """A box that shall become an annotation with its id and class."""
+
+    id: str
+    class_id: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class BoxesProposed:
+    """Boxes were imported or drawn to become annotations later; those known by their id change nothing."""
+
+    boxes: tuple[ProposedBox, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxesDropped:
+    """Boxes shall not become annotations after all."""
+
+    ids: tuple[str, ...]
+
+
 ClassEvent: TypeAlias = ClassAdded | ClassChanged | ClassRemoved
 Event: TypeAlias = (
     ImageOpened
@@ -161,6 +186,8 @@ Event: TypeAlias = (
     | Reclassed
     | ModelChanged
     | AnnotationsImported
+    | BoxesProposed
+    | BoxesDropped
     | ClassEvent
 )
 
@@ -218,7 +245,11 @@ class DraftState:
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """An image after its log. ``size`` is None before ``ImageOpened``; ``model`` is None before one was named."""
+    """An image after its log.
+
+    ``size`` is None before ``ImageOpened``; ``model`` is None before one was named; ``proposed`` are boxes that shall
+    become annotations.
+    """
 
     digest: str = ""
     file_name: str = ""
@@ -226,6 +257,7 @@ class ImageState:
     model: str | None = None
     draft: DraftState = DraftState()
     annotations: tuple[Annotation, ...] = ()
+    proposed: tuple[ProposedBox, ...] = ()
 
 
 def replay(events: Iterable[Event], state: ImageState = ImageState()) -> ImageState:
@@ -270,9 +302,20 @@ def apply(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one ca
         case Reclassed(annotation_id, class_id):
             return _with_annotation(state, annotation_id, lambda a: replace(a, class_id=class_id))
         case AnnotationsImported(imported):
-            return replace(state, annotations=upsert(state.annotations, *imported))
+            done = {annotation.id for annotation in imported}
+            annotations = upsert(state.annotations, *imported)
+            return replace(state, annotations=annotations, proposed=_without(state.proposed, done))
+        case BoxesProposed(boxes):
+            known = {a.id for a in state.annotations} | {each.id for each in state.proposed}
+            return replace(state, proposed=(*state.proposed, *_without(boxes, known)))
+        case BoxesDropped(ids):
+            return replace(state, proposed=_without(state.proposed, ids))
         case ClassAdded() | ClassChanged() | ClassRemoved():
             return state
+
+
+def _without(boxes: Iterable[ProposedBox], ids: Collection[str]) -> tuple[ProposedBox, ...]:
+    return tuple(each for each in boxes if each.id not in ids)
 
 
 def _prompted(draft: DraftState, prompt: Prompt, basis: int | None) -> DraftState:

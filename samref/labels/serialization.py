@@ -264,6 +264,7 @@ _ANNOTATION = cs.no_info_after_validator_function(
         visible=_BOOL,
     ),
 )
+_PROPOSED = _values_of(events.ProposedBox, id=_ID, class_id=WHOLE, box=_PROMPTS["box"])
 _EVENTS: dict[str, CoreSchema] = {
     "image_opened": _values_of(
         events.ImageOpened, digest=_ID, file_name=text(MAX_FILE_NAME), height=_SIDE, width=_SIDE
@@ -279,6 +280,8 @@ _EVENTS: dict[str, CoreSchema] = {
     "visibility_changed": _values_of(events.VisibilityChanged, annotation_id=_ID, visible=_BOOL),
     "reclassed": _values_of(events.Reclassed, annotation_id=_ID, class_id=WHOLE),
     "model_changed": _values_of(events.ModelChanged, model=_NAME),
+    "boxes_proposed": _values_of(events.BoxesProposed, boxes=_tuple_of(_PROPOSED, MAX_IMPORTED)),
+    "boxes_dropped": _values_of(events.BoxesDropped, ids=_tuple_of(_ID, MAX_IMPORTED)),
     "class_added": _values_of(events.ClassAdded, label_class=_CLASS),
     "class_changed": _values_of(events.ClassChanged, label_class=_CLASS),
     "class_removed": _values_of(events.ClassRemoved, class_id=WHOLE),
@@ -291,5 +294,5 @@ ANNOTATION = SchemaValidator(_ANNOTATION)
 _TYPES: dict[type, str] = {schema["cls"]: name for name, schema in (*_PROMPTS.items(), *_EVENTS.items())}
 _KEYS: dict[type, list[tuple[str, str]]] = {
     made: [(field.name, _WRITTEN_AS.get(field.name, field.name)) for field in fields(made)]
-    for made in (*_TYPES, LabelClass, Prompts, Annotation)
+    for made in (*_TYPES, LabelClass, Prompts, Annotation, events.ProposedBox)
 }
