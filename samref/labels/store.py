@@ -32,12 +32,14 @@ from samref.labels.classes import LabelClass, default_classes, find_class, new_c
 from samref.labels.database import Database, ServerDatabase
 from samref.labels.events import (
     AnnotationsImported,
+    BoxesProposed,
     ClassAdded,
     ClassChanged,
     ClassRemoved,
     Event,
     ImageOpened,
     ImageState,
+    ProposedBox,
     replay,
 )
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
@@ -338,6 +340,39 @@ class ProjectStore:
             self._write(connection, workspace_id, CLASS_LOG, added)
             for digest, entry in imported.items():
                 self._write(connection, workspace_id, digest, [entry])
+
+    # ---- boxes that shall become annotations
+
+    def propose_boxes(
+        self, workspace_id: int, new_classes: Sequence[LabelClass], boxes: Mapping[str, Sequence[ProposedBox]]
+    ) -> None:
+        """Add classes, and boxes by digest of their image; all of them or none."""
+        added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
+        proposed = {digest: Entry.of(BoxesProposed(tuple(items))) for digest, items in boxes.items()}
+        with self.database.write() as connection:
+            self._write(connection, workspace_id, CLASS_LOG, added)
+            for digest, entry in proposed.items():
+                self._write(connection, workspace_id, digest, [entry])
+
+    def proposed_boxes(self, workspace_id: int, digest: str | None = None) -> dict[str, tuple[ProposedBox, ...]]:
+        """The boxes that are not annotations yet, by digest of their image, or those of one image.
+
+        Of all images, those whose log is damaged are left out: they should not keep the others from being done.
+        """
+        found: dict[str, tuple[ProposedBox, ...]] = {}
+        with self.database.read() as connection:
+            digests = queries.digests_with(connection, workspace_id, "boxes_proposed") if digest is None else (digest,)
+        for each in digests:
+            try:
+                proposed = self.state(workspace_id, each).proposed
+            except StorageError as error:
+                if digest is not None:
+                    raise
+                _log.warning("Boxes were left out: %s", error)
+                continue
+            if proposed:
+                found[each] = proposed
+        return found
 
     # ---- bounds and housekeeping
 

@@ -52,6 +52,8 @@ Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 Text: TypeAlias = Annotated[str, Field(pattern=r"\S", max_length=200)]
 OptionalText: TypeAlias = Annotated[str, Field(max_length=200)] | None
 Flag: TypeAlias = Annotated[bool, Field(strict=True)]
+Coordinate: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Corners: TypeAlias = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 
 
 class Known(BaseModel):
@@ -215,6 +217,14 @@ class Prefetch(Request):
     digest: Digest
 
 
+class ProposeBoxes(ImageRequest):
+    """Boxes drawn for later, of which the workspace's job makes masks (see `/samref/bulk`)."""
+
+    verb: Literal["propose_boxes"]
+    boxes: Annotated[list[Corners], Field(min_length=1, max_length=MAX_PROMPTS, description="[x0, y0, x1, y1] each")]
+    class_id: Count
+
+
 AnyRequest: TypeAlias = (
     Hello
     | Open
@@ -234,6 +244,7 @@ AnyRequest: TypeAlias = (
     | ChangeClass
     | RemoveClass
     | Prefetch
+    | ProposeBoxes
 )
 
 _REQUESTS: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="verb")])

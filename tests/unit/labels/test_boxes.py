@@ -19,7 +19,7 @@ from samref.labels.formats.boxes import BoxFile, class_names_from, import_boxes,
 SIZE = ImageSize(100, 200)
 
 
-def coco(*boxes: list[float], **changes: Any) -> dict[str, Any]:
+def coco(*boxes: list[Any], **changes: Any) -> dict[str, Any]:
     return {
         "images": [{"id": 7, "file_name": "cat.jpg", "width": 200, "height": 100}],
         "categories": [{"id": 3, "name": "cat"}],
