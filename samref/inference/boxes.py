@@ -23,7 +23,7 @@ from samref.errors import DataError, ImageError, LabelError, PromptError, Storag
 from samref.files import disk_errors
 from samref.inference.image_source import image_from
 from samref.inference.predictor import Prediction, Predictor, check_prompt_kinds
-from samref.labels.annotations import Annotation
+from samref.labels.annotations import NOT_REVIEWED, Annotation
 from samref.labels.events import ProposedBox
 from samref.labels.formats.boxes import ImageBoxes, propose
 from samref.labels.serialization import annotation_from_plain, to_plain
@@ -64,6 +64,7 @@ def annotation_from(proposed: ProposedBox, prediction: Prediction, model: str) -
         author="",
         seconds=0.0,
         clicks=1,
+        attributes=NOT_REVIEWED,
     )
 
 

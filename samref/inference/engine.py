@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeVar
 
 from samref.caches import Cache
 from samref.core.images import DecodedImage
+from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.errors import ImageError, SessionError, SupersededError
 from samref.inference.predictor import Embedding, Prediction, Predictor
@@ -110,6 +111,7 @@ class Engine(Protocol):
         state: DecoderState | None,
         *,
         owner: str,
+        corrected: Rle | None = None,
         in_bulk: bool = False,
     ) -> AsyncGenerator[Prediction, None]:
         """The answers to one object's prompts, coarse first; see :meth:`samref.inference.predictor.Predictor.predict`.
@@ -256,11 +258,12 @@ class LocalEngine:
         state: DecoderState | None,
         *,
         owner: str,
+        corrected: Rle | None = None,
         in_bulk: bool = False,
     ) -> AsyncGenerator[Prediction, None]:
         predictor = await self._loaded(model)
         embedding = await self._embedding(image, predictor, Rank.BULK if in_bulk else Rank.EMBED, owner)
-        stages = predictor.predict(embedding, prompts, state)
+        stages = predictor.predict(embedding, prompts, state, corrected=corrected)
         for number in range(len(predictor.spec.stages)):
             rank = Rank.BULK if in_bulk else Rank.COARSE if number == 0 else Rank.REFINED
             prediction = await self._run(predictor, rank, owner, functools.partial(next, stages, None))

@@ -42,6 +42,9 @@ MAX_JOBS = 1_000
 MAX_FAULTS = 100
 """Sentences about single images that a job keeps."""
 
+MAX_REVIEWED = 2_000
+"""Objects told at once to somebody who reviews; the others follow when these are done."""
+
 OCCUPIED_S = 2.0
 """After so long a job looks again whether the images that people draw in are free."""
 
@@ -204,6 +207,12 @@ class BulkJobs:
             await self._record(workspace_id, digest, (BoxesDropped(tuple(each.id for each in boxes)),), job.tab)
         del self._jobs[workspace_id]
         return (await self._job(workspace_id)).to_wire()
+
+    def to_review(self, workspace_id: int) -> dict[str, Any]:
+        """The objects that nobody has looked at yet, the lowest score first; may block."""
+        found = self._store.not_reviewed(workspace_id)
+        objects = [{"image": digest, "id": each.id, "score": round(each.score, 3)} for digest, each in found]
+        return {"count": len(objects), "objects": objects[:MAX_REVIEWED]}
 
     async def came(self, workspace_id: int) -> None:
         """Take note that boxes were added."""

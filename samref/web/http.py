@@ -194,6 +194,10 @@ class _Routes:
                 raise RequestError(f"A job in bulk knows no {asked[:40]!r}; use start, pause or cancel.")
         return _json({**told, "revision": revision})
 
+    async def review(self, request: Request) -> Response:
+        workspace_id = await asyncio.to_thread(self._server.find, _token(request))
+        return _json(await asyncio.to_thread(self._server.bulk.to_review, workspace_id))
+
 
 def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRoute]:
     """Routes to be given to the web server.
@@ -212,6 +216,7 @@ def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRout
         Route("/samref/export", _guarded(routes.export), methods=["GET"]),
         Route("/samref/import-boxes", _guarded(routes.import_boxes), methods=["POST"]),
         Route("/samref/bulk", _guarded(routes.bulk), methods=["GET", "POST"]),
+        Route("/samref/review", _guarded(routes.review), methods=["GET"]),
         Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),
         Mount(f"/samref/static/{version}", app=_Modules(directory=static)),
     ]

@@ -290,3 +290,42 @@ def test_boxes_drawn_for_later_are_done_with_the_others(server: Server) -> None:
         assert (await until(server, page, is_at_rest))["masks"] == 2
 
     run(scenario())
+
+
+def test_a_review_begins_with_the_worst_and_leaves_out_what_was_seen(server: Server) -> None:
+    async def scenario() -> None:
+        page, _ = await workspace(server)
+        number = server.verbs.find(page.token)
+        await server.verbs.bulk.start(number, "tab")
+        await until(server, page, is_at_rest)
+        told = server.verbs.bulk.to_review(number)
+        scores = [one["score"] for one in told["objects"]]
+        assert (told["count"], scores) == (6, sorted(scores))
+        worst = told["objects"][0]
+        page.image = worst["image"]
+        await page.view_of("open")
+        await page.view_of("describe", ids=[worst["id"]], attributes=[["reviewed", "yes"]])
+        left = server.verbs.bulk.to_review(number)
+        assert worst["id"] not in [one["id"] for one in left["objects"]]
+        assert left["count"] == 5
+        await page.view_of("undo")
+        assert server.verbs.bulk.to_review(number)["count"] == 6
+
+    run(scenario())
+
+
+def test_the_objects_of_an_image_are_undone_in_one_step(server: Server) -> None:
+    async def scenario() -> None:
+        page, digests = await workspace(server, 1)
+        number = server.verbs.find(page.token)
+        await server.verbs.bulk.start(number, "tab")
+        await until(server, page, is_at_rest)
+        page.image = digests[0]
+        await page.view_of("open")
+        await page.view_of("undo")
+        assert page.annotations == {}
+        await page.view_of("redo")
+        assert len(page.annotations) == 2
+        assert (await server.verbs.bulk.look(number, "tab"))["phase"] == "done"
+
+    run(scenario())
