@@ -21,6 +21,7 @@ written before there was a history: they move the cursor of the draft by one ste
 
 ``ImageMarked``, ``ImageRemoved`` and ``ImageRestored`` speak of the image as a whole, touch nothing on it and make no
 entry.
+``BoxesProposed`` leaves boxes that shall become annotations; the annotation that takes the box's id takes its place.
 """
 
 from __future__ import annotations
@@ -242,6 +243,29 @@ class ImageRestored:
     """A removed image came back, with everything it had."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProposedBox:
+    """A box that shall become an annotation with its id and class."""
+
+    id: str
+    class_id: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class BoxesProposed:
+    """Boxes were imported or drawn to become annotations later; those known by their id change nothing."""
+
+    boxes: tuple[ProposedBox, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxesDropped:
+    """Boxes shall not become annotations after all."""
+
+    ids: tuple[str, ...]
+
+
 ClassEvent: TypeAlias = ClassAdded | ClassChanged | ClassRemoved
 Event: TypeAlias = (
     ImageOpened
@@ -266,6 +290,8 @@ Event: TypeAlias = (
     | ImageMarked
     | ImageRemoved
     | ImageRestored
+    | BoxesProposed
+    | BoxesDropped
     | ClassEvent
 )
 
@@ -343,7 +369,11 @@ class DraftState:
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """An image at one moment. ``size`` is None before ``ImageOpened``; ``model`` is None before one was named."""
+    """An image at one moment.
+
+    ``size`` is None before ``ImageOpened``; ``model`` is None before one was named; ``proposed`` are boxes that shall
+    become annotations.
+    """
 
     digest: str = ""
     file_name: str = ""
@@ -353,6 +383,7 @@ class ImageState:
     annotations: tuple[Annotation, ...] = ()
     mark: str = ""
     removed: bool = False
+    proposed: tuple[ProposedBox, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,7 +499,15 @@ def _after(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one c
         case Reordered(annotation_id, position):
             return _reordered(state, annotation_id, position)
         case AnnotationsImported(imported):
-            return replace(state, annotations=upsert(state.annotations, *imported))
+            done = {annotation.id for annotation in imported}
+            proposed = _beside(state.proposed, done)
+            return replace(state, annotations=upsert(state.annotations, *imported), proposed=proposed)
+        case BoxesProposed(boxes):
+            unknown = _beside(boxes, {a.id for a in state.annotations} | {each.id for each in state.proposed})
+            return replace(state, proposed=(*state.proposed, *unknown)) if unknown else state
+        case BoxesDropped(ids):
+            proposed = _beside(state.proposed, ids)
+            return state if len(proposed) == len(state.proposed) else replace(state, proposed=proposed)
         case ImageMarked(mark):
             return replace(state, mark=mark)
         case ImageRemoved():
@@ -480,6 +519,10 @@ def _after(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one c
 
 
 _DESCRIBED = ("class_id", "visible", "locked", "note", "attributes")
+
+
+def _beside(boxes: Iterable[ProposedBox], ids: Collection[str]) -> tuple[ProposedBox, ...]:
+    return tuple(each for each in boxes if each.id not in ids)
 
 
 def _with_cursor(state: ImageState, cursor: int) -> ImageState:
@@ -594,6 +637,10 @@ def _words(event: Event, before: ImageState) -> str:  # noqa: C901 - as many as 
             return "change the model"
         case AnnotationsImported(annotations):
             return f"import {counted(len(annotations), 'object')}"
+        case BoxesProposed(boxes):
+            return f"keep {counted(len(boxes), 'box')} for later"
+        case BoxesDropped(ids):
+            return f"leave out {counted(len(ids), 'box')}"
         case _:
             raise AssertionError(f"{event} makes no entry")
 

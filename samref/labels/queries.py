@@ -337,6 +337,15 @@ def read_events(connection: sa.Connection, workspace_id: int, digest: str) -> tu
     return tuple(read)
 
 
+def digests_with(connection: sa.Connection, workspace_id: int, written: str) -> tuple[str, ...]:
+    """The images, first come first, whose logs hold an entry with these characters."""
+    logs = sa.select(_events.digest).where(
+        _events.workspace_id == workspace_id, _events.body.contains(written, autoescape=True)
+    )
+    wanted = sa.select(_images.digest).where(_images.workspace_id == workspace_id, _images.digest.in_(logs))
+    return tuple(connection.execute(wanted.order_by(_images.id)).scalars())
+
+
 def read_classes(connection: sa.Connection, workspace_id: int) -> tuple[LabelClass, ...]:
     """The classes of a workspace."""
     return replay_classes(read_events(connection, workspace_id, CLASS_LOG))

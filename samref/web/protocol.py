@@ -70,6 +70,8 @@ OptionalText: TypeAlias = Annotated[str, Field(max_length=200)] | None
 Flag: TypeAlias = Annotated[bool, Field(strict=True)]
 Mark: TypeAlias = Literal["", "done", "flagged"]
 Digests: TypeAlias = Annotated[list[Digest], Field(min_length=1, max_length=MAX_DIGESTS)]
+Coordinate: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Corners: TypeAlias = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 
 
 class Known(BaseModel):
@@ -396,6 +398,14 @@ class Prefetch(Request):
     digest: Digest
 
 
+class ProposeBoxes(ImageRequest):
+    """Boxes drawn for later, of which the workspace's job makes masks (see `/samref/bulk`)."""
+
+    verb: Literal["propose_boxes"]
+    boxes: Annotated[list[Corners], Field(min_length=1, max_length=MAX_PROMPTS, description="[x0, y0, x1, y1] each")]
+    class_id: Count
+
+
 AnyRequest: TypeAlias = (
     Hello
     | Open
@@ -433,6 +443,7 @@ AnyRequest: TypeAlias = (
     | RemoveImages
     | RestoreImages
     | Prefetch
+    | ProposeBoxes
 )
 
 _REQUESTS: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="verb")])
