@@ -6,7 +6,7 @@
  * grows by halves of itself, so that growing is rare.
  */
 
-import { maskCanvas } from "./mask_layers.js";
+import { drawMask, maskCanvas } from "./mask_layers.js";
 import { Region, eachBrushRun, minus, regionOf, toMask, union } from "./raster.js";
 import { readMask } from "./rle.js";
 
@@ -16,14 +16,26 @@ const MARGIN = 128;
 export function createHandLayer() {
   let stroke = null; // {region, erase, last, canvas, context, box: [x0, y0, x1, y1], colour, width, height}
 
-  /** A stroke begins over the draft as it is shown: its mask, and its canvas if there is one already. */
+  /**
+   * A stroke begins over the draft as it is shown: its mask, and its canvas (which is painted on from here) with its
+   * place in the image if there is one.
+   */
   function begin({ mask, canvas, place, colour, erase, width, height }) {
-    const box = mask ? [mask.x, mask.y, mask.x + mask.width, mask.y + mask.height] : null;
-    stroke = { region: new Region(width, height), erase, last: null, canvas: null, context: null, box, colour, width, height };
+    stroke = { region: new Region(width, height), erase, last: null, canvas: null, context: null, box: null, colour, width, height };
     if (!mask) return;
-    makeRoom(box);
-    if (canvas) stroke.context.drawImage(canvas, place[0] - stroke.box[0], place[1] - stroke.box[1]);
-    else stroke.context.drawImage(maskCanvas(mask, colour), mask.x - stroke.box[0], mask.y - stroke.box[1]);
+    if (canvas) {
+      const box = [place[0], place[1], place[0] + canvas.width, place[1] + canvas.height];
+      Object.assign(stroke, { canvas, context: canvas.getContext("2d"), box });
+      stroke.context.fillStyle = cssOf(colour);
+      return;
+    }
+    makeRoom([mask.x, mask.y, mask.x + mask.width, mask.y + mask.height]);
+    const { context, box } = stroke;
+    context.save();
+    context.imageSmoothingEnabled = false;
+    context.translate(-box[0], -box[1]);
+    drawMask(context, mask, maskCanvas(mask, colour));
+    context.restore();
   }
 
   /** The brush goes on to these points ([x, y, radius]). */
@@ -67,7 +79,7 @@ export function createHandLayer() {
     grown.height = next[3] - next[1];
     const context = grown.getContext("2d");
     if (canvas) context.drawImage(canvas, box[0] - next[0], box[1] - next[1]);
-    context.fillStyle = `rgb(${colour.join(", ")})`;
+    context.fillStyle = cssOf(colour);
     Object.assign(stroke, { canvas: grown, context, box: next });
   }
 
@@ -89,6 +101,8 @@ export function createHandLayer() {
   };
 }
 
+const cssOf = (colour) => `rgb(${colour.join(", ")})`;
+
 function boundsOf(runs) {
   let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
   for (let i = 0; i < runs.length; i += 3) {
@@ -102,25 +116,37 @@ function boundsOf(runs) {
 }
 
 /**
- * The mask after hand steps that the server has not answered yet: [{added, removed}] as sent, in order. The same mask
- * comes back for the same mask and steps, so that its canvas and outline are made once.
+ * The mask after hand steps that the server has not answered yet: [{added, removed}] as sent, in order. The same object
+ * comes back as long as the pixels are the same, so that its canvas and outline are made once and not again when the
+ * answer confirms it.
  */
 export function createPendingMask() {
-  let last = { mask: null, steps: [], result: null };
+  let base = null;
+  let done = [];
+  let result = null;
+
   return (mask, steps, width, height) => {
-    if (steps.length === 0) return mask;
-    const same = last.mask === mask && last.steps.length <= steps.length && last.steps.every((one, i) => one === steps[i]);
-    let result = same ? last.result : mask;
-    if (same && last.steps.length === steps.length) return result;
-    for (const step of steps.slice(same ? last.steps.length : 0)) result = afterStep(result, step, width, height);
-    last = { mask, steps: [...steps], result };
+    if (mask !== base && steps.length === 0 && result && sameMask(result, mask)) {
+      base = mask;
+      done = [];
+    }
+    const goesOn = mask === base && done.length <= steps.length && done.every((one, i) => one === steps[i]);
+    if (!goesOn) {
+      base = mask;
+      done = [];
+      result = mask;
+    }
+    for (const step of steps.slice(done.length)) {
+      result = afterStep(result, step, width, height);
+      done.push(step);
+    }
     return result;
   };
 }
 
-/** A mask with the pixels of a hand step put in and taken out. A preview is not exact, so only the step is shown. */
+/** A mask with the pixels of a hand step put in and taken out. */
 export function afterStep(mask, { added, removed }, width, height) {
-  let region = regionOf(mask?.scale === 1 ? mask : null, width, height);
+  let region = regionOf(mask, width, height);
   if (added) region = union(region, regionOf(readMask(added), width, height));
   if (removed) region = minus(region, regionOf(readMask(removed), width, height));
   return toMask(region);

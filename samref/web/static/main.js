@@ -20,7 +20,7 @@
 import { createActions } from "./actions.js";
 import { createCanvas } from "./canvas.js";
 import { createConnection } from "./connection.js";
-import { h } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { createStart, createStrip } from "./gallery.js";
 import { createHeader } from "./header.js";
 import { createHelp } from "./help.js";
@@ -34,12 +34,12 @@ import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
 import { createToasts } from "./toasts.js";
-import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
+import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createTransport } from "./transport.js";
 import { createWire } from "./wire.js";
 
 /** What a person sets once and finds again. */
-const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal };
+const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal, tolerance: TOLERANCE.normal };
 
 /** What this page remembers only while it is open. */
 const PAGE = {
@@ -47,6 +47,11 @@ const PAGE = {
   positive: true,
   classId: null,
   selected: null,
+  openPolygon: false, // somebody has begun one and not closed it
+  preview: null, // mask a clean-up would give
+  previewing: null, // which one was asked for
+  tidyOpen: false,
+  tidyAmounts: {},
   holdHide: false,
   holdCoarse: false,
   panning: false,
@@ -93,8 +98,13 @@ export function mount({ root, base }) {
   const canvas = createCanvas({
     ...shell,
     store,
-    unansweredPrompts: transport.unansweredPrompts,
+    unanswered: transport.unsent,
     onPrompt: actions.prompt,
+    onHand: actions.paint,
+    onReshape: actions.reshape,
+    onReplacePrompt: actions.replacePrompt,
+    onBrush: actions.changeBrush,
+    announce: (text) => setText(shell.spoken, text),
     onSelect: actions.select,
     onHint: toasts.info,
     onReadout: readout,
@@ -113,7 +123,7 @@ export function mount({ root, base }) {
   function update() {
     const state = store.get();
     updateHeader(state, phase());
-    updateToolbar(state);
+    updateToolbar(state, canvas.countHandles);
     updateDraftBar(state);
     updatePanel(state);
     updateStart(state, startShown(state));

@@ -53,17 +53,22 @@ export class Region {
   }
 }
 
-/** The region of a mask as `rle.js` reads it (an exact one); null is an empty region. */
+/** The region of a mask as `rle.js` reads it; null is an empty region, a preview's cells are whole squares. */
 export function regionOf(mask, width, height) {
   const region = new Region(width, height);
   if (!mask) return region;
-  if (mask.scale !== 1) throw new Error("a preview is not made of the image's pixels");
+  const { scale } = mask;
+  const right = mask.x + mask.width;
+  const foot = mask.y + mask.height;
   eachColumnRun(mask, (column, first, end) => {
-    const x = mask.x + column;
-    const runs = region.columns.get(x);
-    if (!runs) region.columns.set(x, [mask.y + first, mask.y + end]);
-    else if (runs[runs.length - 1] === mask.y + first) runs[runs.length - 1] = mask.y + end;
-    else runs.push(mask.y + first, mask.y + end);
+    const top = mask.y + first * scale;
+    const stop = Math.min(mask.y + end * scale, foot);
+    for (let x = mask.x + column * scale, next = x + scale; x < Math.min(next, right); x++) {
+      const runs = region.columns.get(x);
+      if (!runs) region.columns.set(x, [top, stop]);
+      else if (runs[runs.length - 1] === top) runs[runs.length - 1] = stop;
+      else runs.push(top, stop);
+    }
   });
   return region;
 }

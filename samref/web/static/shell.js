@@ -12,6 +12,7 @@ export function buildShell(root) {
   const draftBar = h("div", { class: "samref-draft", role: "group", "aria-label": "Draft", hidden: true });
   photo.setAttribute("aria-hidden", "true");
   overlay.setAttribute("aria-hidden", "true");
+  const spoken = h("div", { class: "samref-spoken", role: "status", "aria-live": "polite" });
   const stage = h(
     "div",
     {
@@ -26,6 +27,7 @@ export function buildShell(root) {
     readout,
     zoom,
     draftBar,
+    spoken,
   );
   const header = h("header", { class: "samref-header" });
   const tools = h("div", {
@@ -54,6 +56,7 @@ export function buildShell(root) {
     readout,
     zoom,
     draftBar,
+    spoken,
     stage,
     header,
     tools,

@@ -23,11 +23,28 @@ export const SHORTCUTS = Object.freeze([
   { group: "Tools", keys: ["p"], action: "tool:click", text: "Point: click on the object" },
   { group: "Tools", keys: ["b"], action: "tool:box", text: "Box: drag around the object" },
   { group: "Tools", keys: ["s"], action: "tool:scribble", text: "Scribble: draw along the object" },
-  { group: "Tools", keys: ["g"], action: "tool:polygon", text: "Polygon: click the corners, Enter closes" },
-  { group: "Tools", keys: ["v"], action: "tool:hand", text: "Hand: drag to move, click an object to select it" },
+  { group: "Tools", keys: ["g"], action: "tool:polygon", text: "Polygon: a hint to the model; Enter closes" },
+  { group: "Tools", keys: ["d"], action: "tool:brush", text: "Brush: paint exactly these pixels" },
+  { group: "Tools", keys: ["shift+d"], action: "tool:eraser", text: "Eraser: take exactly these pixels away" },
+  { group: "Tools", keys: ["l"], action: "tool:lasso", text: "Lasso: exactly what is inside; drag, or click corners" },
+  { group: "Tools", keys: ["y"], action: "tool:vertices", text: "Corners: pull the outline of the draft or object" },
+  { group: "Tools", keys: ["v"], action: "tool:hand", text: "Hand: move the image or a prompt, select an object" },
   { group: "Tools", keys: ["x"], action: "flipSign", text: "Switch between add and remove" },
-  { group: "Tools", keys: ["["], action: "brush:down", text: "Thinner scribble" },
-  { group: "Tools", keys: ["]"], action: "brush:up", text: "Wider scribble" },
+  { group: "Tools", keys: ["["], action: "brush:down", text: "Thinner brush or scribble" },
+  { group: "Tools", keys: ["]"], action: "brush:up", text: "Wider brush or scribble" },
+  {
+    group: "Tools",
+    keys: ["k"],
+    action: "cursor",
+    text: "Crosshair for the keyboard: arrows (Shift: 10 px), Enter presses, Shift + Enter says no",
+  },
+  { group: "Clean up", keys: ["t"], action: "tidyMenu", text: "Clean-ups of the mask" },
+  { group: "Clean up", keys: ["shift+o"], action: "tidy:fill_holes", text: "Fill holes" },
+  { group: "Clean up", keys: ["shift+i"], action: "tidy:drop_islands", text: "Drop islands" },
+  { group: "Clean up", keys: ["shift+s"], action: "tidy:smooth", text: "Smooth" },
+  { group: "Clean up", keys: ["shift+g"], action: "tidy:grow", text: "Grow" },
+  { group: "Clean up", keys: ["shift+k"], action: "tidy:shrink", text: "Shrink" },
+  { group: "Clean up", keys: ["shift+u"], action: "tidy:subtract", text: "Subtract the other objects" },
   { group: "View", keys: ["f"], action: "fit", text: "Fit the image" },
   { group: "View", keys: ["+", "="], label: "+", action: "zoom:in", text: "Zoom in" },
   { group: "View", keys: ["-", "_"], label: "−", action: "zoom:out", text: "Zoom out" },
@@ -58,8 +75,11 @@ export const SHORTCUTS = Object.freeze([
 /** Gestures of mouse, pen and fingers, for the help overlay. */
 export const GESTURES = Object.freeze([
   { label: "Left click", text: "This belongs to the object" },
+  { label: "Drag with the Point tool", text: "A box around the object" },
   { label: "Right click or Alt + click", text: "This does not belong to it" },
   { label: "Wheel", text: "Zoom at the pointer" },
+  { label: "Alt + wheel", text: "Size of the brush" },
+  { label: "Double click", text: "Close the polygon" },
   { label: "Middle button or Space + drag", text: "Move the image" },
   { label: "One finger", text: "The tool" },
   { label: "Two fingers", text: "Move and zoom" },
@@ -69,7 +89,8 @@ export const GESTURES = Object.freeze([
 /** The shortcut a key event stands for, or null. */
 export function findShortcut(event) {
   const chord = chordOf(event);
-  return (chord && BY_CHORD.get(chord)) || null;
+  const shifted = event.shiftKey ? BY_CHORD.get(`shift+${chord}`) : null;
+  return (chord && (shifted ?? BY_CHORD.get(chord))) || null;
 }
 
 /** The held shortcut that ends when this key goes up (whatever Shift and Control do by now), or null. */

@@ -175,8 +175,17 @@ export function createTransport({
     return [lost, flying, ...waiting].flatMap((item) => (item?.verb === "prompt" ? item.args.prompts : []));
   }
 
+  /** Requests that change something and have no answer yet, oldest first: [{verb, image, args, revision}]. */
+  function unsent() {
+    const flying = inFlight && !inFlight.answered ? inFlight : null;
+    return [lost, flying, ...waiting]
+      .filter((item) => item && !QUESTIONS.has(item.verb))
+      .map(({ verb, image, args, revision }) => ({ verb, image, args, revision }));
+  }
+
   return {
     send,
+    unsent,
     receive,
     resync,
     reset,

@@ -160,8 +160,12 @@ export function lineAt(rings, [x, y], reach) {
   let least = reach;
   rings.forEach(({ points }, ring) => {
     for (let i = 0; i < points.length; i++) {
-      const [ax, ay] = points[i];
-      const [bx, by] = points[i + 1 < points.length ? i + 1 : 0];
+      const a = points[i];
+      const b = points[i + 1 < points.length ? i + 1 : 0];
+      const ax = a[0];
+      const ay = a[1];
+      const bx = b[0];
+      const by = b[1];
       // most of thousands of sides are far away: look no closer
       if (ax - x > least && bx - x > least) continue;
       if (x - ax > least && x - bx > least) continue;
