@@ -1,5 +1,6 @@
 /** What a person does to pixels and single prompts, by name: strokes, clean-ups, outlines, the keyboard's pointer. */
 
+import { NO_PIXELS } from "./rle.js";
 import { minus, regionOf, toMask, union } from "./raster.js";
 
 /** Actions of shortcuts.js that end here. */
@@ -8,15 +9,16 @@ export const HAND_ACTIONS = new Set(["tidy", "tidyMenu", "cursor"]);
 /** A mask may be this many characters long on the wire. */
 const MOST_CHARACTERS = 400_000;
 
+/** An area that has no limit: all holes, all islands but the largest part. */
+export const ALL = 0;
+
 /** A preview is asked for when the pointer rests on it this long, ms. */
 const REST_MS = 120;
 
-/**
- * Clean-ups of the draft: name, key action, what the amount is and how far it goes. `amount` null has none.
- */
+/** Clean-ups of the draft: what the amount is and how far it goes (areas also to `ALL`); null: there is none. */
 export const TIDY = Object.freeze([
-  { how: "fill_holes", text: "Fill holes", unit: "px²", amount: 1000, least: 1, most: 100_000, about: "up to" },
-  { how: "drop_islands", text: "Drop islands", unit: "px²", amount: 100, least: 1, most: 100_000, about: "up to" },
+  { how: "fill_holes", text: "Fill holes", unit: "px²", amount: ALL, least: 1, most: 100_000, about: "up to" },
+  { how: "drop_islands", text: "Drop islands", unit: "px²", amount: 100, least: 1, most: 100_000, about: "smaller than" },
   { how: "smooth", text: "Smooth", unit: "px", amount: 3, least: 1, most: 50, about: "by" },
   { how: "grow", text: "Grow", unit: "px", amount: 2, least: 1, most: 50, about: "by" },
   { how: "shrink", text: "Shrink", unit: "px", amount: 2, least: 1, most: 50, about: "by" },
@@ -88,13 +90,12 @@ export function createHandActions({ store, ask, toasts, canvas }) {
     const region = (mask) => regionOf(mask, image.width, image.height);
     const others = annotations.list.filter((one) => one.visible && one.mask && one.id !== draft.editing);
     const taken = others.reduce((sum, one) => union(sum, region(one.mask)), region(null));
-    const left = toMask(minus(region(draft.mask), taken));
-    return left ?? { x: 0, y: 0, width: 1, height: 1, columns: 1, rows: 1, scale: 1, counts: [1] };
+    return toMask(minus(region(draft.mask), taken)) ?? NO_PIXELS;
   }
 
   function setTidyAmount(how, amount) {
     const { least, most } = TIDY.find((one) => one.how === how);
-    const kept = Math.min(Math.max(Math.round(amount), least), most);
+    const kept = amount === ALL ? ALL : Math.min(Math.max(Math.round(amount), least), most);
     store.set({ tidyAmounts: { ...state().tidyAmounts, [how]: kept } });
   }
 

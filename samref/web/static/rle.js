@@ -63,6 +63,18 @@ export function readMask(wire) {
   return { x, y, width, height, columns, rows, scale, counts };
 }
 
+/** A mask without a pixel, where null would mean that there is none to show. */
+export const NO_PIXELS = Object.freeze({
+  x: 0,
+  y: 0,
+  width: 1,
+  height: 1,
+  columns: 1,
+  rows: 1,
+  scale: 1,
+  counts: Object.freeze([1]),
+});
+
 /**
  * Call `visit(column, first, end)` for every vertical run of object pixels, columns from left to right; runs that go
  * over the foot of a column are cut there.

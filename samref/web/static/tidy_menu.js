@@ -1,7 +1,7 @@
 /** The little menu of clean-ups beside the draft: each is shown on the image while the pointer rests on it. */
 
 import { h, iconButton, setAttribute, setText } from "./dom.js";
-import { TIDY } from "./hand_actions.js";
+import { ALL, TIDY } from "./hand_actions.js";
 import { SHORTCUTS, labelsOf } from "./shortcuts.js";
 
 /** Gives {button, menu, update(state)}. */
@@ -78,6 +78,7 @@ function createRow({ how, text, unit, amount, least, most, about }, actions) {
     h("kbd", { "aria-hidden": "true" }, labelsOf(shortcut)[0]),
   );
   if (amount === null) return { element: h("div", { class: "samref-tidy-row" }, press), press, update() {} };
+  const isArea = unit === "px²";
   const slider = h("input", {
     type: "range",
     min: 0,
@@ -86,7 +87,7 @@ function createRow({ how, text, unit, amount, least, most, about }, actions) {
     "aria-label": `${text} ${about}`,
     on: {
       input: () => {
-        actions.setTidyAmount(how, fromStep(Number(slider.value), least, most));
+        actions.setTidyAmount(how, fromStep(Number(slider.value), least, most, isArea));
         show();
       },
     },
@@ -97,15 +98,17 @@ function createRow({ how, text, unit, amount, least, most, about }, actions) {
     press,
     update({ tidyAmounts }) {
       const now = tidyAmounts[how] ?? amount;
-      const step = String(toStep(now, least, most));
+      const step = String(now === ALL ? STEPS : toStep(now, least, most));
       if (slider.value !== step) slider.value = step;
-      setAttribute(slider, "aria-valuetext", `${now} ${unit}`);
-      setText(words, `${now} ${unit}`);
+      const text = now === ALL ? "all" : `${now} ${unit}`;
+      setAttribute(slider, "aria-valuetext", text);
+      setText(words, text);
     },
   };
 }
 
 /** Sliders go by factors, so that small amounts are as easy to set as large ones. */
 const STEPS = 60;
-const fromStep = (step, least, most) => Math.round(least * (most / least) ** (step / STEPS));
+const fromStep = (step, least, most, isArea) =>
+  isArea && step === STEPS ? ALL : Math.round(least * (most / least) ** (step / STEPS));
 const toStep = (amount, least, most) => Math.round((STEPS * Math.log(amount / least)) / Math.log(most / least));

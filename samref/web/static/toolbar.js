@@ -211,7 +211,7 @@ export function createDraftBar(container, actions) {
   );
   return (state) => {
     const { draft } = state;
-    const active = draft.count > 0 || draft.mask !== null || draft.editing !== null || draft.canRedo;
+    const active = draft.count > 0 || draft.mask !== null || draft.editing !== null;
     container.hidden = !state.image || !(active || state.openPolygon);
     polygon.hidden = !state.openPolygon;
     container.classList.toggle("samref-draft-open-polygon", state.openPolygon === true);
@@ -220,8 +220,8 @@ export function createDraftBar(container, actions) {
     swatch.style.background = chosen?.colour ?? "transparent";
     setText(name, `${draft.editing ? "Editing · " : ""}${chosen?.name ?? ""}`);
     setText(score, draft.score === null ? "" : draft.score.toFixed(2));
-    undo.disabled = !draft.canUndo;
-    redo.disabled = !draft.canRedo;
+    undo.disabled = !state.undo;
+    redo.disabled = !state.redo;
     clear.disabled = draft.count === 0 && draft.editing === null && !draft.mask;
     accept.disabled = !draft.mask;
   };

@@ -37,7 +37,7 @@ export function createVertexTool({ target, tolerance, imageSize, onChange, onHin
   /** Rings of what is edited now; those of an own change are kept when its answer comes. */
   function sync() {
     const now = target();
-    if (!now?.mask || now.mask.scale !== 1) {
+    if (!now?.mask) {
       forget();
       return null;
     }
@@ -116,9 +116,10 @@ export function createVertexTool({ target, tolerance, imageSize, onChange, onHin
     return true;
   }
 
-  function change(now, at, { ring, swept }, to) {
+  function change(now, at, moved, to) {
+    const { ring } = moved;
     const [width, height] = imageSize();
-    const { added, removed } = changeOf(now.mask, swept, width, height);
+    const { added, removed } = changeOf(now.mask, moved, width, height);
     const region = minus(union(regionOf(now.mask, width, height), added), removed);
     if (region.isEmpty) return onHint("Nothing would be left of the object. Delete it instead.");
     rings = ring ? rings.with(at, ring) : rings.toSpliced(at, 1);

@@ -10,7 +10,7 @@
  */
 
 import { eachColumnRun } from "./rle.js";
-import { both, minus, polygonRegion, regionOf } from "./raster.js";
+import { both, minus, polygonRegion, regionOf, strokeRegion, toMask, union } from "./raster.js";
 import { alongSegment, distanceToSegment, keptPoints } from "./polyline.js";
 
 /** A ring keeps at least this many handles. */
@@ -27,11 +27,13 @@ export const withTolerance = (rings, tolerance) =>
 
 export const countHandles = (rings) => rings.reduce((sum, { handles }) => sum + handles.length, 0);
 
+/** A mask at the image's own resolution. */
+const fullSize = (mask) => (mask.scale === 1 ? mask : toMask(regionOf(mask, WIDE, WIDE)));
+
 /** Closed lines along the sides of a mask's pixels, the object at their right hand; straight pieces merged. */
 export function contoursOf(mask) {
   if (!mask) return [];
-  if (mask.scale !== 1) throw new Error("a preview has no exact outline");
-  const next = sidesOf(mask);
+  const next = sidesOf(fullSize(mask));
   const loops = [];
   for (const [start, ways] of next) {
     while (ways.length) loops.push(walk(next, start));
@@ -191,12 +193,13 @@ export function addHandle({ points, handles }, segment, at) {
 }
 
 /**
- * A handle put at another place, its two sides straight; `to` null takes the handle away. Gives {ring, swept}: the
- * new ring (null when too little of it is left) and the loop around the pixels that change sides.
+ * A handle put at another place, its two sides straight; `to` null takes the handle away. Gives {ring, swept, touched}:
+ * the new ring (null when too little of it is left), the loop around the pixels that change sides, and the line that
+ * was left.
  */
 export function moveHandle({ points, handles }, handle, to) {
   const count = handles.length;
-  if (to === null && count <= LEAST) return { ring: null, swept: points };
+  if (to === null && count <= LEAST) return { ring: null, swept: points, touched: [...points, points[0]] };
   const previous = handles[(handle + count - 1) % count];
   const following = handles[(handle + 1) % count];
   const old = pieceOf(points, previous, following);
@@ -206,7 +209,7 @@ export function moveHandle({ points, handles }, handle, to) {
   kept.sort((p, q) => p - q);
   const grown = to === null ? rest : [...rest, to];
   if (to !== null) kept.push(rest.length);
-  return { ring: { points: grown, handles: kept }, swept: to === null ? old : [...old, to] };
+  return { ring: { points: grown, handles: kept }, swept: to === null ? old : [...old, to], touched: old };
 }
 
 /** Points number `from` to `to`, both included, around the end if need be. */
@@ -214,11 +217,24 @@ function pieceOf(points, from, to) {
   return from < to ? points.slice(from, to + 1) : [...points.slice(from), ...points.slice(0, to + 1)];
 }
 
-/** Pixels that come and go when a line moved: {added, removed} regions of a mask in an image of that size. */
-export function changeOf(mask, swept, width, height) {
+/**
+ * Pixels that come and go when a line moved: {added, removed} regions of a mask in an image of that size. `touched` is
+ * the line that was left: where only a preview is known, the true mask may end beside it, within one cell.
+ */
+export function changeOf(mask, { swept, touched }, width, height) {
   const between = polygonRegion([swept], width, height, "evenodd");
   const old = regionOf(mask, width, height);
-  return { added: minus(between, old), removed: both(between, old) };
+  const added = minus(between, old);
+  const removed = both(between, old);
+  if (mask.scale === 1) return { added, removed };
+  const fringe = strokeRegion(
+    touched.map(([x, y]) => [x - 0.5, y - 0.5, mask.scale]), // brush positions are middles of pixels
+    width,
+    height,
+  );
+  const all = union(between, fringe);
+  const shape = minus(union(old, added), removed);
+  return { added: both(all, shape), removed: minus(all, shape) };
 }
 
 /** A position drawn to the image's border, or to another outline, within `reach`; unchanged when there is none. */

@@ -85,8 +85,9 @@ test("moving a handle changes pixels beside its two sides only, and rings and ma
     const reach = 3; // the tolerance, and a pixel for stairs
     const xs = drawnIn.map(([x]) => x);
     const ys = drawnIn.map(([, y]) => y);
-    const { ring, swept } = moveHandle(rings[at], handle, to);
-    const { added, removed } = changeOf(toMask(region), swept, ...SIZE);
+    const moved = moveHandle(rings[at], handle, to);
+    const { ring } = moved;
+    const { added, removed } = changeOf(toMask(region), moved, ...SIZE);
     const changed = union(added, removed);
     for (const [x, runs] of changed.columns) {
       assert.ok(x >= Math.min(...xs) - reach && x < Math.max(...xs) + reach);
@@ -114,7 +115,7 @@ test("a handle added on a line changes nothing until it is moved; one taken away
   }
   const less = moveHandle(ring, 4, null);
   assert.equal(less.ring.handles.length, ring.handles.length - 1);
-  const { added, removed } = changeOf(toMask(region), less.swept, ...SIZE);
+  const { added, removed } = changeOf(toMask(region), less, ...SIZE);
   assert.deepEqual(sorted(fill([less.ring, ...rest])), sorted(minus(union(region, added), removed)));
 });
 
@@ -123,6 +124,19 @@ test("the last three handles go together: the whole ring changes sides", () => {
   const { ring, swept } = moveHandle({ points: square, handles: [0, 1, 2] }, 1, null);
   assert.equal(ring, null);
   assert.deepEqual(swept, square);
+});
+
+test("where only a preview is known, nothing of the old line is left beside the new one", () => {
+  const exact = polygonRegion([[[41, 31], [139, 33], [137, 121], [43, 119]]], ...SIZE); // prettier-ignore
+  const preview = { ...toMask(exact), x: 40, y: 30, width: 100, height: 92, columns: 25, rows: 23, scale: 4 };
+  preview.counts = [0, 25 * 23];
+  const [ring] = ringsOf(preview, 2);
+  const handle = ring.handles.findIndex((i) => ring.points[i][0] === 140 && ring.points[i][1] === 30);
+  const { added, removed } = changeOf(preview, moveHandle(ring, handle, [100, 70]), ...SIZE);
+  const after = minus(union(exact, added), removed);
+  const [diagonal, top] = [70, 30]; // beyond the new sides, from (40, 30) to (100, 70) and on to (140, 122)
+  for (let x = 102; x < 140; x++) for (let y = top; y < diagonal; y++) assert.equal(after.has(x, y), false, `${x} ${y}`);
+  assert.ok(after.has(60, 60) && after.has(50, 118));
 });
 
 test("handles and lines are found within reach, the nearest first", () => {
@@ -161,7 +175,7 @@ test("two thousand handles at twelve megapixels are found and moved without dela
   const rings = ringsOf(mask, 4);
   const built = quickest(() => ringsOf(mask, 4));
   const found = quickest(() => [handleAt(rings, [2000, 300], 9), lineAt(rings, [2000, 300], 9)]);
-  const moved = quickest(() => changeOf(mask, moveHandle(rings[0], 7, [2500, 700]).swept, 4000, 3000));
+  const moved = quickest(() => changeOf(mask, moveHandle(rings[0], 7, [2500, 700]), 4000, 3000));
   const count = countHandles(rings);
   console.log(
     `${count} handles on ${rings[0].points.length} points: built in ${built.toFixed(0)} ms, ` +
