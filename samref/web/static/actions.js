@@ -189,8 +189,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
   /** What a shortcut stands for; false when there was nothing to do with the key. */
   function perform(action, event) {
     const [name, argument] = action.split(":");
-    const atCursor = hands.performAtCursor(name, event);
-    if (atCursor !== undefined) return atCursor;
+    if (hands.performAtCursor(name, event)) return true;
     if (HAND_ACTIONS.has(name)) return hands.performHand(name, argument);
     if (name === "delete" && canvas().removeChosen()) return true;
     switch (name) {

@@ -106,14 +106,15 @@ export function createHandActions({ store, ask, toasts, canvas }) {
 
   // ---- the keyboard's pointer -----------------------------------------------------------------------------------
 
-  /** What the arrows, Enter and Space mean while it is on; undefined when they mean what they always do. */
+  /** What the arrows, Enter and Esc mean while it is on; false when they mean what they always do. */
   function performAtCursor(name, event) {
     const { cursor } = canvas();
-    if (!cursor.isOn()) return undefined;
-    if (name === "pan") return cursor.move(ARROWS[event.key], event.shiftKey ? FAR : 1);
-    if (name === "accept" && !event.ctrlKey && cursor.isFresh()) return cursor.press({ negative: event.shiftKey });
-    if (name === "clear" && !canvas().isDrawing()) return cursor.hide();
-    return undefined;
+    if (!cursor.isOn()) return false;
+    if (name === "pan") cursor.move(ARROWS[event.key], event.shiftKey ? FAR : 1);
+    else if (name === "accept" && cursor.isFresh()) cursor.press({ negative: event.shiftKey });
+    else if (name === "clear" && !canvas().isDrawing()) cursor.hide();
+    else return false;
+    return true;
   }
 
   /** Space presses there instead of panning; true when it did. */

@@ -30,7 +30,7 @@ export function createTidyMenu(actions) {
     if (event.key === "Escape") {
       event.preventDefault();
       actions.toggleTidyMenu(false);
-      button.focus();
+      cameFrom?.focus({ preventScroll: true });
     }
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
     if (event.target.tagName === "INPUT") return;
@@ -45,6 +45,7 @@ export function createTidyMenu(actions) {
   }
 
   let wasOpen = false;
+  let cameFrom = null; // what had the focus before
   function update(state) {
     const usable = state.draft.mask !== null;
     const open = state.tidyOpen && usable;
@@ -52,7 +53,10 @@ export function createTidyMenu(actions) {
     setAttribute(button, "aria-expanded", String(open));
     menu.hidden = !open;
     for (const row of rows) row.update(state);
-    if (open && !wasOpen) rows[0].press.focus({ preventScroll: true });
+    if (open && !wasOpen) {
+      cameFrom = document.activeElement;
+      rows[0].press.focus({ preventScroll: true });
+    }
     wasOpen = open;
   }
 
