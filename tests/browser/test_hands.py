@@ -13,7 +13,7 @@ from tests.browser.labelling_page import HOOK, LabellingPage
 
 
 def disks(shape: tuple[int, int], ways: list[tuple[int, int]], width: int) -> Mask:
-    """Pixels whose middle is at most half a width from the straight ways between pixels: by distance, pixel by pixel."""
+    """Pixels whose middle is at most half a width from the straight ways between pixels, by distance."""
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(float)
     nearest: NDArray[np.floating] = np.full(shape, np.inf)
     for (ax, ay), (bx, by) in zip(ways, ways[1:] or ways, strict=False):
@@ -46,7 +46,7 @@ def drag_pixels(page: LabellingPage, *ways: tuple[int, int]) -> None:
     page.drag(*((x + 0.5, y + 0.5) for x, y in ways))
 
 
-def test_the_brush_adds_exactly_the_pixels_under_it_and_the_eraser_takes_exactly_those_away(
+def test_the_brush_adds_exactly_what_is_under_it_and_the_eraser_takes_exactly_that_away(
     page: LabellingPage,
 ) -> None:
     """A press is a disk, a straight drag what lies along it; nothing else changes, and a click leaves it alone."""
@@ -74,7 +74,8 @@ def test_the_brush_adds_exactly_the_pixels_under_it_and_the_eraser_takes_exactly
     page.settle()
     after = page.mask
     assert after.sum() > 500, "the click must find something"
-    assert after[painted & ~erased].all() and not after[erased].any()
+    assert after[painted & ~erased].all()
+    assert not after[erased].any()
 
     for wanted in (painted & ~erased, painted, dab):
         page.press("Control+z").settle()
@@ -94,7 +95,8 @@ def test_a_stroke_is_seen_before_it_is_let_go_and_until_it_is_answered(page: Lab
     page.press("Escape")
     page.page.mouse.up()
     page.settle()
-    assert not page.mask.any() and np.array_equal(page.overlay, before)
+    assert not page.mask.any()
+    assert np.array_equal(page.overlay, before)
 
 
 def test_the_exact_lasso_equals_another_rasteriser_and_removes_in_remove_mode(page: LabellingPage) -> None:
@@ -131,7 +133,7 @@ def test_the_exact_lasso_equals_another_rasteriser_and_removes_in_remove_mode(pa
     assert np.array_equal(page.mask & ~rim, polygon & ~hole & ~rim)
 
 
-def test_remove_mode_goes_for_boxes_and_ends_with_accept_and_nothing_is_removed_from_nothing(
+def test_remove_mode_goes_for_boxes_ends_with_accept_and_takes_nothing_from_nothing(
     page: LabellingPage,
 ) -> None:
     """A first negative click is not sent; a box in remove mode is a negative polygon; Accept goes back to Add."""
@@ -200,7 +202,8 @@ def test_labelling_works_with_the_keyboard_alone(page: LabellingPage) -> None:
     page.press("Shift+Enter").settle()
     assert [(one["x"], one["y"], one["positive"]) for one in page.prompts[1:]] == [(298, 271, False)]
     page.press("Enter").settle()
-    assert len(page.state["objects"]) == 1 and page.prompts == []
+    assert len(page.state["objects"]) == 1
+    assert page.prompts == []
 
     page.press("b")
     page.press("Shift+ArrowUp").press("Space")
@@ -230,8 +233,10 @@ def test_pulling_a_corner_of_an_accepted_outline_changes_its_two_sides_only(page
     page.settle()
     [after] = page.object_masks
     changed = after != before
-    assert changed.sum() > 3000 and not (before & changed).any()
-    assert not changed[:top, :].any() and not changed[:, :left].any()
+    assert changed.sum() > 3000
+    assert not (before & changed).any()
+    assert not changed[:top, :].any()
+    assert not changed[:, :left].any()
     new = inside((400, 600), [(right, top), (right + 60, foot + 40), (left, foot), (right, foot)])
     assert (changed != new).sum() < 160, "but for the dots between window positions"
 
@@ -245,7 +250,8 @@ def test_a_clean_up_is_previewed_and_done_by_one_key(page: LabellingPage) -> Non
     drag_pixels(page, (100, 100), (200, 100), (200, 200), (100, 200), (100, 100))
     page.settle()
     ring = page.mask
-    assert ring.any() and not ring[150, 150]
+    assert ring.any()
+    assert not ring[150, 150]
     page.press("t")
     page.wait(f"() => {HOOK}.state().preview !== null")
     page.settle()
@@ -254,7 +260,8 @@ def test_a_clean_up_is_previewed_and_done_by_one_key(page: LabellingPage) -> Non
     page.wait(f"() => {HOOK}.state().preview === null")
     page.press("Shift+O").settle()
     filled = page.mask
-    assert filled[150, 150] and filled[ring].all()
+    assert filled[150, 150]
+    assert filled[ring].all()
 
 
 def test_the_toolbar_is_one_stop_of_the_tab_key(page: LabellingPage) -> None:

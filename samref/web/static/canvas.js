@@ -30,10 +30,10 @@ const ROOMY_OBJECT = 60;
 const WIDE_TOOLS = new Set(["scribble", "brush", "eraser"]);
 
 /**
- * @param {object} parts {stage, photo, overlay, brush: elements; store; unanswered(): [{verb, args}] that the server
- *   has not answered, oldest first; onPrompt(prompt, meta), onHand({added, removed, how}),
- *   onReshape({id, added, removed}), onReplacePrompt(index, prompt | null), onBrush(factor), onSelect(id | null),
- *   onHint(text), onReadout({zoom, pixel}), announce(text)}
+ * @param {object} parts {stage, photo, overlay, brush: elements; store; places; unanswered(): [{verb, args}] that the
+ *   server has not answered, oldest first; onPrompt(prompt, meta), onHand({added, removed, how}),
+ *   onReshape({id, added, removed}), onReplacePrompt(index, prompt | null), onBrush(direction), onSelect(id | null),
+ *   onHint(text), onReadout({zoom, pixel}), onView(view | null), announce(text)}
  */
 export function createCanvas({
   stage,
@@ -51,6 +51,8 @@ export function createCanvas({
   onHint,
   onReadout,
   announce,
+  onView,
+  places,
 }) {
   const painter = createPainter(photo, overlay);
   const latencies = createLatencies();
@@ -85,11 +87,13 @@ export function createCanvas({
       view = null;
     } else {
       painter.setImage(null, next.width, next.height);
-      view = View.createView({ ...deviceSize(), imageWidth: next.width, imageHeight: next.height });
+      const fitted = View.createView({ ...deviceSize(), imageWidth: next.width, imageHeight: next.height });
+      view = View.atPlace(fitted, places.placeOn(next.digest));
     }
     stage.classList.toggle("samref-has-image", next !== null);
     schedule({ photo: true });
     tellReadout();
+    onView(view);
   }
 
   function setPhoto(digest, bitmap) {
@@ -101,9 +105,11 @@ export function createCanvas({
   function setView(next) {
     if (!next) return;
     view = next;
+    places.keep(image.digest, { place: View.placeOf(view) });
     schedule({ photo: true });
     tellReadout();
     if (!brush.hidden) moveBrush();
+    onView(view);
   }
 
   const deviceSize = () => ({ deviceWidth: size.width, deviceHeight: size.height, pixelRatio: size.pixelRatio });
@@ -114,6 +120,7 @@ export function createCanvas({
     painter.resize(size.width, size.height);
     if (view) view = View.resized(view, size.width, size.height, size.pixelRatio);
     tellReadout();
+    onView(view);
     paint({ photo: true }); // in this frame: a resized canvas is blank until it is painted
   });
 
@@ -155,7 +162,7 @@ export function createCanvas({
           selected: one.id === state.selected,
         })),
       draft: {
-        mask: state.preview ?? (state.holdCoarse ? (draft.coarse ?? mask) : mask),
+        mask: state.preview ?? (state.holdCoarse !== state.coarseShown ? (draft.coarse ?? mask) : mask),
         colour: colourOf(state.classId),
         live: hand.shown(),
       },
@@ -169,7 +176,7 @@ export function createCanvas({
       markSize: markSizeOn(mask),
       opacity: state.opacity,
       outlineOnly: state.outlineOnly,
-      hidden: state.holdHide,
+      hidden: state.holdHide !== state.masksHidden,
       beat: beat / BEATS,
     };
   }
@@ -525,6 +532,12 @@ export function createCanvas({
         return moveBrush(event);
       }
       const lines = event.deltaMode === 1 ? 33 : 1; // Firefox counts in lines
+      const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
+      if (!event.ctrlKey && (sideways || store.get().twoFingers)) {
+        const step = -lines * size.pixelRatio;
+        setView(View.panBy(view, event.deltaX * step, event.deltaY * step));
+        return moveBrush(event);
+      }
       const delta = event.deltaY * lines * (event.ctrlKey ? 5 : 1); // a trackpad's pinch comes in small steps
       setView(
         View.zoomAt(view, WHEEL_STEP ** -delta, ...View.clientToDevice(placement(), event.clientX, event.clientY)),
@@ -578,6 +591,8 @@ export function createCanvas({
     setPhoto,
     schedule,
     fit: () => view && setView(View.fit(view)),
+    showAt: (x, y) => view && setView(View.centredAt(view, x, y)),
+    turn: (quarters) => view && setView(View.turned(view, quarters)),
     zoom: (direction) => view && setView(View.zoomCentre(view, KEY_ZOOM ** direction)),
     pan: (dx, dy) =>
       view && setView(View.panBy(view, -dx * KEY_PAN * size.pixelRatio, -dy * KEY_PAN * size.pixelRatio)),

@@ -44,7 +44,7 @@ export function createToolbar(container, actions) {
   const buttons = [];
   const groups = GROUPS.map(([title, label, tools]) => {
     const made = tools.map(([tool, name, keys, what]) => {
-      const button = iconButton(tool, `${name} (${keys}): ${what}`, () => actions.chooseTool(tool), {
+      const button = iconButton(tool, `${name}: ${what} (${keys})`, () => actions.chooseTool(tool), {
         text: name,
         class: "samref-tool",
         data: { key: `tool:${tool}` },
@@ -157,13 +157,14 @@ export function createZoom(container, readout, actions) {
     type: "button",
     class: "samref-button samref-percent",
     title: "Fit the image (F)",
+    data: { key: "fit" },
     on: { click: actions.fit },
   });
   container.append(
-    iconButton("minus", "Zoom out (−)", () => actions.zoom(-1)),
+    iconButton("minus", "Zoom out (−)", () => actions.zoom(-1), { data: { key: "zoom:out" } }),
     percent,
-    iconButton("plus", "Zoom in (+)", () => actions.zoom(1)),
-    iconButton("fit", "Fit the image (F)", actions.fit),
+    iconButton("plus", "Zoom in (+)", () => actions.zoom(1), { data: { key: "zoom:in" } }),
+    iconButton("fit", "Fit the image (F)", actions.fit, { data: { key: "fit" } }),
   );
   return ({ zoom, pixel }) => {
     setText(percent, zoom === null ? "" : `${zoom} %`);
@@ -177,15 +178,16 @@ export function createDraftBar(container, actions) {
   const swatch = h("span", { class: "samref-swatch" });
   const name = h("span", { class: "samref-draft-class" });
   const score = h("span", { class: "samref-draft-score", title: "The model's own estimate of how well the mask fits" });
-  const undo = iconButton("undo", "Undo (Ctrl + Z)", actions.undo);
-  const redo = iconButton("redo", "Redo (Ctrl + Y)", actions.redo);
-  const clear = iconButton("close", "Discard the draft (Esc)", actions.clear);
+  const undo = iconButton("undo", "Undo (Ctrl + Z)", actions.undo, { data: { key: "undo" } });
+  const redo = iconButton("redo", "Redo (Ctrl + Y)", actions.redo, { data: { key: "redo" } });
+  const clear = iconButton("close", "Discard the draft (Esc)", actions.clear, { data: { key: "clear" } });
   const accept = h(
     "button",
     {
       type: "button",
       class: "samref-button samref-accept",
       title: "Accept the mask (Enter)",
+      data: { key: "accept" },
       on: { click: actions.accept },
     },
     icon("check"),

@@ -12,7 +12,7 @@ export const PROTOCOL_VERSION = 1;
 const MAX_JOINED = 1000;
 
 /** Unanswered for this long, the connection is looked at (`onSilence`); milliseconds. */
-export const SILENCE_MS = 6_000;
+export const SILENCE_MS = 900;
 
 /** Nothing at all for this long: what is the present state? */
 export const SYNC_MS = 30_000;
