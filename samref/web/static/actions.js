@@ -3,8 +3,9 @@
 import { adjustmentOf } from "./adjust.js";
 import { nameOf } from "./announcer.js";
 import { BRUSH } from "./toolbar.js";
+import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
 import { closeImage } from "./state.js";
-import { remember } from "./memory.js";
+import { recall, remember } from "./memory.js";
 
 /** What a request is called while it waits for the server to come back. */
 const WAITS = {
@@ -12,6 +13,8 @@ const WAITS = {
   clear: "discard the draft",
   undo: "undo",
   redo: "redo",
+  tidy: "clean up",
+  subtract: "subtract the other objects",
   delete: "delete",
   edit: "edit again",
   reclass: "change the class",
@@ -49,12 +52,22 @@ export function createActions({ store, transport, routes, toasts, announcer, can
     });
   }
 
+  const hands = createHandActions({ store, ask, toasts, canvas });
+
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
   function prompt(made, meta) {
     if (!openDigest()) return;
+    if (made.positive === false && isDraftEmpty()) return toasts.info(NOTHING_TO_REMOVE);
+    if (made.type === "click" && recall("toldOfBoxes") === null) {
+      remember("toldOfBoxes", "1");
+      toasts.info("A drag makes a box around the object: it often finds the object better than a click.");
+    }
     transport.send("prompt", { prompts: [made] }, { image: openDigest(), meta });
     tell();
   }
+
+  /** Whether no mask is there or on its way that something could be removed from. */
+  const isDraftEmpty = () => !canvas().draftMask() && transport.unansweredPrompts().length === 0;
 
   /** Wake the listeners: what the transport holds is part of the image. */
   const tell = () => store.set({});
@@ -62,14 +75,14 @@ export function createActions({ store, transport, routes, toasts, announcer, can
   function accept() {
     if (canvas().isDrawing()) return canvas().finishPolygon();
     const { draft, classId, serverPhase } = state();
-    const waits = transport.unansweredPrompts().length > 0;
+    const waits = transport.unansweredPrompts().length > 0 || canvas().draftMask() !== null;
     if (!draft.mask && !waits) {
       if (state().image)
         toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
     ask("commit", { class_id: classId });
-    store.set({ selected: null });
+    store.set({ selected: null, positive: true }); // the next object begins with what belongs to it
   }
 
   function clear() {
@@ -208,10 +221,14 @@ export function createActions({ store, transport, routes, toasts, announcer, can
   // ---- this page --------------------------------------------------------------------------------------------
 
   function setBrush(width) {
-    store.set({ brushWidth: Math.min(Math.max(Math.round(width), BRUSH.least), BRUSH.most) });
+    const odd = 2 * Math.floor(width / 2) + 1; // around a pixel's middle, as many pixels on each side
+    store.set({ brushWidth: Math.min(Math.max(odd, BRUSH.least), BRUSH.most) });
   }
 
+  const changeBrush = (direction) => setBrush(state().brushWidth * (direction > 0 ? 1.25 : 0.8) + direction);
+
   function hold(action, on) {
+    if (hands.holdAtCursor(action, on)) return;
     if (action === "hide") store.set({ holdHide: on });
     else if (action === "coarse") store.set({ holdCoarse: on });
     else if (action === "panning") store.set({ panning: on });
@@ -220,6 +237,9 @@ export function createActions({ store, transport, routes, toasts, announcer, can
   /** What a shortcut stands for; false when there was nothing to do with the key. */
   function perform(action, event) {
     const [name, argument] = action.split(":");
+    if (hands.performAtCursor(name, event)) return true;
+    if (HAND_ACTIONS.has(name)) return hands.performHand(name, argument);
+    if (name === "delete" && canvas().removeChosen()) return true;
     switch (name) {
       case "accept":
         return accept();
@@ -230,7 +250,7 @@ export function createActions({ store, transport, routes, toasts, announcer, can
       case "clear":
         return escape();
       case "dropCorner":
-        return canvas().isDrawing() ? canvas().dropCorner() : false;
+        return canvas().isDrawing() ? canvas().dropCorner() : canvas().removeChosen();
       case "delete":
         return state().selected ? remove(state().selected) : false;
       case "edit":
@@ -242,7 +262,7 @@ export function createActions({ store, transport, routes, toasts, announcer, can
       case "flipSign":
         return setSign(!state().positive);
       case "brush":
-        return setBrush(state().brushWidth * (argument === "up" ? 1.25 : 0.8) + (argument === "up" ? 1 : -1));
+        return changeBrush(argument === "up" ? 1 : -1);
       case "fit":
         return canvas().fit();
       case "zoom":
@@ -287,6 +307,7 @@ export function createActions({ store, transport, routes, toasts, announcer, can
   const hideStart = () => store.set({ startShown: false });
 
   return {
+    ...hands,
     prompt,
     accept,
     clear,
@@ -301,6 +322,7 @@ export function createActions({ store, transport, routes, toasts, announcer, can
     importCoco,
     download,
     setBrush,
+    changeBrush,
     hold,
     perform,
     chooseTool,
@@ -327,6 +349,9 @@ export function createActions({ store, transport, routes, toasts, announcer, can
     showKeeping: () => keeping.open(state()),
   };
 }
+
+const NOTHING_TO_REMOVE =
+  "There is nothing to remove from yet. Say first what belongs to the object: click on it, or press X for Add.";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 

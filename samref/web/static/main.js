@@ -42,7 +42,7 @@ import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
 import { createSteps } from "./steps.js";
 import { createToasts } from "./toasts.js";
-import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
+import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createTransport } from "./transport.js";
 import { createWire } from "./wire.js";
 
@@ -51,6 +51,7 @@ const SETTINGS = {
   opacity: 0.5,
   outlineOnly: false,
   brushWidth: BRUSH.normal,
+  tolerance: TOLERANCE.normal,
   crosshair: false,
   minimap: true,
   twoFingers: false,
@@ -62,6 +63,11 @@ const PAGE = {
   positive: true,
   classId: null,
   selected: null,
+  openPolygon: false, // somebody has begun one and not closed it
+  preview: null, // mask a clean-up would give
+  previewing: null, // which one was asked for
+  tidyOpen: false,
+  tidyAmounts: {},
   holdHide: false,
   holdCoarse: false,
   masksHidden: false,
@@ -116,8 +122,13 @@ export function mount({ root, base }) {
     ...shell,
     store,
     places,
-    unansweredPrompts: transport.unansweredPrompts,
+    unanswered: transport.unsent,
     onPrompt: actions.prompt,
+    onHand: actions.paint,
+    onReshape: actions.reshape,
+    onReplacePrompt: actions.replacePrompt,
+    onBrush: actions.changeBrush,
+    announce: (text) => announcer.say(text, "crosshair"),
     onSelect: actions.select,
     onHint: toasts.info,
     onReadout: readout,
@@ -140,7 +151,7 @@ export function mount({ root, base }) {
   function update() {
     const state = store.get();
     updateHeader(state, phase());
-    updateToolbar(state);
+    updateToolbar(state, canvas.countHandles);
     updateDraftBar(state);
     updatePanel(state);
     const focusIsLost = shell.start.contains(document.activeElement);
