@@ -55,9 +55,9 @@ def _parts(source: Source, options: Options, report: Report) -> Iterator[bytes]:
             height=str(record.size.height),
         )
         for place, annotation in enumerate(record.annotations, start=1):
-            label = _allowed(source.class_name(annotation.class_id))
+            name = _allowed(source.class_name(annotation.class_id))
             for shape in _shapes(record, annotation, place, options, report):
-                shape.attrib = {"label": label, "source": "semi-auto", "occluded": "0", **shape.attrib}
+                shape.attrib = {"label": name, "source": "semi-auto", "occluded": "0", **shape.attrib}
                 shape.set("z_order", str(place))
                 image.append(shape)
         yield b"\n" + ET.tostring(image, "utf-8")
@@ -81,13 +81,13 @@ def _shapes(
         report.note(record, annotation)
         crop, left, top = mask.to_crop()
         sides = {"left": str(left), "top": str(top), "width": str(crop.shape[1]), "height": str(crop.shape[0])}
-        return [ET.Element("mask", rle=", ".join(map(str, row_runs(crop))), **sides)]
+        return [ET.Element("mask", {"rle": ", ".join(map(str, row_runs(crop))), **sides})]
     filled = outline.without_holes()
     iou = outline_iou(mask, filled) if options.tolerance > 0 or outline.has_holes else 1.0
     report.note(record, annotation, iou, "hole filled" if outline.has_holes else "simplified", filled.points)
     group = {"group_id": str(place)} if len(filled.parts) > 1 else {}
     return [
-        ET.Element("polygon", points=";".join(f"{x:.2f},{y:.2f}" for x, y in part.outer), **group)
+        ET.Element("polygon", {"points": ";".join(f"{x:.2f},{y:.2f}" for x, y in part.outer), **group})
         for part in filled.parts
     ]
 

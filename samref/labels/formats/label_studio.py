@@ -61,7 +61,8 @@ def _config(source: Source) -> bytes:
         for label_class in source.classes:
             ET.SubElement(labels, "Label", value=label_class.name, background=label_class.colour)
     ET.indent(view)
-    return ET.tostring(view, "utf-8") + b"\n"
+    data: bytes = ET.tostring(view, "utf-8")
+    return data + b"\n"
 
 
 def _tasks(source: Source, options: Options, report: Report) -> Iterator[bytes]:

@@ -80,7 +80,7 @@ def labelme_files(source: Source, options: Options, report: Report) -> Files:
         for place, annotation in enumerate(record.annotations, start=1):
             label = source.class_name(annotation.class_id)
             shapes += [{"label": label, **shape} for shape in _shapes(record, annotation, place, options, report)]
-        plain = {
+        plain: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
             "shapes": shapes,
@@ -99,7 +99,7 @@ def _shapes(
     if mask.area == 0:
         report.note(record, annotation, 0.0, "no outline")
         return []
-    rest = {"group_id": None, "flags": {}, "description": ""}
+    rest: dict[str, Any] = {"group_id": None, "flags": {}, "description": annotation.note}
     outline = outline_of(mask, options.tolerance) if options.shape == "polygons" else None
     if outline is None or (outline.has_holes and not options.fill_holes):
         report.note(record, annotation)

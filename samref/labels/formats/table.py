@@ -15,7 +15,7 @@ from samref.labels.formats.source import Files, Options, Report, Source
 
 COLUMNS = (
     "image", "image_width", "image_height", "object", "class", "x", "y", "width", "height", "area", "parts", "holes",
-    "score", "model", "clicks", "seconds", "author", "created_at", "visible",
+    "score", "model", "clicks", "seconds", "author", "created_at", "visible", "note",
 )  # fmt: skip
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -39,7 +39,6 @@ def _cells(record: ImageRecord, name: str, source: Source, report: Report) -> It
     for annotation in record.annotations:
         report.note(record, annotation)
         parts = mask_to_polygons(annotation.mask.to_crop()[0]) if annotation.mask.area else []
-        has_score = annotation.clicks > 0 or bool(annotation.model)
         yield [
             plain_cell(name),
             record.size.width,
@@ -50,13 +49,14 @@ def _cells(record: ImageRecord, name: str, source: Source, report: Report) -> It
             annotation.mask.area,
             len(parts),
             sum(len(part.holes) for part in parts),
-            f"{annotation.score:.4f}" if has_score else "",
+            f"{annotation.score:.4f}" if annotation.has_score else "",
             plain_cell(annotation.model),
             annotation.clicks,
             f"{annotation.seconds:.1f}",
             plain_cell(annotation.author),
             annotation.created_at.isoformat(timespec="seconds"),
             "yes" if annotation.visible else "no",
+            plain_cell(annotation.note),
         ]
 
 

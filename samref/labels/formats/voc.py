@@ -152,7 +152,8 @@ def _boxes(record: ImageRecord, name: FileNames, source: Source) -> bytes:
         for tag, value in (("xmin", x + 1), ("ymin", y + 1), ("xmax", x + width), ("ymax", y + height)):
             ET.SubElement(box, tag).text = str(value)
     ET.indent(root)
-    return ET.tostring(root, "utf-8") + b"\n"
+    data: bytes = ET.tostring(root, "utf-8")
+    return data + b"\n"
 
 
 # ---- reading

@@ -33,7 +33,7 @@ from samref.labels.formats.reading import (
     read_text,
     short_path,
 )
-from samref.labels.formats.source import FileNames, Files, Options, Report, Source, json_bytes
+from samref.labels.formats.source import FileNames, Files, Options, Reason, Report, Source, json_bytes
 
 IMAGES = "images/train/"
 
@@ -61,7 +61,7 @@ def _lines(record: ImageRecord, index: Mapping[int, int], options: Options, repo
         iou = outline_iou(annotation.mask, filled) if options.tolerance > 0 or outline.has_holes else 1.0
         if not outline.parts:
             iou = 0.0
-        reason = "hole filled" if outline.has_holes else "simplified" if outline.parts else "no outline"
+        reason: Reason = "hole filled" if outline.has_holes else "simplified" if outline.parts else "no outline"
         report.note(record, annotation, iou, reason, filled.points)
         if len(outline.parts) > 1:
             report.note_split()
