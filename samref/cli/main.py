@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": ("serve", "serve", "Open the labelling page on this machine."),
     "backup": ("workspaces", "backup", "Copy all images and labels, while a server may be running."),
     "workspaces": ("workspaces", "app", "List, export, check and repair what a server keeps."),
+    "labels": ("labels", "app", "Write labels as files of other programs, and read them."),
     "segment": ("segment", "segment", "Segment one object of one image."),
     "models": ("models", "app", "List, fetch and verify models."),
     "export": ("models", "export", "Write a model as ONNX graphs for browsers and other runtimes."),

@@ -61,6 +61,9 @@ SCORED_MODEL = "imported"
 
 MAX_JSON_BYTES = 64 * 2**20
 MAX_XML_BYTES = 32 * 2**20
+MAX_ZIP_BYTES = 1 * 2**30
+"""Of a file that is read whole from a disk; pages send less."""
+
 MAX_TEXT_BYTES = 8 * 2**20
 MAX_PNG_BYTES = 64 * 2**20
 MAX_ENTRIES = 100_000  # images, categories or annotations in one file

@@ -4,8 +4,8 @@ import { BRUSH } from "./toolbar.js";
 import { closeImage } from "./state.js";
 import { remember } from "./memory.js";
 
-/** @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help, keeping} */
-export function createActions({ store, transport, routes, toasts, canvas, help, keeping }) {
+/** @param {object} parts {root, store, transport, routes, toasts, canvas: () => canvas, help, keeping} */
+export function createActions({ root, store, transport, routes, toasts, canvas, help, keeping }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
   const ask = (verb, args = {}) => transport.send(verb, args, { image: openDigest() });
@@ -99,12 +99,12 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     if (at >= 0 && next) openImage(next.digest);
   }
 
-  /** Images, or COCO files, that somebody dropped, pasted or chose. The first image is opened. */
+  /** Images, or files of labels, that somebody dropped, pasted or chose. The first image is opened. */
   async function addFiles(files) {
     let opened = false;
     for (const file of files) {
-      if (isJson(file)) {
-        await importCoco(file);
+      if (isLabels(file)) {
+        await importLabels(file);
         continue;
       }
       const stored = await upload(file, files.length > 1);
@@ -141,21 +141,34 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     });
   }
 
-  async function importCoco(file) {
+  /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask wait in the state for masks. */
+  async function importLabels(file, { quiet = false } = {}) {
     try {
-      const { message } = await routes.importCoco(file);
-      toasts.info(message);
+      const found = await routes.importLabels(file);
+      if (!quiet) toasts.info(found.message);
+      if (found.boxes.length) store.set({ importedBoxes: found.boxes });
       ask("sync");
+      return found;
     } catch (error) {
-      toasts.error(error.message);
+      if (!quiet) toasts.error(error.message);
+      return { message: error.message, failed: true, boxes: [] };
     }
   }
 
-  async function download(format, onlyThisImage) {
+  let exporting = null;
+
+  /** The dialog for labels out and in; its code comes when it is first asked for. */
+  async function showExport(part) {
     try {
-      await routes.download(format, onlyThisImage ? openDigest() : null);
-    } catch (error) {
-      toasts.error(error.message);
+      exporting ??= import("./export/dialog.js").then(({ createExport }) => {
+        const made = createExport({ routes, importLabels, tell: toasts.info });
+        root.append(made.element);
+        return made;
+      });
+      (await exporting).open(state(), part);
+    } catch {
+      exporting = null;
+      toasts.error("The export could not be opened: the server does not answer. Try again.");
     }
   }
 
@@ -239,8 +252,8 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     openImage,
     openExample,
     addFiles,
-    importCoco,
-    download,
+    importLabels,
+    showExport,
     setBrush,
     hold,
     perform,
@@ -267,4 +280,5 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-const isJson = (file) => file.type === "application/json" || file.name?.toLowerCase().endsWith(".json");
+/** Whether a dropped file holds labels; a PNG is taken for an image, and as a mask only by the import. */
+const isLabels = (file) => file.type === "application/json" || /\.(json|zip|xml|txt)$/i.test(file.name ?? "");

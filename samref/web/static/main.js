@@ -88,7 +88,7 @@ export function mount({ root, base }) {
   });
   const keeping = createKeeping(connection.keys, isForgetful, toasts);
   root.append(keeping.element);
-  const actions = createActions({ store, transport, routes, toasts, help, keeping, canvas: () => canvas });
+  const actions = createActions({ root, store, transport, routes, toasts, help, keeping, canvas: () => canvas });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
     ...shell,
@@ -167,7 +167,7 @@ export function mount({ root, base }) {
     target: document,
     isBlocked: (action) => {
       if (root.querySelector(".samref-bye")) return true;
-      if (keeping.isOpen()) return true;
+      if (keeping.isOpen() || root.querySelector(".samref-export[open]")) return true;
       if (help.isOpen()) return action !== "help";
       return startShown(store.get()) && action !== "help" && action !== "clear"; // nothing is done behind the start screen
     },

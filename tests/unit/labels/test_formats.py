@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from samref.core.geometry import ImageSize
-from samref.core.masks import Rle
-from samref.labels.annotations import ImageRecord, Project
-from samref.labels.formats import FORMATS, Options, Source, build_export, import_labels, write_export
-from samref.labels.formats.reading import LabelImport
-from tests.unit.labels.conftest import annotation, rectangle
+from samref.labels.annotations import Project
+from samref.labels.formats import FORMATS, build_export, import_labels
+from samref.labels.formats.source import Options
 
 READABLE = [name for name in FORMATS if name not in ("csv", "png-class", "png-instance")]
 EXACT = ["coco-polygon", "coco-rle", "labelme", "label-studio", "cvat", "zip"]
