@@ -1,14 +1,53 @@
 /** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
 
+import { adjustmentOf } from "./adjust.js";
+import { nameOf } from "./announcer.js";
 import { BRUSH } from "./toolbar.js";
 import { closeImage } from "./state.js";
 import { remember } from "./memory.js";
 
-/** @param {object} parts {root, store, transport, routes, toasts, canvas: () => canvas, help, keeping} */
-export function createActions({ root, store, transport, routes, toasts, canvas, help, keeping }) {
+/** What a request is called while it waits for the server to come back. */
+const WAITS = {
+  commit: "accept",
+  clear: "discard the draft",
+  undo: "undo",
+  redo: "redo",
+  delete: "delete",
+  edit: "edit again",
+  reclass: "change the class",
+  set_visible: "show or hide",
+  use_model: "change the model",
+  add_class: "add the class",
+  change_class: "change the class",
+  remove_class: "remove the class",
+};
+
+/** @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping} */
+export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
-  const ask = (verb, args = {}) => transport.send(verb, args, { image: openDigest() });
+
+  function ask(verb, args = {}) {
+    if (state().offline) {
+      if (verb === "commit" && transport.unsent().at(-1)?.verb === "commit") return; // an object is accepted once
+      if (WAITS[verb]) toasts.info(`Kept until the server is back: ${WAITS[verb]}.`);
+    }
+    transport.send(verb, args, { image: openDigest() });
+  }
+
+  /** Say what was done once it is done, with a way back as long as nothing else was done since. */
+  function offerUndo(text, isDone) {
+    const digest = openDigest();
+    const stop = store.subscribe((now) => {
+      if (now.image?.digest !== digest) return stop();
+      if (!isDone(now)) return;
+      stop();
+      const { revision } = now;
+      const isNewest = () => state().image?.digest === digest && state().revision === revision;
+      const run = () => (isNewest() ? undo() : toasts.info("More was done since. Undo goes back step by step."));
+      toasts.info(text, { action: { label: "Undo", run } });
+    });
+  }
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
   function prompt(made, meta) {
@@ -36,23 +75,30 @@ export function createActions({ root, store, transport, routes, toasts, canvas, 
   function clear() {
     if (canvas().isDrawing()) return canvas().abandon();
     const { draft, selected } = state();
-    if (draft.count > 0 || draft.mask || draft.editing || transport.unansweredPrompts().length) ask("clear");
-    else if (selected) store.set({ selected: null });
+    if (draft.count > 0 || draft.mask || draft.editing || transport.unansweredPrompts().length) {
+      offerUndo("The draft is discarded.", (now) => now.draft.count === 0 && !now.draft.mask && !now.draft.editing);
+      ask("clear");
+    } else if (selected) store.set({ selected: null });
   }
 
   function undo() {
     if (canvas().isDrawing()) return canvas().dropCorner();
-    if (state().undo || transport.isBusy()) ask("undo");
+    if (!state().undo && !transport.isBusy()) return;
+    announcer.say(state().undo ? `Undone: ${state().undo}.` : "Undone.", "travel");
+    ask("undo");
   }
 
   function redo() {
-    if (state().redo || transport.isBusy()) ask("redo");
+    if (!state().redo && !transport.isBusy()) return;
+    announcer.say(state().redo ? `Redone: ${state().redo}.` : "Redone.", "travel");
+    ask("redo");
   }
 
   // ---- objects ----------------------------------------------------------------------------------------------
 
   function remove(id) {
     if (!id) return;
+    offerUndo(`Deleted ${nameOf(state(), id)}.`, (now) => !now.annotations.list.some((one) => one.id === id));
     ask("delete", { id });
     if (state().selected === id) store.set({ selected: null });
   }
@@ -218,6 +264,18 @@ export function createActions({ root, store, transport, routes, toasts, canvas, 
         return canvas().pan(...ARROWS[event.key]);
       case "outline":
         return setOutlineOnly(!state().outlineOnly);
+      case "toggleMasks":
+        return store.set({ masksHidden: !state().masksHidden });
+      case "toggleCoarse":
+        return store.set({ coarseShown: !state().coarseShown });
+      case "crosshair":
+        return store.set({ crosshair: !state().crosshair });
+      case "minimap":
+        return store.set({ minimap: !state().minimap });
+      case "opacity":
+        return setOpacity(state().opacity + (argument === "up" ? 0.1 : -0.1));
+      case "turn":
+        return canvas().turn(argument === "right" ? 1 : -1);
       case "image":
         return neighbour(argument === "next" ? 1 : -1);
       case "help":
@@ -238,6 +296,7 @@ export function createActions({ root, store, transport, routes, toasts, canvas, 
   const chooseTool = (tool) => store.set({ tool });
   const setSign = (positive) => store.set({ positive });
   const setOutlineOnly = (outlineOnly) => store.set({ outlineOnly });
+  const setOpacity = (opacity) => store.set({ opacity: Math.round(Math.min(Math.max(opacity, 0), 1) * 100) / 100 });
   const hideStart = () => store.set({ startShown: false });
 
   return {
@@ -268,7 +327,11 @@ export function createActions({ root, store, transport, routes, toasts, canvas, 
     addClass: (name) => ask("add_class", { name }),
     changeClass: (id, changes) => ask("change_class", { class_id: id, ...changes }),
     removeClass: (id) => ask("remove_class", { class_id: id }),
-    setOpacity: (opacity) => store.set({ opacity }),
+    setOpacity,
+    /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
+    look: (changes) => store.set(changes),
+    adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),
+    turn: (quarters) => canvas().turn(quarters),
     togglePanel: () => store.set({ panelOpen: !state().panelOpen }),
     showStart: () => store.set({ startShown: !state().startShown || !state().image }),
     fit: () => canvas().fit(),
