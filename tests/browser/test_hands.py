@@ -32,7 +32,8 @@ def inside(shape: tuple[int, int], corners: list[tuple[float, float]]) -> Mask:
             continue
         between = (np.minimum(ay, by) <= rows) & (rows < np.maximum(ay, by))
         crossed += between & (ax + (rows - ay) * (bx - ax) / (by - ay) > columns)
-    return crossed % 2 == 1
+    mask: NDArray[np.bool_] = crossed % 2 == 1
+    return mask
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ const WAITS = {
   remove_class: "remove the class",
 };
 
-/** @param {object} parts {store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping} */
-export function createActions({ store, transport, routes, toasts, announcer, canvas, help, keeping }) {
+/** @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping} */
+export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
 
@@ -158,12 +158,12 @@ export function createActions({ store, transport, routes, toasts, announcer, can
     if (at >= 0 && next) openImage(next.digest);
   }
 
-  /** Images, or COCO files, that somebody dropped, pasted or chose. The first image is opened. */
+  /** Images, or files of labels, that somebody dropped, pasted or chose. The first image is opened. */
   async function addFiles(files) {
     let opened = false;
     for (const file of files) {
-      if (isJson(file)) {
-        await importCoco(file);
+      if (isLabels(file)) {
+        await importLabels(file);
         continue;
       }
       const stored = await upload(file);
@@ -200,21 +200,34 @@ export function createActions({ store, transport, routes, toasts, announcer, can
     });
   }
 
-  async function importCoco(file) {
+  /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask wait in the state for masks. */
+  async function importLabels(file, { quiet = false } = {}) {
     try {
-      const { message } = await routes.importCoco(file);
-      toasts.info(message);
+      const found = await routes.importLabels(file);
+      if (!quiet) toasts.info(found.message);
+      if (found.boxes.length) store.set({ importedBoxes: found.boxes });
       ask("sync");
+      return found;
     } catch (error) {
-      toasts.error(error.message);
+      if (!quiet) toasts.error(error.message);
+      return { message: error.message, failed: true, boxes: [] };
     }
   }
 
-  async function download(format, onlyThisImage) {
+  let exporting = null;
+
+  /** The dialog for labels out and in; its code comes when it is first asked for. */
+  async function showExport(part) {
     try {
-      await routes.download(format, onlyThisImage ? openDigest() : null);
-    } catch (error) {
-      toasts.error(error.message);
+      exporting ??= import("./export/dialog.js").then(({ createExport }) => {
+        const made = createExport({ routes, importLabels, tell: toasts.info });
+        root.append(made.element);
+        return made;
+      });
+      (await exporting).open(state(), part);
+    } catch {
+      exporting = null;
+      toasts.error("The export could not be opened: the server does not answer. Try again.");
     }
   }
 
@@ -319,8 +332,8 @@ export function createActions({ store, transport, routes, toasts, announcer, can
     openImage,
     openExample,
     addFiles,
-    importCoco,
-    download,
+    importLabels,
+    showExport,
     setBrush,
     changeBrush,
     hold,
@@ -355,4 +368,5 @@ const NOTHING_TO_REMOVE =
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-const isJson = (file) => file.type === "application/json" || file.name?.toLowerCase().endsWith(".json");
+/** Whether a dropped file holds labels; a PNG is taken for an image, and as a mask only by the import. */
+const isLabels = (file) => file.type === "application/json" || /\.(json|zip|xml|txt)$/i.test(file.name ?? "");

@@ -115,7 +115,8 @@ export function mount({ root, base }) {
   });
   const keeping = createKeeping(connection.keys, isForgetful, toasts);
   root.append(keeping.element);
-  const actions = createActions({ store, transport, routes, toasts, announcer, help, keeping, canvas: () => canvas });
+  const shared = { root, store, transport, routes, toasts, announcer, help, keeping };
+  const actions = createActions({ ...shared, canvas: () => canvas });
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
@@ -222,7 +223,7 @@ export function mount({ root, base }) {
     target: document,
     isBlocked: (action) => {
       if (root.querySelector(".samref-bye")) return true;
-      if (keeping.isOpen()) return true;
+      if (keeping.isOpen() || root.querySelector(".samref-export[open]")) return true;
       if (help.isOpen()) return action !== "help";
       return startShown(store.get()) && action !== "help" && action !== "clear"; // nothing is done behind the start screen
     },
