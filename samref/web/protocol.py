@@ -189,6 +189,12 @@ class Subtract(ImageRequest):
     verb: Literal["subtract"]
 
 
+class NextCandidate(ImageRequest):
+    """Shows the next of the masks that the draft's lone click can mean: the object, a part of it, a group."""
+
+    verb: Literal["next_candidate"]
+
+
 class ReplacePrompt(ImageRequest):
     """Moves one prompt of the draft, or takes it away (`prompt` null); the model answers what is left anew."""
 
@@ -416,6 +422,7 @@ AnyRequest: TypeAlias = (
     | Tidy
     | PreviewTidy
     | Subtract
+    | NextCandidate
     | ReplacePrompt
     | Undo
     | Redo

@@ -108,6 +108,14 @@ export function createActions({ root, store, transport, routes, toasts, announce
     ask("redo");
   }
 
+  /** Tab on the image shows another mask of a lone click; anywhere else it moves the focus, as Tab does. */
+  function nextCandidate({ target, shiftKey }) {
+    const { draft } = state();
+    const isLone = draft.mask && draft.prompts.length === 1 && draft.prompts[0].type === "click" && !draft.hand;
+    if (!isLone || draft.editing || shiftKey || !target.closest?.(".samref-stage")) return false;
+    ask("next_candidate");
+  }
+
   // ---- objects ----------------------------------------------------------------------------------------------
 
   function remove(id) {
@@ -263,6 +271,8 @@ export function createActions({ root, store, transport, routes, toasts, announce
         return redo();
       case "clear":
         return escape();
+      case "candidate":
+        return nextCandidate(event);
       case "dropCorner":
         return canvas().isDrawing() ? canvas().dropCorner() : canvas().removeChosen();
       case "delete":
