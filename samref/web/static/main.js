@@ -40,7 +40,7 @@ import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
 import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
-import { createSteps } from "./steps.js";
+import { createSteps, createTravel } from "./steps.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createTransport } from "./transport.js";
@@ -126,6 +126,7 @@ export function mount({ root, base }) {
   const adjust = createAdjuster(root, [shell.photo]);
   const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
   const updateSteps = createSteps(shell.steps, actions);
+  const updateTravel = createTravel(shell.travel, actions);
   const updateToolbar = createToolbar(shell.tools, actions);
   const updateDraftBar = createDraftBar(shell.draftBar, actions);
   const updateHeader = createHeader(shell.header, actions, toasts);
@@ -151,6 +152,7 @@ export function mount({ root, base }) {
     if (focusIsLost && !startShown(state)) stage.focus({ preventScroll: true }); // what was pressed is hidden now
     updateStrip(state);
     updateSteps(state);
+    updateTravel(state);
     updateCrosshair(state.crosshair);
     adjust(state.adjustment);
     minimap.update(canvas.inspect.view(), state.minimap);
