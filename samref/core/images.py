@@ -187,8 +187,7 @@ def _open(data: bytes, max_pixels: int, max_side: int) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"This image has far more pixels than can be opened; the limit is {max_pixels:,}. "
-            "Use a smaller copy of it."
+            f"This image has far more pixels than can be opened; the limit is {max_pixels:,}. Use a smaller copy of it."
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"This file is not an image that can be opened. {_WANTED}") from error

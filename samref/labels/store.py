@@ -16,8 +16,8 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -45,6 +45,7 @@ from samref.labels.events import (
     replay,
 )
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
+from samref.labels.formats.source import Source
 from samref.labels.queries import CLASS_LOG, Appended, Entry, ImageSummary, WorkspaceSummary, append_entries
 from samref.labels.sqlite import SqliteDatabase
 
@@ -362,6 +363,34 @@ class ProjectStore:
                     continue
                 records.append(ImageRecord(image.digest, image.file_name, image.size, state.annotations))
             return Project(queries.read_classes(connection, workspace_id), tuple(records), tuple(left_out))
+
+    @contextmanager
+    def reading(self, workspace_id: int, digests: Collection[str] | None = None) -> Iterator[Source]:
+        """The whole workspace, or some of its images, to be gone through an image at a time.
+
+        All passes see the same moment. An image whose log is damaged is left out; of one image only, it is an error.
+        """
+        with self.database.read() as connection:
+            listed = queries.list_images(connection, workspace_id, digests)
+            classes = queries.read_classes(connection, workspace_id)
+            heads = tuple(ImageRecord(image.digest, image.file_name, image.size) for image in listed)
+
+            def read() -> Iterator[ImageRecord]:
+                for head in heads:
+                    try:
+                        with self.database.errors():
+                            state = replay(queries.read_events(connection, workspace_id, head.digest))
+                    except StorageError as error:
+                        if digests is not None and len(heads) == 1:
+                            raise
+                        source.left_out[head.digest] = f"{head.file_name} ({head.digest}): {error}"
+                        continue
+                    if state.draft.is_open:
+                        source.drafts.add(head.digest)
+                    yield replace(head, annotations=state.annotations)
+
+            source = Source(classes, heads, read, lambda digest: self.image_bytes(workspace_id, digest))
+            yield source
 
     def import_annotations(
         self,
