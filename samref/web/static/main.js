@@ -139,7 +139,7 @@ export function mount({ root, base }) {
   const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
   const updateSteps = createSteps(shell.steps, actions);
   const updateToolbar = createToolbar(shell.tools, actions);
-  const updateDraftBar = createDraftBar(shell.draftBar, actions);
+  const updateDraftBar = createDraftBar(shell.draftBar, actions, shell.stage);
   const updateHeader = createHeader(shell.header, actions, toasts);
   const updatePanel = createPanel(shell.panel, actions);
   const updateStart = createStart(shell.start, actions, routes);
