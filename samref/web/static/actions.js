@@ -59,12 +59,17 @@ export function createActions({ root, store, transport, routes, toasts, announce
   function prompt(made, meta) {
     if (!openDigest()) return;
     if (made.positive === false && isDraftEmpty()) return toasts.info(NOTHING_TO_REMOVE);
-    if (made.type === "click" && recall("toldOfBoxes") === null) {
-      remember("toldOfBoxes", "1");
-      toasts.info("A drag makes a box around the object: it often finds the object better than a click.");
-    }
+    tellOfBoxes(made);
     transport.send("prompt", { prompts: [made] }, { image: openDigest(), meta });
     tell();
+  }
+
+  /** Once, and never to somebody who has made a box. */
+  function tellOfBoxes({ type }) {
+    if (recall("toldOfBoxes") !== null || !["click", "box"].includes(type)) return;
+    remember("toldOfBoxes", "1");
+    if (type === "box") return;
+    toasts.info("A drag makes a box around the object: it often finds the object better than a click.");
   }
 
   /** Whether no mask is there or on its way that something could be removed from. */

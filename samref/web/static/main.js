@@ -143,7 +143,7 @@ export function mount({ root, base }) {
   const updateToolbar = createToolbar(shell.tools, actions);
   const history = createHistory(actions);
   root.append(history.element);
-  const updateDraftBar = createDraftBar(shell.draftBar, actions, history);
+  const updateDraftBar = createDraftBar(shell.draftBar, actions, history, shell.stage);
   const updateHeader = createHeader(shell.header, actions, toasts);
   const updatePanel = createPanel(shell.panel, actions);
   const updateStart = createStart(shell.start, actions, routes);
