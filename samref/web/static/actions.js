@@ -22,8 +22,8 @@ const WAITS = {
   remove_class: "remove the class",
 };
 
-/** @param {object} parts {store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping} */
-export function createActions({ store, transport, routes, toasts, announcer, canvas, help, keeping }) {
+/** @param {object} parts {store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping, showBulk} */
+export function createActions({ store, transport, routes, toasts, announcer, canvas, help, keeping, showBulk }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
 
@@ -325,6 +325,7 @@ export function createActions({ store, transport, routes, toasts, announcer, can
     zoom: (direction) => canvas().zoom(direction),
     help: () => help.toggle(),
     showKeeping: () => keeping.open(state()),
+    showBulk,
   };
 }
 

@@ -73,13 +73,18 @@ function createFiles(actions) {
   const importButton = iconButton("upload", "Import COCO: objects from a file", () => input.click(), {
     text: "Import COCO",
   });
+  const inBulk = h(
+    "button",
+    { type: "button", class: "samref-button samref-work", on: { click: actions.showBulk } },
+    "Masks from boxes",
+  );
   const work = h(
     "button",
     { type: "button", class: "samref-button samref-work", on: { click: actions.showKeeping } },
     "Where is my work?",
   );
   return {
-    element: h("div", { class: "samref-files" }, menu, importButton, input, work),
+    element: h("div", { class: "samref-files" }, menu, importButton, input, inBulk, work),
     update(state) {
       for (const [needsImage, button] of buttons) button.disabled = needsImage && !state.image;
     },
