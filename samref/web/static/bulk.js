@@ -16,15 +16,16 @@ export function sentenceOf(told) {
   const left = told.boxes - told.boxes_done;
   const objects = (count) => `${count} ${count === 1 ? "mask" : "masks"}`;
   const boxes = `${left} ${left === 1 ? "box" : "boxes"}`;
+  const images = told.images - told.images_done;
   switch (told.phase) {
     case "none":
       return "No boxes yet. Import them from a COCO file or a zip of YOLO labels, or collect them on the images.";
     case "running":
       return `${told.boxes_done} of ${told.boxes} boxes done${timeLeft(told.seconds_left)}.`;
     case "waiting":
-      return `${boxes} wait: an object is being drawn in their image. Accept it or discard it.`;
+      return `${boxes} ${left === 1 ? "waits" : "wait"}: an object is being drawn in that image. Accept or discard it.`;
     case "paused":
-      return `${boxes} in ${told.images - told.images_done} images are to do.`;
+      return `To do: ${boxes} in ${images === 1 ? "1 image" : `${images} images`}.`;
     default:
       return `Done: ${objects(told.masks)}${left > 0 ? `; ${boxes} could not be done` : ""}.`;
   }
@@ -128,7 +129,7 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
   );
   const css = h("link", { rel: "stylesheet", href: new URL("styles/bulk.css", import.meta.url).href });
   document.head.append(css);
-  panel.append(element);
+  panel.querySelector(".samref-section").before(element);
   const boxes = document.createElementNS(SVG, "svg");
   boxes.classList.add("samref-boxes");
   boxes.setAttribute("aria-hidden", "true");
@@ -169,8 +170,7 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
     setText(note, told.note);
     note.hidden = !told.note;
     setText(startButton.firstChild, phase === "paused" && told.boxes_done ? "Resume" : "Start");
-    startButton.hidden = works || (phase === "none" && !told.boxes);
-    startButton.disabled = phase === "done" && told.boxes_done >= told.boxes;
+    startButton.hidden = works || told.boxes_done >= told.boxes;
     pauseButton.hidden = !works;
     cancelButton.hidden = !works && phase !== "paused";
     collectButton.setAttribute("aria-pressed", String(collecting));
@@ -303,7 +303,10 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
     wanted = null;
     actions.select(object.id);
     const { x, y, width, height } = object.mask;
-    canvas().showAt(x + width / 2, y + height / 2);
+    const [clientX, clientY] = canvas().inspect.imageToClient(x + width / 2, y + height / 2);
+    const { left, top, right, bottom } = stage.getBoundingClientRect();
+    const isInSight = clientX > left && clientX < right && clientY > top && clientY < bottom;
+    if (!isInSight) canvas().showAt(x + width / 2, y + height / 2);
   }
 
   /** It is right: say so, and go to the next. */
