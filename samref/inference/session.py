@@ -264,6 +264,10 @@ class Session:
         """The session as it is now."""
         return self._view
 
+    def after(self, events: Events) -> ImageState:
+        """The image as events would leave it."""
+        return log.fold(events, self._history).state
+
     @property
     def is_idle(self) -> bool:
         """Whether nobody is at work here, so that it can be dropped from memory."""
@@ -591,6 +595,18 @@ class Session:
             self._view = self._build_view()
             self._note_writer(NOBODY)
             self._notify()
+
+    async def take_note(self, event: Event, length: Callable[[], int]) -> None:
+        """Take note of an event that is in the log already and touches neither the draft nor an annotation.
+
+        No tab has to look again because of it. ``length`` reads how long the log is: whoever has read all of it since
+        knows the event already.
+        """
+        async with self._turn:
+            if self._revision < await asyncio.to_thread(length):
+                self._fold((event,))
+                self._view = self._build_view()
+                self._notify()
 
     def catch_up(self) -> None:
         """Have computed what is missing, and nothing that is not wanted any more."""

@@ -19,6 +19,8 @@ The rule of the history: every event that changes the image is one entry, whatev
 back and forth in them; a new entry takes the place of those that were undone. ``Undone`` and ``Redone`` are of logs
 written before there was a history: they move the cursor of the draft by one step.
 
+``ImageMarked``, ``ImageRemoved`` and ``ImageRestored`` speak of the image as a whole, touch nothing on it and make no
+entry.
 ``BoxesProposed`` leaves boxes that shall become annotations; the annotation that takes the box's id takes its place.
 """
 
@@ -225,6 +227,23 @@ class AnnotationsImported:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageMarked:
+    """The image was marked: one of :data:`MARKS`."""
+
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRemoved:
+    """The image left lists and exports; its file and its log stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRestored:
+    """A removed image came back, with everything it had."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProposedBox:
     """A box that shall become an annotation with its id and class."""
 
@@ -268,10 +287,16 @@ Event: TypeAlias = (
     | Reordered
     | ModelChanged
     | AnnotationsImported
+    | ImageMarked
+    | ImageRemoved
+    | ImageRestored
     | BoxesProposed
     | BoxesDropped
     | ClassEvent
 )
+
+MARKS = ("", "done", "flagged")
+"""What an image can be marked as; empty: not at all."""
 
 
 # ---- the fold
@@ -356,6 +381,8 @@ class ImageState:
     model: str | None = None
     draft: DraftState = DraftState()
     annotations: tuple[Annotation, ...] = ()
+    mark: str = ""
+    removed: bool = False
     proposed: tuple[ProposedBox, ...] = ()
 
 
@@ -417,7 +444,7 @@ def apply(history: ImageHistory, event: Event) -> ImageHistory:
     match event:
         case Travelled(by):
             return replace(history, at=min(max(0, history.at + by), len(history.entries) - 1))
-        case ImageOpened():  # not a person's act: true of all that was before, too
+        case ImageOpened() | ImageMarked() | ImageRemoved() | ImageRestored():  # true of all that was before, too
             entries = tuple(replace(entry, state=_after(entry.state, event)) for entry in history.entries)
             return replace(history, entries=entries)
     before = history.state
@@ -481,6 +508,12 @@ def _after(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one c
         case BoxesDropped(ids):
             proposed = _beside(state.proposed, ids)
             return state if len(proposed) == len(state.proposed) else replace(state, proposed=proposed)
+        case ImageMarked(mark):
+            return replace(state, mark=mark)
+        case ImageRemoved():
+            return replace(state, removed=True)
+        case ImageRestored():
+            return replace(state, removed=False)
         case Travelled() | ClassAdded() | ClassChanged() | ClassRemoved():
             return state
 

@@ -49,6 +49,9 @@ MOST_BOXES = 300
 COARSEST = 64
 """No preview has larger cells, in pixels."""
 
+MAX_DIGESTS = 10_000
+"""Images that one request may name."""
+
 UNEXPECTED = "Something went wrong on the server and was logged there. Try again, or reload the page."
 
 
@@ -68,6 +71,8 @@ Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 Text: TypeAlias = Annotated[str, Field(pattern=r"\S", max_length=200)]
 OptionalText: TypeAlias = Annotated[str, Field(max_length=200)] | None
 Flag: TypeAlias = Annotated[bool, Field(strict=True)]
+Mark: TypeAlias = Literal["", "done", "flagged"]
+Digests: TypeAlias = Annotated[list[Digest], Field(min_length=1, max_length=MAX_DIGESTS)]
 Coordinate: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Corners: TypeAlias = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 
@@ -77,6 +82,9 @@ class Known(BaseModel):
 
     annotations: Count = Field(default=0, description="the `annotations.revision` it last merged for the image")
     workspace: Count = Field(default=0, description="the `workspace.revision` it last saw")
+    images: Count = Field(
+        default=0, description="the `workspace.revision` whose list of images it holds; 0: it wants the whole list"
+    )
 
 
 class Request(BaseModel):
@@ -364,6 +372,28 @@ class RemoveClass(Request):
     class_id: Count
 
 
+class MarkImages(Request):
+    """Marks images as `done` or `flagged`, or takes their mark away (an empty text); the answer carries `workspace`."""
+
+    verb: Literal["mark_image"]
+    digests: Digests
+    mark: Mark
+
+
+class RemoveImages(Request):
+    """Takes images out of lists and exports; their files, drafts and objects stay. The answer carries `workspace`."""
+
+    verb: Literal["remove_images"]
+    digests: Digests
+
+
+class RestoreImages(Request):
+    """Brings removed images back with everything they had; the answer carries `workspace`."""
+
+    verb: Literal["restore_images"]
+    digests: Digests
+
+
 class Prefetch(Request):
     """Encodes an image of this workspace while nothing else is to do (the next one). Sent only when idle."""
 
@@ -412,6 +442,9 @@ AnyRequest: TypeAlias = (
     | AddClass
     | ChangeClass
     | RemoveClass
+    | MarkImages
+    | RemoveImages
+    | RestoreImages
     | Prefetch
     | ProposeBoxes
 )
