@@ -31,7 +31,6 @@ from samref.labels.classes import find_class
 from samref.labels.events import AnnotationsImported, BoxesDropped, BoxesProposed, Event, ProposedBox
 from samref.labels.formats.boxes import propose
 from samref.labels.store import ProjectStore
-from samref.models.interface import DecoderState
 
 MAX_RUNNING = 64
 """Jobs at work at the same time on this server; they take turns at the model."""
@@ -350,7 +349,7 @@ class BulkJobs:
 
     async def _answer(self, image: StoredImage, proposed: ProposedBox, workspace_id: int, job: _Job) -> Prediction:
         answers = self._engine.segment(
-            image, job.model, prompts_of(proposed), DecoderState(), owner=_owner(workspace_id), in_bulk=True
+            image, job.model, prompts_of(proposed), None, owner=_owner(workspace_id), in_bulk=True
         )
         async with aclosing(answers) as predictions:
             *_, final = [prediction async for prediction in predictions]

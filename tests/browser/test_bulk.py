@@ -19,7 +19,8 @@ BOXES = {"coffee": [[180, 90, 260, 200], [20, 20, 60, 60]], "chelsea": [[120, 60
 
 def coco(page: LabellingPage) -> bytes:
     """A file with boxes and no mask, for the images that are open."""
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number, image in enumerate(page.state["images"]):
         images.append(
             {"id": number, "file_name": image["file_name"], "width": image["width"], "height": image["height"]}
