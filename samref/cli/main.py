@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": ("serve", "serve", "Open the labelling page on this machine."),
     "backup": ("workspaces", "backup", "Copy all images and labels, while a server may be running."),
     "workspaces": ("workspaces", "app", "List, export, check and repair what a server keeps."),
+    "labels": ("labels", "app", "Write labels as files of other programs, and read them."),
     "segment": ("segment", "segment", "Segment one object of one image."),
     "segment-folder": ("segment_folder", "segment_folder", "Turn boxes of many images into masks."),
     "models": ("models", "app", "List, fetch and verify models."),

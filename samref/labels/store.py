@@ -16,10 +16,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import sqlalchemy as sa
@@ -45,6 +46,7 @@ from samref.labels.events import (
     replay,
 )
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
+from samref.labels.formats.source import Source
 from samref.labels.queries import CLASS_LOG, Appended, Entry, ImageSummary, WorkspaceSummary, append_entries
 from samref.labels.sqlite import SqliteDatabase
 
@@ -363,32 +365,51 @@ class ProjectStore:
                 records.append(ImageRecord(image.digest, image.file_name, image.size, state.annotations))
             return Project(queries.read_classes(connection, workspace_id), tuple(records), tuple(left_out))
 
+    @contextmanager
+    def reading(self, workspace_id: int, digests: Collection[str] | None = None) -> Iterator[Source]:
+        """The whole workspace, or some of its images, to be gone through an image at a time.
+
+        All passes see the same moment. An image whose log is damaged is left out; of one image only, it is an error.
+        """
+        with self.database.read() as connection:
+            listed = queries.list_images(connection, workspace_id, digests)
+            classes = queries.read_classes(connection, workspace_id)
+            heads = tuple(ImageRecord(image.digest, image.file_name, image.size) for image in listed)
+
+            def read() -> Iterator[ImageRecord]:
+                for head in heads:
+                    try:
+                        with self.database.errors():
+                            state = replay(queries.read_events(connection, workspace_id, head.digest))
+                    except StorageError as error:
+                        if digests is not None and len(heads) == 1:
+                            raise
+                        source.left_out[head.digest] = f"{head.file_name} ({head.digest}): {error}"
+                        continue
+                    if state.draft.is_open:
+                        source.drafts.add(head.digest)
+                    yield replace(head, annotations=state.annotations)
+
+            source = Source(classes, heads, read, lambda digest: self.image_bytes(workspace_id, digest))
+            yield source
+
     def import_annotations(
         self,
         workspace_id: int,
         new_classes: Sequence[LabelClass],
         annotations: Mapping[str, Sequence[Annotation]],
+        boxes: Mapping[str, Sequence[ProposedBox]] = MappingProxyType({}),
     ) -> None:
-        """Add classes, and annotations by digest of their image; all of them or none."""
+        """Add classes, and by digest of their image annotations and boxes to become some; all of them or none."""
         added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
-        imported = {digest: Entry.of(AnnotationsImported(tuple(items))) for digest, items in annotations.items()}
+        imported = [(digest, Entry.of(AnnotationsImported(tuple(items)))) for digest, items in annotations.items()]
+        imported += [(digest, Entry.of(BoxesProposed(tuple(items)))) for digest, items in boxes.items()]
         with self.database.write() as connection:
             self._write(connection, workspace_id, CLASS_LOG, added)
-            for digest, entry in imported.items():
+            for digest, entry in imported:
                 self._write(connection, workspace_id, digest, [entry])
 
     # ---- boxes that shall become annotations
-
-    def propose_boxes(
-        self, workspace_id: int, new_classes: Sequence[LabelClass], boxes: Mapping[str, Sequence[ProposedBox]]
-    ) -> None:
-        """Add classes, and boxes by digest of their image; all of them or none."""
-        added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
-        proposed = {digest: Entry.of(BoxesProposed(tuple(items))) for digest, items in boxes.items()}
-        with self.database.write() as connection:
-            self._write(connection, workspace_id, CLASS_LOG, added)
-            for digest, entry in proposed.items():
-                self._write(connection, workspace_id, digest, [entry])
 
     def proposed_boxes(self, workspace_id: int, digest: str | None = None) -> dict[str, tuple[ProposedBox, ...]]:
         """The boxes that are not annotations yet, by digest of their image, or those of one image.

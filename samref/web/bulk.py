@@ -29,7 +29,8 @@ from samref.inference.session import SessionView
 from samref.labels.annotations import Annotation
 from samref.labels.classes import find_class
 from samref.labels.events import AnnotationsImported, BoxesDropped, BoxesProposed, Event, ProposedBox
-from samref.labels.formats.boxes import propose
+from samref.labels.formats.boxes import LEAST_SIDE, propose
+from samref.labels.formats.reading import FoundBox
 from samref.labels.store import ProjectStore
 
 MAX_RUNNING = 64
@@ -378,6 +379,17 @@ def boxes_drawn(view: SessionView, corners: Sequence[tuple[float, float, float, 
     for box in boxes:
         check_prompts(Prompts((box,)), view.size)
     return BoxesProposed(tuple(propose(view.digest, class_id, box) for box in boxes))
+
+
+def proposed(found: Sequence[FoundBox]) -> dict[str, tuple[ProposedBox, ...]]:
+    """The boxes that an import found, by digest of their image; those less than a pixel wide or high are left out."""
+    boxes: dict[str, dict[str, ProposedBox]] = {}
+    for each in found:
+        box = each.box
+        if min(box.x1 - box.x0, box.y1 - box.y0) >= LEAST_SIDE:
+            one = propose(each.digest, each.class_id, box)
+            boxes.setdefault(each.digest, {})[one.id] = one
+    return {digest: tuple(items.values()) for digest, items in boxes.items()}
 
 
 def check_class(store: ProjectStore, workspace_id: int, class_id: int) -> None:

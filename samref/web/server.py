@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from PIL import Image
 
@@ -36,13 +36,16 @@ from samref.labels.events import (
     ImageMarked,
     ImageRemoved,
     ImageRestored,
+    ProposedBox,
 )
-from samref.labels.formats import Export, build_export
+from samref.labels.formats import import_labels
 from samref.labels.formats.boxes import BoxImport, import_boxes
-from samref.labels.formats.coco import CocoImport, import_coco
+from samref.labels.formats.reading import LabelImport
+from samref.labels.formats.source import Source
 from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
-from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in
+from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in, proposed
+from samref.web.exports import ExportRequest, MadeExport, make_export, preview_export
 from samref.web.protocol import (
     MASK_CHARACTERS,
     MAX_SEQUENCE,
@@ -115,6 +118,8 @@ _EXPORTING = ThreadPoolExecutor(2, thread_name_prefix="samref-export")
 """The same for exports, of which a large one takes half a gigabyte."""
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -620,22 +625,32 @@ class Server:
 
     # ---- labels in and out
 
-    async def export(self, token: str | None, kind: str, digest: str | None) -> Export:
-        """The labels of all images of a workspace, or of one, as a file.
+    async def export(self, token: str | None, request: ExportRequest) -> MadeExport:
+        """The labels of images of a workspace as a file.
 
         Raises:
             UnknownWorkspaceError: no workspace has that token.
-            LabelError: there is no such format.
-            ImageError: the workspace does not hold that image.
+            LabelError: there is no such format, or it cannot say these labels.
+            ImageError: the workspace does not hold one of the images.
         """
-        return await asyncio.get_running_loop().run_in_executor(_EXPORTING, self._export, token, kind, digest)
+        return await self._exported(token, request, partial(make_export, request=request))
 
-    def _export(self, token: str | None, kind: str, digest: str | None) -> Export:
-        workspace_id = self.find(token) if digest is None else self.image(token, digest)[0]
-        return build_export(self.store.project(workspace_id, None if digest is None else {digest}), kind)
+    async def preview_export(self, token: str | None, request: ExportRequest) -> dict[str, Any]:
+        """What an export would hold and lose, as the page is told."""
+        return await self._exported(token, request, partial(preview_export, request=request))
 
-    async def import_coco(self, token: str | None, data: bytes) -> CocoImport:
-        """Add the annotations of a COCO file to the images it names; all of them or none.
+    async def _exported(self, token: str | None, request: ExportRequest, make: Callable[[Source], T]) -> T:
+        def made() -> T:
+            workspace_id = self.find(token)
+            with self.store.reading(workspace_id, request.images) as source:
+                if request.images is not None and len(source.images) < len(set(request.images)):
+                    raise ImageError("This workspace does not hold that image. Open it again from its file.")
+                return make(source)
+
+        return await asyncio.get_running_loop().run_in_executor(_EXPORTING, made)
+
+    async def import_labels(self, token: str | None, data: bytes, file_name: str) -> LabelImport:
+        """Add the annotations of a file of any format to the images it names; all of them or none.
 
         Raises:
             UnknownWorkspaceError: no workspace has that token.
@@ -643,8 +658,10 @@ class Server:
             StorageError: the disk is full or cannot be written.
         """
         loop = asyncio.get_running_loop()
-        workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import, token, data)
+        workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import, token, data, file_name)
         await self._absorb(workspace_id, {k: AnnotationsImported(items) for k, items in found.annotations.items()})
+        if found.boxes:
+            await self._boxes_came(workspace_id, proposed(found.boxes))
         return found
 
     async def _absorb(self, workspace_id: int, added: Mapping[str, Event]) -> None:
@@ -660,10 +677,10 @@ class Server:
             if session.view.revision < length:  # otherwise it was read from the log just now
                 await session.absorb(event)
 
-    def _import(self, token: str | None, data: bytes) -> tuple[int, CocoImport]:
+    def _import(self, token: str | None, data: bytes, file_name: str) -> tuple[int, LabelImport]:
         workspace_id = self.find(token)
-        found = import_coco(data, self.store.project(workspace_id))
-        self.store.import_annotations(workspace_id, found.new_classes, found.annotations)
+        found = import_labels(data, file_name, self.store.project(workspace_id))
+        self.store.import_annotations(workspace_id, found.new_classes, found.annotations, proposed(found.boxes))
         return workspace_id, found
 
     # ---- boxes that become masks in bulk
@@ -678,15 +695,18 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import_boxes, token, data)
-        await self._absorb(workspace_id, {digest: BoxesProposed(boxes) for digest, boxes in found.boxes.items()})
-        await self.bulk.came(workspace_id)
+        await self._boxes_came(workspace_id, found.boxes)
         return found
+
+    async def _boxes_came(self, workspace_id: int, boxes: Mapping[str, Sequence[ProposedBox]]) -> None:
+        await self._absorb(workspace_id, {digest: BoxesProposed(tuple(items)) for digest, items in boxes.items()})
+        await self.bulk.came(workspace_id)
 
     def _import_boxes(self, token: str | None, data: bytes) -> tuple[int, BoxImport]:
         workspace_id = self.find(token)
         images = tuple(ImageRecord(i.digest, i.file_name, i.size) for i in self.store.images(workspace_id))
         found = import_boxes(data, Project(self.store.classes(workspace_id), images))
-        self.store.propose_boxes(workspace_id, found.new_classes, found.boxes)
+        self.store.import_annotations(workspace_id, found.new_classes, {}, found.boxes)
         return workspace_id, found
 
     def _is_drawn_in(self, workspace_id: int, digest: str) -> bool:

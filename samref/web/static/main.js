@@ -42,7 +42,7 @@ import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
 import { createSteps } from "./steps.js";
 import { createToasts } from "./toasts.js";
-import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
+import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createTransport } from "./transport.js";
 import { createWire } from "./wire.js";
 
@@ -51,6 +51,7 @@ const SETTINGS = {
   opacity: 0.5,
   outlineOnly: false,
   brushWidth: BRUSH.normal,
+  tolerance: TOLERANCE.normal,
   crosshair: false,
   minimap: true,
   twoFingers: false,
@@ -62,6 +63,11 @@ const PAGE = {
   positive: true,
   classId: null,
   selected: null,
+  openPolygon: false, // somebody has begun one and not closed it
+  preview: null, // mask a clean-up would give
+  previewing: null, // which one was asked for
+  tidyOpen: false,
+  tidyAmounts: {},
   holdHide: false,
   holdCoarse: false,
   masksHidden: false,
@@ -109,15 +115,21 @@ export function mount({ root, base }) {
   });
   const keeping = createKeeping(connection.keys, isForgetful, toasts);
   root.append(keeping.element);
-  const actions = createActions({ store, transport, routes, toasts, announcer, help, keeping, canvas: () => canvas, showBulk });
+  const shared = { root, store, transport, routes, toasts, announcer, help, keeping };
+  const actions = createActions({ ...shared, canvas: () => canvas, showBulk });
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
     ...shell,
     store,
     places,
-    unansweredPrompts: transport.unansweredPrompts,
+    unanswered: transport.unsent,
     onPrompt: (made, meta) => bulk?.take(made) || actions.prompt(made, meta),
+    onHand: actions.paint,
+    onReshape: actions.reshape,
+    onReplacePrompt: actions.replacePrompt,
+    onBrush: actions.changeBrush,
+    announce: (text) => announcer.say(text, "crosshair"),
     onSelect: actions.select,
     onHint: toasts.info,
     onReadout: readout,
@@ -144,13 +156,15 @@ export function mount({ root, base }) {
   function update() {
     const state = store.get();
     updateHeader(state, phase());
-    updateToolbar(state);
+    updateToolbar(state, canvas.countHandles);
     updateDraftBar(state);
     updatePanel(state);
+    const focusIsLost = shell.start.contains(document.activeElement);
     updateStart(state, startShown(state));
     const { tools, stage, foot, panel, strip } = shell;
     for (const covered of [tools, stage, foot, panel, strip]) covered.inert = startShown(state);
     root.classList.toggle("samref-choosing", startShown(state));
+    if (focusIsLost && !startShown(state)) stage.focus({ preventScroll: true }); // what was pressed is hidden now
     updateStrip(state);
     updateSteps(state);
     updateCrosshair(state.crosshair);
@@ -221,7 +235,7 @@ export function mount({ root, base }) {
     target: document,
     isBlocked: (action) => {
       if (root.querySelector(".samref-bye")) return true;
-      if (keeping.isOpen()) return true;
+      if (keeping.isOpen() || root.querySelector(".samref-export[open]")) return true;
       if (help.isOpen()) return action !== "help";
       return startShown(store.get()) && action !== "help" && action !== "clear"; // nothing is done behind the start screen
     },

@@ -41,7 +41,7 @@ export function buildShell(root) {
   const dropHint = h(
     "div",
     { class: "samref-drop", "aria-hidden": "true" },
-    h("span", {}, "Drop images, or a COCO file, to add them"),
+    h("span", {}, "Drop images, or files of labels, to add them"),
   );
   root.setAttribute("tabindex", "-1");
   root.append(header, tools, stage, foot, panel, strip, start, toasts, dropHint);

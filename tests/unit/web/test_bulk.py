@@ -329,3 +329,17 @@ def test_the_objects_of_an_image_are_undone_in_one_step(server: Server) -> None:
         assert (await server.verbs.bulk.look(number, "tab"))["phase"] == "done"
 
     run(scenario())
+
+
+def test_boxes_in_an_ordinary_import_are_kept_for_the_job(server: Server) -> None:
+    async def scenario() -> None:
+        page = Page(server, "tab")
+        await page.ask("hello")
+        server.add_image(page.token, png(0), "0.png")
+        for _ in range(2):
+            await server.verbs.import_labels(page.token, boxes_for("0.png"), "boxes.json")
+        number = server.verbs.find(page.token)
+        told = await server.verbs.bulk.look(number, "tab")
+        assert (told["phase"], told["boxes"]) == ("paused", 2)
+
+    run(scenario())
