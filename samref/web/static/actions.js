@@ -13,6 +13,7 @@ const WAITS = {
   clear: "discard the draft",
   undo: "undo",
   redo: "redo",
+  travel: "go back in the history",
   tidy: "clean up",
   subtract: "subtract the other objects",
   delete: "delete",
@@ -359,6 +360,8 @@ export function createActions({ root, store, transport, routes, toasts, announce
     fit: () => canvas().fit(),
     zoom: (direction) => canvas().zoom(direction),
     help: () => help.toggle(),
+    askHistory: () => ask("history"),
+    travel: (to) => ask("travel", { to }),
     showKeeping: () => keeping.open(state()),
     showBulk,
   };

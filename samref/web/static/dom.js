@@ -102,6 +102,7 @@ const ICONS = {
   turnLeft: "M4 5v5h5 M4.500 10A8 8 0 1 1 4 13.500",
   turnRight: "M20 5v5h-5 M19.500 10A8 8 0 1 0 20 13.500",
   undo: "M9 7L4 12l5 5 M4 12h10a6 6 0 0 1 6 6",
+  history: "M4 12a8 8 0 1 0 2.500-5.800 M4 4v4h4 M12 8v4.500l3 2",
   redo: "M15 7l5 5-5 5 M20 12H10a6 6 0 0 0-6 6",
   check: "M4 12.500l5.500 5.500L20 7",
   close: "M6 6l12 12 M18 6L6 18",

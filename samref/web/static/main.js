@@ -27,6 +27,7 @@ import { h } from "./dom.js";
 import { createStart, createStrip } from "./gallery.js";
 import { createHeader } from "./header.js";
 import { createHelp } from "./help.js";
+import { createHistory } from "./history.js";
 import { createKeeping } from "./keeping.js";
 import { takeFiles } from "./intake.js";
 import { listenToKeys } from "./keyboard.js";
@@ -142,7 +143,9 @@ export function mount({ root, base }) {
   const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
   const updateSteps = createSteps(shell.steps, actions);
   const updateToolbar = createToolbar(shell.tools, actions);
-  const updateDraftBar = createDraftBar(shell.draftBar, actions);
+  const history = createHistory(actions);
+  root.append(history.element);
+  const updateDraftBar = createDraftBar(shell.draftBar, actions, history);
   const updateHeader = createHeader(shell.header, actions, toasts);
   const updatePanel = createPanel(shell.panel, actions);
   const updateStart = createStart(shell.start, actions, routes);
@@ -171,6 +174,7 @@ export function mount({ root, base }) {
     adjust(state.adjustment);
     minimap.update(canvas.inspect.view(), state.minimap);
     keeping.update(state);
+    history.update(state);
     shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
     showImage(state.opening?.digest ? state.opening : state.image);
   }
@@ -235,7 +239,7 @@ export function mount({ root, base }) {
     target: document,
     isBlocked: (action) => {
       if (root.querySelector(".samref-bye")) return true;
-      if (keeping.isOpen() || root.querySelector(".samref-export[open]")) return true;
+      if (keeping.isOpen() || history.isOpen() || root.querySelector(".samref-export[open]")) return true;
       if (help.isOpen()) return action !== "help";
       return startShown(store.get()) && action !== "help" && action !== "clear"; // nothing is done behind the start screen
     },

@@ -173,8 +173,8 @@ export function createZoom(container, readout, actions) {
   };
 }
 
-/** The bar of the draft: class, score, undo, redo, discard, accept; gives `update(state)`. */
-export function createDraftBar(container, actions) {
+/** The bar of the draft: class, score, undo, redo, history, discard, accept; gives `update(state)`. */
+export function createDraftBar(container, actions, history) {
   const swatch = h("span", { class: "samref-swatch" });
   const name = h("span", { class: "samref-draft-class" });
   const score = h("span", { class: "samref-draft-score", title: "The model's own estimate of how well the mask fits" });
@@ -206,6 +206,7 @@ export function createDraftBar(container, actions) {
     polygon,
     undo,
     redo,
+    history.button,
     tidy.button,
     clear,
     accept,
@@ -214,7 +215,8 @@ export function createDraftBar(container, actions) {
   return (state) => {
     const { draft } = state;
     const active = draft.count > 0 || draft.mask !== null || draft.editing !== null;
-    container.hidden = !state.image || !(active || state.openPolygon);
+    container.hidden = !state.image || !(active || state.openPolygon || state.undo || state.redo);
+    container.classList.toggle("samref-draft-empty", !active);
     polygon.hidden = !state.openPolygon;
     container.classList.toggle("samref-draft-open-polygon", state.openPolygon === true);
     tidy.update(state);
