@@ -416,7 +416,7 @@ class ProjectStore:
 
         Of all images, those whose log is damaged are left out: they should not keep the others from being done.
         """
-        digests = (digest,) if digest is not None else self._digests_with(workspace_id, _PROPOSED)
+        digests = self._digests_with(workspace_id, _PROPOSED, digest)
         found = {each: state.proposed for each, state in self._states(workspace_id, digests, digest is not None)}
         return {each: proposed for each, proposed in found.items() if proposed}
 
@@ -427,9 +427,9 @@ class ProjectStore:
         found = [(digest, each) for digest, state in states for each in state.annotations if _is_unseen(each)]
         return sorted(found, key=lambda one: one[1].score)
 
-    def _digests_with(self, workspace_id: int, written: str) -> tuple[str, ...]:
+    def _digests_with(self, workspace_id: int, written: str, digest: str | None = None) -> tuple[str, ...]:
         with self.database.read() as connection:
-            return queries.digests_with(connection, workspace_id, written)
+            return queries.digests_with(connection, workspace_id, written, digest)
 
     def _states(self, workspace_id: int, digests: Sequence[str], must_read: bool) -> Iterator[tuple[str, ImageState]]:
         for digest in digests:
