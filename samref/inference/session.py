@@ -37,7 +37,16 @@ from samref.inference.engine import Engine, StoredImage
 from samref.inference.predictor import Prediction, check_prompt_kinds
 from samref.labels import events as log
 from samref.labels.annotations import Annotation, find_annotation, new_annotation_id
-from samref.labels.events import DraftState, DraftStep, Event, HistoryEntry, ImageHistory, ImageState, counted
+from samref.labels.events import (
+    DraftState,
+    DraftStep,
+    Event,
+    HistoryEntry,
+    ImageHistory,
+    ImageState,
+    ProposedBox,
+    counted,
+)
 from samref.models.interface import DecoderState, ModelSpec, Stage
 
 KEPT_STATES = 64
@@ -132,6 +141,7 @@ class SessionView:
         model, model_note: which model answers, and what a person should know about it.
         undo, redo: words for what those verbs would undo or do again; None where they would be refused.
         encode_seconds: time the image's embedding took; 0 where this session did not need to make one.
+        proposed: boxes that shall become annotations.
     """
 
     revision: int
@@ -148,6 +158,7 @@ class SessionView:
     undo: str | None
     redo: str | None
     encode_seconds: float
+    proposed: tuple[ProposedBox, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -926,6 +937,7 @@ class Session:
             undo=self._history.undo,
             redo=self._history.redo,
             encode_seconds=self._encode_s,
+            proposed=state.proposed,
         )
 
     def _phase(self, draft: DraftState, shown: DraftView) -> Phase:

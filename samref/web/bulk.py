@@ -29,9 +29,9 @@ from samref.inference.session import SessionView
 from samref.labels.annotations import Annotation
 from samref.labels.classes import find_class
 from samref.labels.events import AnnotationsImported, BoxesDropped, BoxesProposed, Event, ProposedBox
-from samref.labels.formats.boxes import propose
+from samref.labels.formats.boxes import LEAST_SIDE, propose
+from samref.labels.formats.reading import FoundBox
 from samref.labels.store import ProjectStore
-from samref.models.interface import DecoderState
 
 MAX_RUNNING = 64
 """Jobs at work at the same time on this server; they take turns at the model."""
@@ -350,7 +350,7 @@ class BulkJobs:
 
     async def _answer(self, image: StoredImage, proposed: ProposedBox, workspace_id: int, job: _Job) -> Prediction:
         answers = self._engine.segment(
-            image, job.model, prompts_of(proposed), DecoderState(), owner=_owner(workspace_id), in_bulk=True
+            image, job.model, prompts_of(proposed), None, owner=_owner(workspace_id), in_bulk=True
         )
         async with aclosing(answers) as predictions:
             *_, final = [prediction async for prediction in predictions]
@@ -379,6 +379,17 @@ def boxes_drawn(view: SessionView, corners: Sequence[tuple[float, float, float, 
     for box in boxes:
         check_prompts(Prompts((box,)), view.size)
     return BoxesProposed(tuple(propose(view.digest, class_id, box) for box in boxes))
+
+
+def proposed(found: Sequence[FoundBox]) -> dict[str, tuple[ProposedBox, ...]]:
+    """The boxes that an import found, by digest of their image; those less than a pixel wide or high are left out."""
+    boxes: dict[str, dict[str, ProposedBox]] = {}
+    for each in found:
+        box = each.box
+        if min(box.x1 - box.x0, box.y1 - box.y0) >= LEAST_SIDE:
+            one = propose(each.digest, each.class_id, box)
+            boxes.setdefault(each.digest, {})[one.id] = one
+    return {digest: tuple(items.values()) for digest, items in boxes.items()}
 
 
 def check_class(store: ProjectStore, workspace_id: int, class_id: int) -> None:

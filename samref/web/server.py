@@ -36,6 +36,7 @@ from samref.labels.events import (
     ImageMarked,
     ImageRemoved,
     ImageRestored,
+    ProposedBox,
 )
 from samref.labels.formats import import_labels
 from samref.labels.formats.boxes import BoxImport, import_boxes
@@ -43,7 +44,7 @@ from samref.labels.formats.reading import LabelImport
 from samref.labels.formats.source import Source
 from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
-from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in
+from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in, proposed
 from samref.web.exports import ExportRequest, MadeExport, make_export, preview_export
 from samref.web.protocol import (
     MASK_CHARACTERS,
@@ -676,6 +677,8 @@ class Server:
         loop = asyncio.get_running_loop()
         workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import, token, data, file_name)
         await self._absorb(workspace_id, {k: AnnotationsImported(items) for k, items in found.annotations.items()})
+        if found.boxes:
+            await self._boxes_came(workspace_id, proposed(found.boxes))
         return found
 
     async def _absorb(self, workspace_id: int, added: Mapping[str, Event]) -> None:
@@ -694,7 +697,7 @@ class Server:
     def _import(self, token: str | None, data: bytes, file_name: str) -> tuple[int, LabelImport]:
         workspace_id = self.find(token)
         found = import_labels(data, file_name, self.store.project(workspace_id))
-        self.store.import_annotations(workspace_id, found.new_classes, found.annotations)
+        self.store.import_annotations(workspace_id, found.new_classes, found.annotations, proposed(found.boxes))
         return workspace_id, found
 
     # ---- boxes that become masks in bulk
@@ -709,15 +712,18 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import_boxes, token, data)
-        await self._absorb(workspace_id, {digest: BoxesProposed(boxes) for digest, boxes in found.boxes.items()})
-        await self.bulk.came(workspace_id)
+        await self._boxes_came(workspace_id, found.boxes)
         return found
+
+    async def _boxes_came(self, workspace_id: int, boxes: Mapping[str, Sequence[ProposedBox]]) -> None:
+        await self._absorb(workspace_id, {digest: BoxesProposed(tuple(items)) for digest, items in boxes.items()})
+        await self.bulk.came(workspace_id)
 
     def _import_boxes(self, token: str | None, data: bytes) -> tuple[int, BoxImport]:
         workspace_id = self.find(token)
         images = tuple(ImageRecord(i.digest, i.file_name, i.size) for i in self.store.images(workspace_id))
         found = import_boxes(data, Project(self.store.classes(workspace_id), images))
-        self.store.propose_boxes(workspace_id, found.new_classes, found.boxes)
+        self.store.import_annotations(workspace_id, found.new_classes, {}, found.boxes)
         return workspace_id, found
 
     def _is_drawn_in(self, workspace_id: int, digest: str) -> bool:

@@ -14,6 +14,7 @@ from samref.core.images import decode_image
 from samref.core.prompts import Box, Prompts
 from samref.errors import ImportFormatError, SessionError, UnwritableError
 from samref.inference.predictor import Predictor
+from samref.labels.events import ImageRemoved
 from samref.labels.store import ProjectStore
 from samref.web import bulk as bulk_module
 from tests.unit.web.conftest import Page, Server, png
@@ -327,5 +328,31 @@ def test_the_objects_of_an_image_are_undone_in_one_step(server: Server) -> None:
         await page.view_of("redo")
         assert len(page.annotations) == 2
         assert (await server.verbs.bulk.look(number, "tab"))["phase"] == "done"
+
+    run(scenario())
+
+
+def test_boxes_in_an_ordinary_import_are_kept_for_the_job(server: Server) -> None:
+    async def scenario() -> None:
+        page = Page(server, "tab")
+        await page.ask("hello")
+        server.add_image(page.token, png(0), "0.png")
+        for _ in range(2):
+            await server.verbs.import_labels(page.token, boxes_for("0.png"), "boxes.json")
+        number = server.verbs.find(page.token)
+        told = await server.verbs.bulk.look(number, "tab")
+        assert (told["phase"], told["boxes"]) == ("paused", 2)
+
+    run(scenario())
+
+
+def test_an_image_that_was_removed_is_left_out(server: Server) -> None:
+    async def scenario() -> None:
+        page, digests = await workspace(server)
+        number = server.verbs.find(page.token)
+        server.store.append(number, digests[0], ImageRemoved())
+        await server.verbs.bulk.start(number, "tab")
+        told = await until(server, page, is_at_rest)
+        assert (told["masks"], told["images"]) == (4, 2)
 
     run(scenario())
