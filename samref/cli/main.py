@@ -20,6 +20,7 @@ COMMANDS = {
     "workspaces": ("workspaces", "app", "List, export, check and repair what a server keeps."),
     "labels": ("labels", "app", "Write labels as files of other programs, and read them."),
     "segment": ("segment", "segment", "Segment one object of one image."),
+    "segment-folder": ("segment_folder", "segment_folder", "Turn boxes of many images into masks."),
     "models": ("models", "app", "List, fetch and verify models."),
     "export": ("models", "export", "Write a model as ONNX graphs for browsers and other runtimes."),
     "evaluate": ("evaluate", "evaluate", "Measure clicks needed and speed on a data set."),

@@ -30,6 +30,9 @@ MAX_NOTE = 2_000
 MAX_ATTRIBUTES = 50
 MAX_VALUE = 500
 
+NOT_REVIEWED = (("reviewed", "no"),)
+"""Attributes of an annotation that no person has looked at yet; whoever has sets the value "yes"."""
+
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 

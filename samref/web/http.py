@@ -216,6 +216,34 @@ class _Routes:
         data = await _body(request, self._server.limits.upload_bytes)
         return _json(import_to_wire(await self._server.import_labels(_token(request), data, name)))
 
+    async def import_boxes(self, request: Request) -> Response:
+        await asyncio.to_thread(self._server.find, _token(request))
+        data = await _body(request, self._server.limits.upload_bytes)
+        imported = await self._server.import_boxes(_token(request), data)
+        return _json({"boxes": imported.count, "images": len(imported.boxes), "message": imported.message})
+
+    async def bulk(self, request: Request) -> Response:
+        workspace_id, revision = await asyncio.to_thread(self._server.find_with_revision, _token(request))
+        asked, tab = request.query_params.get("do", ""), request.query_params.get("tab", "")
+        tab_and_sequence({"tab": tab})
+        jobs = self._server.bulk
+        match (request.method, asked):
+            case ("GET", ""):
+                told = await jobs.look(workspace_id, tab)
+            case ("POST", "start"):
+                told = await jobs.start(workspace_id, tab)
+            case ("POST", "pause"):
+                told = await jobs.pause(workspace_id)
+            case ("POST", "cancel"):
+                told = await jobs.cancel(workspace_id)
+            case _:
+                raise RequestError(f"A job in bulk knows no {asked[:40]!r}; use start, pause or cancel.")
+        return _json({**told, "revision": revision})
+
+    async def review(self, request: Request) -> Response:
+        workspace_id = await asyncio.to_thread(self._server.find, _token(request))
+        return _json(await asyncio.to_thread(self._server.bulk.to_review, workspace_id))
+
 
 def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRoute]:
     """Routes to be given to the web server.
@@ -231,6 +259,9 @@ def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRout
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
         Route("/samref/images/{digest}", _guarded(routes.image), methods=["GET"]),
         Route("/samref/examples/{name}", _guarded(routes.example), methods=["GET"]),
+        Route("/samref/import-boxes", _guarded(routes.import_boxes), methods=["POST"]),
+        Route("/samref/bulk", _guarded(routes.bulk), methods=["GET", "POST"]),
+        Route("/samref/review", _guarded(routes.review), methods=["GET"]),
         Route("/samref/export", _guarded(routes.export), methods=["GET", "POST"]),
         Route("/samref/export/preview", _guarded(routes.preview), methods=["POST"]),
         Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),

@@ -3,8 +3,9 @@
 import { adjustmentOf } from "./adjust.js";
 import { nameOf } from "./announcer.js";
 import { BRUSH } from "./toolbar.js";
+import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
 import { closeImage } from "./state.js";
-import { remember } from "./memory.js";
+import { recall, remember } from "./memory.js";
 
 /** What a request is called while it waits for the server to come back. */
 const WAITS = {
@@ -12,6 +13,9 @@ const WAITS = {
   clear: "discard the draft",
   undo: "undo",
   redo: "redo",
+  travel: "go back in the history",
+  tidy: "clean up",
+  subtract: "subtract the other objects",
   delete: "delete",
   edit: "edit again",
   reclass: "change the class",
@@ -22,8 +26,8 @@ const WAITS = {
   remove_class: "remove the class",
 };
 
-/** @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping} */
-export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping }) {
+/** @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping, showBulk} */
+export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping, showBulk }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
 
@@ -49,12 +53,27 @@ export function createActions({ root, store, transport, routes, toasts, announce
     });
   }
 
+  const hands = createHandActions({ store, ask, toasts, canvas });
+
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
   function prompt(made, meta) {
     if (!openDigest()) return;
+    if (made.positive === false && isDraftEmpty()) return toasts.info(NOTHING_TO_REMOVE);
+    tellOfBoxes(made);
     transport.send("prompt", { prompts: [made] }, { image: openDigest(), meta });
     tell();
   }
+
+  /** Once, and never to somebody who has made a box. */
+  function tellOfBoxes({ type }) {
+    if (recall("toldOfBoxes") !== null || !["click", "box"].includes(type)) return;
+    remember("toldOfBoxes", "1");
+    if (type === "box") return;
+    toasts.info("A drag makes a box around the object: it often finds the object better than a click.");
+  }
+
+  /** Whether no mask is there or on its way that something could be removed from. */
+  const isDraftEmpty = () => !canvas().draftMask() && transport.unansweredPrompts().length === 0;
 
   /** Wake the listeners: what the transport holds is part of the image. */
   const tell = () => store.set({});
@@ -62,14 +81,14 @@ export function createActions({ root, store, transport, routes, toasts, announce
   function accept() {
     if (canvas().isDrawing()) return canvas().finishPolygon();
     const { draft, classId, serverPhase } = state();
-    const waits = transport.unansweredPrompts().length > 0;
+    const waits = transport.unansweredPrompts().length > 0 || canvas().draftMask() !== null;
     if (!draft.mask && !waits) {
       if (state().image)
         toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
     ask("commit", { class_id: classId });
-    store.set({ selected: null });
+    store.set({ selected: null, positive: true }); // the next object begins with what belongs to it
   }
 
   function clear() {
@@ -92,6 +111,14 @@ export function createActions({ root, store, transport, routes, toasts, announce
     if (!state().redo && !transport.isBusy()) return;
     announcer.say(state().redo ? `Redone: ${state().redo}.` : "Redone.", "travel");
     ask("redo");
+  }
+
+  /** Tab on the image shows another mask of a lone click; anywhere else it moves the focus, as Tab does. */
+  function nextCandidate({ target, shiftKey }) {
+    const { draft } = state();
+    const isLone = draft.mask && draft.prompts.length === 1 && draft.prompts[0].type === "click" && !draft.hand;
+    if (!isLone || draft.editing || shiftKey || !target.closest?.(".samref-stage")) return false;
+    ask("next_candidate");
   }
 
   // ---- objects ----------------------------------------------------------------------------------------------
@@ -153,7 +180,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
         await importLabels(file);
         continue;
       }
-      const stored = await upload(file, files.length > 1);
+      const stored = await upload(file);
       if (!stored) continue;
       if (!opened) openImage(stored.digest);
       opened = true;
@@ -161,7 +188,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
   }
 
   /** Store an image on the server; null, and a message, when it is refused. */
-  async function upload(file, oneOfMany) {
+  async function upload(file) {
     store.set({ uploading: state().uploading + 1 });
     try {
       const limit = state().workspace?.limits?.upload_bytes;
@@ -171,7 +198,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
       learnOf(stored);
       return stored;
     } catch (error) {
-      toasts.error(oneOfMany ? `${file.name}: ${error.message}` : error.message);
+      toasts.error(`${file.name || "The pasted image"}: ${error.message}`);
       return null;
     } finally {
       store.set({ uploading: state().uploading - 1 });
@@ -187,12 +214,12 @@ export function createActions({ root, store, transport, routes, toasts, announce
     });
   }
 
-  /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask wait in the state for masks. */
+  /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask are kept for a job in bulk. */
   async function importLabels(file, { quiet = false } = {}) {
     try {
       const found = await routes.importLabels(file);
-      if (!quiet) toasts.info(found.message);
-      if (found.boxes.length) store.set({ importedBoxes: found.boxes });
+      const action = found.boxes.length ? { label: "Masks from boxes", run: showBulk } : null;
+      if (!quiet) toasts.info(found.message, { action });
       ask("sync");
       return found;
     } catch (error) {
@@ -221,10 +248,14 @@ export function createActions({ root, store, transport, routes, toasts, announce
   // ---- this page --------------------------------------------------------------------------------------------
 
   function setBrush(width) {
-    store.set({ brushWidth: Math.min(Math.max(Math.round(width), BRUSH.least), BRUSH.most) });
+    const odd = 2 * Math.floor(width / 2) + 1; // around a pixel's middle, as many pixels on each side
+    store.set({ brushWidth: Math.min(Math.max(odd, BRUSH.least), BRUSH.most) });
   }
 
+  const changeBrush = (direction) => setBrush(state().brushWidth * (direction > 0 ? 1.25 : 0.8) + direction);
+
   function hold(action, on) {
+    if (hands.holdAtCursor(action, on)) return;
     if (action === "hide") store.set({ holdHide: on });
     else if (action === "coarse") store.set({ holdCoarse: on });
     else if (action === "panning") store.set({ panning: on });
@@ -233,6 +264,9 @@ export function createActions({ root, store, transport, routes, toasts, announce
   /** What a shortcut stands for; false when there was nothing to do with the key. */
   function perform(action, event) {
     const [name, argument] = action.split(":");
+    if (hands.performAtCursor(name, event)) return true;
+    if (HAND_ACTIONS.has(name)) return hands.performHand(name, argument);
+    if (name === "delete" && canvas().removeChosen()) return true;
     switch (name) {
       case "accept":
         return accept();
@@ -242,8 +276,10 @@ export function createActions({ root, store, transport, routes, toasts, announce
         return redo();
       case "clear":
         return escape();
+      case "candidate":
+        return nextCandidate(event);
       case "dropCorner":
-        return canvas().isDrawing() ? canvas().dropCorner() : false;
+        return canvas().isDrawing() ? canvas().dropCorner() : canvas().removeChosen();
       case "delete":
         return state().selected ? remove(state().selected) : false;
       case "edit":
@@ -255,7 +291,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
       case "flipSign":
         return setSign(!state().positive);
       case "brush":
-        return setBrush(state().brushWidth * (argument === "up" ? 1.25 : 0.8) + (argument === "up" ? 1 : -1));
+        return changeBrush(argument === "up" ? 1 : -1);
       case "fit":
         return canvas().fit();
       case "zoom":
@@ -300,6 +336,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
   const hideStart = () => store.set({ startShown: false });
 
   return {
+    ...hands,
     prompt,
     accept,
     clear,
@@ -314,6 +351,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
     importLabels,
     showExport,
     setBrush,
+    changeBrush,
     hold,
     perform,
     chooseTool,
@@ -337,9 +375,15 @@ export function createActions({ root, store, transport, routes, toasts, announce
     fit: () => canvas().fit(),
     zoom: (direction) => canvas().zoom(direction),
     help: () => help.toggle(),
+    askHistory: () => ask("history"),
+    travel: (to) => ask("travel", { to }),
     showKeeping: () => keeping.open(state()),
+    showBulk,
   };
 }
+
+const NOTHING_TO_REMOVE =
+  "There is nothing to remove from yet. Say first what belongs to the object: click on it, or press X for Add.";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
