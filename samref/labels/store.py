@@ -386,11 +386,10 @@ class ProjectStore:
                             raise
                         source.left_out[head.digest] = f"{head.file_name} ({head.digest}): {error}"
                         continue
-                    if state.draft.is_open:
-                        source.drafts.add(head.digest)
                     yield replace(head, annotations=state.annotations)
 
             source = Source(classes, heads, read, lambda digest: self.image_bytes(workspace_id, digest))
+            source.drafts.update(image.digest for image in listed if image.has_draft)
             yield source
 
     def import_annotations(

@@ -34,6 +34,9 @@ MASK_CHARACTERS = 15_000
 COARSE_CHARACTERS = 3_000
 """The same for the coarse mask that rides along with a refined one."""
 
+EXACT_CHARACTERS = 200_000
+"""The same for a mask with pixels that a person set: who sets single pixels must see single pixels."""
+
 HAND_CHARACTERS = 6_000
 """The same for the pixels set by hand, which are only shown."""
 
@@ -190,6 +193,12 @@ class Subtract(ImageRequest):
     """Takes the pixels of all other objects that are shown from the draft's mask."""
 
     verb: Literal["subtract"]
+
+
+class NextCandidate(ImageRequest):
+    """Shows the next of the masks that the draft's lone click can mean: the object, a part of it, a group."""
+
+    verb: Literal["next_candidate"]
 
 
 class ReplacePrompt(ImageRequest):
@@ -419,6 +428,7 @@ AnyRequest: TypeAlias = (
     | Tidy
     | PreviewTidy
     | Subtract
+    | NextCandidate
     | ReplacePrompt
     | Undo
     | Redo
@@ -604,7 +614,8 @@ def view_to_wire(view: SessionView, known_annotations: int, *, with_prompts: boo
 def _draft_to_wire(draft: DraftView, *, with_prompts: bool) -> dict[str, Any]:
     mask = None
     if draft.mask is not None:
-        mask = mask_to_wire(draft.window or _window(draft.mask), MASK_CHARACTERS)
+        characters = MASK_CHARACTERS if draft.hand is None else EXACT_CHARACTERS
+        mask = mask_to_wire(draft.window or _window(draft.mask), characters)
     wire: dict[str, Any] = {
         "count": len(draft.prompts.items),
         "mask": mask,
@@ -629,7 +640,9 @@ def _annotation_to_wire(annotation: Annotation) -> dict[str, Any]:
     return {
         "id": annotation.id,
         "class_id": annotation.class_id,
-        "mask": mask_to_wire(_window(annotation.mask), MASK_CHARACTERS),
+        "mask": mask_to_wire(
+            _window(annotation.mask), MASK_CHARACTERS if annotation.by_hand is None else EXACT_CHARACTERS
+        ),
         "score": round(annotation.score, 3) if annotation.has_score else None,
         "visible": annotation.visible,
         "area": annotation.mask.area,

@@ -65,6 +65,7 @@ from samref.web.protocol import (
     History,
     MarkImages,
     Merge,
+    NextCandidate,
     Open,
     OpenExample,
     Order,
@@ -211,7 +212,19 @@ class _Workspace:
 _Answers: TypeAlias = AsyncIterator[tuple[SessionView | None, bool, dict[str, Any]]]
 """What is answered to a request, before it becomes JSON: a view if there is one, whether it is the last, and more."""
 
-_LIST_KEEPING = (AddPrompts, Paint, Tidy, PreviewTidy, Subtract, ReplacePrompt, Clear, Edit, History, Prefetch)
+_LIST_KEEPING = (
+    AddPrompts,
+    Paint,
+    Tidy,
+    PreviewTidy,
+    Subtract,
+    NextCandidate,
+    ReplacePrompt,
+    Clear,
+    Edit,
+    History,
+    Prefetch,
+)
 """Requests that change no list of the workspace."""
 
 _ON_MASK = (Commit, Tidy, Subtract, Merge, Split, SubtractFrom)
@@ -338,7 +351,7 @@ class Server:
             case MarkImages() | RemoveImages() | RestoreImages():
                 await self._note_on_images(workspace.id, request.digests, _image_event(request))
                 return workspace, await self._present(workspace, request)
-            case PreviewTidy() | History() | Copy():
+            case PreviewTidy() | History() | Copy() | NextCandidate():
                 return workspace, await self._aside(workspace, request)
             case Prefetch(digest=digest):
                 await asyncio.to_thread(self._held, workspace.id, digest)
@@ -367,13 +380,17 @@ class Server:
             return _once(None)
         return _once((await self._session(workspace.id, request.image)).view)
 
-    async def _aside(self, workspace: _Workspace, request: PreviewTidy | History | Copy) -> _Answers:
-        """Do what changes nothing of the image that is open."""
+    async def _aside(self, workspace: _Workspace, request: PreviewTidy | History | Copy | NextCandidate) -> _Answers:
+        """Do what is more, or less, than a verb of the session of the image that is open."""
         session = await self._session(workspace.id, request.image)
         match request:
             case PreviewTidy(how=how, amount=amount):
                 tidied = await session.look(lambda s: s.tidied(how, amount))
                 return _once(session.view, preview=mask_to_wire(MaskWindow.from_rle(tidied), MASK_CHARACTERS))
+            case NextCandidate():
+                candidates = await session.candidates()
+                await session.perform(lambda s: s.choose(candidates), request.tab, request.revision)
+                return _watched(session.watch())
             case History():
                 return _once(session.view, history=history_to_wire(*session.history))
             case Copy(ids=ids, digest=digest):

@@ -30,7 +30,7 @@ from samref.labels.annotations import Annotation, ImageRecord, Project, file_nam
 from samref.labels.classes import LabelClass
 from samref.labels.formats.outlines import flat, outline_iou, outline_of
 from samref.labels.formats.reading import MAX_ENTRIES, Collector, LabelImport, parse_json
-from samref.labels.formats.source import Files, Options, Report, Source, json_bytes
+from samref.labels.formats.source import FileNames, Files, Options, Report, Source, json_bytes
 from samref.labels.serialization import NUMBER, WHOLE, annotation_from_plain, read, text, to_plain, whole
 
 MAX_COST = 100_000_000  # of all segmentations of a file, in pixels of outline: about ten seconds
@@ -90,7 +90,10 @@ def coco_files(source: Source, options: Options, report: Report) -> Files:
 
 def coco_parts(source: Source, options: Options, report: Report) -> Iterator[bytes]:
     """The JSON file, an image at a time: annotations first, since which images are in it is known at the end."""
-    names = file_names(source.images)
+    if options.images:
+        names = {digest: name.image for digest, name in FileNames.of(source.images).items()}
+    else:
+        names = file_names(source.images)
     ids = {image.digest: number for number, image in enumerate(source.images, start=1)}
     images: list[dict[str, Any]] = []
     count = 0

@@ -8,7 +8,7 @@ without a hole; a polygon cannot say the others, so they stay brush strokes. The
 Studio's local storage, ``/data/local-files/?d=images/<name>``.
 
 *Read*: ``brushlabels``, ``polygonlabels`` and ``rectanglelabels`` (a box without a mask) of annotations and predictions
-that are not cancelled. An image is found by the last part of its address.
+that are not cancelled. An image is found by the path in its address.
 
 The run lengths (``thi.ng/rle-pack``, with words of 8 bits) are a string of bits: 32 for the number of values, 5 for the
 bits of a word less 1, four times 4 for the sizes of lengths less 1; then blocks of 1 bit (1: one value repeated), 2
@@ -177,7 +177,7 @@ def read_label_studio(tasks: list[Any], collector: Collector) -> LabelImport:
 
 
 def _image_name(task: Any) -> str:
-    """The last part of the address of a task's image; empty where there is none."""
+    """The path in the address of a task's image; empty where there is none."""
     data = task.get("data") if isinstance(task, dict) else None
     for value in data.values() if isinstance(data, dict) else ():
         if isinstance(value, str) and len(value) < 10_000:
@@ -187,7 +187,7 @@ def _image_name(task: Any) -> str:
             except ValueError:
                 continue
             if path.rpartition("/")[2]:
-                return path.rpartition("/")[2]
+                return path
     return ""
 
 

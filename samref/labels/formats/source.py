@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
 from samref.files import counted
-from samref.labels.annotations import Annotation, ImageRecord, Project, safe_stems, tidy_file_name
+from samref.labels.annotations import Annotation, ImageRecord, Project, safe_paths, tidy_file_name, tidy_path
 from samref.labels.classes import LabelClass
 
 MAX_TOLERANCE = 50.0
@@ -87,7 +87,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """What the files of an image are called: unique, fit for every file system, the same in every format."""
+    """What the files of an image are called: unique, fit for every file system, the same in every format.
+
+    Both are paths below the folder of their kind: images that came in folders stay in them.
+    """
 
     stem: str
     image: str  # the stem with the image's own suffix
@@ -96,7 +99,7 @@ class FileNames:
     def of(images: Iterable[ImageRecord]) -> dict[str, FileNames]:
         """The names of each image by its digest."""
         images = tuple(images)
-        stems = safe_stems(images)
+        stems = safe_paths(images)
         return {i.digest: FileNames(stems[i.digest], stems[i.digest] + _suffix(i.file_name)) for i in images}
 
 
@@ -160,9 +163,9 @@ class Report:
         self.left_out = list(source.left_out.values())
         self.drafts = [image.file_name for image in source.images if image.digest in source.drafts]
         names = FileNames.of(source.images)
-        shared = Counter(tidy_file_name(image.file_name).casefold() for image in source.images)
+        shared = Counter(tidy_path(image.file_name).casefold() for image in source.images)
         self.renamed = sum(
-            shared[tidy_file_name(i.file_name).casefold()] > 1 and names[i.digest].image != tidy_file_name(i.file_name)
+            shared[tidy_path(i.file_name).casefold()] > 1 and names[i.digest].image != tidy_path(i.file_name)
             for i in source.images
         )
 

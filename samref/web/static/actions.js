@@ -59,12 +59,17 @@ export function createActions({ root, store, transport, routes, toasts, announce
   function prompt(made, meta) {
     if (!openDigest()) return;
     if (made.positive === false && isDraftEmpty()) return toasts.info(NOTHING_TO_REMOVE);
-    if (made.type === "click" && recall("toldOfBoxes") === null) {
-      remember("toldOfBoxes", "1");
-      toasts.info("A drag makes a box around the object: it often finds the object better than a click.");
-    }
+    tellOfBoxes(made);
     transport.send("prompt", { prompts: [made] }, { image: openDigest(), meta });
     tell();
+  }
+
+  /** Once, and never to somebody who has made a box. */
+  function tellOfBoxes({ type }) {
+    if (recall("toldOfBoxes") !== null || !["click", "box"].includes(type)) return;
+    remember("toldOfBoxes", "1");
+    if (type === "box") return;
+    toasts.info("A drag makes a box around the object: it often finds the object better than a click.");
   }
 
   /** Whether no mask is there or on its way that something could be removed from. */
@@ -106,6 +111,14 @@ export function createActions({ root, store, transport, routes, toasts, announce
     if (!state().redo && !transport.isBusy()) return;
     announcer.say(state().redo ? `Redone: ${state().redo}.` : "Redone.", "travel");
     ask("redo");
+  }
+
+  /** Tab on the image shows another mask of a lone click; anywhere else it moves the focus, as Tab does. */
+  function nextCandidate({ target, shiftKey }) {
+    const { draft } = state();
+    const isLone = draft.mask && draft.prompts.length === 1 && draft.prompts[0].type === "click" && !draft.hand;
+    if (!isLone || draft.editing || shiftKey || !target.closest?.(".samref-stage")) return false;
+    ask("next_candidate");
   }
 
   // ---- objects ----------------------------------------------------------------------------------------------
@@ -263,6 +276,8 @@ export function createActions({ root, store, transport, routes, toasts, announce
         return redo();
       case "clear":
         return escape();
+      case "candidate":
+        return nextCandidate(event);
       case "dropCorner":
         return canvas().isDrawing() ? canvas().dropCorner() : canvas().removeChosen();
       case "delete":

@@ -173,8 +173,8 @@ export function createZoom(container, readout, actions) {
   };
 }
 
-/** The bar of the draft: class, score, undo, redo, history, discard, accept; gives `update(state)`. */
-export function createDraftBar(container, actions, history) {
+/** The bar of the draft: class, score, undo, redo, history, clean-ups, discard, accept; gives `update(state)`. */
+export function createDraftBar(container, actions, history, stage) {
   const swatch = h("span", { class: "samref-swatch" });
   const name = h("span", { class: "samref-draft-class" });
   const score = h("span", { class: "samref-draft-score", title: "The model's own estimate of how well the mask fits" });
@@ -210,8 +210,8 @@ export function createDraftBar(container, actions, history) {
     tidy.button,
     clear,
     accept,
-    tidy.menu,
   );
+  stage.append(tidy.menu); // over the image: the bar may scroll
   return (state) => {
     const { draft } = state;
     const active = draft.count > 0 || draft.mask !== null || draft.editing !== null;
