@@ -962,11 +962,20 @@ class Session:
             view,
             mask=shown,
             window=answer.window if hand is None else None,
-            coarse=answers.coarse if answers.final is not None else None,
+            coarse=_by_hand(answers.coarse, hand) if answers.final is not None else None,
             score=answer.score,
             stage=answer.stage,
             seconds=answer.seconds,
         )
+
+
+def _by_hand(answer: Prediction | None, hand: HandWork | None) -> Prediction | None:
+    """An answer with the pixels that were set by hand."""
+    if answer is None or hand is None:
+        return answer
+    mask = hand.over(answer.mask)
+    assert mask is not None, "there was one"
+    return replace(answer, mask=mask, window=MaskWindow.from_rle(mask))
 
 
 def _boxes_about(click: Click, answer: Prediction, size: ImageSize) -> tuple[Box, Box]:
