@@ -3,12 +3,15 @@
 import { BRUSH } from "./toolbar.js";
 import { closeImage } from "./state.js";
 import { remember } from "./memory.js";
+import { OBJECT_ACTIONS, createObjectActions } from "./object_actions.js";
 
-/** @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help, keeping} */
-export function createActions({ store, transport, routes, toasts, canvas, help, keeping }) {
+/** @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help, keeping, root} */
+export function createActions({ store, transport, routes, toasts, canvas, help, keeping, root }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
   const ask = (verb, args = {}) => transport.send(verb, args, { image: openDigest() });
+
+  const objects = createObjectActions({ store, ask, toasts, canvas, root });
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
   function prompt(made, meta) {
@@ -51,12 +54,6 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
 
   // ---- objects ----------------------------------------------------------------------------------------------
 
-  function remove(id) {
-    if (!id) return;
-    ask("delete", { id });
-    if (state().selected === id) store.set({ selected: null });
-  }
-
   function edit(id) {
     const object = state().annotations.list.find((one) => one.id === id);
     if (!object) return;
@@ -64,16 +61,9 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     ask("edit", { id });
   }
 
-  function chooseClass(id) {
-    const { selected, draft, annotations } = state();
-    store.set({ classId: id });
-    const object = annotations.list.find((one) => one.id === selected);
-    if (object && draft.count === 0 && object.class_id !== id) ask("reclass", { id: selected, class_id: id });
-  }
-
   function chooseClassByNumber(number) {
     const one = state().workspace?.classes[number - 1];
-    if (one) chooseClass(one.id);
+    if (one) objects.chooseClass(one.id);
   }
 
   // ---- images ---------------------------------------------------------------------------------------------
@@ -174,6 +164,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
   /** What a shortcut stands for; false when there was nothing to do with the key. */
   function perform(action, event) {
     const [name, argument] = action.split(":");
+    if (OBJECT_ACTIONS.has(name)) return objects.perform(name, argument);
     switch (name) {
       case "accept":
         return accept();
@@ -185,8 +176,6 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
         return escape();
       case "dropCorner":
         return canvas().isDrawing() ? canvas().dropCorner() : false;
-      case "delete":
-        return state().selected ? remove(state().selected) : false;
       case "edit":
         return state().selected ? edit(state().selected) : false;
       case "class":
@@ -228,14 +217,13 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
   const hideStart = () => store.set({ startShown: false });
 
   return {
+    ...objects,
     prompt,
     accept,
     clear,
     undo,
     redo,
     edit,
-    remove,
-    chooseClass,
     openImage,
     openExample,
     addFiles,
@@ -248,13 +236,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     setSign,
     setOutlineOnly,
     hideStart,
-    select: (id) => store.set({ selected: id }),
-    setVisible: (id, visible) => ask("set_visible", { id, visible }),
-    reclass: (id, classId) => ask("reclass", { id, class_id: classId }),
     useModel: (name) => ask("use_model", { name }),
-    addClass: (name) => ask("add_class", { name }),
-    changeClass: (id, changes) => ask("change_class", { class_id: id, ...changes }),
-    removeClass: (id) => ask("remove_class", { class_id: id }),
     setOpacity: (opacity) => store.set({ opacity }),
     togglePanel: () => store.set({ panelOpen: !state().panelOpen }),
     showStart: () => store.set({ startShown: !state().startShown || !state().image }),

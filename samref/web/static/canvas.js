@@ -7,7 +7,8 @@ import { placeRing } from "./brush_ring.js";
 import { watchDisplaySize } from "./display_size.js";
 import { createLatencies } from "./latency.js";
 import { createPainter } from "./painter.js";
-import { containsPixel } from "./rle.js";
+import { objectToSelect, objectsAt } from "./object_scene.js";
+import { showing, zoomedTo } from "./object_view.js";
 import { findClass, parseColour } from "./state.js";
 import * as Tools from "./tools.js";
 import * as View from "./view.js";
@@ -20,7 +21,8 @@ const BEATS = 8;
 
 /**
  * @param {object} parts {stage, photo, overlay, brush: elements; store; unansweredPrompts(): prompts;
- *   onPrompt(prompt, meta), onSelect(id | null), onHint(text), onReadout({zoom, pixel})}
+ *   objectScene: see object_scene.js; onPrompt(prompt, meta), onSelect(id | null, "only" | "toggle"),
+ *   onHover(id | null), onHint(text), onReadout({zoom, pixel})}
  */
 export function createCanvas({
   stage,
@@ -30,7 +32,9 @@ export function createCanvas({
   store,
   unansweredPrompts,
   onPrompt,
+  objectScene,
   onSelect,
+  onHover,
   onHint,
   onReadout,
 }) {
@@ -101,26 +105,19 @@ export function createCanvas({
     const photoToo = withPhoto || dirty.photo;
     dirty = { photo: false, scheduled: false };
     if (photoToo) painter.paintPhoto(view);
-    painter.paintOverlay(view, scene());
+    if (painter.paintOverlay(view, scene())) schedule();
     painted.count += 1;
     latencies.painted();
   }
 
   function scene() {
     const state = store.get();
-    const { draft, annotations } = state;
+    const { draft } = state;
     const pending = unansweredPrompts();
     keepBeating(pending.length > 0);
     const colourOf = (classId) => parseColour(findClass(state, classId)?.colour);
     return {
-      objects: annotations.list
-        .filter((one) => one.visible && one.id !== draft.editing)
-        .map((one) => ({
-          id: one.id,
-          mask: one.mask,
-          colour: colourOf(one.class_id),
-          selected: one.id === state.selected,
-        })),
+      ...objectScene.scene(state),
       draft: { mask: state.holdCoarse ? (draft.coarse ?? draft.mask) : draft.mask, colour: colourOf(state.classId) },
       prompts: draft.prompts,
       pending,
@@ -199,30 +196,47 @@ export function createCanvas({
       else if (action.do === "pan") setView(View.panBy(view, action.dx, action.dy));
       else if (action.do === "pinch")
         setView(View.panBy(View.zoomAt(view, action.factor, ...action.at), action.dx, action.dy));
-      else if (action.do === "select") onSelect(objectAt(...action.pixel));
+      else if (action.do === "select") selectAt(action.pixel, event?.shiftKey);
       else if (action.do === "hint") onHint(action.text);
     }
     if (drawing || actions.length) schedule();
   }
 
-  /** Id of the topmost visible object at an image pixel, or null. */
-  function objectAt(x, y) {
-    const hit = store.get().annotations.list.findLast((one) => one.visible && containsPixel(one.mask, x, y));
-    return hit?.id ?? null;
+  /** Select the object at an image pixel; `more` adds it to those selected or takes it out. */
+  function selectAt(pixel, more = false) {
+    onSelect(objectToSelect(store.get(), ...pixel), more ? "toggle" : "only");
+  }
+
+  /** Control (Command) + left button selects, whatever the tool. */
+  function selects(event) {
+    if (!view || event.button !== 0 || !(event.ctrlKey || event.metaKey) || Tools.isDrawing(gesture)) return false;
+    selectAt(toToolEvent("down", event).pixel, event.shiftKey);
+    return true;
+  }
+
+  /** The object under a pointer that does nothing else is named and outlined. */
+  function hover(event) {
+    const idle = view && event.buttons === 0 && event.pointerType !== "touch" && !Tools.isDrawing(gesture);
+    onHover(idle ? (objectsAt(store.get(), ...toToolEvent("over", event).pixel)[0]?.id ?? null) : null);
   }
 
   overlay.addEventListener("pointerdown", (event) => {
     stage.focus({ preventScroll: true });
     if (event.button === 1) event.preventDefault(); // no autoscroll
+    if (selects(event)) return;
     overlay.setPointerCapture?.(event.pointerId);
     onPointer("down", event);
   });
-  overlay.addEventListener("pointermove", (event) => onPointer("move", event));
+  overlay.addEventListener("pointermove", (event) => {
+    onPointer("move", event);
+    hover(event);
+  });
   overlay.addEventListener("pointerup", (event) => onPointer("up", event));
   overlay.addEventListener("pointercancel", (event) => onPointer("cancel", event));
   overlay.addEventListener("pointerleave", () => {
     pointer = null;
     brush.hidden = true;
+    onHover(null);
     tellReadout();
     if (Tools.isDrawing(gesture)) schedule();
   });
@@ -270,6 +284,9 @@ export function createCanvas({
     zoom: (direction) => view && setView(View.zoomCentre(view, KEY_ZOOM ** direction)),
     pan: (dx, dy) =>
       view && setView(View.panBy(view, -dx * KEY_PAN * size.pixelRatio, -dy * KEY_PAN * size.pixelRatio)),
+    /** Move the image, if needed, until the mask is in sight. */
+    reveal: (mask) => view && setView(showing(view, mask)),
+    zoomTo: (mask) => view && setView(zoomedTo(view, mask)),
     isDrawing: () => Tools.isDrawing(gesture),
     abandon: () => run({ gesture: Tools.abandon(gesture), actions: [] }),
     finishPolygon: () => run(Tools.finishPolygon(gesture), { timeStamp: performance.now() }),

@@ -28,6 +28,7 @@ import { createKeeping } from "./keeping.js";
 import { takeFiles } from "./intake.js";
 import { listenToKeys } from "./keyboard.js";
 import { isForgetful, recallSettings, remember } from "./memory.js";
+import { createObjectScene } from "./object_scene.js";
 import { createPanel } from "./panel.js";
 import { containsPixel } from "./rle.js";
 import { createRoutes } from "./routes.js";
@@ -39,7 +40,17 @@ import { createTransport } from "./transport.js";
 import { createWire } from "./wire.js";
 
 /** What a person sets once and finds again. */
-const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal };
+const SETTINGS = {
+  opacity: 0.5,
+  outlineOnly: false,
+  outlines: true,
+  instanceColours: false,
+  brushWidth: BRUSH.normal,
+  listOrder: "drawn",
+  listHeight: 0,
+  detailsOpen: false,
+  closedSections: "",
+};
 
 /** What this page remembers only while it is open. */
 const PAGE = {
@@ -47,6 +58,12 @@ const PAGE = {
   positive: true,
   classId: null,
   selected: null,
+  selection: [],
+  hovered: null,
+  hiddenClasses: [],
+  recentClasses: [],
+  listText: "",
+  listClass: null,
   holdHide: false,
   holdCoarse: false,
   panning: false,
@@ -88,21 +105,24 @@ export function mount({ root, base }) {
   });
   const keeping = createKeeping(connection.keys, isForgetful, toasts);
   root.append(keeping.element);
-  const actions = createActions({ store, transport, routes, toasts, help, keeping, canvas: () => canvas });
+  const actions = createActions({ store, transport, routes, toasts, help, keeping, canvas: () => canvas, root });
+  const objectScene = createObjectScene();
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
     ...shell,
     store,
     unansweredPrompts: transport.unansweredPrompts,
     onPrompt: actions.prompt,
+    objectScene,
     onSelect: actions.select,
+    onHover: actions.hover,
     onHint: toasts.info,
     onReadout: readout,
   });
   const updateToolbar = createToolbar(shell.tools, actions);
   const updateDraftBar = createDraftBar(shell.draftBar, actions);
   const updateHeader = createHeader(shell.header, actions);
-  const updatePanel = createPanel(shell.panel, actions);
+  const updatePanel = createPanel(shell.panel, actions, objectScene.swatch);
   const updateStart = createStart(shell.start, actions, routes);
   const updateStrip = createStrip(shell.strip, actions, routes);
 

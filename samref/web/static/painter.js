@@ -4,9 +4,11 @@
  * Masks are drawn without smoothing: a display dot shows the mask pixel under its middle, as `view.js` counts it.
  */
 
-import { createObjectLayer, drawMask, maskCanvas, outlinePath } from "./mask_layers.js";
+import { createObjectLayer, drawMask, maskCanvas } from "./mask_layers.js";
+import { createOutlineLayer, strokeOutline } from "./outline_layer.js";
+import { drawTag } from "./object_tag.js";
 import { drawPrompt, drawShape } from "./prompt_marks.js";
-import { deviceToImage, imageToDevice, visiblePixels } from "./view.js";
+import { imageToDevice, visiblePixels } from "./view.js";
 
 /** From this many display dots per image pixel on, the photo shows its pixels as squares. */
 const SHOW_PHOTO_PIXELS = 3;
@@ -17,11 +19,15 @@ const SMALLEST_LEVEL = 600;
 /** A draft is a little stronger than the accepted objects. */
 const DRAFT_STRENGTH = 1.15;
 
+/** The outline of the object under the pointer, in CSS pixels. */
+const HOVER_WIDTH = 3;
+
 export function createPainter(photo, overlay) {
   const photoContext = photo.getContext("2d", { alpha: true });
   const overlayContext = overlay.getContext("2d");
   let levels = []; // the photo, largest first
   let objects = null; // layer of accepted objects
+  const outlines = createOutlineLayer();
   let draft = { mask: null, colour: null, canvas: null };
 
   /** Another image: its bitmap (any size of the same shape; null while it loads) and its true size. */
@@ -29,6 +35,7 @@ export function createPainter(photo, overlay) {
     for (const level of levels) level.close?.();
     levels = bitmap ? [bitmap] : [];
     objects = createObjectLayer(imageWidth, imageHeight);
+    outlines.clear();
   }
 
   /** The same image's photo has arrived. */
@@ -82,33 +89,36 @@ export function createPainter(photo, overlay) {
   }
 
   /**
-   * Everything over the photo.
+   * Everything over the photo; true when outlines are still missing that another paint will bring.
    *
-   * scene: {objects: [{id, mask, colour, selected}], draft: {mask, colour} , prompts, pending, shape, pointer,
-   *         opacity 0..1, outlineOnly, hidden, beat}
+   * scene: {objects, outlined: [{id, mask, colour, selected}], hovered: {mask, colour, name} | null,
+   *         draft: {mask, colour} , prompts, pending, shape, pointer, opacity 0..1, outlineOnly, hidden, beat}
    */
   function paintOverlay(view, scene) {
     const context = overlayContext;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.clearRect(0, 0, overlay.width, overlay.height);
-    if (!view || scene.hidden) return;
+    if (!view || scene.hidden) return false;
     objects.show(scene.objects);
     context.imageSmoothingEnabled = false;
     intoImageFrame(context, view, () => {
-      if (scene.outlineOnly) {
-        for (const { mask, colour } of scene.objects) if (mask) strokeOutline(context, view, mask, colour, 1.75);
-      } else {
-        fillObjects(context, view, scene.opacity);
-      }
-      for (const { mask, colour, selected } of scene.objects) {
-        if (selected && mask) strokeOutline(context, view, mask, colour, 2);
-      }
+      if (!scene.outlineOnly) fillObjects(context, view, scene.opacity);
+    });
+    const unfinished = outlines.paint(context, view, scene.outlined);
+    if (scene.hovered?.mask) paintHovered(context, view, scene.hovered);
+    intoImageFrame(context, view, () => {
       if (scene.draft.mask) paintDraft(context, view, scene);
     });
     for (const prompt of scene.prompts) drawPrompt(context, view, prompt);
     for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
     if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
+    return unfinished;
+  }
+
+  function paintHovered(context, view, { mask, colour, name }) {
+    strokeOutline(context, view, mask, colour, HOVER_WIDTH);
+    drawTag(context, view, mask, name);
   }
 
   function fillObjects(context, view, opacity) {
@@ -161,24 +171,6 @@ function intoImageFrame(context, view, draw) {
   draw();
   context.restore();
 }
-
-/** A line of constant width on the display along the mask's border: light on dark, so that it shows on any ground. */
-function strokeOutline(context, view, mask, [red, green, blue], width) {
-  const [x0, y0] = deviceToImage(view, 0, 0);
-  const [x1, y1] = deviceToImage(view, view.deviceWidth, view.deviceHeight);
-  if (mask.x > x1 || mask.y > y1 || mask.x + mask.width < x0 || mask.y + mask.height < y0) return;
-  const unit = view.pixelRatio / view.scale;
-  const path = outlinePath(mask, view.scale);
-  context.lineCap = "square";
-  context.strokeStyle = "rgba(0, 0, 0, 0.5)";
-  context.lineWidth = (width + 1.5) * unit;
-  context.stroke(path);
-  context.strokeStyle = `rgb(${lighter(red)}, ${lighter(green)}, ${lighter(blue)})`;
-  context.lineWidth = width * unit;
-  context.stroke(path);
-}
-
-const lighter = (channel) => Math.round(channel + (255 - channel) * 0.35);
 
 function halved(source) {
   const canvas = document.createElement("canvas");

@@ -1,7 +1,7 @@
 /** The side panel: classes, objects, how masks look, files out and in. */
 
 import { createClassList } from "./class_list.js";
-import { h, icon, iconButton, setText } from "./dom.js";
+import { h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { createObjectList } from "./object_list.js";
 
 const EXPORTS = [
@@ -13,11 +13,17 @@ const EXPORTS = [
 ];
 
 /** Fill the panel; gives `update(state)`. */
-export function createPanel(container, actions) {
+export function createPanel(container, actions, swatchOf) {
   const classes = createClassList(actions);
-  const objects = createObjectList(actions);
+  const objects = createObjectList(actions, swatchOf);
   const look = createLook(actions);
   const files = createFiles(actions);
+  const sections = [
+    createSection(actions, "Classes", classes.element),
+    createSection(actions, "Objects", objects.element, objects.count),
+    createSection(actions, "View", look.element),
+    createSection(actions, "Files", files.element),
+  ];
   container.append(
     h(
       "div",
@@ -25,19 +31,47 @@ export function createPanel(container, actions) {
       h("h2", {}, "Classes and objects"),
       iconButton("close", "Close", actions.togglePanel),
     ),
-    section("Classes", classes.element),
-    section("Objects", objects.element, objects.count, "samref-section-objects"),
-    section("View", look.element),
-    section("Files", files.element),
+    ...sections.map((one) => one.element),
   );
   return (state) => {
-    for (const part of [classes, objects, look, files]) part.update(state);
+    for (const part of [classes, objects, look, files, ...sections]) part.update(state);
     container.classList.toggle("samref-open", state.panelOpen);
   };
 }
 
-function section(title, content, extra = null, name = "") {
-  return h("section", { class: `samref-section ${name}`, "aria-label": title }, h("h3", {}, title, extra), content);
+/** A part of the panel that can be closed; which are closed is a setting, their names with commas between. */
+function createSection(actions, title, content, extra = null) {
+  const name = title.toLowerCase();
+  const heading = h(
+    "button",
+    { type: "button", class: "samref-section-heading", on: { click: toggle } },
+    icon("down"),
+    h("span", {}, title),
+  );
+  const body = h("div", { class: "samref-section-body" }, content);
+  const element = h(
+    "section",
+    { class: `samref-section samref-section-${name}`, "aria-label": title },
+    h("h3", {}, heading, extra),
+    body,
+  );
+  let closed = [];
+
+  function toggle() {
+    const next = closed.includes(name) ? closed.filter((one) => one !== name) : [...closed, name];
+    actions.set({ closedSections: next.join() });
+  }
+
+  return {
+    element,
+    update(state) {
+      closed = state.closedSections.split(",").filter(Boolean);
+      const open = !closed.includes(name);
+      body.hidden = !open;
+      element.classList.toggle("samref-closed", !open);
+      setAttribute(heading, "aria-expanded", String(open));
+    },
+  };
 }
 
 function createLook(actions) {
@@ -51,16 +85,18 @@ function createLook(actions) {
   });
   const percent = h("output", {});
   const outline = h("input", { type: "checkbox", on: { change: () => actions.setOutlineOnly(outline.checked) } });
+  const edges = h("input", { type: "checkbox", on: { change: () => actions.set({ outlines: edges.checked }) } });
+  const own = h("input", { type: "checkbox", on: { change: () => actions.set({ instanceColours: own.checked }) } });
   const element = h(
     "div",
     { class: "samref-look" },
     h("label", { class: "samref-slider" }, h("span", {}, "Opacity"), opacity, percent),
     h(
-      "label",
-      { class: "samref-check", title: "Outlines only (O)" },
-      outline,
-      h("span", {}, "Outlines only"),
-      h("kbd", {}, "O"),
+      "div",
+      { class: "samref-checks" },
+      check(edges, "Outlines", "Draw a line around every object"),
+      check(outline, "No fill", "Outlines only (O)", "O"),
+      check(own, "By object", "Give each object a colour of its own (I)", "I"),
     ),
     h(
       "div",
@@ -75,8 +111,14 @@ function createLook(actions) {
       opacity.value = String(Math.round(state.opacity * 100));
       setText(percent, `${opacity.value} %`);
       outline.checked = state.outlineOnly;
+      edges.checked = state.outlines;
+      own.checked = state.instanceColours;
     },
   };
+}
+
+function check(input, text, title, key = null) {
+  return h("label", { class: "samref-check", title }, input, h("span", {}, text), key && h("kbd", {}, key));
 }
 
 /** A button that acts as long as it is held, like its key. */

@@ -11,8 +11,14 @@ export const SHORTCUTS = Object.freeze([
   { group: "Object", keys: ["ctrl+y", "ctrl+shift+z"], action: "redo", text: "Redo" },
   { group: "Object", keys: ["escape"], action: "clear", text: "Drop the unfinished polygon, else the draft" },
   { group: "Object", keys: ["backspace"], action: "dropCorner", text: "Take back the polygon's last corner" },
-  { group: "Object", keys: ["delete"], action: "delete", text: "Delete the selected object" },
+  { group: "Object", keys: ["delete"], action: "delete", text: "Delete the selected objects" },
   { group: "Object", keys: ["e"], action: "edit", text: "Edit the selected object again" },
+  { group: "Object", keys: ["n"], action: "object:next", text: "Select the next object" },
+  { group: "Object", keys: ["shift+n"], action: "object:previous", text: "Select the object before" },
+  { group: "Object", keys: ["z"], action: "zoomToObject", text: "Zoom to the selected object" },
+  { group: "Object", keys: ["shift+h"], action: "toggleObject:visible", text: "Hide or show the selected objects" },
+  { group: "Object", keys: ["shift+l"], action: "toggleObject:locked", text: "Lock or unlock the selected objects" },
+  { group: "Object", keys: ["shift+m"], action: "merge", text: "Merge the selected objects" },
   {
     group: "Class",
     keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"],
@@ -20,6 +26,7 @@ export const SHORTCUTS = Object.freeze([
     action: "class",
     text: "Choose the class",
   },
+  { group: "Class", keys: ["/", "shift+c"], action: "searchClass", text: "Find a class by typing" },
   { group: "Tools", keys: ["p"], action: "tool:click", text: "Point: click on the object" },
   { group: "Tools", keys: ["b"], action: "tool:box", text: "Box: drag around the object" },
   { group: "Tools", keys: ["s"], action: "tool:scribble", text: "Scribble: draw along the object" },
@@ -39,6 +46,7 @@ export const SHORTCUTS = Object.freeze([
     text: "Move the image",
   },
   { group: "View", keys: ["o"], action: "outline", text: "Outlines only" },
+  { group: "View", keys: ["i"], action: "instanceColours", text: "A colour for each object" },
   { group: "View", keys: ["h"], action: "hide", held: true, text: "Hold: hide all masks" },
   { group: "View", keys: ["c"], action: "coarse", held: true, text: "Hold: see the coarse mask" },
   {
@@ -58,6 +66,7 @@ export const SHORTCUTS = Object.freeze([
 /** Gestures of mouse, pen and fingers, for the help overlay. */
 export const GESTURES = Object.freeze([
   { label: "Left click", text: "This belongs to the object" },
+  { label: "Ctrl + click", text: "Select the object there; with Shift one more" },
   { label: "Right click or Alt + click", text: "This does not belong to it" },
   { label: "Wheel", text: "Zoom at the pointer" },
   { label: "Middle button or Space + drag", text: "Move the image" },
@@ -69,7 +78,8 @@ export const GESTURES = Object.freeze([
 /** The shortcut a key event stands for, or null. */
 export function findShortcut(event) {
   const chord = chordOf(event);
-  return (chord && BY_CHORD.get(chord)) || null;
+  const shifted = event.shiftKey ? BY_CHORD.get(`shift+${chord}`) : null;
+  return (chord && (shifted ?? BY_CHORD.get(chord))) || null;
 }
 
 /** The held shortcut that ends when this key goes up (whatever Shift and Control do by now), or null. */
