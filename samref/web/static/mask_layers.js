@@ -22,27 +22,39 @@ export function drawMask(context, mask, canvas) {
   context.drawImage(canvas, 0, 0, width / scale, height / scale, x, y, width, height);
 }
 
-const outlines = new WeakMap(); // mask -> paths by step
+const outlines = new WeakMap(); // mask -> {segments, path} by step
 
 /**
- * The mask's outline as a path in the image frame, for a view of `scale` display dots per image pixel: as fine as the
- * display can show. Made once for each mask and halving of the scale.
+ * The sides of the mask's pixels as [x0, y0, x1, y1, …] in the image frame, left and upper end first, for a view of
+ * `scale` display dots per image pixel: as fine as the display can show. Made once for each mask and halving of the
+ * scale.
  */
+export function outlineOf(mask, scale) {
+  return outlineAt(mask, scale).segments;
+}
+
+/** The same as a path. */
 export function outlinePath(mask, scale) {
-  const step = 2 ** Math.max(0, Math.round(Math.log2(1 / (scale * mask.scale))));
-  if (!outlines.has(mask)) outlines.set(mask, new Map());
-  const paths = outlines.get(mask);
-  let path = paths.get(step);
-  if (!path) {
-    path = new Path2D();
-    const segments = outlineSegments(coarser(mask, step));
+  const outline = outlineAt(mask, scale);
+  if (!outline.path) {
+    outline.path = new Path2D();
+    const { path, segments } = outline;
     for (let i = 0; i < segments.length; i += 4) {
       path.moveTo(segments[i], segments[i + 1]);
       path.lineTo(segments[i + 2], segments[i + 3]);
     }
-    paths.set(step, path);
   }
-  return path;
+  return outline.path;
+}
+
+function outlineAt(mask, scale) {
+  const step = 2 ** Math.max(0, Math.round(Math.log2(1 / (scale * mask.scale))));
+  if (!outlines.has(mask)) outlines.set(mask, new Map());
+  const steps = outlines.get(mask);
+  if (!steps.has(step)) {
+    steps.set(step, { segments: Float64Array.from(outlineSegments(coarser(mask, step))), path: null });
+  }
+  return steps.get(step);
 }
 
 /**

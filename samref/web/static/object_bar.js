@@ -91,7 +91,8 @@ export function createObjectBar(actions) {
       setAttribute(what, "title", name);
       if (classes !== state.workspace?.classes) {
         classes = state.workspace?.classes;
-        kind.replaceChildren(...(classes ?? []).map((each) => h("option", { value: each.id }, each.name)));
+        const mixed = h("option", { value: "", disabled: true, hidden: true }, "Several classes");
+        kind.replaceChildren(mixed, ...(classes ?? []).map((each) => h("option", { value: each.id }, each.name)));
       }
       const same = objects.every((each) => each.class_id === one.class_id);
       kind.value = same ? String(one.class_id) : "";

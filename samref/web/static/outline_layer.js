@@ -1,70 +1,45 @@
 /**
- * The outlines of all accepted objects on a canvas of display dots, kept between paints: painting a draft over a
- * thousand objects costs one copy. A change redraws the boxes it touches; another view is drawn in slices of a few
- * milliseconds, while the old drawing stands in for it, moved and scaled.
+ * The outlines of all accepted objects as one drawing of display dots, kept between paints: painting a draft over a
+ * thousand objects costs one copy. The sides of pixels are straight and upright, so they are written into the dots
+ * directly, which is ten times as fast as stroking paths. What takes longer than a slice of time is drawn in
+ * several, while the drawing before stands in, moved and scaled.
  */
 
-import { outlinePath } from "./mask_layers.js";
+import { outlineOf, outlinePath } from "./mask_layers.js";
 import { deviceToImage } from "./view.js";
 
 /** What one paint may spend on drawing outlines, in milliseconds. */
-const SLICE_MS = 7;
+const SLICE_MS = 10;
 
-/** More changed objects than this are drawn as a new view. */
-const MOST_CHANGES = 40;
+/** Widths in CSS pixels; each line has a dark rim on both sides, so that it shows on any ground. */
+const WIDTH = 1;
+const SELECTED_WIDTH = 2;
+const RIM = 0.75;
 
-/** Widths in CSS pixels. */
-const WIDTH = 1.25;
-const SELECTED_WIDTH = 2.25;
-const HALO = 1.5;
+/** RGBA in this machine's byte order. */
+const wordOf = (rgba) => new Uint32Array(new Uint8Array(rgba).buffer)[0];
+const RIM_WORD = wordOf([0, 0, 0, 140]);
+const SELECTED_WORD = wordOf([255, 255, 255, 255]);
 
-/** CSS pixels by which a stroke may reach over its mask's box. */
-const REACH = SELECTED_WIDTH + HALO;
+const words = new WeakMap(); // colour -> word of its line
+function wordOfLine(colour) {
+  if (!words.has(colour)) words.set(colour, wordOf([...colour.map(lighter), 255]));
+  return words.get(colour);
+}
 
 export function createOutlineLayer() {
-  let shown = null; // {canvas, context, view, objects, todo} finished drawing
-  let coming = null; // the same for the view that is being drawn
-
-  let unused = null; // canvas of the drawing before
+  let shown = null; // {canvas, context, pixels, words, view, objects, todo}: a finished drawing
+  let coming = null; // the one that is being drawn
+  let unused = null; // the one before, to draw on next
 
   /** Paint the outlines of `objects` [{id, mask, colour, selected}]; true when another paint is needed for all. */
   function paint(target, view, objects) {
-    const isDone = () => shown !== null && shown.objects === objects && sameView(shown.view, view);
-    if (shown && !isDone() && sameView(shown.view, view)) update(shown, objects);
-    if (!isDone()) {
-      coming ??= begin(view, objects);
-      if (draw(coming)) {
-        unused = shown;
-        shown = coming;
-        coming = null;
-      }
+    if (!isOf(shown, view, objects)) {
+      coming ??= begin(unused, view, objects);
+      if (draw(coming)) [unused, shown, coming] = [shown, coming, null];
     }
-    if (shown) copy(target, view);
-    return !isDone();
-  }
-
-  function begin(view, objects) {
-    const { canvas, context } = unused ?? make();
-    unused = null;
-    canvas.width = view.deviceWidth; // also clears it
-    canvas.height = view.deviceHeight;
-    return { canvas, context, view, objects, todo: seen(view, objects) };
-  }
-
-  function copy(target, view) {
-    const ratio = view.scale / shown.view.scale;
-    target.save();
-    target.setTransform(
-      ratio,
-      0,
-      0,
-      ratio,
-      view.offsetX - shown.view.offsetX * ratio,
-      view.offsetY - shown.view.offsetY * ratio,
-    );
-    target.imageSmoothingEnabled = ratio !== 1;
-    target.drawImage(shown.canvas, 0, 0);
-    target.restore();
+    if (shown?.drawn) copy(target, shown, view);
+    return !isOf(shown, view, objects);
   }
 
   /** Another image: nothing of the old one may stand in. */
@@ -77,40 +52,29 @@ export function createOutlineLayer() {
   return { paint, clear };
 }
 
+function begin(used, view, objects) {
+  const { deviceWidth: width, deviceHeight: height } = view;
+  const fits = used?.canvas.width === width && used.canvas.height === height;
+  const drawing = fits ? used : make(width, height);
+  if (fits && drawing.drawn) drawing.words.fill(0);
+  return Object.assign(drawing, { view, objects, todo: seen(view, objects), drawn: false });
+}
+
 /** Draw for one slice of time; true when all is drawn. */
 function draw(drawing) {
-  const { context, view, todo } = drawing;
+  const { context, pixels, todo } = drawing;
   const end = performance.now() + SLICE_MS;
-  while (todo.length && performance.now() < end) strokeObject(context, view, todo.pop());
-  return todo.length === 0;
-}
-
-/** Bring a finished drawing up to date where objects came, went or changed; left as it is when too many did. */
-function update(drawing, objects) {
-  const before = new Map(drawing.objects.map((one) => [one.id, one]));
-  const now = new Map(objects.map((one) => [one.id, one]));
-  const gone = drawing.objects.filter((one) => !isSame(one, now.get(one.id)));
-  const come = objects.filter((one) => !isSame(one, before.get(one.id)));
-  if (gone.length + come.length > MOST_CHANGES) return;
-  const { context, view } = drawing;
-  const around = gone.length ? seen(view, objects) : [];
-  for (const { mask } of gone) {
-    if (!mask) continue;
-    const box = deviceBox(view, mask);
-    context.save();
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.beginPath();
-    context.rect(...box);
-    context.clip();
-    context.clearRect(...box);
-    for (const one of around) if (touch(box, deviceBox(view, one.mask))) strokeObject(context, view, one);
-    context.restore();
+  while (todo.length) {
+    drawObject(drawing, todo.pop());
+    drawing.drawn = true;
+    if (todo.length % 16 === 0 && performance.now() > end) break;
   }
-  for (const one of seen(view, come)) strokeObject(context, view, one);
-  drawing.objects = objects;
+  if (todo.length) return false;
+  if (drawing.drawn) context.putImageData(pixels, 0, 0);
+  return true;
 }
 
-/** Objects of which something is in sight, the selected ones first: a drawing is made from the end. */
+/** Objects of which something is in sight, last those that are drawn first: the selected ones come on top. */
 function seen(view, objects) {
   const [x0, y0] = deviceToImage(view, 0, 0);
   const [x1, y1] = deviceToImage(view, view.deviceWidth, view.deviceHeight);
@@ -120,21 +84,52 @@ function seen(view, objects) {
   return [...inSight.filter((one) => one.selected), ...inSight.filter((one) => !one.selected).reverse()];
 }
 
-function strokeObject(context, view, { mask, colour, selected }) {
-  strokeOutline(context, view, mask, colour, selected ? SELECTED_WIDTH : WIDTH);
+function drawObject(drawing, { mask, colour, selected }) {
+  const { pixelRatio, scale } = drawing.view;
+  const segments = outlineOf(mask, scale);
+  const width = Math.max(1, Math.round((selected ? SELECTED_WIDTH : WIDTH) * pixelRatio));
+  const rim = Math.max(1, Math.round(RIM * pixelRatio));
+  drawSides(drawing, segments, width + 2 * rim, RIM_WORD);
+  drawSides(drawing, segments, width, selected ? SELECTED_WORD : wordOfLine(colour));
 }
 
-/** A line of constant width on the display along the mask's border: light on dark, so that it shows on any ground. */
-export function strokeOutline(context, view, mask, [red, green, blue], width) {
+/** Write sides [x0, y0, x1, y1, …] of the image frame as bars `width` dots wide. */
+function drawSides({ words, view, canvas }, sides, width, word) {
+  const { scale, offsetX, offsetY } = view;
+  const { width: columns, height: rows } = canvas;
+  const before = width >> 1;
+  for (let i = 0; i < sides.length; i += 4) {
+    const left = Math.max(0, Math.round(sides[i] * scale + offsetX) - before);
+    const top = Math.max(0, Math.round(sides[i + 1] * scale + offsetY) - before);
+    const right = Math.min(columns, Math.round(sides[i + 2] * scale + offsetX) - before + width);
+    const bottom = Math.min(rows, Math.round(sides[i + 3] * scale + offsetY) - before + width);
+    for (let row = top; row < bottom; row++) {
+      const end = row * columns + right;
+      for (let at = row * columns + left; at < end; at++) words[at] = word;
+    }
+  }
+}
+
+function copy(target, { canvas, view: from }, view) {
+  const ratio = view.scale / from.scale;
+  target.save();
+  target.setTransform(ratio, 0, 0, ratio, view.offsetX - from.offsetX * ratio, view.offsetY - from.offsetY * ratio);
+  target.imageSmoothingEnabled = ratio !== 1;
+  target.drawImage(canvas, 0, 0);
+  target.restore();
+}
+
+/** Stroke one mask's border right onto the overlay: for what changes from paint to paint. */
+export function strokeOutline(context, view, mask, colour, width) {
   const unit = view.pixelRatio / view.scale;
   const path = outlinePath(mask, view.scale);
   context.save();
   context.setTransform(view.scale, 0, 0, view.scale, view.offsetX, view.offsetY);
   context.lineCap = "square";
   context.strokeStyle = "rgba(0, 0, 0, 0.5)";
-  context.lineWidth = (width + HALO) * unit;
+  context.lineWidth = (width + 1.5) * unit;
   context.stroke(path);
-  context.strokeStyle = `rgb(${lighter(red)}, ${lighter(green)}, ${lighter(blue)})`;
+  context.strokeStyle = `rgb(${colour.map(lighter).join(" ")})`;
   context.lineWidth = width * unit;
   context.stroke(path);
   context.restore();
@@ -142,21 +137,10 @@ export function strokeOutline(context, view, mask, [red, green, blue], width) {
 
 const lighter = (channel) => Math.round(channel + (255 - channel) * 0.35);
 
-/** [x, y, width, height] in whole display dots of all that a mask's stroke may reach. */
-function deviceBox(view, mask) {
-  const reach = REACH * view.pixelRatio;
-  const left = Math.floor(mask.x * view.scale + view.offsetX - reach);
-  const top = Math.floor(mask.y * view.scale + view.offsetY - reach);
-  const right = Math.ceil((mask.x + mask.width) * view.scale + view.offsetX + reach);
-  const bottom = Math.ceil((mask.y + mask.height) * view.scale + view.offsetY + reach);
-  return [left, top, right - left, bottom - top];
-}
+const isOf = (drawing, view, objects) =>
+  drawing !== null && drawing.objects === objects && isSameView(drawing.view, view);
 
-const touch = ([ax, ay, aw, ah], [bx, by, bw, bh]) => ax < bx + bw && bx < ax + aw && ay < by + bh && by < ay + ah;
-
-const isSame = (a, b) => b !== undefined && a.mask === b.mask && a.colour === b.colour && a.selected === b.selected;
-
-const sameView = (a, b) =>
+const isSameView = (a, b) =>
   a === b ||
   (a.scale === b.scale &&
     a.offsetX === b.offsetX &&
@@ -165,7 +149,11 @@ const sameView = (a, b) =>
     a.deviceHeight === b.deviceHeight &&
     a.pixelRatio === b.pixelRatio);
 
-function make() {
+function make(width, height) {
   const canvas = document.createElement("canvas");
-  return { canvas, context: canvas.getContext("2d") };
+  canvas.width = width;
+  canvas.height = height;
+  const pixels = new ImageData(width, height);
+  const words = new Uint32Array(pixels.data.buffer);
+  return { canvas, context: canvas.getContext("2d"), pixels, words, drawn: false };
 }
