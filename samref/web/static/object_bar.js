@@ -54,7 +54,7 @@ export function createObjectBar(actions) {
     const menu = h(
       "details",
       {
-        class: "samref-menu",
+        class: "samref-more",
         on: { focusout: (event) => menu.contains(event.relatedTarget) || (menu.open = false), keydown: onKey },
       },
       h("summary", { class: "samref-button samref-small", title: "More", "aria-label": "More" }, icon("more")),
