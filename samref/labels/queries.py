@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -338,8 +338,9 @@ def append_entries(
         lists_changed = _check_class_events(connection, workspace_id, entries)
     else:
         lists_changed = False
-        for entry in entries:
-            lists_changed |= _keep_in_step(connection, workspace_id, digest, entry.event)
+        new = [entry.event for entry in entries]
+        for place, event in enumerate(new):
+            lists_changed |= _keep_in_step(connection, workspace_id, digest, event, new[:place])
     if entries:
         key = {"workspace_id": workspace_id, "digest": digest, "at": at}
         rows = [{**key, "number": n, "body": e.body} for n, e in enumerate(entries, start=number + 1)]
@@ -406,8 +407,13 @@ def _check_class_events(connection: sa.Connection, workspace_id: int, entries: S
     return bool(entries)
 
 
-def _keep_in_step(connection: sa.Connection, workspace_id: int, digest: str, event: Event) -> bool:
-    """Bring the lists up to date with one event of an image; True if they changed."""
+def _keep_in_step(
+    connection: sa.Connection, workspace_id: int, digest: str, event: Event, before: Sequence[Event]
+) -> bool:
+    """Bring the lists up to date with one event of an image; True if they changed.
+
+    ``before`` are the events that are added with it, ahead of it.
+    """
     match event:
         case events.ClassAdded() | events.ClassChanged() | events.ClassRemoved():
             raise LabelError("Changes of classes belong to the workspace, all others to an image.")
@@ -421,14 +427,48 @@ def _keep_in_step(connection: sa.Connection, workspace_id: int, digest: str, eve
         case events.AnnotationsImported(annotations):
             _put(connection, workspace_id, digest, annotations)
         case events.Deleted(annotation_id):
-            connection.execute(annotation_table.delete().where(_is_annotation(workspace_id, digest, annotation_id)))
+            _remove(connection, workspace_id, digest, (annotation_id,))
         case events.Reclassed(annotation_id, class_id):
             find_class(read_classes(connection, workspace_id), class_id)
-            change = annotation_table.update().where(_is_annotation(workspace_id, digest, annotation_id))
-            connection.execute(change.values(class_id=class_id))
+            _reclass(connection, workspace_id, digest, (annotation_id,), class_id)
+        case events.Described(ids, class_id) if class_id is not None:
+            find_class(read_classes(connection, workspace_id), class_id)
+            _reclass(connection, workspace_id, digest, ids, class_id)
+        case events.AnnotationsReplaced(_, removed, put):
+            _remove(connection, workspace_id, digest, removed)
+            _put(connection, workspace_id, digest, put)
+        case events.Travelled():
+            history = events.fold([*read_events(connection, workspace_id, digest), *before])
+            return _become(connection, workspace_id, digest, events.apply(history, event).state.annotations)
         case _:
             return False
     return True
+
+
+def _become(connection: sa.Connection, workspace_id: int, digest: str, annotations: Sequence[Annotation]) -> bool:
+    """List exactly these annotations; True if the list changed."""
+    listed = listed_annotations(connection, workspace_id, digest)
+    wanted = {annotation.id: annotation for annotation in annotations}
+    changed = [a for a in wanted.values() if listed.get(a.id) != a.class_id]
+    gone = listed.keys() - wanted.keys()
+    if not changed and not gone:
+        return False
+    _remove(connection, workspace_id, digest, gone)
+    _put(connection, workspace_id, digest, changed)
+    return True
+
+
+def _remove(connection: sa.Connection, workspace_id: int, digest: str, ids: Collection[str]) -> None:
+    if ids:
+        here = _is_annotation(workspace_id, digest, sa.bindparam("gone"))
+        connection.execute(annotation_table.delete().where(here), [{"gone": each} for each in ids])
+
+
+def _reclass(connection: sa.Connection, workspace_id: int, digest: str, ids: Collection[str], class_id: int) -> None:
+    if ids:
+        here = _is_annotation(workspace_id, digest, sa.bindparam("changed"))
+        change = annotation_table.update().where(here).values(class_id=class_id)
+        connection.execute(change, [{"changed": each} for each in ids])
 
 
 def _put(connection: sa.Connection, workspace_id: int, digest: str, annotations: Iterable[Annotation]) -> None:
@@ -440,9 +480,7 @@ def _put(connection: sa.Connection, workspace_id: int, digest: str, annotations:
         key = {"workspace_id": workspace_id, "digest": digest, "id": annotation.id}
         rows[annotation.id] = {**key, "class_id": annotation.class_id}
     replaced = rows.keys() & listed_annotations(connection, workspace_id, digest).keys()
-    if replaced:
-        here = _is_annotation(workspace_id, digest, sa.bindparam("replaced"))
-        connection.execute(annotation_table.delete().where(here), [{"replaced": each} for each in replaced])
+    _remove(connection, workspace_id, digest, replaced)
     if rows:
         connection.execute(annotation_table.insert(), list(rows.values()))
 

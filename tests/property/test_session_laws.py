@@ -153,7 +153,7 @@ def finish(session: Session) -> SessionView:
 
 def seen(view: SessionView) -> tuple[Any, ...]:
     """All of a view but the names and times that differ between two runs."""
-    hidden = {"draft", "seconds", "encode_seconds", "model_note"}
+    hidden = {"draft", "encode_seconds", "model_note"}
     shown = tuple(getattr(view, item.name) for item in fields(view) if item.name not in hidden)
     return (*shown, *drawn(view.draft))
 
@@ -161,15 +161,15 @@ def seen(view: SessionView) -> tuple[Any, ...]:
 def drawn(draft: DraftView) -> tuple[Any, ...]:
     """All of a draft but the model's own notes."""
     coarse = None if draft.coarse is None else draft.coarse.mask
-    return draft.prompts, draft.mask, coarse, draft.score, draft.stage, draft.can_undo, draft.can_redo, draft.editing
+    return draft.prompts, draft.mask, draft.hand, coarse, draft.score, draft.stage, draft.editing
 
 
 def walk(session: Session) -> list[tuple[Any, ...]]:
     """What one sees from the beginning of the draft to its end."""
-    while session.view.draft.can_undo:
+    while session.view.undo is not None:
         session.do(session.undo())
     views = [finish(session).draft]
-    while session.view.draft.can_redo:
+    while session.view.redo is not None:
         session.do(session.redo())
         views.append(finish(session).draft)
     return [(view.prompts, view.mask, view.score, view.coarse and view.coarse.mask, view.stage) for view in views]
@@ -255,8 +255,8 @@ def masks_of(view: SessionView) -> tuple[Any, ...]:
         draft.mask,
         draft.coarse and draft.coarse.mask,
         draft.score,
-        draft.can_undo,
-        draft.can_redo,
+        view.undo,
+        view.redo,
         objects,
     )
 

@@ -45,11 +45,11 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
 
   function undo() {
     if (canvas().isDrawing()) return canvas().dropCorner();
-    if (state().draft.canUndo || transport.isBusy()) ask("undo");
+    if (state().undo || transport.isBusy()) ask("undo");
   }
 
   function redo() {
-    if (state().draft.canRedo || transport.isBusy()) ask("redo");
+    if (state().redo || transport.isBusy()) ask("redo");
   }
 
   // ---- objects ----------------------------------------------------------------------------------------------

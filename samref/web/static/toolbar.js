@@ -109,14 +109,14 @@ export function createDraftBar(container, actions) {
   container.append(h("span", { class: "samref-draft-what" }, swatch, name, score), undo, redo, clear, accept);
   return (state) => {
     const { draft } = state;
-    const active = draft.count > 0 || draft.mask !== null || draft.editing !== null || draft.canRedo;
+    const active = draft.count > 0 || draft.mask !== null || draft.editing !== null;
     container.hidden = !state.image || !active;
     const chosen = findClass(state, state.classId);
     swatch.style.background = chosen?.colour ?? "transparent";
     setText(name, `${draft.editing ? "Editing · " : ""}${chosen?.name ?? ""}`);
     setText(score, draft.score === null ? "" : draft.score.toFixed(2));
-    undo.disabled = !draft.canUndo;
-    redo.disabled = !draft.canRedo;
+    undo.disabled = !state.undo;
+    redo.disabled = !state.redo;
     clear.disabled = draft.count === 0 && draft.editing === null && !draft.mask;
     accept.disabled = !draft.mask;
   };
