@@ -1,6 +1,6 @@
 /** What a person can do with accepted objects and classes, by name; a part of `actions.js`. */
 
-import { findObject, neighbourOf, rowsOf, selectAfter, selectedObjects, selectionOf } from "./objects.js";
+import { findObject, neighbourOf, neighboursOf, rowsOf, selectAfter, selectedObjects, selectionOf } from "./objects.js";
 import { findClass } from "./state.js";
 
 const MOST_RECENT = 9;
@@ -75,14 +75,13 @@ export function createObjectActions({ store, ask, toasts, canvas, root }) {
   const split = (id) => ask("split", { id });
   const order = (id, to) => ask("order", { id, to });
 
-  /** Take the pixels of one object from the rest, or those of the rest from it; locked ones stay as they are. */
-  function subtract(id, way) {
-    const others = state()
-      .annotations.list.filter((one) => one.id !== id && !one.locked)
-      .map((one) => one.id);
-    if (others.length === 0) return toasts.info("There is no other object to take pixels from.");
-    if (way === "others") ask("subtract_from", { id, others });
-    else for (const other of others) ask("subtract_from", { id: other, others: [id] });
+  /** Take the pixels of an object from those it overlaps ("from others"; locked ones keep theirs), or theirs from it. */
+  function subtract(id, from) {
+    const one = findObject(state(), id);
+    if (!one?.mask) return false;
+    const others = neighboursOf(state(), one).filter((other) => from === "it" || !other.locked);
+    if (others.length === 0) return toasts.info("No other object lies there, so there is nothing to take.");
+    ask(from === "it" ? "subtract_others" : "subtract_from", { id, others: others.map((other) => other.id) });
   }
 
   function copyToNext() {
@@ -97,8 +96,19 @@ export function createObjectActions({ store, ask, toasts, canvas, root }) {
           "Objects can be copied only to an image of the same size.",
       );
     }
+    copying = { digest: next.digest, count: next.annotations, copies: selected().length };
     ask("copy", { ids: selected(), digest: next.digest });
   }
+
+  let copying = null; // what was sent to be copied: said when it is there
+
+  store.subscribe(({ workspace }) => {
+    const there = copying && workspace?.images.find((one) => one.digest === copying.digest);
+    if (!there || there.annotations <= copying.count) return;
+    const { copies } = copying;
+    copying = null;
+    toasts.info(`${copies} object${copies === 1 ? "" : "s"} copied to ${there.file_name}.`);
+  });
 
   // ---- classes ----------------------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ function show(button, name, label) {
 function createDetails(actions) {
   const note = h("input", {
     type: "text",
-    maxlength: 500,
+    maxlength: 2000,
     dir: "auto",
     placeholder: "Note",
     "aria-label": "Note about the object",
@@ -139,7 +139,7 @@ function createDetails(actions) {
 
   function addPair(name, value) {
     const field = (text, label) =>
-      h("input", { type: "text", maxlength: 80, dir: "auto", value: text, placeholder: label, "aria-label": `${label} of the attribute`, on: { change: send, keydown: onEnter } }); // prettier-ignore
+      h("input", { type: "text", maxlength: label === "Name" ? 80 : 500, dir: "auto", value: text, placeholder: label, "aria-label": `${label} of the attribute`, on: { change: send, keydown: onEnter } }); // prettier-ignore
     const remove = () => {
       pair.remove();
       send();

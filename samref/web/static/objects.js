@@ -8,13 +8,8 @@ export const ORDERS = Object.freeze({
   score: { text: "Lowest score first", compare: (a, b) => (scoreOf(a) ?? 2) - (scoreOf(b) ?? 2) },
 });
 
-/** What stands for a model where none drew the mask. */
-const NO_MODEL = new Set(["", "imported"]);
-
-/** The model's estimate for an object; null where there is none, for which the server says 1 and no model. */
-export function scoreOf({ score, model }) {
-  return typeof score === "number" && (score < 1 || !NO_MODEL.has(model ?? "")) ? score : null;
-}
+/** The model's estimate for an object; null where there is none. */
+export const scoreOf = ({ score }) => (typeof score === "number" ? score : null);
 
 /** The result of `make(...inputs)`, made anew only when an input is another one. */
 export function remembered(make) {
@@ -120,6 +115,14 @@ export function neighbourOf(state, step) {
   const at = rows.findIndex((one) => one.id === state.selected);
   const next = at < 0 ? (step > 0 ? 0 : rows.length - 1) : (at + step + rows.length) % rows.length;
   return rows[next].id;
+}
+
+/** The objects whose boxes touch that of `one`, without itself. */
+export function neighboursOf(state, one) {
+  const { x, y, width, height } = one.mask;
+  const touches = ({ mask }) =>
+    mask && mask.x < x + width && x < mask.x + mask.width && mask.y < y + height && y < mask.y + mask.height;
+  return state.annotations.list.filter((other) => other.id !== one.id && touches(other));
 }
 
 /** Whether an object is seen: neither it nor its class is hidden. */

@@ -44,6 +44,7 @@ VERBS = frozenset(
         "merge",
         "split",
         "subtract_from",
+        "subtract_others",
         "order",
         "paste",
         "use_model",

@@ -9,7 +9,6 @@ import {
   namesOf,
   neighbourOf,
   rowsOf,
-  scoreOf,
   selectAfter,
   selectionOf,
 } from "../../../samref/web/static/objects.js";
@@ -75,19 +74,13 @@ test("the list is searched by name, note and attribute, and by class", () => {
 
 test("the list is sorted by class, area and score; what has no score comes last", () => {
   const list = [
-    objectOf("a", 7, { area: 5, score: 1, model: "imported" }),
+    objectOf("a", 7, { area: 5, score: null }),
     objectOf("b", 1, { area: 9, score: 0.9 }),
     objectOf("c", 7, { area: 7, score: 0.2 }),
   ];
   assert.equal(ids(rowsOf(stateOf(list, { listOrder: "class" }))), "bac");
   assert.equal(ids(rowsOf(stateOf(list, { listOrder: "area" }))), "bca");
   assert.equal(ids(rowsOf(stateOf(list, { listOrder: "score" }))), "cba");
-});
-
-test("an import without a score has none, one with a score and a model's answer have", () => {
-  assert.equal(scoreOf({ score: 1, model: "imported" }), null);
-  assert.equal(scoreOf({ score: 0.7, model: "imported" }), 0.7);
-  assert.equal(scoreOf({ score: 1, model: "sam" }), 1);
 });
 
 test("a selection is one object, a toggled set or a range of the rows shown", () => {
