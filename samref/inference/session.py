@@ -253,6 +253,10 @@ class Session:
         """The session as it is now."""
         return self._view
 
+    def after(self, events: Events) -> ImageState:
+        """The image as events would leave it."""
+        return log.fold(events, self._history).state
+
     @property
     def is_idle(self) -> bool:
         """Whether nobody is at work here, so that it can be dropped from memory."""
@@ -461,17 +465,18 @@ class Session:
 
     def merge(self, annotation_ids: Sequence[str]) -> Events:
         """Make one object of several; it has the id and the class of the first."""
-        first, *others = [self._unlocked(annotation_id) for annotation_id in dict.fromkeys(annotation_ids)]
-        if not others:
+        merged_ones = [self._unlocked(annotation_id) for annotation_id in dict.fromkeys(annotation_ids)]
+        if len(merged_ones) < 2:
             raise LabelError("Select at least two objects to merge them.")
+        first, *others = merged_ones
         merged = self._made_of(
             first,
             first.mask.union(*(a.mask for a in others)),
-            score=min(a.score for a in (first, *others)),
-            seconds=sum(a.seconds for a in (first, *others)),
-            clicks=sum(a.clicks for a in (first, *others)),
+            score=min(a.score for a in merged_ones),
+            seconds=sum(a.seconds for a in merged_ones),
+            clicks=sum(a.clicks for a in merged_ones),
         )
-        what = f"merge {len(others) + 1} objects"
+        what = f"merge {len(merged_ones)} objects"
         return (log.AnnotationsReplaced(what, tuple(a.id for a in others), (merged,)),)
 
     def split(self, annotation_id: str) -> Events:
@@ -590,6 +595,18 @@ class Session:
             self._view = self._build_view()
             self._note_writer(NOBODY)
             self._notify()
+
+    async def take_note(self, event: Event, length: Callable[[], int]) -> None:
+        """Take note of an event that is in the log already and touches neither the draft nor an annotation.
+
+        No tab has to look again because of it. ``length`` reads how long the log is: whoever has read all of it since
+        knows the event already.
+        """
+        async with self._turn:
+            if self._revision < await asyncio.to_thread(length):
+                self._fold((event,))
+                self._view = self._build_view()
+                self._notify()
 
     def catch_up(self) -> None:
         """Have computed what is missing, and nothing that is not wanted any more."""

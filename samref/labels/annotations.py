@@ -21,10 +21,17 @@ from samref.errors import LabelError
 from samref.labels.classes import MAX_NAME, LabelClass
 
 MAX_FILE_NAME = 200
+"""Characters of one name; a path of several may have :data:`MAX_PATH`."""
+
+MAX_PATH = 400
+MAX_FOLDERS = 16
 MAX_ID = 64
 MAX_NOTE = 2_000
 MAX_ATTRIBUTES = 50
 MAX_VALUE = 500
+
+IMPORTED_MODEL = "imported"
+"""Stands for the model of an annotation that came without one."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -88,12 +95,16 @@ class Annotation:
     @property
     def has_score(self) -> bool:
         """Whether a model said how sure it is; it did not where the object was imported or drawn by hand."""
-        return bool(self.model)
+        return bool(self.model) and (self.model != IMPORTED_MODEL or self.score < 1)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """An image of the project: the digest of its file, the name it came with, and its annotations, lowest first."""
+    """An image of the project: the digest of its file, the name it came with, and its annotations, lowest first.
+
+    ``file_name`` is a relative path with ``/`` between its parts where the image came from a folder: see
+    :func:`tidy_path`.
+    """
 
     digest: str
     file_name: str
@@ -103,8 +114,8 @@ class ImageRecord:
     def __post_init__(self) -> None:
         if not DIGEST.fullmatch(self.digest):
             raise LabelError("The digest of an image must be 64 hexadecimal digits.")
-        if not 0 < len(self.file_name) <= MAX_FILE_NAME:
-            raise LabelError(f"The file name of an image must have 1 to {MAX_FILE_NAME} characters.")
+        if not 0 < len(self.file_name) <= MAX_PATH:
+            raise LabelError(f"The file name of an image must have 1 to {MAX_PATH} characters.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +157,7 @@ def upsert(annotations: tuple[Annotation, ...], *new: Annotation) -> tuple[Annot
 
 _FALLBACK = "image"
 _MAX_STEM_BYTES = 120  # with a number, a suffix and a folder well below every file system's limit of 255
+_DRIVE = re.compile(r"[A-Za-z]:")
 _RESERVED = frozenset('<>:"/\\|?*')
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
 
@@ -155,6 +167,23 @@ def tidy_file_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name.replace("\\", "/")).rpartition("/")[2]
     name = "".join(c for c in name if unicodedata.category(c)[0] != "C").strip()[:MAX_FILE_NAME].strip()
     return _FALLBACK if not name.strip(".") else name
+
+
+def tidy_path(name: str) -> str:
+    """A file name with its folders as it came, made relative: ``sub/cat.jpg``.
+
+    Parts are tidied one by one (:func:`tidy_file_name`); empty ones, ``.``, ``..`` and drives are left out, so that it
+    names nothing outside the folder it is read in. Where there are too many or too long ones, the outermost go.
+    """
+    *folders, last = name.replace("\\", "/").split("/")
+    path = tidy_file_name(last)
+    kept = [tidy_file_name(folder) for folder in folders if folder.strip(". ") and not _DRIVE.fullmatch(folder.strip())]
+    for folder in reversed(kept[-MAX_FOLDERS:]):
+        longer = f"{folder}/{path}"
+        if len(longer) > MAX_PATH:
+            break
+        path = longer
+    return path
 
 
 def safe_stem(name: str) -> str:

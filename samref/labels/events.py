@@ -18,6 +18,9 @@ The rules of a draft:
 The rule of the history: every event that changes the image is one entry, whatever it changed, and ``Travelled`` goes
 back and forth in them; a new entry takes the place of those that were undone. ``Undone`` and ``Redone`` are of logs
 written before there was a history: they move the cursor of the draft by one step.
+
+``ImageMarked``, ``ImageRemoved`` and ``ImageRestored`` speak of the image as a whole, touch nothing on it and make no
+entry.
 """
 
 from __future__ import annotations
@@ -222,6 +225,23 @@ class AnnotationsImported:
     annotations: tuple[Annotation, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ImageMarked:
+    """The image was marked: one of :data:`MARKS`."""
+
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRemoved:
+    """The image left lists and exports; its file and its log stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRestored:
+    """A removed image came back, with everything it had."""
+
+
 ClassEvent: TypeAlias = ClassAdded | ClassChanged | ClassRemoved
 Event: TypeAlias = (
     ImageOpened
@@ -243,8 +263,14 @@ Event: TypeAlias = (
     | Reordered
     | ModelChanged
     | AnnotationsImported
+    | ImageMarked
+    | ImageRemoved
+    | ImageRestored
     | ClassEvent
 )
+
+MARKS = ("", "done", "flagged")
+"""What an image can be marked as; empty: not at all."""
 
 
 # ---- the fold
@@ -325,6 +351,8 @@ class ImageState:
     model: str | None = None
     draft: DraftState = DraftState()
     annotations: tuple[Annotation, ...] = ()
+    mark: str = ""
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +413,7 @@ def apply(history: ImageHistory, event: Event) -> ImageHistory:
     match event:
         case Travelled(by):
             return replace(history, at=min(max(0, history.at + by), len(history.entries) - 1))
-        case ImageOpened():  # not a person's act: true of all that was before, too
+        case ImageOpened() | ImageMarked() | ImageRemoved() | ImageRestored():  # true of all that was before, too
             entries = tuple(replace(entry, state=_after(entry.state, event)) for entry in history.entries)
             return replace(history, entries=entries)
     before = history.state
@@ -441,6 +469,12 @@ def _after(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one c
             return _reordered(state, annotation_id, position)
         case AnnotationsImported(imported):
             return replace(state, annotations=upsert(state.annotations, *imported))
+        case ImageMarked(mark):
+            return replace(state, mark=mark)
+        case ImageRemoved():
+            return replace(state, removed=True)
+        case ImageRestored():
+            return replace(state, removed=False)
         case Travelled() | ClassAdded() | ClassChanged() | ClassRemoved():
             return state
 

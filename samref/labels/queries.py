@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from samref.errors import LabelError, StorageError
 from samref.labels import events
 from samref.labels.annotations import Annotation
 from samref.labels.classes import LabelClass, add_class, change_class, find_class, remove_class
-from samref.labels.events import Event, replay_classes
+from samref.labels.events import Event, ImageState, replay, replay_classes
 from samref.labels.serialization import event_from_json, event_to_json
 from samref.labels.tables import (
     annotation_table,
@@ -59,12 +59,15 @@ class WorkspaceSummary:
 
 @dataclass(frozen=True, slots=True)
 class ImageSummary:
-    """A line of the list of images; ``annotations`` is their number."""
+    """A line of the list of images; ``annotations`` is their number, ``mark`` one of :data:`events.MARKS`."""
 
     digest: str
     file_name: str
     size: ImageSize
     annotations: int
+    mark: str = ""
+    has_draft: bool = False
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +197,17 @@ def save_served_s(connection: sa.Connection, served: float) -> None:
 def insert_image(
     connection: sa.Connection, workspace_id: int, digest: str, name: str, size: ImageSize, size_bytes: int
 ) -> None:
-    """Note that a workspace holds an image."""
+    """Note that a workspace holds an image; its log says the rest."""
     place = {"workspace_id": workspace_id, "digest": digest, "file_name": name}
     sizes = {"height": size.height, "width": size.width, "bytes": size_bytes}
-    connection.execute(image_table.insert(), {**place, **sizes, "events": 0})
+    state = {"mark": "", "has_draft": False, "removed": False, "changed_at": 0}
+    connection.execute(image_table.insert(), {**place, **sizes, **state, "events": 0})
+
+
+def save_state(connection: sa.Connection, workspace_id: int, digest: str, state: ImageState, revision: int) -> None:
+    """Note what the list of images says of an image after its log; ``revision`` is that of its workspace."""
+    values = {"mark": state.mark, "has_draft": state.draft.is_open, "removed": state.removed, "changed_at": revision}
+    connection.execute(image_table.update().where(_is_image(workspace_id, digest)).values(values))
 
 
 def holds(connection: sa.Connection, workspace_id: int, digest: str) -> bool:
@@ -213,20 +223,41 @@ def check_held(connection: sa.Connection, workspace_id: int, digest: str) -> Non
 
 
 def list_images(
-    connection: sa.Connection, workspace_id: int, digests: Iterable[str] | None = None
+    connection: sa.Connection,
+    workspace_id: int,
+    digests: Iterable[str] | None = None,
+    *,
+    with_removed: bool = False,
+    changed_after: int | None = None,
 ) -> tuple[ImageSummary, ...]:
-    """The images of a workspace, or some of them, with their numbers of annotations, first come first."""
+    """The images of a workspace, or some of them, with their numbers of annotations, first come first.
+
+    Args:
+        connection: to the database.
+        workspace_id: of the workspace.
+        digests: only these.
+        with_removed: those that were removed, too.
+        changed_after: only those that have changed since that revision of the workspace.
+    """
     count = (
         sa.select(sa.func.count())
         .where(_annotations.workspace_id == _images.workspace_id, _annotations.digest == _images.digest)
         .scalar_subquery()
     )
-    wanted = sa.select(_images.digest, _images.file_name, _images.height, _images.width, count)
+    state = (_images.mark, _images.has_draft, _images.removed)
+    wanted = sa.select(_images.digest, _images.file_name, _images.height, _images.width, count, *state)
     wanted = wanted.where(_images.workspace_id == workspace_id)
+    if not with_removed:
+        wanted = wanted.where(sa.not_(_images.removed))
+    if changed_after is not None:
+        wanted = wanted.where(_images.changed_at > changed_after)
     if digests is not None:
         wanted = wanted.where(_images.digest.in_(list(digests)))
     rows = connection.execute(wanted.order_by(_images.id))
-    return tuple(ImageSummary(digest, name, ImageSize(height, width), n) for digest, name, height, width, n in rows)
+    return tuple(
+        ImageSummary(digest, name, ImageSize(height, width), n, mark, bool(has_draft), bool(removed))
+        for digest, name, height, width, n, mark, has_draft, removed in rows
+    )
 
 
 def is_held(connection: sa.Connection, digest: str) -> bool:
@@ -325,53 +356,80 @@ class Entry:
 
 
 def append_entries(
-    connection: sa.Connection, workspace_id: int, digest: str, entries: Sequence[Entry], at: float, served: float
+    connection: sa.Connection,
+    workspace_id: int,
+    digest: str,
+    entries: Sequence[Entry],
+    at: float,
+    served: float,
+    after: ImageState | None = None,
 ) -> Appended:
     """Add entries to a log and keep the lists in step with it; for a click these are four statements.
 
-    ``at`` is the present by the wall clock, ``served`` by the served clock.
+    Args:
+        connection: to the database.
+        workspace_id: of the workspace.
+        digest: of the image, or :data:`CLASS_LOG`.
+        entries: to be added.
+        at: the present by the wall clock.
+        served: the present by the served clock.
+        after: the image with ``entries``, where the caller knows it; otherwise its log is read where that is needed.
     """
-    revision, number = _end_of_log(connection, workspace_id, digest)
+    revision, number, listed = _end_of_log(connection, workspace_id, digest)
     if number + len(entries) > MAX_EVENTS:
         raise LabelError(f"The history of this image is full ({MAX_EVENTS} steps). Export it and start it anew.")
     if digest == CLASS_LOG:
         lists_changed = _check_class_events(connection, workspace_id, entries)
+        values: dict[str, Any] = {}
     else:
-        lists_changed = False
-        new = [entry.event for entry in entries]
-        for place, event in enumerate(new):
-            lists_changed |= _keep_in_step(connection, workspace_id, digest, event, new[:place])
+        given = [entry.event for entry in entries]
+        values, objects_changed = _keep_in_step(connection, workspace_id, digest, given, listed, after)
+        lists_changed = bool(values) or objects_changed
     if entries:
         key = {"workspace_id": workspace_id, "digest": digest, "at": at}
         rows = [{**key, "number": n, "body": e.body} for n, e in enumerate(entries, start=number + 1)]
         connection.execute(event_table.insert(), rows)
     number += len(entries)
     revision += lists_changed
-    save_log_length(connection, workspace_id, digest, number)
+    if digest == CLASS_LOG:
+        save_log_length(connection, workspace_id, digest, number)
+    else:
+        values |= {"events": number} | ({"changed_at": revision} if lists_changed else {})
+        connection.execute(image_table.update().where(_is_image(workspace_id, digest)).values(values))
     change = workspace_table.update().where(_workspaces.id == workspace_id)
     connection.execute(change.values(used_at=at, used_served_s=served, revision=revision))
     return Appended(number, revision)
 
 
-def _end_of_log(connection: sa.Connection, workspace_id: int, digest: str) -> tuple[int, int]:
-    """The revision of the workspace and the length of the log, of which nothing may be missing."""
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What the list of images says of one."""
+
+    mark: str = ""
+    has_draft: bool = False
+    removed: bool = False
+
+
+def _end_of_log(connection: sa.Connection, workspace_id: int, digest: str) -> tuple[int, int, _Listed]:
+    """The revision of the workspace, the length of the log, of which nothing may be missing, and the image's state."""
     last = sa.select(sa.func.max(_events.number)).where(_of_image(workspace_id, digest, _events)).scalar_subquery()
     if digest == CLASS_LOG:
-        wanted = sa.select(_workspaces.revision, _workspaces.events, last)
+        wanted = sa.select(_workspaces.revision, _workspaces.events, last, sa.null(), sa.null(), sa.null())
     else:
         held = workspace_table.outerjoin(
             image_table, sa.and_(_images.workspace_id == _workspaces.id, _images.digest == digest)
         )
-        wanted = sa.select(_workspaces.revision, _images.events, last).select_from(held)
+        state = (_images.mark, _images.has_draft, _images.removed)
+        wanted = sa.select(_workspaces.revision, _images.events, last, *state).select_from(held)
     row = connection.execute(wanted.where(_workspaces.id == workspace_id)).first()
     if row is None:
         raise LabelError(_GONE)
-    revision, length, found = row
+    revision, length, found, mark, has_draft, removed = row
     if length is None:
         raise LabelError(_NOT_HELD)
     if length != (found or 0):
         raise _broken(connection, workspace_id, digest, min(length, found or 0) + 1, _missing(length, found or 0))
-    return revision, length
+    return revision, length, _Listed(mark or "", bool(has_draft), bool(removed))
 
 
 def _missing(length: int, found: int) -> str:
@@ -407,82 +465,77 @@ def _check_class_events(connection: sa.Connection, workspace_id: int, entries: S
     return bool(entries)
 
 
+_SIMPLE = (
+    events.ImageOpened,
+    events.Prompted,
+    events.VisibilityChanged,
+    events.ModelChanged,
+    events.ImageMarked,
+    events.ImageRemoved,
+    events.ImageRestored,
+)
+"""Events that say all by themselves about the lists; what others do to them depends on what came before."""
+
+
 def _keep_in_step(
-    connection: sa.Connection, workspace_id: int, digest: str, event: Event, before: Sequence[Event]
+    connection: sa.Connection,
+    workspace_id: int,
+    digest: str,
+    new: Sequence[Event],
+    listed: _Listed,
+    after: ImageState | None,
+) -> tuple[dict[str, Any], bool]:
+    """What events change in the image's line of the list, and whether they changed the list of its annotations."""
+    is_simple = all(isinstance(event, _SIMPLE) for event in new)
+    if not is_simple and after is None:
+        after = replay([*read_events(connection, workspace_id, digest), *new])
+    said: dict[str, Any] = {}
+    for event in new:
+        match event:
+            case events.ClassAdded() | events.ClassChanged() | events.ClassRemoved():
+                raise LabelError("Changes of classes belong to the workspace, all others to an image.")
+            case events.ImageOpened():
+                if event.digest != digest:
+                    raise LabelError("The event names another image than the log it belongs to.")
+                said["file_name"] = event.file_name
+            case events.Prompted():
+                said["has_draft"] = True
+            case events.Reclassed(_, class_id):
+                find_class(read_classes(connection, workspace_id), class_id)
+            case events.ImageMarked(mark):
+                said["mark"] = mark
+            case events.ImageRemoved():
+                said["removed"] = True
+            case events.ImageRestored():
+                said["removed"] = False
+    objects_changed = False
+    if not is_simple:
+        assert after is not None
+        said["has_draft"] = after.draft.is_open
+        objects_changed = _list_annotations(connection, workspace_id, digest, after.annotations)
+    return {name: value for name, value in said.items() if getattr(listed, name, None) != value}, objects_changed
+
+
+def _list_annotations(
+    connection: sa.Connection, workspace_id: int, digest: str, annotations: Iterable[Annotation]
 ) -> bool:
-    """Bring the lists up to date with one event of an image; True if they changed.
-
-    ``before`` are the events that are added with it, ahead of it.
-    """
-    match event:
-        case events.ClassAdded() | events.ClassChanged() | events.ClassRemoved():
-            raise LabelError("Changes of classes belong to the workspace, all others to an image.")
-        case events.ImageOpened():
-            if event.digest != digest:
-                raise LabelError("The event names another image than the log it belongs to.")
-            renamed = image_table.update().where(_is_image(workspace_id, digest))
-            connection.execute(renamed.values(file_name=event.file_name))
-        case events.Committed(annotation):
-            _put(connection, workspace_id, digest, (annotation,))
-        case events.AnnotationsImported(annotations):
-            _put(connection, workspace_id, digest, annotations)
-        case events.Deleted(annotation_id):
-            _remove(connection, workspace_id, digest, (annotation_id,))
-        case events.Reclassed(annotation_id, class_id):
-            find_class(read_classes(connection, workspace_id), class_id)
-            _reclass(connection, workspace_id, digest, (annotation_id,), class_id)
-        case events.Described(ids, class_id) if class_id is not None:
-            find_class(read_classes(connection, workspace_id), class_id)
-            _reclass(connection, workspace_id, digest, ids, class_id)
-        case events.AnnotationsReplaced(_, removed, put):
-            _remove(connection, workspace_id, digest, removed)
-            _put(connection, workspace_id, digest, put)
-        case events.Travelled():
-            history = events.fold([*read_events(connection, workspace_id, digest), *before])
-            return _become(connection, workspace_id, digest, events.apply(history, event).state.annotations)
-        case _:
-            return False
-    return True
-
-
-def _become(connection: sa.Connection, workspace_id: int, digest: str, annotations: Sequence[Annotation]) -> bool:
-    """List exactly these annotations; True if the list changed."""
-    listed = listed_annotations(connection, workspace_id, digest)
-    wanted = {annotation.id: annotation for annotation in annotations}
-    changed = [a for a in wanted.values() if listed.get(a.id) != a.class_id]
-    gone = listed.keys() - wanted.keys()
-    if not changed and not gone:
-        return False
-    _remove(connection, workspace_id, digest, gone)
-    _put(connection, workspace_id, digest, changed)
-    return True
-
-
-def _remove(connection: sa.Connection, workspace_id: int, digest: str, ids: Collection[str]) -> None:
-    if ids:
+    """Have the list hold exactly these annotations of an image; True where it changed."""
+    before = listed_annotations(connection, workspace_id, digest)
+    now = {annotation.id: annotation.class_id for annotation in annotations}
+    gone = [each for each, class_id in before.items() if now.get(each) != class_id]
+    put = {each: class_id for each, class_id in now.items() if before.get(each) != class_id}
+    if put:
+        classes = read_classes(connection, workspace_id)
+        for class_id in {*put.values()}:
+            find_class(classes, class_id)
+    if gone:
         here = _is_annotation(workspace_id, digest, sa.bindparam("gone"))
-        connection.execute(annotation_table.delete().where(here), [{"gone": each} for each in ids])
-
-
-def _reclass(connection: sa.Connection, workspace_id: int, digest: str, ids: Collection[str], class_id: int) -> None:
-    if ids:
-        here = _is_annotation(workspace_id, digest, sa.bindparam("changed"))
-        change = annotation_table.update().where(here).values(class_id=class_id)
-        connection.execute(change, [{"changed": each} for each in ids])
-
-
-def _put(connection: sa.Connection, workspace_id: int, digest: str, annotations: Iterable[Annotation]) -> None:
-    """List annotations, each in the place of the one with its id."""
-    classes = read_classes(connection, workspace_id)
-    rows: dict[str, dict[str, Any]] = {}
-    for annotation in annotations:
-        find_class(classes, annotation.class_id)
-        key = {"workspace_id": workspace_id, "digest": digest, "id": annotation.id}
-        rows[annotation.id] = {**key, "class_id": annotation.class_id}
-    replaced = rows.keys() & listed_annotations(connection, workspace_id, digest).keys()
-    _remove(connection, workspace_id, digest, replaced)
-    if rows:
-        connection.execute(annotation_table.insert(), list(rows.values()))
+        connection.execute(annotation_table.delete().where(here), [{"gone": each} for each in gone])
+    if put:
+        place = {"workspace_id": workspace_id, "digest": digest}
+        rows = [{**place, "id": each, "class_id": class_id} for each, class_id in put.items()]
+        connection.execute(annotation_table.insert(), rows)
+    return bool(gone or put)
 
 
 def _is_annotation(workspace_id: int, digest: str, annotation_id: Any) -> sa.ColumnElement[bool]:

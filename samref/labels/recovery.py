@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from samref.core.geometry import ImageSize
 from samref.core.images import upright_size
 from samref.errors import ImageError, LabelError, SamrefError, StorageError
-from samref.labels.annotations import DIGEST, tidy_file_name
+from samref.labels.annotations import DIGEST, tidy_path
 from samref.labels.backup import database_part, replace_database
 from samref.labels.classes import MAX_CLASSES, PALETTE, LabelClass, class_named, default_classes
 from samref.labels.events import ClassAdded, ClassEvent, Event, ImageOpened, replay, replay_classes
@@ -37,6 +37,7 @@ from samref.labels.queries import (
     read_events,
     save_log_length,
     save_served_s,
+    save_state,
 )
 from samref.labels.serialization import event_from_json, event_to_json
 from samref.labels.sqlite import SqliteDatabase, database_errors, faults_of_file, open_damaged, readable_rows
@@ -260,7 +261,7 @@ class _Writer:
         row = self.damaged.images.get((number, digest), {})
         events = list(log.events)
         opened = next((event for _, event in events if isinstance(event, ImageOpened)), None)
-        name = tidy_file_name(str(row.get("file_name", opened.file_name if opened else _name_for(digest))))
+        name = tidy_path(str(row.get("file_name", opened.file_name if opened else _name_for(digest))))
         if not events or not isinstance(events[0][1], ImageOpened):
             size = ImageSize(opened.height, opened.width) if opened else self._size_of(digest, row)
             if size is None:
@@ -277,6 +278,8 @@ class _Writer:
             self.damaged.lost.append(f"The file of {name!r} (workspace {number}, {digest}) is not there.")
         insert_image(self.connection, number, digest, name, state.size, size_bytes or int(row.get("bytes", 0)))
         self._write_events(number, digest, events)
+        revision = int(self.damaged.workspaces.get(number, {}).get("revision", 0)) + 1
+        save_state(self.connection, number, digest, state, revision)
         objects = [
             {"workspace_id": number, "digest": digest, "id": a.id, "class_id": a.class_id} for a in state.annotations
         ]
@@ -401,7 +404,7 @@ def inspect(folder: Path) -> Inspection:
                     faults.append(str(error))
                 try:
                     with database_errors():
-                        images = list_images(connection, workspace.id)
+                        images = list_images(connection, workspace.id, with_removed=True)
                 except StorageError as error:
                     faults.append(f"The list of images of workspace {workspace.id}: {error}")
                     continue
@@ -435,6 +438,8 @@ def _faults_of_log(
         faults.append(f"{where}: the list of images and the log name different sizes.")
     if logged != listed:
         faults.append(f"{where}: the log holds {len(logged)} objects, the list {len(listed)}, or their classes differ.")
+    if (state.mark, state.draft.is_open, state.removed) != (image.mark, image.has_draft, image.removed):
+        faults.append(f"{where}: the list of images and the log differ in its mark, its draft or its removal.")
     unknown = set() if classes is None else {*logged.values()} - classes
     faults.extend(f"{where}: an object has class {class_id}, which there is not." for class_id in sorted(unknown))
     return len(events), faults

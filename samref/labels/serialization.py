@@ -45,7 +45,7 @@ from samref.core.prompts import (
 )
 from samref.errors import LabelError, PromptError
 from samref.labels import events
-from samref.labels.annotations import MAX_ATTRIBUTES, MAX_FILE_NAME, MAX_ID, MAX_NOTE, MAX_VALUE, Annotation
+from samref.labels.annotations import MAX_ATTRIBUTES, MAX_ID, MAX_NOTE, MAX_PATH, MAX_VALUE, Annotation
 from samref.labels.classes import MAX_NAME, LabelClass
 from samref.labels.events import MAX_HISTORY, Event
 
@@ -173,7 +173,7 @@ def text(max_length: int | None = None) -> CoreSchema:
 WHOLE = cs.no_info_plain_validator_function(whole)
 NUMBER = cs.float_schema(strict=True, allow_inf_nan=False)
 _BOOL = cs.bool_schema(strict=True)
-_ID, _NAME, _FILE_NAME = text(MAX_ID), text(MAX_NAME), text(MAX_FILE_NAME)
+_ID, _NAME = text(MAX_ID), text(MAX_NAME)
 _BASIS = cs.chain_schema([WHOLE, cs.int_schema(ge=0, le=MAX_IMPORTED)])
 _SIDE = cs.chain_schema([WHOLE, cs.int_schema(gt=0, le=MAX_RLE_PIXELS)])
 
@@ -278,9 +278,7 @@ _ANNOTATION = cs.no_info_after_validator_function(
     ),
 )
 _EVENTS: dict[str, CoreSchema] = {
-    "image_opened": _values_of(
-        events.ImageOpened, digest=_ID, file_name=text(MAX_FILE_NAME), height=_SIDE, width=_SIDE
-    ),
+    "image_opened": _values_of(events.ImageOpened, digest=_ID, file_name=text(MAX_PATH), height=_SIDE, width=_SIDE),
     "prompted": _values_of(events.Prompted, prompt=_PROMPT, model=_NAME, basis=_or_none(_BASIS)),
     "hand_painted": _values_of(
         events.HandPainted, added=_or_none(_RLE), removed=_or_none(_RLE), how=cs.literal_schema(list(HOWS))
@@ -314,6 +312,9 @@ _EVENTS: dict[str, CoreSchema] = {
     "class_changed": _values_of(events.ClassChanged, label_class=_CLASS),
     "class_removed": _values_of(events.ClassRemoved, class_id=WHOLE),
     "annotations_imported": _values_of(events.AnnotationsImported, annotations=_tuple_of(_ANNOTATION, MAX_IMPORTED)),
+    "image_marked": _values_of(events.ImageMarked, mark=cs.literal_schema(list(events.MARKS))),
+    "image_removed": _values_of(events.ImageRemoved),
+    "image_restored": _values_of(events.ImageRestored),
 }
 
 _EVENT = SchemaValidator(cs.tagged_union_schema(_EVENTS, discriminator="type"))

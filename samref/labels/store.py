@@ -20,6 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -27,7 +28,7 @@ from samref.core.geometry import ImageSize
 from samref.errors import LabelError, StorageError
 from samref.files import bytes_in_words, discard_parts, disk_errors
 from samref.labels import queries
-from samref.labels.annotations import Annotation, ImageRecord, Project, tidy_file_name
+from samref.labels.annotations import Annotation, ImageRecord, Project, tidy_path
 from samref.labels.classes import LabelClass, default_classes, find_class, new_class, tidy_name
 from samref.labels.database import Database, ServerDatabase
 from samref.labels.events import (
@@ -37,6 +38,7 @@ from samref.labels.events import (
     ClassRemoved,
     Event,
     ImageOpened,
+    ImageRestored,
     ImageState,
     replay,
 )
@@ -58,6 +60,14 @@ class NewWorkspace:
 
     id: int
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutImage:
+    """An image put into a workspace: whether it is new there, was there already, or came back from the removed ones."""
+
+    digest: str
+    outcome: Literal["new", "known", "restored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +221,23 @@ class ProjectStore:
 
     # ---- the log
 
-    def append(self, workspace_id: int, digest: str | None, *events: Event) -> Appended:
-        """Add events to the log of an image, or (``digest`` None) of the workspace's classes; all of them or none."""
+    def append(
+        self, workspace_id: int, digest: str | None, *events: Event, after: ImageState | None = None
+    ) -> Appended:
+        """Add events to the log of an image, or (``digest`` None) of the workspace's classes; all of them or none.
+
+        ``after`` is the image with these events, where the caller knows it; it spares the store reading the log.
+        """
         entries = [Entry.of(event) for event in events]
         with self.database.write() as connection:
-            return self._write(connection, workspace_id, digest or CLASS_LOG, entries)
+            return self._write(connection, workspace_id, digest or CLASS_LOG, entries, after)
+
+    def append_to_all(self, workspace_id: int, digests: Collection[str], event: Event) -> None:
+        """Add one event to the logs of several images; to all of them or to none."""
+        entry = Entry.of(event)
+        with self.database.write() as connection:
+            for digest in digests:
+                self._write(connection, workspace_id, digest, [entry])
 
     def events(self, workspace_id: int, digest: str | None) -> tuple[Event, ...]:
         """The log of an image, or (``digest`` None) of the workspace's classes; empty where there is none."""
@@ -266,19 +288,28 @@ class ProjectStore:
     def add_image(
         self, workspace_id: int, data: bytes, file_name: str, size: ImageSize, digest: str | None = None
     ) -> str:
-        """Put an image file into a workspace, and give its digest; nothing changes where it is there already.
+        """Put an image file into a workspace, and give its digest; see :meth:`put_image`."""
+        return self.put_image(workspace_id, data, file_name, size, digest).digest
 
-        Folders and control characters are cut off ``file_name``; ``size`` is that of the upright image.
+    def put_image(
+        self, workspace_id: int, data: bytes, file_name: str, size: ImageSize, digest: str | None = None
+    ) -> PutImage:
+        """Put an image file into a workspace; one that is there already stays as it is, a removed one comes back.
+
+        ``file_name`` may have folders (:func:`tidy_path`); ``size`` is that of the upright image.
         """
         digest = digest or hashlib.sha256(data).hexdigest()
-        name = tidy_file_name(file_name)
+        name = tidy_path(file_name)
         part = self.blobs.stage(data)  # outside the lock: clicks need not wait for a large file
         try:
             with self.database.write() as connection:
                 queries.workspace_revision(connection, workspace_id)  # refuses one that is gone
-                if queries.holds(connection, workspace_id, digest):
+                held = queries.list_images(connection, workspace_id, [digest], with_removed=True)
+                if held:
                     self.blobs.publish(part, digest)  # the same bytes; repairs a file that was lost
-                    return digest
+                    if held[0].removed:
+                        self._write(connection, workspace_id, digest, [Entry.of(ImageRestored())])
+                    return PutImage(digest, "restored" if held[0].removed else "known")
                 self._check_room(connection, len(data))
                 self.blobs.publish(part, digest)
                 queries.insert_image(connection, workspace_id, digest, name, size, len(data))
@@ -286,17 +317,19 @@ class ProjectStore:
                 self._write(connection, workspace_id, digest, [Entry.of(opened)])
         finally:
             self.blobs.discard(part)
-        return digest
+        return PutImage(digest, "new")
 
-    def images(self, workspace_id: int) -> tuple[ImageSummary, ...]:
-        """The images of a workspace, first come first."""
+    def images(
+        self, workspace_id: int, *, with_removed: bool = False, changed_after: int | None = None
+    ) -> tuple[ImageSummary, ...]:
+        """The images of a workspace, first come first; those changed since a revision only, where one is given."""
         with self.database.read() as connection:
-            return queries.list_images(connection, workspace_id)
+            return queries.list_images(connection, workspace_id, with_removed=with_removed, changed_after=changed_after)
 
     def image(self, workspace_id: int, digest: str) -> ImageSummary | None:
-        """One image of a workspace; None when the workspace does not hold it."""
+        """One image of a workspace, removed or not; None when the workspace does not hold it."""
         with self.database.read() as connection:
-            return next(iter(queries.list_images(connection, workspace_id, [digest])), None)
+            return next(iter(queries.list_images(connection, workspace_id, [digest], with_removed=True)), None)
 
     def image_bytes(self, workspace_id: int, digest: str) -> bytes:
         """An image's file as it came, only for a workspace that holds it."""
@@ -305,7 +338,7 @@ class ProjectStore:
         return self.blobs.read(digest)
 
     def project(self, workspace_id: int, digests: Collection[str] | None = None) -> Project:
-        """The whole workspace, or some of its images, as a value: what the exporters take.
+        """The whole workspace, or some of its images, as a value: what the exporters take; without removed images.
 
         Of the whole, an image whose log is damaged is left out and named in ``left_out``: it should not keep the
         others from being exported.
@@ -367,7 +400,8 @@ class ProjectStore:
             with self.database.write() as connection:
                 if workspace_id in self._looks:  # looked at just now
                     continue
-                digests = [image.digest for image in queries.list_images(connection, workspace_id)]
+                images = queries.list_images(connection, workspace_id, with_removed=True)
+                digests = [image.digest for image in images]
                 queries.remove_workspace(connection, workspace_id)
             removed, freed = self._remove_images(digests)
             _log.warning(
@@ -405,8 +439,15 @@ class ProjectStore:
                 "stays; whoever runs the server can allow more with SAMREF_STORE_BYTES."
             )
 
-    def _write(self, connection: sa.Connection, workspace_id: int, digest: str, entries: Sequence[Entry]) -> Appended:
-        return append_entries(connection, workspace_id, digest, entries, self._now(), self._served())
+    def _write(
+        self,
+        connection: sa.Connection,
+        workspace_id: int,
+        digest: str,
+        entries: Sequence[Entry],
+        after: ImageState | None = None,
+    ) -> Appended:
+        return append_entries(connection, workspace_id, digest, entries, self._now(), self._served(), after)
 
     def _now(self) -> float:
         return self._clock().timestamp()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """Alembic's name for these tables; :mod:`samref.labels.migrations` brings older databases up to it."""
 
 metadata = sa.MetaData()
@@ -60,6 +60,10 @@ image_table = sa.Table(
     sa.Column("width", sa.Integer, nullable=False),
     sa.Column("bytes", sa.Integer, nullable=False),
     sa.Column("events", sa.Integer, nullable=False, server_default="0"),  # length of the image's log
+    sa.Column("mark", sa.String(16), nullable=False, server_default=""),
+    sa.Column("has_draft", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("removed", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("changed_at", sa.Integer, nullable=False, server_default="0"),  # the workspace's revision at that time
     sa.UniqueConstraint("workspace_id", "digest"),
 )
 event_table = sa.Table(

@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from samref.core.images import SMALL_PIXELS, DecodedImage, decode_stored_image, upright_size
 from samref.errors import ImageError, RequestError, SamrefError
+from samref.labels.annotations import tidy_path
 from samref.web.display import DisplayCopies
 from samref.web.protocol import UNEXPECTED, UnknownWorkspaceError, tab_and_sequence
 from samref.web.server import Server, image_to_wire
@@ -130,11 +131,12 @@ class _Routes:
 
     async def upload(self, request: Request) -> Response:
         workspace_id = await asyncio.to_thread(self._server.find, _token(request))
-        name = _file_name(request.headers.get(FILE_NAME_HEADER, ""))
+        name = tidy_path(unquote(request.headers.get(FILE_NAME_HEADER, "")))
         data = await _body(request, self._server.limits.upload_bytes)
         size = await asyncio.to_thread(upright_size, data, max_pixels=self._server.limits.pixels)
-        entry = await self._decoding.run(size.pixels, partial(self._server.add_image, workspace_id, data, name))
-        return _json(image_to_wire(entry))
+        put = partial(self._server.put_image, workspace_id, data, name)
+        entry, outcome = await self._decoding.run(size.pixels, put)
+        return _json({**image_to_wire(entry), "outcome": outcome})
 
     async def image(self, request: Request) -> Response:
         digest = request.path_params["digest"]
@@ -262,13 +264,6 @@ def _parsed(body: bytes) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and the infinities are no JSON
-
-
-def _file_name(header: str) -> str:
-    """The file name a browser sent, only ever shown or written into exports, never used as a path."""
-    name = unquote(header).replace("\\", "/").rpartition("/")[2]
-    name = "".join(character for character in name if character.isprintable()).strip()
-    return name[:200] or "image"
 
 
 def _attachment(file_name: str) -> str:

@@ -46,6 +46,9 @@ MAX_SELECTED = 10_000
 COARSEST = 64
 """No preview has larger cells, in pixels."""
 
+MAX_DIGESTS = 10_000
+"""Images that one request may name."""
+
 UNEXPECTED = "Something went wrong on the server and was logged there. Try again, or reload the page."
 
 
@@ -65,6 +68,8 @@ Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 Text: TypeAlias = Annotated[str, Field(pattern=r"\S", max_length=200)]
 OptionalText: TypeAlias = Annotated[str, Field(max_length=200)] | None
 Flag: TypeAlias = Annotated[bool, Field(strict=True)]
+Mark: TypeAlias = Literal["", "done", "flagged"]
+Digests: TypeAlias = Annotated[list[Digest], Field(min_length=1, max_length=MAX_DIGESTS)]
 
 
 class Known(BaseModel):
@@ -72,6 +77,9 @@ class Known(BaseModel):
 
     annotations: Count = Field(default=0, description="the `annotations.revision` it last merged for the image")
     workspace: Count = Field(default=0, description="the `workspace.revision` it last saw")
+    images: Count = Field(
+        default=0, description="the `workspace.revision` whose list of images it holds; 0: it wants the whole list"
+    )
 
 
 class Request(BaseModel):
@@ -367,6 +375,28 @@ class RemoveClass(Request):
     class_id: Count
 
 
+class MarkImages(Request):
+    """Marks images as `done` or `flagged`, or takes their mark away (an empty text); the answer carries `workspace`."""
+
+    verb: Literal["mark_image"]
+    digests: Digests
+    mark: Mark
+
+
+class RemoveImages(Request):
+    """Takes images out of lists and exports; their files, drafts and objects stay. The answer carries `workspace`."""
+
+    verb: Literal["remove_images"]
+    digests: Digests
+
+
+class RestoreImages(Request):
+    """Brings removed images back with everything they had; the answer carries `workspace`."""
+
+    verb: Literal["restore_images"]
+    digests: Digests
+
+
 class Prefetch(Request):
     """Encodes an image of this workspace while nothing else is to do (the next one). Sent only when idle."""
 
@@ -408,6 +438,9 @@ AnyRequest: TypeAlias = (
     | AddClass
     | ChangeClass
     | RemoveClass
+    | MarkImages
+    | RemoveImages
+    | RestoreImages
     | Prefetch
 )
 

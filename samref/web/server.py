@@ -28,7 +28,7 @@ from samref.errors import BusyError, ImageError, ModelError, SamrefError, Unknow
 from samref.inference.engine import Engine, StoredImage
 from samref.inference.session import Events, Session, SessionView, Verb
 from samref.labels.annotations import find_annotation
-from samref.labels.events import AnnotationsImported, Described
+from samref.labels.events import AnnotationsImported, Described, Event, ImageMarked, ImageRemoved, ImageRestored
 from samref.labels.formats import Export, build_export
 from samref.labels.formats.coco import CocoImport, import_coco
 from samref.labels.queries import ImageSummary
@@ -49,6 +49,7 @@ from samref.web.protocol import (
     Edit,
     Hello,
     History,
+    MarkImages,
     Merge,
     Open,
     OpenExample,
@@ -59,9 +60,11 @@ from samref.web.protocol import (
     Reclass,
     Redo,
     RemoveClass,
+    RemoveImages,
     ReplacePrompt,
     Request,
     Reshape,
+    RestoreImages,
     SetVisible,
     Split,
     Subtract,
@@ -314,9 +317,16 @@ class Server:
                 return workspace, _watched((await self._session(workspace.id, digest)).watch())
             case AddClass() | ChangeClass() | RemoveClass():
                 await asyncio.to_thread(self._change_classes, workspace.id, request)
-                if request.image is None:
-                    return workspace, _once(None)
-                return workspace, _once((await self._session(workspace.id, request.image)).view)
+                return workspace, await self._present(workspace, request)
+            case MarkImages(digests=digests, mark=mark):
+                await self._note_on_images(workspace.id, digests, ImageMarked(mark))
+                return workspace, await self._present(workspace, request)
+            case RemoveImages(digests=digests):
+                await self._note_on_images(workspace.id, digests, ImageRemoved())
+                return workspace, await self._present(workspace, request)
+            case RestoreImages(digests=digests):
+                await self._note_on_images(workspace.id, digests, ImageRestored())
+                return workspace, await self._present(workspace, request)
             case PreviewTidy() | History() | Copy():
                 return workspace, await self._aside(workspace, request)
             case Prefetch(digest=digest):
@@ -333,6 +343,12 @@ class Server:
                 view = await session.perform(verb, request.tab, request.revision, on_mask=on_mask)
                 # The page painted its own prompt: it need not hear of the state without an answer.
                 return workspace, _watched(session.watch(after=view if isinstance(request, AddPrompts) else None))
+
+    async def _present(self, workspace: _Workspace, request: Request) -> _Answers:
+        """The open image as it is, if there is one."""
+        if request.image is None:
+            return _once(None)
+        return _once((await self._session(workspace.id, request.image)).view)
 
     async def _aside(self, workspace: _Workspace, request: PreviewTidy | History | Copy) -> _Answers:
         """Do what changes nothing of the image that is open."""
@@ -370,18 +386,26 @@ class Server:
         known = 0 if isinstance(request, Hello) else request.known.workspace
         if isinstance(request, _LIST_KEEPING) and workspace.revision <= known:
             return None  # these change no list
-        return await asyncio.to_thread(self._workspace_to_wire, workspace, known)
+        known_images = 0 if isinstance(request, Hello) else min(known, request.known.images)
+        return await asyncio.to_thread(self._workspace_to_wire, workspace, known, known_images)
 
-    def _workspace_to_wire(self, workspace: _Workspace, known: int) -> dict[str, Any] | None:
+    def _workspace_to_wire(self, workspace: _Workspace, known: int, known_images: int) -> dict[str, Any] | None:
         revision = self.store.workspace_revision(workspace.id)
         if revision <= known:
             return None
-        entries = self._surroundings.models()
-        return {
+        images = self.store.images(workspace.id, with_removed=True, changed_after=known_images or None)
+        changing = {
             "token": workspace.token,
             "revision": revision,
+            "since": known_images,
             "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in self.store.classes(workspace.id)],
-            "images": [image_to_wire(image) for image in self.store.images(workspace.id)],
+            "images": [image_to_wire(image) for image in images],
+        }
+        if known_images:
+            return changing
+        entries = self._surroundings.models()
+        return {
+            **changing,
             "examples": [example.to_wire() for example in self.examples.values()],
             "models": [{"name": e.name, "title": e.title, "ready": e.ready, "note": e.note} for e in entries],
             "limits": {
@@ -439,15 +463,19 @@ class Server:
         return self._find(token).id
 
     def add_image(self, workspace_id: int, data: bytes, file_name: str) -> ImageSummary:
-        """Put an image into a workspace; it is checked and decoded first.
+        """Put an image into a workspace; see :meth:`put_image`."""
+        return self.put_image(workspace_id, data, file_name)[0]
+
+    def put_image(self, workspace_id: int, data: bytes, file_name: str) -> tuple[ImageSummary, str]:
+        """Put an image into a workspace; it is checked and decoded first. Says whether it is "new", "known" or so.
 
         Raises:
             ImageError: it cannot be used.
             StorageError: there is no room for it.
         """
         image = decode_image(data, max_pixels=self.limits.pixels)
-        self.store.add_image(workspace_id, data, file_name, image.size, image.digest)
-        return self._held(workspace_id, image.digest)
+        put = self.store.put_image(workspace_id, data, file_name, image.size, image.digest)
+        return self._held(workspace_id, image.digest), put.outcome
 
     def decode(self, workspace_id: int, digest: str) -> DecodedImage:
         """The pixels of an image of a workspace.
@@ -503,6 +531,17 @@ class Server:
         if not entry.ready:
             raise ModelError(entry.note or f"The model {name} cannot be used on this machine yet.")
 
+    async def _note_on_images(self, workspace_id: int, digests: Sequence[str], event: Event) -> None:
+        """Add an event that touches neither drafts nor annotations to several logs, and tell their sessions."""
+        asked = dict.fromkeys(digests)
+        await asyncio.to_thread(self.store.append_to_all, workspace_id, asked, event)
+        for digest in asked:
+            key = (workspace_id, digest)
+            if (opening := self._opening.get(key)) is not None:
+                await asyncio.wait([opening])
+            if (session := self._sessions.get(key)) is not None:
+                await session.take_note(event, partial(self.store.revision, workspace_id, digest))
+
     # ---- sessions
 
     async def _session(self, workspace_id: int, digest: str | None) -> Session:
@@ -534,14 +573,19 @@ class Server:
         if not events:
             raise ImageError("This workspace does not hold that image. Open it again from its file.")
         image = self._stored_image(workspace_id, digest)
-        return Session(
+
+        def record(*new: Event) -> None:
+            self.store.append(workspace_id, digest, *new, after=session.after(new))
+
+        session: Session = Session(
             f"{workspace_id}:{digest}",
             self._engine,
             image,
             events,
-            lambda *new: self.store.append(workspace_id, digest, *new),
+            record,
             model=self._model,
         )
+        return session
 
     def _stored_image(self, workspace_id: int, digest: str) -> StoredImage:
         return StoredImage(digest, lambda: self.decode(workspace_id, digest))
@@ -603,14 +647,21 @@ class Server:
 
 
 def image_to_wire(image: ImageSummary) -> dict[str, Any]:
-    """A line of the list of images, as the page is told."""
-    return {
+    """A line of the list of images, as the page is told; what most images are not is left out."""
+    wire: dict[str, Any] = {
         "digest": image.digest,
         "file_name": image.file_name,
         "width": image.size.width,
         "height": image.size.height,
         "annotations": image.annotations,
     }
+    if image.mark:
+        wire["mark"] = image.mark
+    if image.has_draft:
+        wire["draft"] = True
+    if image.removed:
+        wire["removed"] = True
+    return wire
 
 
 def _hand_work(session: Session, request: Paint | Reshape) -> HandWork:

@@ -32,12 +32,17 @@ from samref.core.polygons import check_segmentation, mask_of_checked, mask_to_po
 from samref.core.prompts import Prompts
 from samref.errors import ImportFormatError, LabelError
 from samref.files import counted
-from samref.labels.annotations import Annotation, ImageRecord, Project, file_names, new_annotation_id, tidy_file_name
+from samref.labels.annotations import (
+    IMPORTED_MODEL,
+    Annotation,
+    ImageRecord,
+    Project,
+    file_names,
+    new_annotation_id,
+    tidy_file_name,
+)
 from samref.labels.classes import LabelClass, class_named, new_class
 from samref.labels.serialization import NUMBER, WHOLE, annotation_from_plain, read, text, to_plain, whole
-
-IMPORTED_MODEL = "imported"
-"""Stands for the model of an annotation that came without one."""
 
 MAX_BYTES = 64 * 2**20
 MAX_ENTRIES = 100_000  # images, categories or annotations in one file

@@ -1,17 +1,63 @@
 /** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
 
+import { adjustmentOf } from "./adjust.js";
 import { BRUSH } from "./toolbar.js";
 import { closeImage } from "./state.js";
 import { remember } from "./memory.js";
 import { OBJECT_ACTIONS, createObjectActions } from "./object_actions.js";
 
-/** @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help, keeping, root} */
-export function createActions({ store, transport, routes, toasts, canvas, help, keeping, root }) {
+/** What a request is called while it waits for the server to come back. */
+const WAITS = {
+  commit: "accept",
+  clear: "discard the draft",
+  undo: "undo",
+  redo: "redo",
+  delete: "delete",
+  delete_all: "delete",
+  describe: "change the objects",
+  merge: "merge",
+  split: "split",
+  subtract_from: "take the overlap",
+  subtract_others: "take the overlap",
+  order: "change the order",
+  copy: "copy",
+  edit: "edit again",
+  reclass: "change the class",
+  set_visible: "show or hide",
+  use_model: "change the model",
+  add_class: "add the class",
+  change_class: "change the class",
+  remove_class: "remove the class",
+};
+
+/** @param {object} parts {store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping, root} */
+export function createActions({ store, transport, routes, toasts, announcer, canvas, help, keeping, root }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
-  const ask = (verb, args = {}) => transport.send(verb, args, { image: openDigest() });
 
-  const objects = createObjectActions({ store, ask, toasts, canvas, root });
+  function ask(verb, args = {}) {
+    if (state().offline) {
+      if (verb === "commit" && transport.unsent().at(-1)?.verb === "commit") return; // an object is accepted once
+      if (WAITS[verb]) toasts.info(`Kept until the server is back: ${WAITS[verb]}.`);
+    }
+    transport.send(verb, args, { image: openDigest() });
+  }
+
+  /** Say what was done once it is done, with a way back as long as nothing else was done since. */
+  function offerUndo(text, isDone) {
+    const digest = openDigest();
+    const stop = store.subscribe((now) => {
+      if (now.image?.digest !== digest) return stop();
+      if (!isDone(now)) return;
+      stop();
+      const { revision } = now;
+      const isNewest = () => state().image?.digest === digest && state().revision === revision;
+      const run = () => (isNewest() ? undo() : toasts.info("More was done since. Undo goes back step by step."));
+      toasts.info(text, { action: { label: "Undo", run } });
+    });
+  }
+
+  const objects = createObjectActions({ store, ask, toasts, canvas, root, offerUndo });
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
   function prompt(made, meta) {
@@ -39,17 +85,23 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
   function clear() {
     if (canvas().isDrawing()) return canvas().abandon();
     const { draft, selected } = state();
-    if (draft.count > 0 || draft.mask || draft.editing || transport.unansweredPrompts().length) ask("clear");
-    else if (selected) store.set({ selected: null });
+    if (draft.count > 0 || draft.mask || draft.editing || transport.unansweredPrompts().length) {
+      offerUndo("The draft is discarded.", (now) => now.draft.count === 0 && !now.draft.mask && !now.draft.editing);
+      ask("clear");
+    } else if (selected) store.set({ selected: null });
   }
 
   function undo() {
     if (canvas().isDrawing()) return canvas().dropCorner();
-    if (state().undo || transport.isBusy()) ask("undo");
+    if (!state().undo && !transport.isBusy()) return;
+    announcer.say(state().undo ? `Undone: ${state().undo}.` : "Undone.", "travel");
+    ask("undo");
   }
 
   function redo() {
-    if (state().redo || transport.isBusy()) ask("redo");
+    if (!state().redo && !transport.isBusy()) return;
+    announcer.say(state().redo ? `Redone: ${state().redo}.` : "Redone.", "travel");
+    ask("redo");
   }
 
   // ---- objects ----------------------------------------------------------------------------------------------
@@ -194,6 +246,18 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
         return canvas().pan(...ARROWS[event.key]);
       case "outline":
         return setOutlineOnly(!state().outlineOnly);
+      case "toggleMasks":
+        return store.set({ masksHidden: !state().masksHidden });
+      case "toggleCoarse":
+        return store.set({ coarseShown: !state().coarseShown });
+      case "crosshair":
+        return store.set({ crosshair: !state().crosshair });
+      case "minimap":
+        return store.set({ minimap: !state().minimap });
+      case "opacity":
+        return setOpacity(state().opacity + (argument === "up" ? 0.1 : -0.1));
+      case "turn":
+        return canvas().turn(argument === "right" ? 1 : -1);
       case "image":
         return neighbour(argument === "next" ? 1 : -1);
       case "help":
@@ -214,6 +278,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
   const chooseTool = (tool) => store.set({ tool });
   const setSign = (positive) => store.set({ positive });
   const setOutlineOnly = (outlineOnly) => store.set({ outlineOnly });
+  const setOpacity = (opacity) => store.set({ opacity: Math.round(Math.min(Math.max(opacity, 0), 1) * 100) / 100 });
   const hideStart = () => store.set({ startShown: false });
 
   return {
@@ -237,7 +302,11 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     setOutlineOnly,
     hideStart,
     useModel: (name) => ask("use_model", { name }),
-    setOpacity: (opacity) => store.set({ opacity }),
+    setOpacity,
+    /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
+    look: (changes) => store.set(changes),
+    adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),
+    turn: (quarters) => canvas().turn(quarters),
     togglePanel: () => store.set({ panelOpen: !state().panelOpen }),
     showStart: () => store.set({ startShown: !state().startShown || !state().image }),
     fit: () => canvas().fit(),

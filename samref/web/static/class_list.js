@@ -12,7 +12,7 @@ export function createClassList(actions) {
     "aria-label": "Name of a new class",
     on: { keydown: (event) => event.key === "Enter" && add() },
   });
-  const search = iconButton("search", "Choose a class by typing ( / )", actions.searchClass);
+  const search = iconButton("search", "Choose a class by typing", actions.searchClass, { data: { key: "searchClass" } });
   const adding = h("div", { class: "samref-add" }, name, iconButton("plus", "Add the class", add), search);
   const element = h("div", {}, list, adding);
 

@@ -3,7 +3,7 @@
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { sentencesOf } from "./keeping.js";
 
-const IMAGES = "image/png,image/jpeg,image/webp,image/bmp,image/tiff,image/gif,.tif,.tiff";
+const IMAGES = "image/png,image/jpeg,image/webp,image/avif,image/bmp,image/tiff,image/gif,.tif,.tiff,.avif";
 
 /** Fill the start screen; gives `update(state, isShown)`. */
 export function createStart(container, actions, routes) {
@@ -13,7 +13,12 @@ export function createStart(container, actions, routes) {
     { type: "button", class: "samref-dropzone", on: { click: () => input.click() } },
     icon("upload"),
     h("strong", {}, "Open images"),
-    h("span", {}, "Choose files, drop them anywhere on this page, or paste one with Ctrl + V"),
+    h(
+      "span",
+      {},
+      "Choose files",
+      h("span", { class: "samref-for-keys" }, ", drop them anywhere on this page, or paste one with Ctrl + V"),
+    ),
   );
   const mine = h("ul", { class: "samref-grid" });
   const mineBox = h("section", { hidden: true }, h("h2", {}, "Your images"), mine);

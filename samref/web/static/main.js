@@ -18,8 +18,11 @@
  */
 
 import { createActions } from "./actions.js";
+import { PLAIN, adjustmentOf, createAdjuster } from "./adjust.js";
+import { createAnnouncer } from "./announcer.js";
 import { createCanvas } from "./canvas.js";
 import { createConnection } from "./connection.js";
+import { createCrosshair } from "./crosshair.js";
 import { h } from "./dom.js";
 import { createStart, createStrip } from "./gallery.js";
 import { createHeader } from "./header.js";
@@ -27,13 +30,18 @@ import { createHelp } from "./help.js";
 import { createKeeping } from "./keeping.js";
 import { takeFiles } from "./intake.js";
 import { listenToKeys } from "./keyboard.js";
-import { isForgetful, recallSettings, remember } from "./memory.js";
+import { followKeys } from "./key_hints.js";
+import { isForgetful, recall, recallSettings, remember } from "./memory.js";
+import { createMinimap } from "./minimap.js";
 import { createObjectScene } from "./object_scene.js";
 import { createPanel } from "./panel.js";
+import { createPlaces } from "./places.js";
 import { containsPixel } from "./rle.js";
 import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
+import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
+import { createSteps } from "./steps.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createTransport } from "./transport.js";
@@ -50,6 +58,9 @@ const SETTINGS = {
   listHeight: 0,
   detailsOpen: false,
   closedSections: "",
+  crosshair: false,
+  minimap: true,
+  twoFingers: false,
 };
 
 /** What this page remembers only while it is open. */
@@ -66,6 +77,9 @@ const PAGE = {
   listClass: null,
   holdHide: false,
   holdCoarse: false,
+  masksHidden: false,
+  coarseShown: false,
+  adjustment: PLAIN,
   panning: false,
   panelOpen: false,
   startShown: true,
@@ -77,11 +91,14 @@ const PAGE = {
 
 /** Take over the root element; called once a page. */
 export function mount({ root, base }) {
-  const store = createStore({ ...INITIAL, ...PAGE, ...recallSettings(SETTINGS) });
+  const store = createStore({ ...INITIAL, ...PAGE, ...recallTab(), ...recallSettings(SETTINGS) });
+  useKeys(parse(recall("keys")));
   const shell = buildShell(root);
   const toasts = createToasts(shell.toasts);
+  const places = createPlaces();
+  const announcer = createAnnouncer();
   const help = createHelp();
-  root.append(help.element);
+  root.append(help.element, announcer.element);
 
   const routes = createRoutes(base, () => connection.keys.current());
   const connection = createConnection({
@@ -105,12 +122,24 @@ export function mount({ root, base }) {
   });
   const keeping = createKeeping(connection.keys, isForgetful, toasts);
   root.append(keeping.element);
-  const actions = createActions({ store, transport, routes, toasts, help, keeping, canvas: () => canvas, root });
+  const actions = createActions({
+    store,
+    transport,
+    routes,
+    toasts,
+    announcer,
+    help,
+    keeping,
+    canvas: () => canvas,
+    root,
+  });
   const objectScene = createObjectScene();
+  const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
     ...shell,
     store,
+    places,
     unansweredPrompts: transport.unansweredPrompts,
     onPrompt: actions.prompt,
     objectScene,
@@ -118,10 +147,14 @@ export function mount({ root, base }) {
     onHover: actions.hover,
     onHint: toasts.info,
     onReadout: readout,
+    onView: (view) => minimap.update(view, store.get().minimap),
   });
+  const adjust = createAdjuster(root, [shell.photo]);
+  const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
+  const updateSteps = createSteps(shell.steps, actions);
   const updateToolbar = createToolbar(shell.tools, actions);
   const updateDraftBar = createDraftBar(shell.draftBar, actions);
-  const updateHeader = createHeader(shell.header, actions);
+  const updateHeader = createHeader(shell.header, actions, toasts);
   const updatePanel = createPanel(shell.panel, actions, objectScene.swatch);
   const updateStart = createStart(shell.start, actions, routes);
   const updateStrip = createStrip(shell.strip, actions, routes);
@@ -137,8 +170,14 @@ export function mount({ root, base }) {
     updateDraftBar(state);
     updatePanel(state);
     updateStart(state, startShown(state));
-    for (const covered of [shell.tools, shell.stage, shell.panel, shell.strip]) covered.inert = startShown(state);
+    const { tools, stage, foot, panel, strip } = shell;
+    for (const covered of [tools, stage, foot, panel, strip]) covered.inert = startShown(state);
+    root.classList.toggle("samref-choosing", startShown(state));
     updateStrip(state);
+    updateSteps(state);
+    updateCrosshair(state.crosshair);
+    adjust(state.adjustment);
+    minimap.update(canvas.inspect.view(), state.minimap);
     keeping.update(state);
     shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
     showImage(state.opening?.digest ? state.opening : state.image);
@@ -149,10 +188,14 @@ export function mount({ root, base }) {
     const digest = image?.digest ?? null;
     if (digest === shownImage) return;
     shownImage = digest;
+    minimap.setPhoto(null);
     canvas.setImage(image);
     if (!image) return;
     routes.photo(digest).then(
-      (bitmap) => canvas.setPhoto(digest, bitmap),
+      (bitmap) => {
+        if (shownImage === digest) minimap.setPhoto(bitmap);
+        canvas.setPhoto(digest, bitmap);
+      },
       (error) => shownImage === digest && toasts.error(error.message),
     );
   }
@@ -176,9 +219,14 @@ export function mount({ root, base }) {
     dialog.showModal();
   }
 
+  places.followSelection(store);
+  announcer.follow(store);
+  followKeys(root);
+
   let kept = "";
   store.subscribe((state) => {
     update();
+    rememberTab(state);
     const settings = JSON.stringify(Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, state[name]])));
     if (settings !== kept) remember("settings", (kept = settings));
   });
@@ -211,12 +259,52 @@ export function mount({ root, base }) {
   connection.begin();
 }
 
+/** What this tab keeps over a reload. */
+function recallTab() {
+  const [tool, classId, adjustment] = ["tool", "class", "adjustment"].map((key) => recall(key, "session"));
+  const known = SHORTCUTS.some(({ action }) => action === `tool:${tool}`);
+  return {
+    ...(known ? { tool } : {}),
+    ...(Number(classId) ? { classId: Number(classId) } : {}),
+    ...(adjustment ? { adjustment: adjustmentOf(parse(adjustment)) } : {}),
+  };
+}
+
+/** What a kept text holds; null when it is damaged. */
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+let keptOfTab = null; // the state that was written down
+
+function rememberTab({ tool, classId, adjustment }) {
+  const before = keptOfTab ?? {};
+  keptOfTab = { tool, classId, adjustment };
+  if (tool !== before.tool) remember("tool", tool, "session");
+  if (classId !== before.classId && classId !== null) remember("class", String(classId), "session");
+  if (adjustment !== before.adjustment) remember("adjustment", JSON.stringify(adjustment), "session");
+}
+
 /** After a click with the mouse the keys belong to the image again; somebody who walks with Tab keeps the focus. */
 function returnFocus(root, stage) {
+  const back = () => (stage.inert ? root : stage).focus({ preventScroll: true });
   root.addEventListener("click", (event) => {
     const byPointer = event.detail > 0;
     if (byPointer && event.target.closest?.("button") && !event.target.closest("dialog")) {
-      if (document.activeElement?.tagName === "BUTTON") (stage.inert ? root : stage).focus({ preventScroll: true });
+      if (document.activeElement?.tagName === "BUTTON") back();
     }
+  });
+  // the same for what was chosen in a list, ticked or slid with the mouse
+  let chosenByPointer = null;
+  root.addEventListener("pointerdown", (event) => (chosenByPointer = event.target.closest?.("select, input, label")));
+  root.addEventListener("keydown", () => (chosenByPointer = null));
+  root.addEventListener("change", ({ target }) => {
+    const chosen = target.matches("select, input[type=range], input[type=checkbox]") && !target.closest("dialog");
+    const byPointer = chosenByPointer === target || chosenByPointer?.contains(target);
+    if (chosen && byPointer && document.activeElement === target) back();
   });
 }

@@ -1,12 +1,12 @@
 /** What a person can do with accepted objects and classes, by name; a part of `actions.js`. */
 
-import { findObject, neighbourOf, neighboursOf, rowsOf, selectAfter, selectedObjects, selectionOf } from "./objects.js";
+import { findObject, namesOf, neighbourOf, neighboursOf, rowsOf, selectAfter, selectedObjects, selectionOf } from "./objects.js";
 import { findClass } from "./state.js";
 
 const MOST_RECENT = 9;
 
-/** @param {object} parts {store, ask(verb, args), toasts, canvas: () => canvas, openDigest, images: () => list} */
-export function createObjectActions({ store, ask, toasts, canvas, root }) {
+/** @param {object} parts {store, ask(verb, args), toasts, canvas: () => canvas, root, offerUndo(text, isDone)} */
+export function createObjectActions({ store, ask, toasts, canvas, root, offerUndo }) {
   const state = () => store.get();
   const selected = () => selectionOf(state());
 
@@ -47,6 +47,8 @@ export function createObjectActions({ store, ask, toasts, canvas, root }) {
 
   function remove(ids) {
     if (ids.length === 0) return false;
+    const what = ids.length === 1 ? namesOf(state()).get(ids[0]) : `${ids.length} objects`;
+    offerUndo(`Deleted ${what}.`, (now) => !now.annotations.list.some((one) => ids.includes(one.id)));
     if (ids.length === 1) ask("delete", { id: ids[0] });
     else ask("delete_all", { ids });
     if (ids.includes(state().selected)) store.set({ selected: null });

@@ -14,7 +14,7 @@ export function createObjectBar(actions) {
   const small = { class: "samref-small" };
   const eye = iconButton("eye", "Hide", () => actions.toggle("visible"), small);
   const lock = iconButton("lock", "Lock", () => actions.toggle("locked"), small);
-  const merge = iconButton("merge", "Merge into one (Shift + M)", actions.merge, small);
+  const merge = iconButton("merge", "Merge into one", actions.merge, { ...small, data: { key: "merge" } });
   const remove = iconButton("trash", "Delete", () => actions.removeAll(ids()), small);
   const more = createMenu();
   const open = iconButton("info", "Details", () => actions.set({ detailsOpen: !shown.detailsOpen }), small);
@@ -35,7 +35,7 @@ export function createObjectBar(actions) {
   function createMenu() {
     const id = () => shown.selected;
     const items = [
-      ["Zoom to it (Z)", () => actions.zoomTo()],
+      ["Zoom to it", () => actions.zoomTo()],
       ["To the front", () => actions.order(id(), "front")],
       ["One forward", () => actions.order(id(), "forward")],
       ["One backward", () => actions.order(id(), "backward")],

@@ -1,5 +1,7 @@
 /** The name of an object, painted at its upper edge. */
 
+import { boxOnDevice } from "./object_view.js";
+
 const FONT_PX = 12;
 const PAD = 6;
 const HEIGHT = 20;
@@ -16,8 +18,9 @@ export function drawTag(context, view, mask, text) {
   context.textBaseline = "middle";
   const width = context.measureText(shown).width + 2 * PAD;
   const within = (value, most) => Math.max(4, Math.min(value, most - 4));
-  const left = within((mask.x * view.scale + view.offsetX) / ratio, view.deviceWidth / ratio - width);
-  const top = within((mask.y * view.scale + view.offsetY) / ratio - HEIGHT - 6, view.deviceHeight / ratio - HEIGHT);
+  const [boxLeft, boxTop] = boxOnDevice(view, mask);
+  const left = within(boxLeft / ratio, view.deviceWidth / ratio - width);
+  const top = within(boxTop / ratio - HEIGHT - 6, view.deviceHeight / ratio - HEIGHT);
   context.fillStyle = "rgba(16, 20, 27, 0.82)";
   context.beginPath();
   context.roundRect(left, top, width, HEIGHT, 5);

@@ -6,7 +6,7 @@
  */
 
 import { outlineOf, outlinePath } from "./mask_layers.js";
-import { deviceToImage } from "./view.js";
+import { imageToDevice, transformOf, visibleBox } from "./view.js";
 
 /** What one paint may spend on drawing outlines, in milliseconds. */
 const SLICE_MS = 10;
@@ -76,8 +76,7 @@ function draw(drawing) {
 
 /** Objects of which something is in sight, last those that are drawn first: the selected ones come on top. */
 function seen(view, objects) {
-  const [x0, y0] = deviceToImage(view, 0, 0);
-  const [x1, y1] = deviceToImage(view, view.deviceWidth, view.deviceHeight);
+  const [x0, y0, x1, y1] = visibleBox(view);
   const inSight = objects.filter(
     ({ mask }) => mask && mask.x <= x1 && mask.y <= y1 && mask.x + mask.width >= x0 && mask.y + mask.height >= y0,
   );
@@ -95,14 +94,18 @@ function drawObject(drawing, { mask, colour, selected }) {
 
 /** Write sides [x0, y0, x1, y1, …] of the image frame as bars `width` dots wide. */
 function drawSides({ words, view, canvas }, sides, width, word) {
-  const { scale, offsetX, offsetY } = view;
+  const [a, b, c, d, e, f] = transformOf(view);
   const { width: columns, height: rows } = canvas;
   const before = width >> 1;
   for (let i = 0; i < sides.length; i += 4) {
-    const left = Math.max(0, Math.round(sides[i] * scale + offsetX) - before);
-    const top = Math.max(0, Math.round(sides[i + 1] * scale + offsetY) - before);
-    const right = Math.min(columns, Math.round(sides[i + 2] * scale + offsetX) - before + width);
-    const bottom = Math.min(rows, Math.round(sides[i + 3] * scale + offsetY) - before + width);
+    const x0 = Math.round(a * sides[i] + c * sides[i + 1] + e) - before;
+    const y0 = Math.round(b * sides[i] + d * sides[i + 1] + f) - before;
+    const x1 = Math.round(a * sides[i + 2] + c * sides[i + 3] + e) - before;
+    const y1 = Math.round(b * sides[i + 2] + d * sides[i + 3] + f) - before;
+    const left = Math.max(0, Math.min(x0, x1));
+    const top = Math.max(0, Math.min(y0, y1));
+    const right = Math.min(columns, Math.max(x0, x1) + width);
+    const bottom = Math.min(rows, Math.max(y0, y1) + width);
     for (let row = top; row < bottom; row++) {
       const end = row * columns + right;
       for (let at = row * columns + left; at < end; at++) words[at] = word;
@@ -111,9 +114,12 @@ function drawSides({ words, view, canvas }, sides, width, word) {
 }
 
 function copy(target, { canvas, view: from }, view) {
+  if (from.turns !== view.turns) return;
   const ratio = view.scale / from.scale;
+  const [x, y] = imageToDevice(view, 0, 0);
+  const [fromX, fromY] = imageToDevice(from, 0, 0);
   target.save();
-  target.setTransform(ratio, 0, 0, ratio, view.offsetX - from.offsetX * ratio, view.offsetY - from.offsetY * ratio);
+  target.setTransform(ratio, 0, 0, ratio, x - fromX * ratio, y - fromY * ratio);
   target.imageSmoothingEnabled = ratio !== 1;
   target.drawImage(canvas, 0, 0);
   target.restore();
@@ -124,7 +130,7 @@ export function strokeOutline(context, view, mask, colour, width) {
   const unit = view.pixelRatio / view.scale;
   const path = outlinePath(mask, view.scale);
   context.save();
-  context.setTransform(view.scale, 0, 0, view.scale, view.offsetX, view.offsetY);
+  context.setTransform(...transformOf(view));
   context.lineCap = "square";
   context.strokeStyle = "rgba(0, 0, 0, 0.5)";
   context.lineWidth = (width + 1.5) * unit;
@@ -143,6 +149,7 @@ const isOf = (drawing, view, objects) =>
 const isSameView = (a, b) =>
   a === b ||
   (a.scale === b.scale &&
+    a.turns === b.turns &&
     a.offsetX === b.offsetX &&
     a.offsetY === b.offsetY &&
     a.deviceWidth === b.deviceWidth &&

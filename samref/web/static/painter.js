@@ -8,7 +8,7 @@ import { createObjectLayer, drawMask, maskCanvas } from "./mask_layers.js";
 import { createOutlineLayer, strokeOutline } from "./outline_layer.js";
 import { drawTag } from "./object_tag.js";
 import { drawPrompt, drawShape } from "./prompt_marks.js";
-import { imageToDevice, visiblePixels } from "./view.js";
+import { imageToDevice, transformOf, visiblePixels } from "./view.js";
 
 /** From this many display dots per image pixel on, the photo shows its pixels as squares. */
 const SHOW_PHOTO_PIXELS = 3;
@@ -60,20 +60,12 @@ export function createPainter(photo, overlay) {
     if (x1 <= x0 || y1 <= y0) return;
     context.imageSmoothingEnabled = view.scale < SHOW_PHOTO_PIXELS;
     context.imageSmoothingQuality = "medium";
-    const [left, top] = imageToDevice(view, x0, y0);
     const ratioX = level.width / view.imageWidth;
     const ratioY = level.height / view.imageHeight;
-    context.drawImage(
-      level,
-      x0 * ratioX,
-      y0 * ratioY,
-      (x1 - x0) * ratioX,
-      (y1 - y0) * ratioY,
-      left,
-      top,
-      (x1 - x0) * view.scale,
-      (y1 - y0) * view.scale,
-    );
+    intoImageFrame(context, view, () => {
+      const [width, height] = [x1 - x0, y1 - y0];
+      context.drawImage(level, x0 * ratioX, y0 * ratioY, width * ratioX, height * ratioY, x0, y0, width, height);
+    });
   }
 
   /** The smallest level that still has a pixel for every display dot; halved ones are made when first needed. */
@@ -99,7 +91,15 @@ export function createPainter(photo, overlay) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.clearRect(0, 0, overlay.width, overlay.height);
-    if (!view || scene.hidden) return false;
+    if (!view) return false;
+    const unfinished = scene.hidden ? false : paintMasks(context, view, scene);
+    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
+    if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
+    return unfinished;
+  }
+
+  /** Objects, draft and its prompts: what can be hidden; true when outlines are still missing. */
+  function paintMasks(context, view, scene) {
     objects.show(scene.objects);
     context.imageSmoothingEnabled = false;
     intoImageFrame(context, view, () => {
@@ -111,8 +111,6 @@ export function createPainter(photo, overlay) {
       if (scene.draft.mask) paintDraft(context, view, scene);
     });
     for (const prompt of scene.prompts) drawPrompt(context, view, prompt);
-    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
-    if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
     return unfinished;
   }
 
@@ -167,7 +165,7 @@ export function createPainter(photo, overlay) {
 
 function intoImageFrame(context, view, draw) {
   context.save();
-  context.setTransform(view.scale, 0, 0, view.scale, view.offsetX, view.offsetY);
+  context.setTransform(...transformOf(view));
   draw();
   context.restore();
 }

@@ -1,7 +1,8 @@
 /** The side panel: classes, objects, how masks look, files out and in. */
 
 import { createClassList } from "./class_list.js";
-import { h, icon, iconButton, setAttribute, setText } from "./dom.js";
+import { h, icon, iconButton, setAttribute } from "./dom.js";
+import { createLook } from "./look.js";
 import { createObjectList } from "./object_list.js";
 
 const EXPORTS = [
@@ -74,78 +75,6 @@ function createSection(actions, title, content, extra = null) {
   };
 }
 
-function createLook(actions) {
-  const opacity = h("input", {
-    type: "range",
-    min: 0,
-    max: 100,
-    step: 1,
-    "aria-label": "Opacity of masks",
-    on: { input: () => actions.setOpacity(Number(opacity.value) / 100) },
-  });
-  const percent = h("output", {});
-  const outline = h("input", { type: "checkbox", on: { change: () => actions.setOutlineOnly(outline.checked) } });
-  const edges = h("input", { type: "checkbox", on: { change: () => actions.set({ outlines: edges.checked }) } });
-  const own = h("input", { type: "checkbox", on: { change: () => actions.set({ instanceColours: own.checked }) } });
-  const element = h(
-    "div",
-    { class: "samref-look" },
-    h("label", { class: "samref-slider" }, h("span", {}, "Opacity"), opacity, percent),
-    h(
-      "div",
-      { class: "samref-checks" },
-      check(edges, "Outlines", "Draw a line around every object"),
-      check(outline, "No fill", "Outlines only (O)", "O"),
-      check(own, "By object", "Give each object a colour of its own (I)", "I"),
-    ),
-    h(
-      "div",
-      { class: "samref-hold" },
-      holdButton("Hide masks", "H", "hide", actions),
-      holdButton("See coarse", "C", "coarse", actions),
-    ),
-  );
-  return {
-    element,
-    update(state) {
-      opacity.value = String(Math.round(state.opacity * 100));
-      setText(percent, `${opacity.value} %`);
-      outline.checked = state.outlineOnly;
-      edges.checked = state.outlines;
-      own.checked = state.instanceColours;
-    },
-  };
-}
-
-function check(input, text, title, key = null) {
-  return h("label", { class: "samref-check", title }, input, h("span", {}, text), key && h("kbd", {}, key));
-}
-
-/** A button that acts as long as it is held, like its key. */
-function holdButton(text, key, action, actions) {
-  const off = () => actions.hold(action, false);
-  return h(
-    "button",
-    {
-      type: "button",
-      class: "samref-button samref-hold-button",
-      title: `Hold: ${text.toLowerCase()} (${key})`,
-      on: {
-        pointerdown: (event) => {
-          event.currentTarget.setPointerCapture?.(event.pointerId);
-          actions.hold(action, true);
-        },
-        pointerup: off,
-        pointercancel: off,
-        lostpointercapture: off,
-        contextmenu: (event) => event.preventDefault(),
-      },
-    },
-    h("span", {}, text),
-    h("kbd", {}, key),
-  );
-}
-
 function createFiles(actions) {
   const buttons = EXPORTS.map(([format, text, needsImage]) => [
     needsImage,
@@ -175,7 +104,7 @@ function createFiles(actions) {
       },
     },
   });
-  const importButton = iconButton("upload", "Import objects from a COCO file", () => input.click(), {
+  const importButton = iconButton("upload", "Import COCO: objects from a file", () => input.click(), {
     text: "Import COCO",
   });
   const work = h(

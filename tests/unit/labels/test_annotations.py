@@ -69,7 +69,7 @@ def test_all_254_numbers_can_be_used_and_gaps_are_filled() -> None:
         (lambda: new_class(default_classes(), "OBJECT"), "a class 'object' already"),
         (lambda: find_class(default_classes(), 7), "no class number 7"),
         (lambda: ImageRecord("xyz", "a.jpg", ImageSize(1, 1)), "64 hexadecimal"),
-        (lambda: ImageRecord(CAT, "", ImageSize(1, 1)), "1 to 200 characters"),
+        (lambda: ImageRecord(CAT, "", ImageSize(1, 1)), "1 to 400 characters"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], Any], message: str) -> None:

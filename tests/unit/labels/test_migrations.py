@@ -16,10 +16,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from samref.core.geometry import ImageSize
+from samref.core.prompts import Click
 from samref.errors import StorageError
 from samref.labels import migrations
 from samref.labels.classes import LabelClass, default_classes
-from samref.labels.events import ImageOpened
+from samref.labels.events import ImageMarked, ImageOpened, Prompted, Redone, Undone
 from samref.labels.store import ProjectStore
 from samref.labels.tables import SCHEMA_REVISION, metadata
 from tests.unit.labels.conftest import workspace_of
@@ -96,7 +97,7 @@ def test_a_database_of_version_1_opens_with_everything_in_it(folder: Path) -> No
     store = ProjectStore(folder / "samref.sqlite")
     assert store.create_workspace().id == 4, "the number of the removed workspace is not given again"
     with store.database.read() as connection:
-        assert connection.exec_driver_sql("PRAGMA user_version").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA user_version").scalar() == int(SCHEMA_REVISION)
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
         assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
 
@@ -158,7 +159,7 @@ def test_a_migrated_file_has_the_tables_of_a_new_one(folder: Path, path: Path) -
         ProjectStore(place).close()
     made = [_shape(folder / "samref.sqlite"), _shape(path)]
     assert made[0] == made[1]
-    assert made[1]["alembic_version"][1] == [("0002",)]
+    assert made[1]["alembic_version"][1] == [(SCHEMA_REVISION,)]
 
 
 def _shape(path: Path) -> dict[str, tuple[list[tuple[object, ...]], list[tuple[object, ...]]]]:
@@ -199,5 +200,50 @@ def test_a_file_of_version_2_from_before_alembic_is_stamped(path: Path) -> None:
     again = ProjectStore(path)
     assert workspace_of(again, made.token) == made.id
     with again.database.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [("0002",)]
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [(SCHEMA_REVISION,)]
     again.close()
+
+
+NEW_IN_3 = ("mark", "has_draft", "removed", "changed_at")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_version_2_learns_from_the_logs_which_images_have_a_draft(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = tmp_path / "samref.sqlite" if kind == "sqlite" else request.getfixturevalue("address")
+
+    def opened() -> ProjectStore:
+        return ProjectStore(place, blobs=tmp_path / "images")
+
+    store = opened()
+    made = store.create_workspace()
+    begun, plain, damaged = (
+        store.add_image(made.id, photo, f"{photo.decode()}.jpg", ImageSize(12, 16))
+        for photo in (b"begun", b"plain", b"damaged")
+    )
+    click = Prompted(Click(1, 2), "tiny")
+    store.append(made.id, begun, click, Undone(), Redone())
+    store.append(made.id, plain, click, Undone())
+    store.append(made.id, damaged, click)
+    logs = {digest: store.events(made.id, digest) for digest in (begun, plain)}
+    with store.database.write() as connection:
+        for column in NEW_IN_3:
+            connection.exec_driver_sql(f"ALTER TABLE images DROP COLUMN {column}")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+        if kind == "sqlite":
+            connection.exec_driver_sql("PRAGMA user_version = 2")
+        rubbish = sa.text("UPDATE events SET body = 'rubbish' WHERE digest = :digest AND number = 2")
+        connection.execute(rubbish, {"digest": damaged})
+    store.close()
+    store = opened()
+    assert workspace_of(store, made.token) == made.id
+    assert [(i.file_name, i.has_draft, i.mark, i.removed) for i in store.images(made.id)] == [
+        ("begun.jpg", True, "", False),
+        ("plain.jpg", False, "", False),
+        ("damaged.jpg", False, "", False),
+    ]
+    assert {digest: store.events(made.id, digest) for digest in (begun, plain)} == logs
+    store.append_to_all(made.id, [begun], ImageMarked("done"))
+    assert store.images(made.id)[0].mark == "done"
+    store.close()

@@ -259,6 +259,7 @@ def test_the_revision_of_a_workspace_grows_with_its_lists_and_not_with_clicks(
     seen = [store.workspace_revision(workspace_id)]
     digest = store.add_image(workspace_id, PHOTO, "cat.jpg", SIZE)
     seen.append(store.workspace_revision(workspace_id))
+    seen.append(store.append(workspace_id, digest, CLICK).revision)  # an image with a draft
     assert store.append(workspace_id, digest, CLICK).revision == seen[-1] == store.workspace_revision(workspace_id)
     seen.append(store.append(workspace_id, digest, Committed(project.images[0].annotations[0])).revision)
     assert store.workspace_revision(workspace_id) == seen[-1]

@@ -388,7 +388,7 @@ def test_a_full_disk_refuses_a_click_and_keeps_everything(server: Server, monkey
         page = await opened(server)
         before = await page.view_of("prompt", prompts=[MIDDLE])
 
-        def full(*_: Any) -> None:
+        def full(*_: Any, **__: Any) -> None:
             raise StorageError("The disk is full.")
 
         with monkeypatch.context() as patch:
@@ -407,7 +407,7 @@ def test_a_bug_is_logged_and_told_without_its_details(
     async def scenario() -> None:
         page = await opened(server)
 
-        def broken(*_: Any) -> None:
+        def broken(*_: Any, **__: Any) -> None:
             raise RuntimeError("secret /path/to/something")
 
         with monkeypatch.context() as patch:
