@@ -54,7 +54,7 @@ def _around(place: Place, click: dict[str, float]) -> NDArray[np.bool_]:
 
 
 def assert_painted_everywhere(page: LabellingPage, mask: Mask) -> None:
-    """An accepted object, its outline switched off: every dot of the canvas counts, and so does what the screen shows."""
+    """An accepted object without its outline: every dot of the canvas counts, and so does what the screen shows."""
     place = page.place
     wanted = place.on_dots(mask)
     overlay = page.overlay

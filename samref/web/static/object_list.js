@@ -45,10 +45,11 @@ export function createObjectList(actions, swatchOf) {
       title: "The model's own estimate of how well the mask fits",
     });
     const small = { class: "samref-small", tabindex: "-1" };
+    const later = { class: "samref-small samref-later", tabindex: "-1" }; // seen on the row under the mouse
     const eye = iconButton("eye", "Hide", () => actions.setVisible(id, eye.dataset.visible !== "true"), small);
     const lock = iconButton("lock", "Unlock", () => actions.describe([id], { locked: false }), small);
-    const edit = iconButton("pencil", "Edit again", () => actions.edit(id), small);
-    const remove = iconButton("trash", "Delete", () => actions.remove(id), small);
+    const edit = iconButton("pencil", "Edit again", () => actions.edit(id), later);
+    const remove = iconButton("trash", "Delete", () => actions.remove(id), later);
     const row = h(
       "li",
       { role: "row", on: { click: onClick, dblclick: onDoubleClick, pointerenter: () => actions.hover(id) } },

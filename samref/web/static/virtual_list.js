@@ -24,7 +24,7 @@ export function scrollTo(index, top, room, height) {
  * Rows of equal height inside `box`, which scrolls.
  *
  * `create()` makes a row, `{element, update(item, index)}`, to be used for one item after another.
- * Gives `{show(items), reveal(index), redraw()}`.
+ * Gives `{show(items), reveal(index)}`.
  */
 export function createVirtualList(box, list, rowHeight, create) {
   const space = h("div", { class: "samref-space", "aria-hidden": "true" });
@@ -35,35 +35,56 @@ export function createVirtualList(box, list, rowHeight, create) {
   let first = 0;
   let asked = false;
 
-  function place() {
+  /** Make the rows in sight; those that stay are updated only when something changed. */
+  function place({ changed = false } = {}) {
     asked = false;
     const height = rowHeight();
     const [from, end] = rowsInView(box.scrollTop, box.clientHeight, height, items.length);
-    move(from, end);
+    if (!changed && from === first && end === first + rows.length) return;
+    move(from, end, changed);
     list.style.transform = `translateY(${from * height}px)`;
   }
 
   /** Let rows exist for [from, end): those that leave are used for those that come. */
-  function move(from, end) {
-    const byItem = new Map(rows.map((row, i) => [first + i, row]));
-    const spare = [...byItem].filter(([index]) => index < from || index >= end).map(([, row]) => row);
+  function move(from, end, changed) {
+    const stays = (index) => index >= from && index < end;
+    const spare = rows.filter((_, i) => !stays(first + i));
     const next = [];
-    for (let index = from; index < end; index++) next.push(byItem.get(index) ?? spare.pop() ?? create());
+    for (let index = from; index < end; index++) {
+      const kept = rows[index - first];
+      const row = kept ?? spare.pop() ?? create();
+      if (!kept || changed) row.update(items[index], index);
+      next.push(row);
+    }
     for (const row of spare) row.element.remove();
-    let cursor = list.firstElementChild;
-    next.forEach((row, i) => {
-      row.update(items[from + i], from + i);
-      if (row.element === cursor) cursor = cursor.nextElementSibling;
-      else list.insertBefore(row.element, cursor);
-    });
+    if (from < first) arrangeFromStart(next);
+    else arrangeFromEnd(next);
     rows = next;
     first = from;
+  }
+
+  /** Put the elements in order; rows that scrolled in at the top are the only ones that move. */
+  function arrangeFromStart(next) {
+    let cursor = list.firstElementChild;
+    for (const { element } of next) {
+      if (element === cursor) cursor = cursor.nextElementSibling;
+      else list.insertBefore(element, cursor);
+    }
+  }
+
+  /** The same for rows that scrolled in at the foot. */
+  function arrangeFromEnd(next) {
+    let cursor = null;
+    for (const { element } of next.toReversed()) {
+      if (element.parentElement !== list || element.nextElementSibling !== cursor) list.insertBefore(element, cursor);
+      cursor = element;
+    }
   }
 
   function schedule() {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(place);
+    requestAnimationFrame(() => place());
   }
 
   box.addEventListener("scroll", schedule, { passive: true });
@@ -73,7 +94,7 @@ export function createVirtualList(box, list, rowHeight, create) {
     show(next) {
       items = next;
       space.style.height = `${items.length * rowHeight()}px`;
-      place();
+      place({ changed: true });
     },
     /** Scroll as little as needed to see the row. */
     reveal(index) {
@@ -81,7 +102,5 @@ export function createVirtualList(box, list, rowHeight, create) {
       if (top !== box.scrollTop) box.scrollTop = top;
       place();
     },
-    /** The row that shows item `index`, if it exists. */
-    rowAt: (index) => rows[index - first]?.element ?? null,
   };
 }
