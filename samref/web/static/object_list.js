@@ -54,7 +54,7 @@ export function createObjectList(actions, swatchOf) {
       "li",
       { role: "row", on: { click: onClick, dblclick: onDoubleClick, pointerenter: () => actions.hover(id) } },
       h("span", { class: "samref-object", role: "gridcell" }, swatch, name, marks, score),
-      h("span", { class: "samref-object-acts", role: "gridcell" }, lock, eye, edit, remove),
+      h("span", { class: "samref-object-acts", role: "gridcell" }, edit, remove, lock, eye),
     );
 
     function onClick(event) {
@@ -186,7 +186,7 @@ function createTools(actions) {
       if (classes !== state.workspace?.classes) {
         classes = state.workspace?.classes;
         const options = (classes ?? []).map((one) => h("option", { value: one.id }, one.name));
-        kind.replaceChildren(h("option", { value: "" }, "All classes"), ...options);
+        kind.replaceChildren(h("option", { value: "" }, "All"), ...options);
       }
       kind.value = String(state.listClass ?? "");
       if (kind.selectedIndex < 0) kind.value = "";
