@@ -203,7 +203,8 @@ def test_objects_are_copied_to_the_next_image_of_the_same_size(new_page: NewPage
             f"(name) => {HOOK}.state().image && {HOOK}.state().workspace.images.some((one) => one.file_name === name)",
             name,
         ).settle()
-    assert page.state["image"]["file_name"] == "one.png"
+    while page.state["image"]["file_name"] != "one.png":
+        page.in_one_task(lambda: page.press("PageUp"))
     data = coco_of("one.png", 400, 300, [[blob(100, 100, 50, 40)]], ["cell"])
     page.give_file("a.json", data, "application/json", "drop")
     page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
