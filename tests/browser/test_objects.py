@@ -172,7 +172,7 @@ def test_an_object_is_described_ordered_hidden_and_locked(new_page: NewPage) -> 
     page.in_one_task(bar.get_by_role("button", name="To the front").click)
     assert page.state["objects"][-1]["id"] == objects[4]["id"]
     page.press("f")
-    page.in_one_task(lambda: page.press("Shift+K"))
+    page.in_one_task(lambda: page.press("Shift+X"))
     assert page.state["objects"][-1]["locked"] is True
     page.press("Delete").settle()
     expect(page.error).to_contain_text("locked")

@@ -43,6 +43,7 @@ from samref.labels.events import (
     Event,
     HandPainted,
     ImageOpened,
+    MaskChosen,
     MaskGiven,
     ModelChanged,
     Prompted,
@@ -163,6 +164,7 @@ def events(draw: st.DrawFn) -> Event:
         names.map(ModelChanged),
         st.lists(objects(size), max_size=2).map(tuple).map(AnnotationsImported),
         st.builds(HandPainted, rles(size), rles(size), st.sampled_from(HOWS)),
+        st.builds(MaskChosen, masks(size).map(Rle.from_mask), st.floats(0, 1), names),
         st.builds(PromptReplaced, st.integers(0, 4), st.none() | prompts(size)),
         st.integers(-3, 3).map(Travelled),
         st.builds(

@@ -2,6 +2,7 @@
 
 import { keyIn } from "./keeping.js";
 import { recall, remember } from "./memory.js";
+import { NO_PIXELS, readMask } from "./rle.js";
 import { INITIAL, mergeAnswer } from "./state.js";
 
 const PROBE_MS = 1_500;
@@ -82,6 +83,9 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
       if (digest !== before.image?.digest) remember("image", digest, "session");
     }
     next.answeredFully = answer.final !== false;
+    if (request.verb === "preview_tidy" && answer.preview !== undefined && before.previewing === request.args.how) {
+      next.preview = readMask(answer.preview) ?? NO_PIXELS;
+    }
     next.classId = chooseClassId(next);
     if (next.selected && !next.annotations.list.some((one) => one.id === next.selected)) next.selected = null;
     if (request.verb === "prompt" && answer.kind === "view") onStage(request.seq, next.draft.stage, request.meta);

@@ -20,6 +20,9 @@ export const SYNC_MS = 30_000;
 /** Verbs that only ask; repeating them harms nobody and two waiting ones are one too many. */
 const QUESTIONS = new Set(["hello", "sync"]);
 
+/** These change nothing either; what one of them is refused for does not concern what waits behind it. */
+const LOOKS = new Set([...QUESTIONS, "preview_tidy", "history"]);
+
 /**
  * @param {object} wire
  * @param {(message: object) => void} wire.post sends one request
@@ -120,7 +123,7 @@ export function createTransport({
 
   /** What waits behind a refused request was meant for a state that never came about. */
   function refuseWaiting(request) {
-    if (QUESTIONS.has(request.verb)) return;
+    if (LOOKS.has(request.verb)) return;
     waiting = waiting.filter((item) => QUESTIONS.has(item.verb) || item.verb.startsWith("open"));
   }
 
@@ -179,7 +182,7 @@ export function createTransport({
   function unsent() {
     const flying = inFlight && !inFlight.answered ? inFlight : null;
     return [lost, flying, ...waiting]
-      .filter((item) => item && !QUESTIONS.has(item.verb))
+      .filter((item) => item && !LOOKS.has(item.verb))
       .map(({ verb, image, args, revision }) => ({ verb, image, args, revision }));
   }
 
