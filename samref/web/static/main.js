@@ -34,6 +34,7 @@ import { listenToKeys } from "./keyboard.js";
 import { followKeys } from "./key_hints.js";
 import { isForgetful, recall, recallSettings, remember } from "./memory.js";
 import { createMinimap } from "./minimap.js";
+import { createObjectScene } from "./object_scene.js";
 import { createPanel } from "./panel.js";
 import { createPlaces } from "./places.js";
 import { containsPixel } from "./rle.js";
@@ -51,7 +52,13 @@ import { createWire } from "./wire.js";
 const SETTINGS = {
   opacity: 0.5,
   outlineOnly: false,
+  outlines: true,
+  instanceColours: false,
   brushWidth: BRUSH.normal,
+  listOrder: "drawn",
+  listHeight: 0,
+  detailsOpen: false,
+  closedSections: "",
   tolerance: TOLERANCE.normal,
   crosshair: false,
   minimap: true,
@@ -64,6 +71,12 @@ const PAGE = {
   positive: true,
   classId: null,
   selected: null,
+  selection: [],
+  hovered: null,
+  hiddenClasses: [],
+  recentClasses: [],
+  listText: "",
+  listClass: null,
   openPolygon: false, // somebody has begun one and not closed it
   preview: null, // mask a clean-up would give
   previewing: null, // which one was asked for
@@ -118,6 +131,7 @@ export function mount({ root, base }) {
   root.append(keeping.element);
   const shared = { root, store, transport, routes, toasts, announcer, help, keeping };
   const actions = createActions({ ...shared, canvas: () => canvas, showBulk });
+  const objectScene = createObjectScene();
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
@@ -131,7 +145,9 @@ export function mount({ root, base }) {
     onReplacePrompt: actions.replacePrompt,
     onBrush: actions.changeBrush,
     announce: (text) => announcer.say(text, "crosshair"),
+    objectScene,
     onSelect: actions.select,
+    onHover: actions.hover,
     onHint: toasts.info,
     onReadout: readout,
     onView: (view) => {
@@ -148,7 +164,7 @@ export function mount({ root, base }) {
   root.append(history.element);
   const updateDraftBar = createDraftBar(shell.draftBar, actions, history, shell.stage);
   const updateHeader = createHeader(shell.header, actions, toasts);
-  const updatePanel = createPanel(shell.panel, actions);
+  const updatePanel = createPanel(shell.panel, actions, objectScene.swatch);
   const updateStart = createStart(shell.start, actions, routes);
   const updateStrip = createStrip(shell.strip, actions, routes);
 
