@@ -42,7 +42,7 @@ import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
 import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
-import { createSteps, createTravel } from "./steps.js";
+import { createSteps } from "./steps.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createTransport } from "./transport.js";
@@ -158,7 +158,6 @@ export function mount({ root, base }) {
   const adjust = createAdjuster(root, [shell.photo]);
   const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
   const updateSteps = createSteps(shell.steps, actions);
-  const updateTravel = createTravel(shell.travel, actions);
   const updateToolbar = createToolbar(shell.tools, actions);
   const history = createHistory(actions);
   root.append(history.element);
@@ -187,7 +186,6 @@ export function mount({ root, base }) {
     if (focusIsLost && !startShown(state)) stage.focus({ preventScroll: true }); // what was pressed is hidden now
     updateStrip(state);
     updateSteps(state);
-    updateTravel(state);
     updateCrosshair(state.crosshair);
     adjust(state.adjustment);
     minimap.update(canvas.inspect.view(), state.minimap);
