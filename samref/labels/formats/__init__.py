@@ -193,7 +193,7 @@ def _add_images(archive: zipfile.ZipFile, source: Source, wanted: Format, report
         except StorageError as error:
             source.left_out[image.digest] = f"{image.file_name} ({image.digest}): {error}"
             continue
-        report.shown += _is_turned(data)
+        report.turned += _is_turned(data)
         _add(archive, wanted.images + names[image.digest].image, [data], is_compressed=True)
 
 

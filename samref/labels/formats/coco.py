@@ -62,7 +62,7 @@ _SIZED = SchemaValidator(_object_with(height=WHOLE, width=WHOLE))
 _CATEGORY = SchemaValidator(_object_with({"samref": _object_with({"colour": text(7)})}, id=_ID, name=text()))
 _PLACED = SchemaValidator(_object_with(image_id=_ID))
 _OBJECT = SchemaValidator(_object_with({"score": NUMBER, "samref": cs.dict_schema()}, category_id=_ID))
-_BOX = SchemaValidator(cs.tuple_schema([NUMBER, NUMBER, NUMBER, NUMBER]))
+_BOX = SchemaValidator(_object_with(bbox=cs.tuple_schema([NUMBER, NUMBER, NUMBER, NUMBER])))
 
 
 # ---- writing
@@ -266,7 +266,7 @@ class _Reading:
         label_class = categories[category_id]
         mask = mask_of_checked(entry.get("segmentation"), record.size)
         if mask is None and entry.get("bbox"):
-            x, y, width, height = read(_BOX, entry["bbox"])
+            x, y, width, height = read(_BOX, entry)["bbox"]
             self.collector.add_box(record, label_class, x, y, x + width, y + height)
         elif mask is None or mask.area == 0:
             what = "has no outline" if mask is None else "covers no pixel"

@@ -151,9 +151,15 @@ _RESULT = SchemaValidator(
         }
     )
 )
-_LABELS = SchemaValidator(cs.list_schema(text(), min_length=1, max_length=100))
-_BYTES = SchemaValidator(cs.list_schema(cs.int_schema(strict=True, ge=0, le=255), max_length=_MAX_BYTES_OF_MASK))
-_POINTS = SchemaValidator(cs.list_schema(cs.tuple_schema([NUMBER, NUMBER]), min_length=3, max_length=100_000))
+
+
+def _value(name: str, schema: cs.CoreSchema) -> SchemaValidator:
+    return SchemaValidator(cs.typed_dict_schema({name: cs.typed_dict_field(schema)}))
+
+
+_LABELS = _value("labels", cs.list_schema(text(), min_length=1, max_length=100))
+_STROKE = _value("rle", cs.list_schema(cs.int_schema(strict=True, ge=0, le=255), max_length=_MAX_BYTES_OF_MASK))
+_OUTLINED = _value("points", cs.list_schema(cs.tuple_schema([NUMBER, NUMBER]), min_length=3, max_length=100_000))
 _PERCENT = SchemaValidator(
     cs.typed_dict_schema({key: cs.typed_dict_field(NUMBER) for key in ("x", "y", "width", "height")})
 )
@@ -223,15 +229,15 @@ def _read_result(result: dict[str, Any], record: ImageRecord, collector: Collect
     kind, value = result["type"], result["value"]
     if kind not in ("brushlabels", "polygonlabels", "rectanglelabels"):
         return  # a choice, a comment, a relation
-    label_class = collector.label_class(read(_LABELS, value.get(kind))[0])
+    label_class = collector.label_class(read(_LABELS, {"labels": value.get(kind)})["labels"][0])
     size = record.size
     collector.check_size(record, result.get("original_width", size.width), result.get("original_height", size.height))
     if kind == "brushlabels":
-        data = read(_BYTES, value.get("rle"))
+        data = read(_STROKE, value)["rle"]
         collector.spend(_BYTE_COST * len(data))
         collector.add(record, label_class, decode_brush(data, size, collector.spend))
     elif kind == "polygonlabels":
-        points = read(_POINTS, value.get("points"))
+        points = read(_OUTLINED, value)["points"]
         ring = tuple((_exact(x * size.width / 100), _exact(y * size.height / 100)) for x, y in points)
         collector.add(record, label_class, collector.filled(record, ring))
     else:

@@ -335,26 +335,32 @@ class _ImageNames:
 
     def __init__(self, images: tuple[ImageRecord, ...]) -> None:
         self._by_digest = {image.digest: image for image in images}
-        self._by_name: dict[str, list[ImageRecord]] = {}
+        self._by_path: dict[str, list[ImageRecord]] = {}
+        self._by_tail: dict[str, list[ImageRecord]] = {}
         for image in images:
             paths = {tidy_path(image.file_name), next(iter(safe_paths([image]).values()))}
-            tails = {tidy_file_name(path) for path in paths}
-            for name in {spelt for path in paths | tails for spelt in (path, _stem(path))}:
-                self._by_name.setdefault(name, []).append(image)
+            for table, names in (
+                (self._by_path, paths),
+                (self._by_tail, {tidy_file_name(path) for path in paths}),
+            ):
+                for name in {spelt for path in names for spelt in (path, _stem(path))}:
+                    table.setdefault(name, []).append(image)
         # What samref calls images in its exports, where that is not their own name.
         self._given: dict[str, ImageRecord] = {}
         for names in (file_names(images), safe_paths(images)):
             for digest, name in names.items():
                 self._given.setdefault(name, self._by_digest[digest])
                 self._given.setdefault(_stem(name), self._by_digest[digest])
-        self._numbered = {name: image for name, image in self._given.items() if name not in self._by_name}
+        known = self._by_path.keys() | self._by_tail.keys()
+        self._numbered = {name: image for name, image in self._given.items() if name not in known}
 
     def find(self, name: str, digest: str | None, among: frozenset[str]) -> ImageRecord | None:
         if digest in self._by_digest:
             return self._by_digest[digest]
-        for path in _tails(tidy_path(name)):
-            for spelling in (path, _stem(path)):
-                found = self._by_name.get(spelling, [])
+        spellings = [spelt for path in _tails(tidy_path(name)) for spelt in (path, _stem(path))]
+        for table in (self._by_path, self._by_tail):  # a whole path says more than a name
+            for spelling in spellings:
+                found = table.get(spelling, [])
                 if len(found) == 1:
                     return found[0]
                 if found:

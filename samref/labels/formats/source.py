@@ -124,7 +124,7 @@ class Report:
     lossy: int = 0
     worst_iou: float = 1.0
     split: int = 0  # objects that a reader takes for several
-    shown: int = 0  # images turned by a note in their file (EXIF)
+    turned: int = 0  # images turned by a note in their file (EXIF)
     renamed: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     details: list[dict[str, Any]] = field(default_factory=list)
@@ -190,10 +190,10 @@ class Report:
         if self.renamed:
             get = "gets a number behind its name" if self.renamed == 1 else "get a number behind their names"
             said.append(f"{counted(self.renamed, 'image')} {get}, because others have the same name.")
-        if self.shown:
-            are = "is" if self.shown == 1 else "are"
+        if self.turned:
+            are = "is" if self.turned == 1 else "are"
             said.append(
-                f"{counted(self.shown, 'image file')} {are} turned by an EXIF note; labels fit the upright image."
+                f"{counted(self.turned, 'image file')} {are} turned by an EXIF note; labels fit the upright image."
             )
         if self.left_out:
             are = "is" if len(self.left_out) == 1 else "are"
@@ -212,7 +212,7 @@ class Report:
             "mean_iou": round(self.ious / self.objects, 6) if self.objects else None,
             "objects_split": self.split,
             "images_renamed": self.renamed,
-            "images_turned_by_exif": self.shown,
+            "images_turned_by_exif": self.turned,
             "images_with_unfinished_draft": self.drafts[:_LISTED],
             "images_left_out": self.left_out[:_LISTED],
             "sentences": list(self.sentences),
