@@ -34,7 +34,10 @@ const WAITS = {
   remove_class: "remove the class",
 };
 
-/** @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping, showBulk} */
+/**
+ * @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
+ *   showBulk(): open masks from boxes}
+ */
 export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping, showBulk }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;

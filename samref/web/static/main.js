@@ -216,7 +216,8 @@ export function mount({ root, base }) {
   async function showBulk() {
     const { createBulk } = await import("./bulk.js");
     const { panel, stage } = shell;
-    bulk ??= createBulk({ panel, stage, store, routes, transport, canvas: () => canvas, toasts, actions, tab: wire.tab });
+    const parts = { panel, stage, store, routes, transport, toasts, actions, tab: wire.tab };
+    bulk ??= createBulk({ ...parts, canvas: () => canvas });
     bulk.open();
   }
 
