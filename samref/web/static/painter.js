@@ -6,7 +6,6 @@
 
 import { createObjectLayer, drawMask, maskCanvas, outlinePath } from "./mask_layers.js";
 import { drawCross, drawCursor, drawPrompt, drawShape } from "./prompt_marks.js";
-import { drawVertices } from "./vertex_marks.js";
 import { imageToDevice, transformOf, visibleBox, visiblePixels } from "./view.js";
 
 /** From this many display dots per image pixel on, the photo shows its pixels as squares. */
@@ -78,7 +77,7 @@ export function createPainter(photo, overlay) {
    * Everything over the photo.
    *
    * scene: {objects: [{id, mask, colour, selected}], draft: {mask, colour, live: {canvas, place} | null}, prompts,
-   *         pending, shape, pointer, marked: prompt | null, vertices, cursor: pixel | null, markSize 0..1,
+   *         pending, shape, pointer, marked: prompt | null, vertices: {draw} | null, cursor: pixel | null, markSize 0..1,
    *         opacity 0..1, outlineOnly, hidden, beat}
    */
   function paintOverlay(view, scene) {
@@ -112,7 +111,7 @@ export function createPainter(photo, overlay) {
     });
     for (const prompt of scene.prompts) drawPrompt(context, view, prompt, { size: scene.markSize });
     if (scene.marked) drawCross(context, view, scene.marked);
-    if (scene.vertices) drawVertices(context, view, scene.vertices);
+    scene.vertices?.draw(context, view);
   }
 
   function fillObjects(context, view, opacity) {
