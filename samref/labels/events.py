@@ -85,6 +85,21 @@ class HandPainted:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskChosen:
+    """Of the masks that a lone click can mean, a person chose this one.
+
+    Attributes:
+        mask: that is shown from now on.
+        score: the model's own IoU estimate for it.
+        what: words for it: the object, a part of it, a group.
+    """
+
+    mask: Rle
+    score: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptReplaced:
     """A prompt of the draft was moved, or taken away (None).
 
@@ -271,6 +286,7 @@ Event: TypeAlias = (
     ImageOpened
     | Prompted
     | HandPainted
+    | MaskChosen
     | PromptReplaced
     | MaskGiven
     | Travelled
@@ -307,17 +323,19 @@ MAX_HISTORY = 1_000
 
 @dataclass(frozen=True, slots=True)
 class DraftStep:
-    """One prompt, or one stroke by hand, of a draft.
+    """One prompt, one stroke by hand, or one choice among masks, of a draft.
 
     Attributes:
-        prompt: what was said; None for a stroke.
+        prompt: what was said; None for a stroke or a choice.
         basis: number of the step whose memory the model starts from; 0 is the beginning.
         hand: all pixels set by hand up to here, this step's included; None for none.
+        chosen: the mask that was chosen.
     """
 
     prompt: Prompt | None
     basis: int
     hand: HandWork | None = None
+    chosen: MaskChosen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,11 +373,16 @@ class DraftState:
         """All pixels set by hand up to a step."""
         return self.steps[number - 1].hand if number else self.hand
 
-    def asked_at(self, number: int) -> int:
-        """Number of the newest step up to ``number`` that a model answers; 0 where there is none."""
-        while number and self.steps[number - 1].prompt is None:
+    def answered_at(self, number: int) -> int:
+        """Number of the newest step up to ``number`` that is no stroke; 0 where there is none."""
+        while number and self.steps[number - 1].prompt is None and self.steps[number - 1].chosen is None:
             number -= 1
         return number
+
+    def chosen_at(self, number: int) -> MaskChosen | None:
+        """The choice that a step shows, where it shows one."""
+        answered = self.answered_at(number)
+        return self.steps[answered - 1].chosen if answered else None
 
     @property
     def is_open(self) -> bool:
@@ -468,6 +491,11 @@ def _after(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one c
             return replace(state, model=model, draft=draft)
         case HandPainted(added, removed):
             return replace(state, draft=_painted(state.draft, HandWork(added, removed)))
+        case MaskChosen():
+            draft = state.draft
+            return replace(
+                state, draft=_stepped(draft, DraftStep(None, draft.cursor, draft.hand_until(draft.cursor), event))
+            )
         case PromptReplaced(index, new):
             draft = _prompt_replaced(state.draft, index, new)
             return state if draft is state.draft else replace(state, draft=draft)
@@ -552,8 +580,8 @@ def _prompt_replaced(draft: DraftState, index: int, prompt: Prompt | None) -> Dr
         return draft
     place = prompted[index]
     changed = () if prompt is None else (DraftStep(prompt, draft.steps[place].basis, draft.steps[place].hand),)
-    later = (replace(step, basis=min(step.basis, place)) for step in draft.steps[place + 1 : draft.cursor])
-    steps = (*draft.steps[:place], *changed, *later)
+    later = (step for step in draft.steps[place + 1 : draft.cursor] if step.chosen is None)  # chosen for other prompts
+    steps = (*draft.steps[:place], *changed, *(replace(step, basis=min(step.basis, place)) for step in later))
     accepted_at = draft.accepted_at if draft.accepted_at is not None and draft.accepted_at <= place else None
     return replace(draft, steps=steps, cursor=len(steps), accepted_at=accepted_at, clicks=draft.clicks + 1)
 
@@ -607,6 +635,8 @@ def _words(event: Event, before: ImageState) -> str:  # noqa: C901 - as many as 
             return _PROMPT_WORDS[type(prompt)]
         case HandPainted(how=how):
             return how.replace("_", " ")
+        case MaskChosen(what=what):
+            return what
         case PromptReplaced(prompt=prompt):
             return "remove a prompt" if prompt is None else "move a prompt"
         case MaskGiven():

@@ -284,6 +284,7 @@ _EVENTS: dict[str, CoreSchema] = {
     "hand_painted": _values_of(
         events.HandPainted, added=_or_none(_RLE), removed=_or_none(_RLE), how=cs.literal_schema(list(HOWS))
     ),
+    "mask_chosen": _values_of(events.MaskChosen, mask=_RLE, score=NUMBER, what=_NAME),
     "prompt_replaced": _values_of(events.PromptReplaced, index=_BASIS, prompt=_or_none(_PROMPT)),
     "mask_given": _values_of(events.MaskGiven, mask=_RLE),
     "travelled": _values_of(events.Travelled, by=cs.int_schema(strict=True, ge=-MAX_HISTORY, le=MAX_HISTORY)),

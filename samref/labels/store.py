@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import sqlalchemy as sa
@@ -385,11 +386,10 @@ class ProjectStore:
                             raise
                         source.left_out[head.digest] = f"{head.file_name} ({head.digest}): {error}"
                         continue
-                    if state.draft.is_open:
-                        source.drafts.add(head.digest)
                     yield replace(head, annotations=state.annotations)
 
             source = Source(classes, heads, read, lambda digest: self.image_bytes(workspace_id, digest))
+            source.drafts.update(image.digest for image in listed if image.has_draft)
             yield source
 
     def import_annotations(
@@ -397,34 +397,25 @@ class ProjectStore:
         workspace_id: int,
         new_classes: Sequence[LabelClass],
         annotations: Mapping[str, Sequence[Annotation]],
+        boxes: Mapping[str, Sequence[ProposedBox]] = MappingProxyType({}),
     ) -> None:
-        """Add classes, and annotations by digest of their image; all of them or none."""
+        """Add classes, and by digest of their image annotations and boxes to become some; all of them or none."""
         added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
-        imported = {digest: Entry.of(AnnotationsImported(tuple(items))) for digest, items in annotations.items()}
+        imported = [(digest, Entry.of(AnnotationsImported(tuple(items)))) for digest, items in annotations.items()]
+        imported += [(digest, Entry.of(BoxesProposed(tuple(items)))) for digest, items in boxes.items()]
         with self.database.write() as connection:
             self._write(connection, workspace_id, CLASS_LOG, added)
-            for digest, entry in imported.items():
+            for digest, entry in imported:
                 self._write(connection, workspace_id, digest, [entry])
 
     # ---- boxes that shall become annotations
-
-    def propose_boxes(
-        self, workspace_id: int, new_classes: Sequence[LabelClass], boxes: Mapping[str, Sequence[ProposedBox]]
-    ) -> None:
-        """Add classes, and boxes by digest of their image; all of them or none."""
-        added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
-        proposed = {digest: Entry.of(BoxesProposed(tuple(items))) for digest, items in boxes.items()}
-        with self.database.write() as connection:
-            self._write(connection, workspace_id, CLASS_LOG, added)
-            for digest, entry in proposed.items():
-                self._write(connection, workspace_id, digest, [entry])
 
     def proposed_boxes(self, workspace_id: int, digest: str | None = None) -> dict[str, tuple[ProposedBox, ...]]:
         """The boxes that are not annotations yet, by digest of their image, or those of one image.
 
         Of all images, those whose log is damaged are left out: they should not keep the others from being done.
         """
-        digests = (digest,) if digest is not None else self._digests_with(workspace_id, _PROPOSED)
+        digests = self._digests_with(workspace_id, _PROPOSED, digest)
         found = {each: state.proposed for each, state in self._states(workspace_id, digests, digest is not None)}
         return {each: proposed for each, proposed in found.items() if proposed}
 
@@ -435,9 +426,9 @@ class ProjectStore:
         found = [(digest, each) for digest, state in states for each in state.annotations if _is_unseen(each)]
         return sorted(found, key=lambda one: one[1].score)
 
-    def _digests_with(self, workspace_id: int, written: str) -> tuple[str, ...]:
+    def _digests_with(self, workspace_id: int, written: str, digest: str | None = None) -> tuple[str, ...]:
         with self.database.read() as connection:
-            return queries.digests_with(connection, workspace_id, written)
+            return queries.digests_with(connection, workspace_id, written, digest)
 
     def _states(self, workspace_id: int, digests: Sequence[str], must_read: bool) -> Iterator[tuple[str, ImageState]]:
         for digest in digests:

@@ -29,9 +29,9 @@ from samref.inference.session import SessionView
 from samref.labels.annotations import Annotation
 from samref.labels.classes import find_class
 from samref.labels.events import AnnotationsImported, BoxesDropped, BoxesProposed, Event, ProposedBox
-from samref.labels.formats.boxes import propose
+from samref.labels.formats.boxes import LEAST_SIDE, propose
+from samref.labels.formats.reading import FoundBox
 from samref.labels.store import ProjectStore
-from samref.models.interface import DecoderState
 
 MAX_RUNNING = 64
 """Jobs at work at the same time on this server; they take turns at the model."""
@@ -239,6 +239,7 @@ class BulkJobs:
         self._jobs.pop(workspace_id, None)
         self._jobs[workspace_id] = job
         job.todo = deque(digest for digest in job.todo if digest in boxes)
+        job.boxes = {digest: done for digest, done in job.done.items() if done}  # others were dropped
         self._take_in(job, boxes)
         job.note, job.faults, job.faults_left_out = "", [], 0
         for resting in [key for key, each in self._jobs.items() if each.task is None][: len(self._jobs) - MAX_JOBS]:
@@ -303,6 +304,7 @@ class BulkJobs:
         before = job.done.get(digest, 0)
         try:
             events = job.ready.pop(digest, None) or await self._answered(workspace_id, digest, job)
+            job.done[digest] = before  # counts from now on once it is recorded
             if events and self._is_occupied(workspace_id, digest):
                 job.ready[digest] = events
                 return False
@@ -318,7 +320,9 @@ class BulkJobs:
             match event:
                 case AnnotationsImported(annotations):
                     job.made += len(annotations)
+                    job.done[digest] += len(annotations)
                 case BoxesDropped(ids):
+                    job.done[digest] += len(ids)
                     sentence = f"The model found nothing in {counted(len(ids), 'box')}."
                     await self._add_fault(workspace_id, digest, job, sentence)
         return not await self._proposed(workspace_id, digest)
@@ -350,7 +354,7 @@ class BulkJobs:
 
     async def _answer(self, image: StoredImage, proposed: ProposedBox, workspace_id: int, job: _Job) -> Prediction:
         answers = self._engine.segment(
-            image, job.model, prompts_of(proposed), DecoderState(), owner=_owner(workspace_id), in_bulk=True
+            image, job.model, prompts_of(proposed), None, owner=_owner(workspace_id), in_bulk=True
         )
         async with aclosing(answers) as predictions:
             *_, final = [prediction async for prediction in predictions]
@@ -379,6 +383,17 @@ def boxes_drawn(view: SessionView, corners: Sequence[tuple[float, float, float, 
     for box in boxes:
         check_prompts(Prompts((box,)), view.size)
     return BoxesProposed(tuple(propose(view.digest, class_id, box) for box in boxes))
+
+
+def proposed(found: Sequence[FoundBox]) -> dict[str, tuple[ProposedBox, ...]]:
+    """The boxes that an import found, by digest of their image; those less than a pixel wide or high are left out."""
+    boxes: dict[str, dict[str, ProposedBox]] = {}
+    for each in found:
+        box = each.box
+        if min(box.x1 - box.x0, box.y1 - box.y0) >= LEAST_SIDE:
+            one = propose(each.digest, each.class_id, box)
+            boxes.setdefault(each.digest, {})[one.id] = one
+    return {digest: tuple(items.values()) for digest, items in boxes.items()}
 
 
 def check_class(store: ProjectStore, workspace_id: int, class_id: int) -> None:

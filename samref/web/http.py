@@ -200,11 +200,13 @@ class _Routes:
                 "images": None if digest is None else [digest],
             }
         else:
+            await asyncio.to_thread(self._server.find, _token(request))
             said = _parsed(await _body(request, REQUEST_BYTES))
         made = await self._server.export(_token(request), parse_export(said))
         return _Download(made)
 
     async def preview(self, request: Request) -> Response:
+        await asyncio.to_thread(self._server.find, _token(request))
         wanted = parse_export(_parsed(await _body(request, REQUEST_BYTES)))
         return _json(await self._server.preview_export(_token(request), wanted))
 

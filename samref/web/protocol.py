@@ -46,6 +46,9 @@ PAINT_CHARACTERS = 400_000
 MAX_SELECTED = 10_000
 """Annotations that one request may name."""
 
+MOST_BOXES = 300
+"""Boxes kept for later that a page is told of; more could not be told apart on an image."""
+
 COARSEST = 64
 """No preview has larger cells, in pixels."""
 
@@ -190,6 +193,12 @@ class Subtract(ImageRequest):
     """Takes the pixels of all other objects that are shown from the draft's mask."""
 
     verb: Literal["subtract"]
+
+
+class NextCandidate(ImageRequest):
+    """Shows the next of the masks that the draft's lone click can mean: the object, a part of it, a group."""
+
+    verb: Literal["next_candidate"]
 
 
 class ReplacePrompt(ImageRequest):
@@ -419,6 +428,7 @@ AnyRequest: TypeAlias = (
     | Tidy
     | PreviewTidy
     | Subtract
+    | NextCandidate
     | ReplacePrompt
     | Undo
     | Redo
@@ -588,6 +598,9 @@ def view_to_wire(view: SessionView, known_annotations: int, *, with_prompts: boo
         "redo": view.redo,
         "seconds": {"encode": round(view.encode_seconds, 4), "model": round(view.draft.seconds, 4)},
     }
+    if with_prompts:  # else the page has them, too
+        boxes = ((each.box, each.class_id) for each in view.proposed[:MOST_BOXES])
+        wire["proposed"] = [[*map(_rounded, (b.x0, b.y0, b.x1, b.y1)), class_id] for b, class_id in boxes]
     if view.annotations_revision > known_annotations:
         changed = [one for one in view.annotations if view.changed_at[one.id] > known_annotations]
         wire["annotations"] = {

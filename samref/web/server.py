@@ -36,6 +36,7 @@ from samref.labels.events import (
     ImageMarked,
     ImageRemoved,
     ImageRestored,
+    ProposedBox,
 )
 from samref.labels.formats import import_labels
 from samref.labels.formats.boxes import BoxImport, import_boxes
@@ -43,7 +44,7 @@ from samref.labels.formats.reading import LabelImport
 from samref.labels.formats.source import Source
 from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
-from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in
+from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in, proposed
 from samref.web.exports import ExportRequest, MadeExport, make_export, preview_export
 from samref.web.protocol import (
     MASK_CHARACTERS,
@@ -64,6 +65,7 @@ from samref.web.protocol import (
     History,
     MarkImages,
     Merge,
+    NextCandidate,
     Open,
     OpenExample,
     Order,
@@ -210,7 +212,19 @@ class _Workspace:
 _Answers: TypeAlias = AsyncIterator[tuple[SessionView | None, bool, dict[str, Any]]]
 """What is answered to a request, before it becomes JSON: a view if there is one, whether it is the last, and more."""
 
-_LIST_KEEPING = (AddPrompts, Paint, Tidy, PreviewTidy, Subtract, ReplacePrompt, Clear, Edit, History, Prefetch)
+_LIST_KEEPING = (
+    AddPrompts,
+    Paint,
+    Tidy,
+    PreviewTidy,
+    Subtract,
+    NextCandidate,
+    ReplacePrompt,
+    Clear,
+    Edit,
+    History,
+    Prefetch,
+)
 """Requests that change no list of the workspace."""
 
 _ON_MASK = (Commit, Tidy, Subtract, Merge, Split, SubtractFrom)
@@ -337,7 +351,7 @@ class Server:
             case MarkImages() | RemoveImages() | RestoreImages():
                 await self._note_on_images(workspace.id, request.digests, _image_event(request))
                 return workspace, await self._present(workspace, request)
-            case PreviewTidy() | History() | Copy():
+            case PreviewTidy() | History() | Copy() | NextCandidate():
                 return workspace, await self._aside(workspace, request)
             case Prefetch(digest=digest):
                 await asyncio.to_thread(self._held, workspace.id, digest)
@@ -366,13 +380,17 @@ class Server:
             return _once(None)
         return _once((await self._session(workspace.id, request.image)).view)
 
-    async def _aside(self, workspace: _Workspace, request: PreviewTidy | History | Copy) -> _Answers:
-        """Do what changes nothing of the image that is open."""
+    async def _aside(self, workspace: _Workspace, request: PreviewTidy | History | Copy | NextCandidate) -> _Answers:
+        """Do what is more, or less, than a verb of the session of the image that is open."""
         session = await self._session(workspace.id, request.image)
         match request:
             case PreviewTidy(how=how, amount=amount):
                 tidied = await session.look(lambda s: s.tidied(how, amount))
                 return _once(session.view, preview=mask_to_wire(MaskWindow.from_rle(tidied), MASK_CHARACTERS))
+            case NextCandidate():
+                candidates = await session.candidates()
+                await session.perform(lambda s: s.choose(candidates), request.tab, request.revision)
+                return _watched(session.watch())
             case History():
                 return _once(session.view, history=history_to_wire(*session.history))
             case Copy(ids=ids, digest=digest):
@@ -659,6 +677,8 @@ class Server:
         loop = asyncio.get_running_loop()
         workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import, token, data, file_name)
         await self._absorb(workspace_id, {k: AnnotationsImported(items) for k, items in found.annotations.items()})
+        if found.boxes:
+            await self._boxes_came(workspace_id, proposed(found.boxes))
         return found
 
     async def _absorb(self, workspace_id: int, added: Mapping[str, Event]) -> None:
@@ -677,7 +697,7 @@ class Server:
     def _import(self, token: str | None, data: bytes, file_name: str) -> tuple[int, LabelImport]:
         workspace_id = self.find(token)
         found = import_labels(data, file_name, self.store.project(workspace_id))
-        self.store.import_annotations(workspace_id, found.new_classes, found.annotations)
+        self.store.import_annotations(workspace_id, found.new_classes, found.annotations, proposed(found.boxes))
         return workspace_id, found
 
     # ---- boxes that become masks in bulk
@@ -692,15 +712,18 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import_boxes, token, data)
-        await self._absorb(workspace_id, {digest: BoxesProposed(boxes) for digest, boxes in found.boxes.items()})
-        await self.bulk.came(workspace_id)
+        await self._boxes_came(workspace_id, found.boxes)
         return found
+
+    async def _boxes_came(self, workspace_id: int, boxes: Mapping[str, Sequence[ProposedBox]]) -> None:
+        await self._absorb(workspace_id, {digest: BoxesProposed(tuple(items)) for digest, items in boxes.items()})
+        await self.bulk.came(workspace_id)
 
     def _import_boxes(self, token: str | None, data: bytes) -> tuple[int, BoxImport]:
         workspace_id = self.find(token)
         images = tuple(ImageRecord(i.digest, i.file_name, i.size) for i in self.store.images(workspace_id))
         found = import_boxes(data, Project(self.store.classes(workspace_id), images))
-        self.store.propose_boxes(workspace_id, found.new_classes, found.boxes)
+        self.store.import_annotations(workspace_id, found.new_classes, {}, found.boxes)
         return workspace_id, found
 
     def _is_drawn_in(self, workspace_id: int, digest: str) -> bool:

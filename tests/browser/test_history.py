@@ -56,3 +56,19 @@ def test_the_history_is_a_list_that_outlives_a_reload(new_page: NewPage) -> None
     page.wait(f"() => {HOOK}.state().annotations.list.length === 1")
     page.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+
+def test_tab_shows_what_else_a_lone_click_can_mean(new_page: NewPage) -> None:
+    page = new_page().open_example("astronaut")
+    page.click(256.5, 256.5)
+    page.settle()
+    first = page.mask
+    page.page.keyboard.press("Tab")
+    page.wait(f"() => {HOOK}.state().undo?.startsWith('choose')").settle()
+    second = page.mask
+    assert not np.array_equal(second, first)
+    page.page.keyboard.press("Control+z")
+    page.wait(f"() => {HOOK}.state().undo === 'click'").settle()
+    assert np.array_equal(page.mask, first)
+    page.page.keyboard.press("Shift+Tab")
+    assert not page.page.evaluate("() => document.activeElement.matches('.samref-stage')"), "Tab still moves the focus"

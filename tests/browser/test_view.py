@@ -300,9 +300,27 @@ def test_what_happens_is_told_to_a_screen_reader(new_page: NewPage) -> None:
     page = new_page().open_example("coffee")
     page.page.evaluate(HEAR)
     click(page, *CUP)
-    page.wait("() => window.heard.some((text) => /^Mask: \\d+ % of the image, score 0\\.\\d\\d\\./.test(text))")
+    page.wait("() => window.heard.some((text) => /Mask: \\d+ % of the image, score 0\\.\\d\\d\\./.test(text))")
     page.press("Enter").settle()
     page.wait("() => window.heard.some((text) => text.includes('Accepted object 1.'))")
+
+
+def test_what_is_deleted_or_dropped_is_offered_back(new_page: NewPage) -> None:
+    page = new_page().open_example("coffee")
+    click(page, *CUP)
+    page.press("Escape").settle()
+    assert page.state["draft"]["count"] == 0
+    page.page.get_by_role("button", name="Undo", exact=True).click()
+    page.wait(f"() => {HOOK}.state().draft.count === 1").settle()
+    page.press("Enter").settle()
+    page.page.get_by_role("button", name="Delete object 1").click()
+    toast = page.page.locator(".samref-toast", has_text="Deleted object 1.")
+    expect(toast).to_be_visible()
+    assert page.settle().state["objects"] == []
+    toast.get_by_role("button", name="Undo", exact=True).click()
+    page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
+    page.page.locator(".samref-travel").get_by_role("button", name="Undo: accept").click()
+    page.wait(f"() => {HOOK}.state().draft.count === 1 && {HOOK}.state().annotations.list.length === 0").settle()
 
 
 def test_the_focus_goes_to_the_image_that_was_opened_by_key(new_page: NewPage) -> None:

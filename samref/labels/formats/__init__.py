@@ -25,7 +25,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from samref.errors import ImageError, ImportFormatError, LabelError, StorageError
-from samref.labels.annotations import ImageRecord, Project, file_names, safe_stems
+from samref.labels.annotations import Project, safe_stems
 from samref.labels.formats import coco, cvat, label_studio, labelme, png, table, voc, yolo
 from samref.labels.formats.reading import (
     MAX_JSON_BYTES,
@@ -181,17 +181,10 @@ def export_bundle(project: Project) -> bytes:
     return build_export(project, "zip").data
 
 
-def _image_names(images: Iterable[ImageRecord], wanted: Format) -> dict[str, str]:
-    """Names as the format's own files have them: COCO keeps the image's name, the others a safe one."""
-    if wanted.files is _everything or "coco" in wanted.ending:
-        return file_names(images)
-    return {digest: name.image for digest, name in FileNames.of(images).items()}
-
-
 def _add_images(archive: zipfile.ZipFile, source: Source, wanted: Format, report: Report) -> None:
     if source.image_bytes is None:
         raise LabelError("The image files cannot be had here; export the labels without them.")
-    names = _image_names(source.images, wanted)
+    names = FileNames.of(source.images)
     for image in source.images:
         if image.digest in source.left_out:
             continue
@@ -200,8 +193,8 @@ def _add_images(archive: zipfile.ZipFile, source: Source, wanted: Format, report
         except StorageError as error:
             source.left_out[image.digest] = f"{image.file_name} ({image.digest}): {error}"
             continue
-        report.shown += _is_turned(data)
-        _add(archive, wanted.images + names[image.digest], [data], is_compressed=True)
+        report.turned += _is_turned(data)
+        _add(archive, wanted.images + names[image.digest].image, [data], is_compressed=True)
 
 
 def _is_turned(data: bytes) -> bool:

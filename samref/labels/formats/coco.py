@@ -30,7 +30,7 @@ from samref.labels.annotations import Annotation, ImageRecord, Project, file_nam
 from samref.labels.classes import LabelClass
 from samref.labels.formats.outlines import flat, outline_iou, outline_of
 from samref.labels.formats.reading import MAX_ENTRIES, Collector, LabelImport, parse_json
-from samref.labels.formats.source import Files, Options, Report, Source, json_bytes
+from samref.labels.formats.source import FileNames, Files, Options, Report, Source, json_bytes
 from samref.labels.serialization import NUMBER, WHOLE, annotation_from_plain, read, text, to_plain, whole
 
 MAX_COST = 100_000_000  # of all segmentations of a file, in pixels of outline: about ten seconds
@@ -62,7 +62,7 @@ _SIZED = SchemaValidator(_object_with(height=WHOLE, width=WHOLE))
 _CATEGORY = SchemaValidator(_object_with({"samref": _object_with({"colour": text(7)})}, id=_ID, name=text()))
 _PLACED = SchemaValidator(_object_with(image_id=_ID))
 _OBJECT = SchemaValidator(_object_with({"score": NUMBER, "samref": cs.dict_schema()}, category_id=_ID))
-_BOX = SchemaValidator(cs.tuple_schema([NUMBER, NUMBER, NUMBER, NUMBER]))
+_BOX = SchemaValidator(_object_with(bbox=cs.tuple_schema([NUMBER, NUMBER, NUMBER, NUMBER])))
 
 
 # ---- writing
@@ -90,7 +90,10 @@ def coco_files(source: Source, options: Options, report: Report) -> Files:
 
 def coco_parts(source: Source, options: Options, report: Report) -> Iterator[bytes]:
     """The JSON file, an image at a time: annotations first, since which images are in it is known at the end."""
-    names = file_names(source.images)
+    if options.images:
+        names = {digest: name.image for digest, name in FileNames.of(source.images).items()}
+    else:
+        names = file_names(source.images)
     ids = {image.digest: number for number, image in enumerate(source.images, start=1)}
     images: list[dict[str, Any]] = []
     count = 0
@@ -263,7 +266,7 @@ class _Reading:
         label_class = categories[category_id]
         mask = mask_of_checked(entry.get("segmentation"), record.size)
         if mask is None and entry.get("bbox"):
-            x, y, width, height = read(_BOX, entry["bbox"])
+            x, y, width, height = read(_BOX, entry)["bbox"]
             self.collector.add_box(record, label_class, x, y, x + width, y + height)
         elif mask is None or mask.area == 0:
             what = "has no outline" if mask is None else "covers no pixel"

@@ -8,7 +8,7 @@ without a hole; a polygon cannot say the others, so they stay brush strokes. The
 Studio's local storage, ``/data/local-files/?d=images/<name>``.
 
 *Read*: ``brushlabels``, ``polygonlabels`` and ``rectanglelabels`` (a box without a mask) of annotations and predictions
-that are not cancelled. An image is found by the last part of its address.
+that are not cancelled. An image is found by the path in its address.
 
 The run lengths (``thi.ng/rle-pack``, with words of 8 bits) are a string of bits: 32 for the number of values, 5 for the
 bits of a word less 1, four times 4 for the sizes of lengths less 1; then blocks of 1 bit (1: one value repeated), 2
@@ -151,9 +151,15 @@ _RESULT = SchemaValidator(
         }
     )
 )
-_LABELS = SchemaValidator(cs.list_schema(text(), min_length=1, max_length=100))
-_BYTES = SchemaValidator(cs.list_schema(cs.int_schema(strict=True, ge=0, le=255), max_length=_MAX_BYTES_OF_MASK))
-_POINTS = SchemaValidator(cs.list_schema(cs.tuple_schema([NUMBER, NUMBER]), min_length=3, max_length=100_000))
+
+
+def _value(name: str, schema: cs.CoreSchema) -> SchemaValidator:
+    return SchemaValidator(cs.typed_dict_schema({name: cs.typed_dict_field(schema)}))
+
+
+_LABELS = _value("labels", cs.list_schema(text(), min_length=1, max_length=100))
+_STROKE = _value("rle", cs.list_schema(cs.int_schema(strict=True, ge=0, le=255), max_length=_MAX_BYTES_OF_MASK))
+_OUTLINED = _value("points", cs.list_schema(cs.tuple_schema([NUMBER, NUMBER]), min_length=3, max_length=100_000))
 _PERCENT = SchemaValidator(
     cs.typed_dict_schema({key: cs.typed_dict_field(NUMBER) for key in ("x", "y", "width", "height")})
 )
@@ -177,7 +183,7 @@ def read_label_studio(tasks: list[Any], collector: Collector) -> LabelImport:
 
 
 def _image_name(task: Any) -> str:
-    """The last part of the address of a task's image; empty where there is none."""
+    """The path in the address of a task's image; empty where there is none."""
     data = task.get("data") if isinstance(task, dict) else None
     for value in data.values() if isinstance(data, dict) else ():
         if isinstance(value, str) and len(value) < 10_000:
@@ -187,7 +193,7 @@ def _image_name(task: Any) -> str:
             except ValueError:
                 continue
             if path.rpartition("/")[2]:
-                return path.rpartition("/")[2]
+                return path
     return ""
 
 
@@ -223,15 +229,15 @@ def _read_result(result: dict[str, Any], record: ImageRecord, collector: Collect
     kind, value = result["type"], result["value"]
     if kind not in ("brushlabels", "polygonlabels", "rectanglelabels"):
         return  # a choice, a comment, a relation
-    label_class = collector.label_class(read(_LABELS, value.get(kind))[0])
+    label_class = collector.label_class(read(_LABELS, {"labels": value.get(kind)})["labels"][0])
     size = record.size
     collector.check_size(record, result.get("original_width", size.width), result.get("original_height", size.height))
     if kind == "brushlabels":
-        data = read(_BYTES, value.get("rle"))
+        data = read(_STROKE, value)["rle"]
         collector.spend(_BYTE_COST * len(data))
         collector.add(record, label_class, decode_brush(data, size, collector.spend))
     elif kind == "polygonlabels":
-        points = read(_POINTS, value.get("points"))
+        points = read(_OUTLINED, value)["points"]
         ring = tuple((_exact(x * size.width / 100), _exact(y * size.height / 100)) for x, y in points)
         collector.add(record, label_class, collector.filled(record, ring))
     else:

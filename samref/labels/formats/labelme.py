@@ -84,7 +84,7 @@ def labelme_files(source: Source, options: Options, report: Report) -> Files:
             "version": VERSION,
             "flags": {},
             "shapes": shapes,
-            "imagePath": name.image,
+            "imagePath": name.image.rpartition("/")[2],
             "imageData": None,
             "imageHeight": record.size.height,
             "imageWidth": record.size.width,
@@ -127,22 +127,22 @@ def _png(crop: Mask) -> str:
 
 def read_labelme_zip(entries: ZipEntries, collector: Collector) -> LabelImport:
     """Read all labelme files in a zip file."""
-    names = frozenset(path.split("/")[-1] for path in entries.paths(".json"))
+    names = frozenset(entries.paths(".json"))
     for path in entries.paths(".json"):
         values = parse_json(entries.read(path, MAX_JSON_BYTES), "labelme")
         if not isinstance(values, dict) or "shapes" not in values:
             continue
         try:
-            read_labelme(values, collector, names)
+            read_labelme(values, collector, names, folder=path.rpartition("/")[0])
         except LabelError as error:
             raise ImportFormatError(f"The file {short_path(path)!r}: {error}") from error
     return collector.result()
 
 
-def read_labelme(values: Any, collector: Collector, among: frozenset[str] = frozenset()) -> None:
-    """Read the values of one labelme file."""
+def read_labelme(values: Any, collector: Collector, among: frozenset[str] = frozenset(), folder: str = "") -> None:
+    """Read the values of one labelme file, which lies in a folder."""
     found = read(_FILE, values)
-    record = collector.image(found["imagePath"], among=among)
+    record = collector.image(f"{folder}/{found['imagePath']}", among=among)
     if record is None:
         collector.note_unknown(found["imagePath"])
         return

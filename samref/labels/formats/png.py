@@ -31,7 +31,7 @@ from pydantic_core import SchemaValidator
 from pydantic_core import core_schema as cs
 
 from samref.errors import ImportFormatError, LabelError
-from samref.labels.annotations import MAX_ID, ImageRecord, Project, safe_stems
+from samref.labels.annotations import MAX_ID, ImageRecord, Project, safe_paths
 from samref.labels.classes import find_class
 from samref.labels.formats.reading import (
     MAX_ENTRIES,
@@ -91,7 +91,7 @@ def export_index_mask(record: ImageRecord, project: Project | Source, kind: Inde
 
 def png_files(source: Source, options: Options, report: Report) -> Files:  # noqa: ARG001 - as all formats
     """Both masks of each image, and their legends."""
-    stems = safe_stems(source.images)
+    stems = safe_paths(source.images)
     legends = []
     for record in source.read():
         for kind in _KINDS:

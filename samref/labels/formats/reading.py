@@ -47,9 +47,9 @@ from samref.labels.annotations import (
     ImageRecord,
     Project,
     file_names,
-    safe_stem,
-    safe_stems,
+    safe_paths,
     tidy_file_name,
+    tidy_path,
 )
 from samref.labels.classes import LabelClass, class_named, new_class
 
@@ -331,45 +331,60 @@ def content_id(digest: str, class_name: str, mask: Rle, number: int) -> str:
 
 
 class _ImageNames:
-    """The images of a project by what files may call them."""
+    """The images of a project by what files may call them: with folders or without, with a suffix or without."""
 
     def __init__(self, images: tuple[ImageRecord, ...]) -> None:
         self._by_digest = {image.digest: image for image in images}
-        self._by_name: dict[str, list[ImageRecord]] = {}
+        self._by_path: dict[str, list[ImageRecord]] = {}
+        self._by_tail: dict[str, list[ImageRecord]] = {}
         for image in images:
-            for name in {tidy_file_name(image.file_name), safe_stem(image.file_name), _stem(image.file_name)}:
-                self._by_name.setdefault(name, []).append(image)
+            paths = {tidy_path(image.file_name), next(iter(safe_paths([image]).values()))}
+            for table, names in (
+                (self._by_path, paths),
+                (self._by_tail, {tidy_file_name(path) for path in paths}),
+            ):
+                for name in {spelt for path in names for spelt in (path, _stem(path))}:
+                    table.setdefault(name, []).append(image)
         # What samref calls images in its exports, where that is not their own name.
-        names, stems = file_names(images), safe_stems(images)
-        self._numbered = {names[d]: image for d, image in self._by_digest.items() if names[d] not in self._by_name}
-        self._numbered |= {stems[d]: image for d, image in self._by_digest.items() if stems[d] not in self._by_name}
-        self._given = {names[d]: image for d, image in self._by_digest.items()}
-        self._given |= {stems[d]: image for d, image in self._by_digest.items() if stems[d] not in self._given}
+        self._given: dict[str, ImageRecord] = {}
+        for names in (file_names(images), safe_paths(images)):
+            for digest, name in names.items():
+                self._given.setdefault(name, self._by_digest[digest])
+                self._given.setdefault(_stem(name), self._by_digest[digest])
+        known = self._by_path.keys() | self._by_tail.keys()
+        self._numbered = {name: image for name, image in self._given.items() if name not in known}
 
     def find(self, name: str, digest: str | None, among: frozenset[str]) -> ImageRecord | None:
         if digest in self._by_digest:
             return self._by_digest[digest]
-        name = tidy_file_name(name)
-        for spelling in (name, _stem(name)):
-            found = self._by_name.get(spelling, [])
-            if len(found) == 1:
-                return found[0]
-            if found:
-                return self._among_several(spelling, found, among)
-            if spelling in self._numbered:
-                return self._numbered[spelling]
+        spellings = [spelt for path in _tails(tidy_path(name)) for spelt in (path, _stem(path))]
+        for table in (self._by_path, self._by_tail):  # a whole path says more than a name
+            for spelling in spellings:
+                found = table.get(spelling, [])
+                if len(found) == 1:
+                    return found[0]
+                if found:
+                    return self._among_several(spelling, found, among)
+                if spelling in self._numbered:
+                    return self._numbered[spelling]
         return None
 
     def _among_several(self, name: str, found: list[ImageRecord], among: frozenset[str]) -> ImageRecord:
-        spelt = {part for each in among for part in (tidy_file_name(each), _stem(tidy_file_name(each)))}
+        spelt = {spelling for each in among for path in _tails(tidy_path(each)) for spelling in (path, _stem(path))}
         if spelt & self._numbered.keys() and name in self._given:  # samref numbered them, so the first has its own name
             return self._given[name]
         raise LabelError(f"There are {len(found)} images named {name!r} here; it could be any of them.")
 
 
+def _tails(path: str) -> list[str]:
+    """A path, and what is left of it as its outer folders go one by one."""
+    parts = path.split("/")
+    return ["/".join(parts[place:]) for place in range(len(parts))]
+
+
 def _stem(name: str) -> str:
-    stem, dot, _ = name.rpartition(".")
-    return stem if dot and stem else name
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and stem and "/" not in suffix and not stem.endswith("/") else name
 
 
 # ---- JSON

@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
 from samref.files import counted
-from samref.labels.annotations import Annotation, ImageRecord, Project, safe_stems, tidy_file_name
+from samref.labels.annotations import Annotation, ImageRecord, Project, safe_paths, tidy_file_name, tidy_path
 from samref.labels.classes import LabelClass
 
 MAX_TOLERANCE = 50.0
@@ -87,7 +87,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """What the files of an image are called: unique, fit for every file system, the same in every format."""
+    """What the files of an image are called: unique, fit for every file system, the same in every format.
+
+    Both are paths below the folder of their kind: images that came in folders stay in them.
+    """
 
     stem: str
     image: str  # the stem with the image's own suffix
@@ -96,7 +99,7 @@ class FileNames:
     def of(images: Iterable[ImageRecord]) -> dict[str, FileNames]:
         """The names of each image by its digest."""
         images = tuple(images)
-        stems = safe_stems(images)
+        stems = safe_paths(images)
         return {i.digest: FileNames(stems[i.digest], stems[i.digest] + _suffix(i.file_name)) for i in images}
 
 
@@ -121,7 +124,7 @@ class Report:
     lossy: int = 0
     worst_iou: float = 1.0
     split: int = 0  # objects that a reader takes for several
-    shown: int = 0  # images turned by a note in their file (EXIF)
+    turned: int = 0  # images turned by a note in their file (EXIF)
     renamed: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     details: list[dict[str, Any]] = field(default_factory=list)
@@ -160,9 +163,9 @@ class Report:
         self.left_out = list(source.left_out.values())
         self.drafts = [image.file_name for image in source.images if image.digest in source.drafts]
         names = FileNames.of(source.images)
-        shared = Counter(tidy_file_name(image.file_name).casefold() for image in source.images)
+        shared = Counter(tidy_path(image.file_name).casefold() for image in source.images)
         self.renamed = sum(
-            shared[tidy_file_name(i.file_name).casefold()] > 1 and names[i.digest].image != tidy_file_name(i.file_name)
+            shared[tidy_path(i.file_name).casefold()] > 1 and names[i.digest].image != tidy_path(i.file_name)
             for i in source.images
         )
 
@@ -187,10 +190,10 @@ class Report:
         if self.renamed:
             get = "gets a number behind its name" if self.renamed == 1 else "get a number behind their names"
             said.append(f"{counted(self.renamed, 'image')} {get}, because others have the same name.")
-        if self.shown:
-            are = "is" if self.shown == 1 else "are"
+        if self.turned:
+            are = "is" if self.turned == 1 else "are"
             said.append(
-                f"{counted(self.shown, 'image file')} {are} turned by an EXIF note; labels fit the upright image."
+                f"{counted(self.turned, 'image file')} {are} turned by an EXIF note; labels fit the upright image."
             )
         if self.left_out:
             are = "is" if len(self.left_out) == 1 else "are"
@@ -209,7 +212,7 @@ class Report:
             "mean_iou": round(self.ious / self.objects, 6) if self.objects else None,
             "objects_split": self.split,
             "images_renamed": self.renamed,
-            "images_turned_by_exif": self.shown,
+            "images_turned_by_exif": self.turned,
             "images_with_unfinished_draft": self.drafts[:_LISTED],
             "images_left_out": self.left_out[:_LISTED],
             "sentences": list(self.sentences),

@@ -162,9 +162,9 @@ def _boxes(record: ImageRecord, name: FileNames, source: Source) -> bytes:
 def read_voc(entries: ZipEntries, collector: Collector) -> LabelImport:
     """Read the masks in a zip file, and the boxes of images without one."""
     names, colours = _labels(entries)
-    objects = {_stem(path): path for path in entries.paths(".png", "SegmentationObject")}
-    classes = {_stem(path): path for path in entries.paths(".png", "SegmentationClass")}
-    boxes = {_stem(path): path for path in entries.paths(".xml", "Annotations")}
+    objects = {_stem(path, "SegmentationObject"): path for path in entries.paths(".png", "SegmentationObject")}
+    classes = {_stem(path, "SegmentationClass"): path for path in entries.paths(".png", "SegmentationClass")}
+    boxes = {_stem(path, "Annotations"): path for path in entries.paths(".xml", "Annotations")}
     among = frozenset(classes.keys() | boxes.keys())
     for stem, path in classes.items():
         try:
@@ -181,14 +181,15 @@ def read_voc(entries: ZipEntries, collector: Collector) -> LabelImport:
     for stem, path in boxes.items():
         if stem not in classes:
             try:
-                read_voc_boxes(parse_xml(entries.read(path, MAX_TEXT_BYTES)), collector, among)
+                read_voc_boxes(parse_xml(entries.read(path, MAX_TEXT_BYTES)), collector, among, stem)
             except LabelError as error:
                 raise ImportFormatError(f"The file {short_path(path)!r}: {error}") from error
     return collector.result()
 
 
-def _stem(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(".")[0]
+def _stem(path: str, folder: str) -> str:
+    """The path of a file below a folder of the data set, without its suffix."""
+    return f"/{path}".rpartition(f"/{folder}/")[2].rpartition(".")[0]
 
 
 def _labels(entries: ZipEntries) -> tuple[dict[int, str], dict[tuple[int, int, int], int]]:
@@ -260,9 +261,11 @@ def _named(value: int, names: Mapping[int, str], collector: Collector) -> LabelC
     return collector.label_class(names[value])
 
 
-def read_voc_boxes(root: ET.Element, collector: Collector, among: frozenset[str] = frozenset()) -> None:
-    """Read the boxes of one image."""
-    name = root.findtext("filename") or ""
+def read_voc_boxes(
+    root: ET.Element, collector: Collector, among: frozenset[str] = frozenset(), stem: str | None = None
+) -> None:
+    """Read the boxes of one image, which is called as its file where that has a name."""
+    name = stem or root.findtext("filename") or ""
     found = root.findall("object")
     record = collector.image(name, among=among)
     if record is None:

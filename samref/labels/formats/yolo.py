@@ -84,11 +84,10 @@ def read_yolo(entries: ZipEntries, collector: Collector) -> LabelImport:
     names = _names(entries)
     paths = [path for path in entries.paths(".txt") if path.split("/")[-1] not in _LISTS]
     in_labels = [p for p in paths if "labels" in p.split("/")[:-1]] or paths
-    stems = frozenset(path.split("/")[-1] for path in in_labels)
     for path in in_labels:
         data = entries.read(path, MAX_TEXT_BYTES)
         try:
-            read_yolo_text(data, path.split("/")[-1], names, collector, stems)
+            read_yolo_text(data, path, names, collector, frozenset(in_labels))
         except LabelError as error:
             raise ImportFormatError(f"The file {short_path(path)!r}: {error}") from error
     return collector.result()

@@ -26,8 +26,8 @@ const WAITS = {
   remove_class: "remove the class",
 };
 
-/** @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping} */
-export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping }) {
+/** @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping, showBulk} */
+export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping, showBulk }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
 
@@ -111,6 +111,14 @@ export function createActions({ root, store, transport, routes, toasts, announce
     if (!state().redo && !transport.isBusy()) return;
     announcer.say(state().redo ? `Redone: ${state().redo}.` : "Redone.", "travel");
     ask("redo");
+  }
+
+  /** Tab on the image shows another mask of a lone click; anywhere else it moves the focus, as Tab does. */
+  function nextCandidate({ target, shiftKey }) {
+    const { draft } = state();
+    const isLone = draft.mask && draft.prompts.length === 1 && draft.prompts[0].type === "click" && !draft.hand;
+    if (!isLone || draft.editing || shiftKey || !target.closest?.(".samref-stage")) return false;
+    ask("next_candidate");
   }
 
   // ---- objects ----------------------------------------------------------------------------------------------
@@ -206,12 +214,12 @@ export function createActions({ root, store, transport, routes, toasts, announce
     });
   }
 
-  /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask wait in the state for masks. */
+  /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask are kept for a job in bulk. */
   async function importLabels(file, { quiet = false } = {}) {
     try {
       const found = await routes.importLabels(file);
-      if (!quiet) toasts.info(found.message);
-      if (found.boxes.length) store.set({ importedBoxes: found.boxes });
+      const action = found.boxes.length ? { label: "Masks from boxes", run: showBulk } : null;
+      if (!quiet) toasts.info(found.message, { action });
       ask("sync");
       return found;
     } catch (error) {
@@ -268,6 +276,8 @@ export function createActions({ root, store, transport, routes, toasts, announce
         return redo();
       case "clear":
         return escape();
+      case "candidate":
+        return nextCandidate(event);
       case "dropCorner":
         return canvas().isDrawing() ? canvas().dropCorner() : canvas().removeChosen();
       case "delete":
@@ -368,6 +378,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
     askHistory: () => ask("history"),
     travel: (to) => ask("travel", { to }),
     showKeeping: () => keeping.open(state()),
+    showBulk,
   };
 }
 

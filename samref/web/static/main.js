@@ -41,7 +41,7 @@ import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
 import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
-import { createSteps } from "./steps.js";
+import { createSteps, createTravel } from "./steps.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createTransport } from "./transport.js";
@@ -117,7 +117,7 @@ export function mount({ root, base }) {
   const keeping = createKeeping(connection.keys, isForgetful, toasts);
   root.append(keeping.element);
   const shared = { root, store, transport, routes, toasts, announcer, help, keeping };
-  const actions = createActions({ ...shared, canvas: () => canvas });
+  const actions = createActions({ ...shared, canvas: () => canvas, showBulk });
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
@@ -125,7 +125,7 @@ export function mount({ root, base }) {
     store,
     places,
     unanswered: transport.unsent,
-    onPrompt: actions.prompt,
+    onPrompt: (made, meta) => bulk?.take(made) || actions.prompt(made, meta),
     onHand: actions.paint,
     onReshape: actions.reshape,
     onReplacePrompt: actions.replacePrompt,
@@ -134,11 +134,15 @@ export function mount({ root, base }) {
     onSelect: actions.select,
     onHint: toasts.info,
     onReadout: readout,
-    onView: (view) => minimap.update(view, store.get().minimap),
+    onView: (view) => {
+      minimap.update(view, store.get().minimap);
+      bulk?.place();
+    },
   });
   const adjust = createAdjuster(root, [shell.photo]);
   const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
   const updateSteps = createSteps(shell.steps, actions);
+  const updateTravel = createTravel(shell.travel, actions);
   const updateToolbar = createToolbar(shell.tools, actions);
   const history = createHistory(actions);
   root.append(history.element);
@@ -151,6 +155,7 @@ export function mount({ root, base }) {
   const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
   const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);
   let shownImage = null;
+  let bulk = null;
 
   function update() {
     const state = store.get();
@@ -166,6 +171,7 @@ export function mount({ root, base }) {
     if (focusIsLost && !startShown(state)) stage.focus({ preventScroll: true }); // what was pressed is hidden now
     updateStrip(state);
     updateSteps(state);
+    updateTravel(state);
     updateCrosshair(state.crosshair);
     adjust(state.adjustment);
     minimap.update(canvas.inspect.view(), state.minimap);
@@ -190,6 +196,14 @@ export function mount({ root, base }) {
       },
       (error) => shownImage === digest && toasts.error(error.message),
     );
+  }
+
+  /** Masks from boxes: a part of the page that is loaded when somebody wants it. */
+  async function showBulk() {
+    const { createBulk } = await import("./bulk.js");
+    const { panel, stage } = shell;
+    bulk ??= createBulk({ panel, stage, store, routes, transport, canvas: () => canvas, toasts, actions, tab: wire.tab });
+    bulk.open();
   }
 
   function onBye({ reason, message }) {
@@ -249,6 +263,7 @@ export function mount({ root, base }) {
 
   update();
   connection.begin();
+  if (recall("bulk", "session")) showBulk();
 }
 
 /** What this tab keeps over a reload. */

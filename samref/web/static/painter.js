@@ -17,6 +17,9 @@ const SMALLEST_LEVEL = 600;
 /** A draft is a little stronger than the accepted objects. */
 const DRAFT_STRENGTH = 1.15;
 
+/** Its outline is nearly white: seen even beside objects of its own class, or on things of its colour. */
+const pale = (channel) => Math.round(channel + (255 - channel) * 0.6);
+
 export function createPainter(photo, overlay) {
   const photoContext = photo.getContext("2d", { alpha: true });
   const overlayContext = overlay.getContext("2d");
@@ -146,7 +149,7 @@ export function createPainter(photo, overlay) {
       else drawMask(context, mask, draft.canvas);
       context.globalAlpha = 1;
     }
-    strokeOutline(context, view, mask, colour, 1.5);
+    strokeOutline(context, view, mask, colour.map(pale), 1.5);
   }
 
   /** The draft while a hand paints on it: its outline is drawn when the hand is lifted. */

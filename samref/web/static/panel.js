@@ -37,10 +37,15 @@ function createFiles(actions) {
   const out = iconButton("download", "Export labels, or import them", () => actions.showExport(), { text: "Export" });
   const showImport = () => actions.showExport("import");
   const into = iconButton("upload", "Import labels, or export them", showImport, { text: "Import" });
+  const inBulk = h(
+    "button",
+    { type: "button", class: "samref-button samref-work", on: { click: actions.showBulk } },
+    "Masks from boxes",
+  );
   const work = h(
     "button",
     { type: "button", class: "samref-button samref-work", on: { click: actions.showKeeping } },
     "Where is my work?",
   );
-  return { element: h("div", { class: "samref-files" }, out, into, work), update: () => {} };
+  return { element: h("div", { class: "samref-files" }, out, into, inBulk, work), update: () => {} };
 }

@@ -101,6 +101,11 @@ export function createRoutes(base, token) {
       return (await call("samref/import", { method: "POST", headers, body: file })).json();
     },
 
+    /** What a route answers, as JSON. */
+    async json(path, options = {}) {
+      return (await call(path, options)).json();
+    },
+
     /** Whether the server answers at all: "here", "gone" (nobody there), or "silent" for longer than `patienceMs`. */
     async probe(patienceMs) {
       try {

@@ -12,6 +12,7 @@ export const SHORTCUTS = Object.freeze([
   { group: "Object", keys: ["ctrl+y", "ctrl+shift+z"], action: "redo", text: "Redo" },
   { group: "Object", keys: ["escape"], action: "clear", fixed: true, text: "Drop the unfinished polygon, else the draft" },
   { group: "Object", keys: ["backspace"], action: "dropCorner", text: "Take back the polygon's last corner" },
+  { group: "Object", keys: ["tab"], action: "candidate", text: "After a lone click: another mask it can mean (part, group)" },
   { group: "Object", keys: ["delete"], action: "delete", text: "Delete the selected object" },
   { group: "Object", keys: ["e"], action: "edit", text: "Edit the selected object again" },
   {
@@ -142,7 +143,7 @@ const NAMES = {
   enter: "Enter",
   escape: "Esc",
   delete: "Delete",
-  backspace: "Backspace",
+  backspace: "Backspace", tab: "Tab",
   " ": "Space",
   pagedown: "Page Down",
   pageup: "Page Up",

@@ -27,6 +27,7 @@ export const INITIAL = Object.freeze({
   modelNote: "",
   draft: EMPTY_DRAFT,
   annotations: NO_ANNOTATIONS,
+  proposed: [], // boxes that shall become objects, [x0, y0, x1, y1, class id] each
   undo: null, // words for what Ctrl + Z would undo, null at the beginning
   redo: null,
   history: null, // {at, entries: [{number, what}]}, as last asked for
@@ -56,6 +57,7 @@ function mergeView(state, view, request) {
     modelNote: view.model_note ?? "",
     draft,
     annotations: mergeAnnotations(same ? state.annotations : NO_ANNOTATIONS, view.annotations),
+    proposed: view.proposed ?? (same ? state.proposed : []),
     undo: view.undo ?? null,
     redo: view.redo ?? null,
     seconds: view.seconds ?? {},

@@ -47,6 +47,7 @@ test("accepted and deleted objects are told by class and number", () => {
   const three = { ...open, annotations: objects(1, 2, 1) };
   assert.deepEqual(texts(three, { ...two, draft: { ...open.draft, mask: mask(48) } }), ["Accepted cup 2."]);
   assert.deepEqual(texts(two, three), ["cup 2 is gone."]);
+  assert.deepEqual(texts(three, two), ["cup 2 is there again."]);
   assert.equal(nameOf(three, "o1"), "spoon 1");
 });
 
