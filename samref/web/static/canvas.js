@@ -339,7 +339,8 @@ export function createCanvas({
     const { region, erase, canvas, place } = hand.end();
     const pixels = toWire(region);
     if (!pixels) return;
-    if (erase && !before) return onHint("There is nothing to erase yet: click on an object, or paint one with the brush.");
+    if (erase && !before)
+      return onHint("There is nothing to erase yet: click on an object, or paint one with the brush.");
     onHand({ added: erase ? null : pixels, removed: erase ? pixels : null, how: erase ? "eraser" : "brush" });
     const after = draftMask();
     if (after && canvas) painter.giveDraftCanvas(after, draftColour(), canvas, place);
@@ -353,7 +354,8 @@ export function createCanvas({
   function fillPolygon({ points, positive, how }) {
     const pixels = toWire(polygonRegion([points], image.width, image.height));
     if (!pixels) return;
-    if (!positive && !draftMask()) return onHint("There is nothing to cut from yet: switch to Add (X), or click on an object.");
+    if (!positive && !draftMask())
+      return onHint("There is nothing to cut from yet: switch to Add (X), or click on an object.");
     onHand({ added: positive ? pixels : null, removed: positive ? null : pixels, how });
   }
 
@@ -437,7 +439,8 @@ export function createCanvas({
 
   // ---- the keyboard's pointer ---------------------------------------------------------------------------------
 
-  const cursorDevice = () => (cursor && view ? View.imageToDevice(view, cursor.pixel[0] + 0.5, cursor.pixel[1] + 0.5) : null);
+  const cursorDevice = () =>
+    cursor && view ? View.imageToDevice(view, cursor.pixel[0] + 0.5, cursor.pixel[1] + 0.5) : null;
 
   function toggleCursor() {
     if (!view) return false;
@@ -445,7 +448,9 @@ export function createCanvas({
     const middle = View.deviceToPixel(view, view.deviceWidth / 2, view.deviceHeight / 2);
     cursor = { pixel: View.clampPixel(view, middle), fresh: true, held: false };
     schedule();
-    announce(`Crosshair at ${cursor.pixel.join(", ")}. Arrows move it, Enter presses the tool, Shift and Enter says not the object.`);
+    announce(
+      `Crosshair at ${cursor.pixel.join(", ")}. Arrows move it, Enter presses the tool, Shift and Enter says not the object.`,
+    );
   }
 
   function hideCursor() {
@@ -567,7 +572,10 @@ export function createCanvas({
   );
 
   for (const kind of ["keydown", "keyup"]) {
-    globalThis.addEventListener(kind, (event) => (ctrlDown = event.key === "Control" ? kind === "keydown" : event.ctrlKey));
+    globalThis.addEventListener(
+      kind,
+      (event) => (ctrlDown = event.key === "Control" ? kind === "keydown" : event.ctrlKey),
+    );
   }
   globalThis.addEventListener("blur", () => (ctrlDown = false));
 
