@@ -1,11 +1,15 @@
 /** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
 
 import { BRUSH } from "./toolbar.js";
+import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
 import { closeImage } from "./state.js";
 import { remember } from "./memory.js";
 
-/** @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help, keeping} */
-export function createActions({ store, transport, routes, toasts, canvas, help, keeping }) {
+/**
+ * @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help, keeping, imagesOf(state),
+ *   uploads: () => uploads}
+ */
+export function createActions({ store, transport, routes, toasts, canvas, help, keeping, imagesOf, uploads }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
   const ask = (verb, args = {}) => transport.send(verb, args, { image: openDigest() });
@@ -78,67 +82,36 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
 
   // ---- images ---------------------------------------------------------------------------------------------
 
-  function openImage(digest) {
+  const images = createImageActions({
+    store,
+    transport,
+    routes,
+    toasts,
+    uploads,
+    imagesOf,
+    openImage,
+    closeImage: leaveImage,
+    importCoco,
+    openDigest,
+  });
+
+  function openImage(digest, { startShown = false } = {}) {
     const known = state().workspace?.images.find((one) => one.digest === digest);
     if (!known) return;
-    if (openDigest() === digest) return store.set({ startShown: false });
-    store.set({ ...closeImage(state()), opening: known, selected: null, startShown: false });
+    if (openDigest() === digest) return store.set({ startShown });
+    store.set({ ...closeImage(state()), opening: known, selected: null, startShown });
     remember("image", digest, "session");
     transport.send("open", {}, { image: digest });
+  }
+
+  function leaveImage() {
+    store.set({ ...closeImage(state()), opening: null, selected: null, startShown: true });
+    remember("image", null, "session");
   }
 
   function openExample(name) {
     store.set({ ...closeImage(state()), opening: { digest: null }, selected: null, startShown: false });
     transport.send("open_example", { name }, { image: null });
-  }
-
-  function neighbour(step) {
-    const images = state().workspace?.images ?? [];
-    const at = images.findIndex((one) => one.digest === openDigest());
-    const next = images[at + step];
-    if (at >= 0 && next) openImage(next.digest);
-  }
-
-  /** Images, or COCO files, that somebody dropped, pasted or chose. The first image is opened. */
-  async function addFiles(files) {
-    let opened = false;
-    for (const file of files) {
-      if (isJson(file)) {
-        await importCoco(file);
-        continue;
-      }
-      const stored = await upload(file, files.length > 1);
-      if (!stored) continue;
-      if (!opened) openImage(stored.digest);
-      opened = true;
-    }
-  }
-
-  /** Store an image on the server; null, and a message, when it is refused. */
-  async function upload(file, oneOfMany) {
-    store.set({ uploading: state().uploading + 1 });
-    try {
-      const limit = state().workspace?.limits?.upload_bytes;
-      if (limit && file.size > limit)
-        throw new Error(`The file is larger than ${Math.round(limit / 2 ** 20)} MiB. Make it smaller and try again.`);
-      const stored = await routes.upload(file);
-      learnOf(stored);
-      return stored;
-    } catch (error) {
-      toasts.error(oneOfMany ? `${file.name}: ${error.message}` : error.message);
-      return null;
-    } finally {
-      store.set({ uploading: state().uploading - 1 });
-    }
-  }
-
-  /** A stored image is in the list at once; the server's own list follows with the next answer. */
-  function learnOf({ digest, file_name, width, height }) {
-    const { workspace } = state();
-    if (!workspace || workspace.images.some((one) => one.digest === digest)) return;
-    store.set({
-      workspace: { ...workspace, images: [...workspace.images, { digest, file_name, width, height, annotations: 0 }] },
-    });
   }
 
   async function importCoco(file) {
@@ -174,6 +147,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
   /** What a shortcut stands for; false when there was nothing to do with the key. */
   function perform(action, event) {
     const [name, argument] = action.split(":");
+    if (IMAGE_ACTIONS.has(name)) return images.perform(name, argument);
     switch (name) {
       case "accept":
         return accept();
@@ -205,8 +179,6 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
         return canvas().pan(...ARROWS[event.key]);
       case "outline":
         return setOutlineOnly(!state().outlineOnly);
-      case "image":
-        return neighbour(argument === "next" ? 1 : -1);
       case "help":
         return help.toggle();
       default:
@@ -238,7 +210,8 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     chooseClass,
     openImage,
     openExample,
-    addFiles,
+    ...images.actions,
+    onStored: images.onStored,
     importCoco,
     download,
     setBrush,
@@ -266,5 +239,3 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
 }
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-const isJson = (file) => file.type === "application/json" || file.name?.toLowerCase().endsWith(".json");

@@ -55,7 +55,9 @@ export function createHeader(container, actions) {
     setText(hint, now === "ready" && state.modelNote ? state.modelNote : text);
     setAttribute(phase, "title", `${title}: ${text}`);
     setText(times, timesOf(state, now));
-    setText(file, state.image?.file_name ?? "Images");
+    const path = state.image?.file_name ?? "";
+    setText(file, path.slice(path.lastIndexOf("/") + 1) || "Images");
+    setAttribute(file, "title", path || null);
     setAttribute(panelButton, "aria-expanded", String(state.panelOpen));
     if (state.workspace?.models && shownModels !== state.workspace.models) {
       shownModels = state.workspace.models;

@@ -24,6 +24,7 @@ import { h } from "./dom.js";
 import { createStart, createStrip } from "./gallery.js";
 import { createHeader } from "./header.js";
 import { createHelp } from "./help.js";
+import { createImageList } from "./image_list.js";
 import { createKeeping } from "./keeping.js";
 import { takeFiles } from "./intake.js";
 import { listenToKeys } from "./keyboard.js";
@@ -35,11 +36,13 @@ import { buildShell } from "./shell.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
+import { createThumbs } from "./thumbs.js";
 import { createTransport } from "./transport.js";
+import { createUploads } from "./uploads.js";
 import { createWire } from "./wire.js";
 
 /** What a person sets once and finds again. */
-const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal };
+const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal, imageSort: "added" };
 
 /** What this page remembers only while it is open. */
 const PAGE = {
@@ -54,6 +57,8 @@ const PAGE = {
   startShown: true,
   opening: null,
   uploading: 0,
+  imageFilter: "all",
+  imageSearch: "",
   offline: false,
   answeredFully: true,
 };
@@ -72,6 +77,7 @@ export function mount({ root, base }) {
     routes,
     toasts,
     transport: () => transport,
+    imagesOf: (state) => imagesOf(state),
     onStage: (seq, stage, meta) => canvas.expectPaint(seq, stage, meta?.startedAt),
     onBye,
   });
@@ -88,7 +94,26 @@ export function mount({ root, base }) {
   });
   const keeping = createKeeping(connection.keys, isForgetful, toasts);
   root.append(keeping.element);
-  const actions = createActions({ store, transport, routes, toasts, help, keeping, canvas: () => canvas });
+  const imagesOf = createImageList();
+  const thumbs = createThumbs(routes.thumb);
+  const uploads = createUploads({
+    store,
+    routes,
+    toasts,
+    place: shell.uploads,
+    onStored: (stored, batch) => actions.onStored(stored, batch),
+  });
+  const actions = createActions({
+    store,
+    transport,
+    routes,
+    toasts,
+    help,
+    keeping,
+    canvas: () => canvas,
+    imagesOf,
+    uploads: () => uploads,
+  });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
     ...shell,
@@ -103,8 +128,8 @@ export function mount({ root, base }) {
   const updateDraftBar = createDraftBar(shell.draftBar, actions);
   const updateHeader = createHeader(shell.header, actions);
   const updatePanel = createPanel(shell.panel, actions);
-  const updateStart = createStart(shell.start, actions, routes);
-  const updateStrip = createStrip(shell.strip, actions, routes);
+  const updateStart = createStart(shell.start, actions, { imagesOf, thumbs, exampleThumb: routes.exampleThumb });
+  const updateStrip = createStrip(shell.strip, actions, { imagesOf, thumbs });
 
   const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
   const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);

@@ -37,6 +37,7 @@ export function buildShell(root) {
   const panel = h("aside", { class: "samref-panel", id: "samref-panel", "aria-label": "Classes, objects and files" });
   const strip = h("nav", { class: "samref-strip", "aria-label": "Images" });
   const start = h("section", { class: "samref-start", "aria-label": "Open an image" });
+  const uploads = h("section", { class: "samref-uploads", "aria-label": "Uploads" });
   const toasts = h("div", { class: "samref-toasts" });
   const dropHint = h(
     "div",
@@ -44,7 +45,7 @@ export function buildShell(root) {
     h("span", {}, "Drop images, or a COCO file, to add them"),
   );
   root.setAttribute("tabindex", "-1");
-  root.append(header, tools, stage, panel, strip, start, dropHint, toasts);
+  root.append(header, tools, stage, panel, strip, start, uploads, dropHint, toasts);
   followTheme(root);
   return {
     root,
@@ -60,6 +61,7 @@ export function buildShell(root) {
     panel,
     strip,
     start,
+    uploads,
     toasts,
     dropHint,
   };

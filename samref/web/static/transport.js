@@ -20,6 +20,9 @@ export const SYNC_MS = 30_000;
 /** Verbs that only ask; repeating them harms nobody and two waiting ones are one too many. */
 const QUESTIONS = new Set(["hello", "sync"]);
 
+/** Verbs about images as a whole: they depend on nothing before them, and doing them twice is doing them once. */
+export const ABOUT_IMAGES = new Set(["mark_image", "remove_images", "restore_images"]);
+
 /**
  * @param {object} wire
  * @param {(message: object) => void} wire.post sends one request
@@ -121,7 +124,8 @@ export function createTransport({
   /** What waits behind a refused request was meant for a state that never came about. */
   function refuseWaiting(request) {
     if (QUESTIONS.has(request.verb)) return;
-    waiting = waiting.filter((item) => QUESTIONS.has(item.verb) || item.verb.startsWith("open"));
+    const goesOn = ({ verb }) => QUESTIONS.has(verb) || ABOUT_IMAGES.has(verb) || verb.startsWith("open");
+    waiting = waiting.filter(goesOn);
   }
 
   function watchSilence() {
@@ -149,6 +153,10 @@ export function createTransport({
     if (again && inFlight && !inFlight.answered && !QUESTIONS.has(inFlight.verb) && inFlight.image) {
       const { verb, image, args, meta, revision } = inFlight;
       lost = { verb, image, args, meta, revision };
+    }
+    if (again && inFlight && !inFlight.answered && ABOUT_IMAGES.has(inFlight.verb)) {
+      const { verb, image, args, meta } = inFlight;
+      waiting.unshift({ verb, image, args, meta });
     }
     inFlight = null;
     waiting = waiting.filter((item) => item.verb !== "sync");
