@@ -97,6 +97,37 @@ class Rle:
         """Decode to bool (H, W)."""
         return _pixels(_parse(self.counts), self.height, self.width)
 
+    def union(self, *others: Rle) -> Rle:
+        """The pixels of this mask and of masks of the same size."""
+        return self if not others else _of_coco(coco_mask.merge([one.to_coco() for one in (self, *others)]))
+
+    def intersection(self, other: Rle) -> Rle:
+        """The pixels that both masks have."""
+        return _of_coco(coco_mask.merge([self.to_coco(), other.to_coco()], intersect=True))
+
+    def minus(self, other: Rle) -> Rle:
+        """The pixels of this mask that the other, of the same size, does not have."""
+        runs = _parse(other.counts)
+        outside = runs[1:] if runs[0] == 0 else np.concatenate(([0], runs))
+        if outside.size == 0:
+            return Rle.empty(self.height, self.width)
+        return self.intersection(_encoded(outside, self.height, self.width))
+
+    def components(self, most: int) -> list[Rle]:
+        """The parts that hang together (also by a corner), largest first; no more than ``most`` of them."""
+        crop, left, top = self.to_crop()
+        if crop.size == 0:
+            return []
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(crop.astype(np.uint8), connectivity=8)
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        size = ImageSize(self.height, self.width)
+        found = []
+        for number in 1 + np.argsort(-areas, kind="stable")[: min(most, count - 1)]:
+            x, y, width, height = stats[number, :4]
+            part = parts[y : y + height, x : x + width] == number
+            found.append(Rle.from_window(np.ascontiguousarray(part.T), left + int(x), top + int(y), size))
+        return found
+
     def to_coco(self) -> dict[str, Any]:
         """As pycocotools and COCO files write it: ``{"size": [height, width], "counts": ...}``."""
         return {"size": [self.height, self.width], "counts": self.counts}
@@ -162,6 +193,11 @@ def encode_object(columns: Mask, left: int, top: int, size: ImageSize) -> tuple[
     left, top = left + first_column, top + first_row
     window = MaskWindow((left, top, width, height), Rle.from_window(tight, 0, 0, ImageSize(height, width)))
     return Rle.from_window(tight, left, top, size), window
+
+
+def _of_coco(coded: dict[str, Any]) -> Rle:
+    height, width = coded["size"]
+    return Rle(height, width, coded["counts"].decode("ascii"))
 
 
 def _parse(counts: str) -> _Runs:

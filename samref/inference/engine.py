@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from samref.caches import Cache
 from samref.core.images import DecodedImage
+from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.errors import ImageError, SessionError, SupersededError
 from samref.inference.predictor import Embedding, Prediction, Predictor
@@ -94,7 +95,14 @@ class Engine(Protocol):
         ...
 
     def segment(
-        self, image: StoredImage, model: str, prompts: Prompts, state: DecoderState | None, *, owner: str
+        self,
+        image: StoredImage,
+        model: str,
+        prompts: Prompts,
+        state: DecoderState | None,
+        *,
+        owner: str,
+        corrected: Rle | None = None,
     ) -> AsyncGenerator[Prediction, None]:
         """The answers to one object's prompts, coarse first; see :meth:`samref.inference.predictor.Predictor.predict`.
 
@@ -223,11 +231,18 @@ class LocalEngine:
         return (await self._embedding(image, await self._loaded(model), rank, owner)).encode_s
 
     async def segment(
-        self, image: StoredImage, model: str, prompts: Prompts, state: DecoderState | None, *, owner: str
+        self,
+        image: StoredImage,
+        model: str,
+        prompts: Prompts,
+        state: DecoderState | None,
+        *,
+        owner: str,
+        corrected: Rle | None = None,
     ) -> AsyncGenerator[Prediction, None]:
         predictor = await self._loaded(model)
         embedding = await self._embedding(image, predictor, Rank.EMBED, owner)
-        stages = predictor.predict(embedding, prompts, state)
+        stages = predictor.predict(embedding, prompts, state, corrected=corrected)
         for number in range(len(predictor.spec.stages)):
             rank = Rank.COARSE if number == 0 else Rank.REFINED
             prediction = await self._run(predictor, rank, owner, functools.partial(next, stages, None))

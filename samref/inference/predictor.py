@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import cv2
@@ -147,6 +147,7 @@ class Predictor:
         prompts: Prompts,
         state: DecoderState | None = None,
         *,
+        corrected: Rle | None = None,
         error_map: bool = False,
     ) -> Iterator[Prediction]:
         """Answer one object's prompts: the coarse mask first, then the refined one; the last is final.
@@ -157,6 +158,7 @@ class Predictor:
             embedding: of this model.
             prompts: all that was said about the object so far, image frame.
             state: of the answer to the prompts before; None for a new object.
+            corrected: the object's mask where a person changed it since that answer; the model goes on from it.
             error_map: whether to fill ``Prediction.error_mask``.
 
         Raises:
@@ -169,7 +171,11 @@ class Predictor:
             raise PromptError("Say where the object is: give at least one click, box, scribble or polygon.")
         check_prompts(prompts, embedding.frame.image)
         check_prompt_kinds(prompts, self.spec)
-        return self._stages(embedding, prompts, state or DecoderState(), error_map)
+        state = state or DecoderState()
+        if corrected is not None:
+            logits = _mask_prompt(corrected, embedding.frame).to(self._device)
+            state = replace(state, low_res_logits=logits, final_logits=logits)
+        return self._stages(embedding, prompts, state, error_map)
 
     def segment(
         self,

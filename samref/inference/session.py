@@ -7,7 +7,8 @@ of the draft, and the rule by which a log gives the same masks again, whatever w
 
 ``basis`` is fixed when the prompt is accepted: the newest step that has its final answer at that moment, 0 if none
 has. It is recorded with the prompt. A step that was overtaken before its final answer keeps its prompt and has no
-answer; going back to it computes the one that the rule says.
+answer; going back to it computes the one that the rule says. A stroke by hand needs no answer: what is shown is the
+newest answer before it with the pixels as they were set, and that mask is what the model goes on from.
 
 A verb decides: it checks and gives the events, without touching the model. They are recorded, then folded; a verb that
 is refused left everything as it was. What the model still owes the state is :attr:`Session.question`; a task of the
@@ -19,28 +20,37 @@ without a mask: it can be undone, and the next request tries it again.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from samref.core.geometry import ImageSize
-from samref.core.masks import Rle
+from samref.core.hand import CleanUp, HandTool, HandWork, check_hand_work, clean_up
+from samref.core.masks import MaskWindow, Rle
 from samref.core.prompts import Prompt, Prompts, check_drawing_cost, check_prompts
 from samref.errors import LabelError, ModelError, PromptError, SessionError, StaleError, SupersededError
 from samref.inference.engine import Engine, StoredImage
 from samref.inference.predictor import Prediction, check_prompt_kinds
 from samref.labels import events as log
 from samref.labels.annotations import Annotation, find_annotation, new_annotation_id
-from samref.labels.events import DraftState, DraftStep, Event, ImageState
+from samref.labels.events import DraftState, DraftStep, Event, HistoryEntry, ImageHistory, ImageState, counted
 from samref.models.interface import DecoderState, ModelSpec, Stage
 
 KEPT_STATES = 64
-"""Decoder states one draft keeps; older steps keep their masks, their states are computed again when needed."""
+"""Decoder states a session keeps; older steps keep their masks, their states are computed again when needed."""
+
+KEPT_ANSWERS = 2_000
+"""Steps whose masks a session keeps; those of older ones are computed again when somebody goes back to them."""
+
+MAX_STEPS = 2_000
+"""Prompts and strokes of one draft."""
+
+MAX_PARTS = 200
+"""Objects that one can be split into."""
 
 IDLE_GAP_S = 8.0
 """A longer pause is not counted as time spent on an object."""
@@ -60,6 +70,11 @@ Phase: TypeAlias = Literal["preparing", "ready", "coarse", "refined"]
 - ``refined``: the final mask is here (also of a model that has no refined stage).
 """
 
+T = TypeVar("T")
+
+Overlap: TypeAlias = Literal["keep", "under", "over"]
+Order: TypeAlias = Literal["front", "back", "forward", "backward"]
+
 Events: TypeAlias = tuple[Event, ...]
 
 Verb: TypeAlias = Callable[["Session"], Events]
@@ -78,24 +93,25 @@ class DraftView:
 
     Attributes:
         prompts: what was said and not undone.
+        hand: pixels that were set by hand.
         mask: what to show now.
-        answer: the model's answer that ``mask`` is; None for a rough or accepted mask.
+        window: ``mask`` cut to its box, where the model gave it so.
         coarse: the coarse stage's answer, where there is one beside the final one.
         score: the model's own IoU estimate for ``mask``.
         stage: which part of the model drew ``mask``.
-        can_undo, can_redo: whether those verbs would be accepted.
+        seconds: model time from the prompt to ``mask``.
         editing: id of the annotation that accepting would replace.
     """
 
     prompts: Prompts
-    mask: Rle | None
-    answer: Prediction | None
-    coarse: Prediction | None
-    score: float | None
-    stage: Stage | None
-    can_undo: bool
-    can_redo: bool
-    editing: str | None
+    hand: HandWork | None = None
+    mask: Rle | None = None
+    window: MaskWindow | None = None
+    coarse: Prediction | None = None
+    score: float | None = None
+    stage: Stage | None = None
+    seconds: float = 0.0
+    editing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +127,7 @@ class SessionView:
         annotations_revision: the revision at which one of them changed last.
         changed_at: that revision for each of them, by its id.
         model, model_note: which model answers, and what a person should know about it.
-        seconds: model time from the prompt to ``draft.mask``.
+        undo, redo: words for what those verbs would undo or do again; None where they would be refused.
         encode_seconds: time the image's embedding took; 0 where this session did not need to make one.
     """
 
@@ -126,7 +142,8 @@ class SessionView:
     changed_at: Mapping[str, int]
     model: str
     model_note: str
-    seconds: float
+    undo: str | None
+    redo: str | None
     encode_seconds: float
 
 
@@ -137,6 +154,7 @@ class Question:
     Attributes:
         step: of the draft; the very object, since an equal one later is another question.
         number: of that step, from 1.
+        corrected: the mask that the model goes on from, where a person set pixels of it.
     """
 
     model: str
@@ -144,12 +162,14 @@ class Question:
     number: int
     prompts: Prompts
     state: DecoderState
+    corrected: Rle | None = None
 
 
 @dataclass(slots=True)
 class _Answers:
-    """What the model answered to one step: the memo beside the fold."""
+    """What the model answered to one step: the memo beside the fold. It is kept as long as somebody may go back."""
 
+    step: DraftStep
     coarse: Prediction | None = None
     final: Prediction | None = None
     state: DecoderState | None = None
@@ -189,8 +209,8 @@ class Session:
         self._record = record
         self._first_model = model
         self._clock = clock
-        self._state = ImageState()
-        self._answers: list[_Answers] = []
+        self._history = ImageHistory()
+        self._memo: dict[int, _Answers] = {}  # by the step itself: an equal one later is another question
         self._revision = 0
         self._annotations_revision = 0
         self._changed_at: Mapping[str, int] = MappingProxyType({})
@@ -220,14 +240,22 @@ class Session:
         return self._state.model or self._first_model
 
     @property
+    def _state(self) -> ImageState:
+        return self._history.state
+
+    @property
+    def history(self) -> tuple[tuple[HistoryEntry, ...], int]:
+        """The moments one can go to, oldest first, and the place of the present one."""
+        return self._history.entries, self._history.at
+
+    @property
     def view(self) -> SessionView:
         """The session as it is now."""
         return self._view
 
-    @property
-    def state(self) -> ImageState:
-        """The image after its log."""
-        return self._state
+    def after(self, events: Events) -> ImageState:
+        """The image as events would leave it."""
+        return log.fold(events, self._history).state
 
     @property
     def is_idle(self) -> bool:
@@ -237,10 +265,11 @@ class Session:
     @property
     def size_bytes(self) -> int:
         """Memory of annotations, masks and decoder states; a tensor that states share counts once."""
-        predictions = [p for answers in self._answers for p in (answers.coarse, answers.final) if p is not None]
+        memo = self._memo.values()
+        predictions = [p for answers in memo for p in (answers.coarse, answers.final) if p is not None]
         masks = sum(len(prediction.mask.counts) for prediction in predictions)
         finished = sum(len(annotation.mask.counts) for annotation in self._state.annotations)
-        states = [answers.state for answers in self._answers if answers.state is not None]
+        states = [answers.state for answers in memo if answers.state is not None]
         held = [t for state in states for t in (state.low_res_logits, state.final_logits, state.refocused)]
         tensors = {id(tensor): tensor for tensor in held if tensor is not None}
         return finished + masks + sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -248,17 +277,18 @@ class Session:
     @property
     def question(self) -> Question | None:
         """What to ask next until the current step has its answer (and its memory); None where nothing is missing."""
-        draft, answers = self._state.draft, self._answers
-        number = draft.cursor
-        if number == 0 or answers[number - 1].final is not None:
+        draft = self._state.draft
+        number = draft.asked_at(draft.cursor)
+        if number == 0 or self._answers(number).final is not None:
             return None
-        if draft.accepted_at == number and answers[number - 1].state is not None:
+        if draft.accepted_at == number and self._answers(number).state is not None:
             return None
-        while (basis := draft.steps[number - 1].basis) > 0 and answers[basis - 1].state is None:
-            number = basis
-        state = answers[basis - 1].state if basis else None
+        while (asked := draft.asked_at(draft.steps[number - 1].basis)) > 0 and self._answers(asked).state is None:
+            number = asked
         step = draft.steps[number - 1]
-        return Question(self.model, step, number, draft.prompts_until(number), state or DecoderState())
+        state = (self._answers(asked).state if asked else None) or DecoderState()
+        corrected = None if draft.hand_until(step.basis) is None else self._shown(step.basis)
+        return Question(self.model, step, number, draft.prompts_until(number), state, corrected)
 
     # ---- verbs
 
@@ -271,6 +301,7 @@ class Session:
         if not prompts:
             raise PromptError("Say where the object is: give at least one click, box, scribble or polygon.")
         draft, size, model = self._state.draft, self._view.size, self.model
+        _check_steps(draft, len(prompts))
         said = Prompts((*draft.prompts.items, *prompts), draft.mask)
         check_prompts(said, size)
         check_drawing_cost(said.items, size)
@@ -278,25 +309,74 @@ class Session:
         basis = next((number for number in range(draft.cursor, 0, -1) if self._is_settled(number)), 0)
         return tuple(log.Prompted(prompt, model, basis) for prompt in prompts)
 
+    def paint(self, work: HandWork, how: HandTool) -> Events:
+        """Set pixels of the draft by hand; no later answer of the model changes them."""
+        _check_steps(self._state.draft, 1)
+        check_hand_work(work, self._view.size)
+        return (log.HandPainted(work.added, work.removed, how),)
+
+    def tidy(self, how: CleanUp, amount: int) -> Events:
+        """Clean the draft's mask up, which sets the pixels that change; nothing happens where none does."""
+        return self._painted_over(self.tidied(how, amount), how)
+
+    def tidied(self, how: CleanUp, amount: int) -> Rle:
+        """What :meth:`tidy` would make of the draft's mask."""
+        return clean_up(self._drawn("clean up"), how, amount)
+
+    def subtract(self) -> Events:
+        """Take the pixels of all other objects that are shown from the draft, now and in all later answers."""
+        mask, others = self._drawn("take others from"), [a.mask for a in self._others()]
+        if not others:
+            return ()
+        _check_steps(self._state.draft, 1)
+        taken = others[0].union(*others[1:])
+        return (log.HandPainted(None, taken, "subtract"),) if mask.intersection(taken).area else ()
+
+    def replace_prompt(self, index: int, prompt: Prompt | None) -> Events:
+        """Move one prompt of the draft, or take it away; the model answers what is left anew."""
+        draft = self._state.draft
+        items = draft.prompts.items
+        if not 0 <= index < len(items):
+            raise SessionError("That prompt is not there any more.")
+        if prompt is not None:
+            said = Prompts((*items[:index], prompt, *items[index + 1 :]), draft.mask)
+            check_prompts(said, self._view.size)
+            check_drawing_cost(said.items, self._view.size)
+            check_prompt_kinds(said, self._spec(self.model))
+        return (log.PromptReplaced(index, prompt),)
+
     def undo(self) -> Events:
-        """One step back: the step before, with its own mask and memory."""
-        if self._state.draft.cursor == 0:
+        """One entry of the history back, whatever it was."""
+        if self._history.undo is None:
             raise SessionError("There is nothing to undo.")
-        return (log.Undone(),)
+        return (log.Travelled(-1),)
 
     def redo(self) -> Events:
-        """One step forward again."""
-        if self._state.draft.cursor == len(self._state.draft.steps):
+        """One entry of the history forward again."""
+        if self._history.redo is None:
             raise SessionError("There is nothing to redo.")
-        return (log.Redone(),)
+        return (log.Travelled(1),)
+
+    def travel(self, to: int) -> Events:
+        """Go to any moment of the history; ``to`` is its place in :attr:`history`."""
+        if not 0 <= to < len(self._history.entries):
+            raise SessionError("That moment is not in the history any more.")
+        return (log.Travelled(to - self._history.at),) if to != self._history.at else ()
 
     def clear(self) -> Events:
         """Give up the draft; an annotation that was being edited stays as it was."""
         draft = self._state.draft
         return (log.Cleared(),) if draft.steps or draft.mask is not None else ()
 
-    def commit(self, class_id: int, author: str = "") -> Events:
-        """Accept the draft's mask, as it is shown now, as an annotation."""
+    def commit(self, class_id: int, author: str = "", overlap: Overlap = "keep") -> Events:
+        """Accept the draft's mask, as it is shown now, as an annotation.
+
+        Args:
+            class_id: of the object.
+            author: name the person gave.
+            overlap: with other objects that are shown: ``keep`` it, put the new object ``under`` them (it loses the
+                pixels) or ``over`` them (they lose them, unless locked).
+        """
         draft, shown = self._state.draft, self._view.draft
         if shown.mask is None:
             raise SessionError(
@@ -304,46 +384,135 @@ class Session:
                 if draft.is_open
                 else "There is nothing to accept. Click an object first."
             )
-        if shown.mask.area == 0:
-            raise LabelError("The mask is empty, so there is nothing to accept. Click inside the object.")
+        edited, others = draft.edited, self._others()
+        kept = others if overlap == "under" else [a for a in others if overlap == "over" and a.locked]
+        mask = shown.mask.minus(kept[0].mask.union(*(a.mask for a in kept[1:]))) if kept else shown.mask
+        if mask.area == 0:
+            raise LabelError(
+                "The mask is empty, so there is nothing to accept. Click inside the object."
+                if shown.mask.area == 0
+                else "Other objects cover all of this one, so nothing of it would be left. Let them overlap."
+            )
         assert shown.score is not None, "what is shown has a score"
         accepted = Annotation(
-            id=new_annotation_id() if draft.edited is None else draft.edited.id,
+            id=new_annotation_id() if edited is None else edited.id,
             class_id=class_id,
-            mask=shown.mask,
+            mask=mask,
             prompts=draft.prompts,
-            model=self.model,
+            model="" if draft.asked_at(draft.cursor) == 0 and draft.mask is None else self.model,
             score=shown.score,
             created_at=datetime.fromtimestamp(self._clock(), UTC),
             author=author,
             seconds=self._active_seconds(),
             clicks=draft.clicks,
+            by_hand=draft.hand_until(draft.cursor),
+            note="" if edited is None else edited.note,
+            attributes=() if edited is None else edited.attributes,
         )
-        return (log.Committed(accepted),)
+        if overlap != "over":
+            return (log.Committed(accepted),)
+        return (log.Committed(accepted), *self._taken_from([a for a in others if not a.locked], mask))
 
     def edit(self, annotation_id: str) -> Events:
         """Start a draft from an annotation: its mask is shown, its prompts are steps that can be undone."""
         if self._state.draft.is_open:
             raise SessionError("Another object is being drawn. Accept it or give it up first.")
-        annotation = find_annotation(self._state.annotations, annotation_id)
+        annotation = self._unlocked(annotation_id)
         prompts = annotation.prompts if annotation.prompts.items else Prompts(mask=annotation.mask)
         check_prompt_kinds(prompts, self._spec(self.model))
         return (log.EditStarted(annotation_id),)
 
     def delete(self, annotation_id: str) -> Events:
         """Delete an annotation, and the draft if it was an edit of it."""
-        find_annotation(self._state.annotations, annotation_id)
+        self._unlocked(annotation_id)
         return (log.Deleted(annotation_id),)
+
+    def delete_all(self, annotation_ids: Sequence[str]) -> Events:
+        """Delete annotations in one act."""
+        for annotation_id in annotation_ids:
+            self._unlocked(annotation_id)
+        return (log.AnnotationsReplaced(f"delete {counted(len(annotation_ids), 'object')}", tuple(annotation_ids), ()),)
 
     def set_visible(self, annotation_id: str, visible: bool) -> Events:
         """Hide or show an annotation."""
-        same = find_annotation(self._state.annotations, annotation_id).visible == visible
+        same = self._found(annotation_id).visible == visible
         return () if same else (log.VisibilityChanged(annotation_id, visible),)
 
     def reclass(self, annotation_id: str, class_id: int) -> Events:
         """Give an annotation another class."""
-        same = find_annotation(self._state.annotations, annotation_id).class_id == class_id
+        same = self._unlocked(annotation_id).class_id == class_id
         return () if same else (log.Reclassed(annotation_id, class_id),)
+
+    def describe(self, described: log.Described) -> Events:
+        """Change what is said about annotations; of a locked one only whether it is locked or shown."""
+        says_more = (described.class_id, described.note, described.attributes) != (None, None, None)
+        for annotation_id in described.annotation_ids:
+            find = self._unlocked if says_more and described.locked is not False else self._found
+            replace(
+                find(annotation_id), note=described.note or "", attributes=described.attributes or ()
+            )  # checks them
+        return (described,)
+
+    def reshape(self, annotation_id: str, work: HandWork) -> Events:
+        """Set pixels of a finished object by hand."""
+        annotation = self._unlocked(annotation_id)
+        check_hand_work(work, self._view.size)
+        mask = work.over(annotation.mask)
+        if mask is None or mask.area == 0:
+            raise LabelError("Nothing of the object would be left. Delete it instead.")
+        known = work if annotation.by_hand is None else annotation.by_hand.then(work)
+        return (log.AnnotationsReplaced("move an outline", (), (replace(annotation, mask=mask, by_hand=known),)),)
+
+    def merge(self, annotation_ids: Sequence[str]) -> Events:
+        """Make one object of several; it has the id and the class of the first."""
+        merged_ones = [self._unlocked(annotation_id) for annotation_id in dict.fromkeys(annotation_ids)]
+        if len(merged_ones) < 2:
+            raise LabelError("Select at least two objects to merge them.")
+        first, *others = merged_ones
+        merged = self._made_of(
+            first,
+            first.mask.union(*(a.mask for a in others)),
+            score=min(a.score for a in merged_ones),
+            seconds=sum(a.seconds for a in merged_ones),
+            clicks=sum(a.clicks for a in merged_ones),
+        )
+        what = f"merge {len(merged_ones)} objects"
+        return (log.AnnotationsReplaced(what, tuple(a.id for a in others), (merged,)),)
+
+    def split(self, annotation_id: str) -> Events:
+        """Make an object of each part that hangs together; the largest keeps the id."""
+        annotation = self._unlocked(annotation_id)
+        parts = annotation.mask.components(MAX_PARTS + 1)
+        if len(parts) < 2:
+            raise LabelError("The object is in one piece, so there is nothing to split.")
+        if len(parts) > MAX_PARTS:
+            raise LabelError(f"The object has more than {MAX_PARTS} parts. Drop its islands first, then split it.")
+        ids = [annotation.id, *(new_annotation_id() for _ in parts[1:])]
+        put = tuple(self._made_of(annotation, part, id=new_id) for new_id, part in zip(ids, parts, strict=True))
+        return (log.AnnotationsReplaced(f"split into {len(parts)} objects", (), put),)
+
+    def subtract_from(self, annotation_id: str, other_ids: Sequence[str]) -> Events:
+        """Take the pixels of an object from others; one of which nothing is left goes."""
+        taken = self._found(annotation_id)
+        others = [self._unlocked(other_id) for other_id in other_ids if other_id != annotation_id]
+        return self._taken_from(others, taken.mask)
+
+    def order(self, annotation_id: str, to: Order) -> Events:
+        """Move an object over or under others: by one, or all the way."""
+        ids = [a.id for a in self._state.annotations]
+        at = ids.index(self._found(annotation_id).id)
+        last = len(ids) - 1
+        position = {"front": last, "back": 0, "forward": min(at + 1, last), "backward": max(at - 1, 0)}[to]
+        return () if position == at else (log.Reordered(annotation_id, position),)
+
+    def paste(self, annotations: Sequence[Annotation]) -> Events:
+        """Put copies of objects of another image on top."""
+        size = self._view.size
+        if any((a.mask.height, a.mask.width) != (size.height, size.width) for a in annotations):
+            raise LabelError("Objects can only be copied to an image of the same size.")
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        put = tuple(replace(a, id=new_annotation_id(), created_at=now, locked=False) for a in annotations)
+        return (log.AnnotationsReplaced(f"paste {counted(len(put), 'object')}", (), put),) if put else ()
 
     def use_model(self, name: str) -> Events:
         """Let another model answer; the draft's prompts are run again, in order."""
@@ -362,7 +531,7 @@ class Session:
 
     # ---- on the event loop, and the model's work
 
-    async def perform(self, verb: Verb, tab_id: str, seen: int, *, when_settled: bool = False) -> SessionView:
+    async def perform(self, verb: Verb, tab_id: str, seen: int, *, on_mask: bool = False) -> SessionView:
         """Do one verb; it is recorded on another thread, since that waits for the disk; then the model catches up.
 
         The view is the one right after the verb, to be given to :meth:`watch`.
@@ -371,23 +540,24 @@ class Session:
             verb: to be done.
             tab_id: who says so.
             seen: the revision which that tab last saw.
-            when_settled: wait for the mask under way first.
+            on_mask: it works on the draft's mask: wait for the one under way first, and decide on a thread, since
+                that may take a while on a large image.
 
         Raises:
             StaleError: another tab changed the image since.
             SamrefError: the verb is refused; nothing was changed.
         """
         self._at_work += 1
-        task = asyncio.create_task(self._perform(verb, tab_id, seen, when_settled))
+        task = asyncio.create_task(self._perform(verb, tab_id, seen, on_mask))
         task.add_done_callback(self._performed)
         return await asyncio.shield(task)  # whoever asked may go away; what is recorded must be folded all the same
 
-    async def _perform(self, verb: Verb, tab_id: str, seen: int, when_settled: bool) -> SessionView:
+    async def _perform(self, verb: Verb, tab_id: str, seen: int, on_mask: bool) -> SessionView:
         async with self._turn:
             self._check_fresh(tab_id, seen)
-            if when_settled:
+            if on_mask:
                 await self._settled()
-            events = verb(self)
+            events = await asyncio.to_thread(verb, self) if on_mask else verb(self)
             if events:
                 await asyncio.to_thread(self._record, *events)
                 self._happened(events)
@@ -395,6 +565,12 @@ class Session:
                 self._notify()
             self.catch_up()
             return self._view
+
+    async def look(self, at: Callable[[Session], T]) -> T:
+        """What something would come to once the mask under way is there, worked out on a thread; nothing changes."""
+        async with self._turn:
+            await self._settled()
+            return await asyncio.to_thread(at, self)
 
     def _performed(self, task: asyncio.Task[SessionView]) -> None:
         self._at_work -= 1
@@ -464,14 +640,16 @@ class Session:
         draft, number = self._state.draft, question.number
         if self.model != question.model or len(draft.steps) < number or draft.steps[number - 1] is not question.step:
             return
-        answers = self._answers[number - 1]
+        answers = self._memo[id(question.step)] = self._memo.pop(id(question.step), _Answers(question.step))
         if is_final:
             answers.final, answers.state = prediction, prediction.state
-            for old in self._answers[: max(0, min(number - 1, draft.cursor - KEPT_STATES))]:
+            for old in [one for one in self._memo.values() if one.state is not None][:-KEPT_STATES]:
                 old.state = None
         else:
             answers.coarse = prediction
-        if number == draft.cursor and number != draft.accepted_at:
+        while len(self._memo) > KEPT_ANSWERS:
+            del self._memo[next(iter(self._memo))]
+        if number == draft.asked_at(draft.cursor) and number != draft.accepted_at:
             self._view = self._build_view()
 
     async def _catch_up(self) -> None:
@@ -502,7 +680,12 @@ class Session:
 
     async def _ask(self, question: Question) -> None:
         answers = self._engine.segment(
-            self.image, question.model, question.prompts, question.state, owner=self.session_id
+            self.image,
+            question.model,
+            question.prompts,
+            question.state,
+            corrected=question.corrected,
+            owner=self.session_id,
         )
         prediction = None
         async with aclosing(answers) as predictions:
@@ -555,20 +738,11 @@ class Session:
     def _fold(self, events: Iterable[Event]) -> None:
         """Take in events: the state, which answers still belong to it, and which annotations they changed."""
         for event in events:
-            before, self._state = self._state, log.apply(self._state, event)
+            before = self._state
+            self._history = log.apply(self._history, event)
             self._revision += 1
-            self._keep_answers(before)
             if self._revision == 1 or self._state.annotations is not before.annotations:  # a new image has none
                 self._note_changes(before.annotations)
-
-    def _keep_answers(self, before: ImageState) -> None:
-        """Keep the answers to the steps that are still there; steps are only ever cut off, appended or all replaced."""
-        old, new = before.draft, self._state.draft
-        if old is new:
-            return
-        pairs = zip(old.steps, new.steps, strict=False) if old.mask is new.mask else ()
-        kept = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] is pair[1], pairs))
-        self._answers = [*self._answers[:kept], *(_Answers() for _ in new.steps[kept:])]
 
     def _note_changes(self, before: tuple[Annotation, ...]) -> None:
         old = {annotation.id: annotation for annotation in before}
@@ -580,9 +754,80 @@ class Session:
             }
         )
 
+    def _answers(self, number: int) -> _Answers:
+        """What the model answered to a step so far."""
+        step = self._state.draft.steps[number - 1]
+        return self._memo.get(id(step)) or _Answers(step)
+
     def _is_settled(self, number: int) -> bool:
         """Whether what a step shows will stay."""
-        return self._state.draft.accepted_at == number or self._answers[number - 1].final is not None
+        draft = self._state.draft
+        asked = draft.asked_at(number)
+        return asked in (0, draft.accepted_at) or self._answers(asked).final is not None
+
+    def _answered(self, number: int) -> tuple[Rle | None, Prediction | None]:
+        """What the model gave for a step, before what was set by hand; the answer too where it is one."""
+        draft = self._state.draft
+        asked = draft.asked_at(number)
+        if draft.edited is not None and draft.accepted_at == asked:
+            return draft.edited.mask, None
+        if asked == 0:
+            return draft.mask, None
+        answers = self._answers(asked)
+        answer = answers.final or answers.coarse
+        return (None, None) if answer is None else (answer.mask, answer)
+
+    def _shown(self, number: int) -> Rle | None:
+        """The mask of a step, with the pixels that were set by hand; None while there is none."""
+        mask, hand = self._answered(number)[0], self._state.draft.hand_until(number)
+        return mask if hand is None else hand.over(mask)
+
+    def _drawn(self, act: str) -> Rle:
+        """The draft's mask, to be worked on by hand."""
+        mask = self._view.draft.mask
+        if mask is None or mask.area == 0:
+            raise SessionError(f"There is no mask to {act}. Click an object first.")
+        return mask
+
+    def _others(self) -> list[Annotation]:
+        """The objects that are shown, without the one that is being edited."""
+        edited = self._state.draft.edited
+        return [a for a in self._state.annotations if a.visible and (edited is None or a.id != edited.id)]
+
+    def _painted_over(self, mask: Rle, how: CleanUp) -> Events:
+        """The draft's mask becomes ``mask``: the pixels that differ are set by hand."""
+        _check_steps(self._state.draft, 1)
+        work = HandWork.between(self._view.draft.mask, mask)
+        return () if work.is_empty else (log.HandPainted(work.added, work.removed, how),)
+
+    def _found(self, annotation_id: str) -> Annotation:
+        return find_annotation(self._state.annotations, annotation_id)
+
+    def _unlocked(self, annotation_id: str) -> Annotation:
+        annotation = self._found(annotation_id)
+        if annotation.locked:
+            raise LabelError("That object is locked. Unlock it first.")
+        return annotation
+
+    def _made_of(self, annotation: Annotation, mask: Rle, **changes: Any) -> Annotation:
+        """An annotation with another mask, which its prompts do not tell any more."""
+        return replace(annotation, mask=mask, prompts=Prompts(), by_hand=None, **changes)
+
+    def _taken_from(self, others: Iterable[Annotation], taken: Rle) -> Events:
+        """Others without those pixels."""
+        gone, put = [], []
+        for other in others:
+            left = other.mask.minus(taken)
+            if left.area == 0:
+                gone.append(other.id)
+            elif left != other.mask:
+                known = HandWork(None, other.mask.intersection(taken))
+                known = known if other.by_hand is None else other.by_hand.then(known)
+                put.append(replace(other, mask=left, by_hand=known))
+        if not gone and not put:
+            return ()
+        what = f"take the overlap from {counted(len(gone) + len(put), 'object')}"
+        return (log.AnnotationsReplaced(what, tuple(gone), tuple(put)),)
 
     def _spec(self, model: str) -> ModelSpec:
         if model not in self._specs:
@@ -611,42 +856,44 @@ class Session:
             changed_at=self._changed_at,
             model=model,
             model_note=self._specs[model].note if model in self._specs else "",
-            seconds=0.0 if draft.answer is None else draft.answer.seconds,
+            undo=self._history.undo,
+            redo=self._history.redo,
             encode_seconds=self._encode_s,
         )
 
     def _phase(self, draft: DraftState, shown: DraftView) -> Phase:
         if shown.mask is not None:
-            return "refined" if draft.cursor == 0 or self._is_settled(draft.cursor) else "coarse"
+            return "refined" if self._is_settled(draft.cursor) else "coarse"
         return "ready" if not draft.is_open and self._engine.is_embedded(self.image, self.model) else "preparing"
 
     def _draft_view(self, draft: DraftState) -> DraftView:
-        empty = DraftView(
-            prompts=draft.prompts,
-            mask=None,
-            answer=None,
-            coarse=None,
-            score=None,
-            stage=None,
-            can_undo=draft.cursor > 0,
-            can_redo=draft.cursor < len(draft.steps),
-            editing=None if draft.edited is None else draft.edited.id,
+        hand = draft.hand_until(draft.cursor)
+        view = DraftView(draft.prompts, hand, editing=None if draft.edited is None else draft.edited.id)
+        mask, answer = self._answered(draft.cursor)
+        shown = mask if hand is None else hand.over(mask)
+        if shown is None:
+            return view
+        if answer is None:  # a rough mask, an accepted one, or a stroke on nothing
+            edited = draft.edited
+            score = edited.score if edited is not None and mask == edited.mask else 1.0
+            return replace(view, mask=shown, score=score, stage="refined")
+        answers = self._answers(draft.asked_at(draft.cursor))
+        return replace(
+            view,
+            mask=shown,
+            window=answer.window if hand is None else None,
+            coarse=answers.coarse if answers.final is not None else None,
+            score=answer.score,
+            stage=answer.stage,
+            seconds=answer.seconds,
         )
-        if draft.edited is not None and draft.accepted_at == draft.cursor:
-            # Shown as it was accepted, in one piece.
-            return replace(empty, mask=draft.edited.mask, score=draft.edited.score, stage="refined")
-        if draft.cursor == 0:
-            if draft.mask is None:
-                return empty
-            accepted = draft.edited is not None and draft.edited.mask == draft.mask
-            score = draft.edited.score if draft.edited is not None and accepted else 1.0
-            return replace(empty, mask=draft.mask, score=score, stage="refined")
-        answers = self._answers[draft.cursor - 1]
-        answer = answers.final or answers.coarse
-        if answer is None:
-            return empty
-        coarse = answers.coarse if answers.final is not None else None
-        return replace(empty, mask=answer.mask, answer=answer, coarse=coarse, score=answer.score, stage=answer.stage)
+
+
+def _check_steps(draft: DraftState, more: int) -> None:
+    if draft.cursor + more > MAX_STEPS:
+        raise PromptError(
+            f"This object has {MAX_STEPS} prompts and strokes already. Accept it and edit it again to go on."
+        )
 
 
 def _same(one: Question | None, other: Question | None) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from samref.core.geometry import ImageSize
+from samref.core.hand import HandWork
 from samref.core.masks import Rle
 from samref.core.prompts import Prompts
 from samref.errors import LabelError
@@ -25,6 +26,9 @@ MAX_FILE_NAME = 200
 MAX_PATH = 400
 MAX_FOLDERS = 16
 MAX_ID = 64
+MAX_NOTE = 2_000
+MAX_ATTRIBUTES = 50
+MAX_VALUE = 500
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -42,8 +46,12 @@ class Annotation:
         created_at: moment of acceptance, UTC.
         author: name the person gave, possibly empty.
         seconds: active time spent on the object.
-        clicks: number of prompts given, undone ones included.
+        clicks: number of prompts and strokes it took.
         visible: whether the canvas shows it; hidden annotations are exported all the same.
+        by_hand: its pixels that were set by hand, which no answer of a model changes.
+        note: what a person wrote about it.
+        attributes: names and values, in the order given.
+        locked: it is left alone until it is unlocked.
     """
 
     id: str
@@ -57,6 +65,10 @@ class Annotation:
     seconds: float
     clicks: int
     visible: bool = True
+    by_hand: HandWork | None = None
+    note: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    locked: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < len(self.id) <= MAX_ID:
@@ -69,6 +81,18 @@ class Annotation:
             raise LabelError("The time of an annotation must be given in UTC.")
         if len(self.author) > MAX_NAME or len(self.model) > MAX_NAME:
             raise LabelError(f"The author and the model of an annotation may have {MAX_NAME} characters at most.")
+        if len(self.note) > MAX_NOTE:
+            raise LabelError(f"A note may have {MAX_NOTE} characters at most.")
+        names = [name for name, _ in self.attributes]
+        if len(names) > MAX_ATTRIBUTES or len(set(names)) < len(names):
+            raise LabelError(f"An object may have {MAX_ATTRIBUTES} attributes, each name once.")
+        if any(not 0 < len(name) <= MAX_NAME or len(value) > MAX_VALUE for name, value in self.attributes):
+            raise LabelError(f"The name of an attribute has 1 to {MAX_NAME} characters, its value {MAX_VALUE} at most.")
+
+    @property
+    def has_score(self) -> bool:
+        """Whether a model said how sure it is; it did not where the object was imported or drawn by hand."""
+        return bool(self.model)
 
 
 @dataclass(frozen=True, slots=True)

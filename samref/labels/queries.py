@@ -488,7 +488,7 @@ def _keep_in_step(
     """What events change in the image's line of the list, and whether they changed the list of its annotations."""
     is_simple = all(isinstance(event, _SIMPLE) for event in new)
     if not is_simple and after is None:
-        after = replay(new, replay(read_events(connection, workspace_id, digest)))
+        after = replay([*read_events(connection, workspace_id, digest), *new])
     said: dict[str, Any] = {}
     for event in new:
         match event:

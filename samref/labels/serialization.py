@@ -30,6 +30,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, Vali
 from pydantic_core import core_schema as cs
 
 from samref.core.geometry import ImageSize
+from samref.core.hand import HOWS, HandWork
 from samref.core.masks import MAX_RLE_PIXELS, Rle
 from samref.core.prompts import (
     MAX_POINTS,
@@ -44,9 +45,9 @@ from samref.core.prompts import (
 )
 from samref.errors import LabelError, PromptError
 from samref.labels import events
-from samref.labels.annotations import MAX_ID, MAX_PATH, Annotation
+from samref.labels.annotations import MAX_ATTRIBUTES, MAX_ID, MAX_NOTE, MAX_PATH, MAX_VALUE, Annotation
 from samref.labels.classes import MAX_NAME, LabelClass
-from samref.labels.events import Event
+from samref.labels.events import MAX_HISTORY, Event
 
 MAX_IMPORTED = 100_000
 """Annotations one import event may carry."""
@@ -91,8 +92,9 @@ def to_plain(value: Any) -> Any:
     plain = {"type": _TYPES[type(value)]} if type(value) in _TYPES else {}
     for name, key in keys:
         plain[key] = to_plain(getattr(value, name))
-    if type(value) is events.Prompted and value.basis is None:
-        del plain["basis"]
+    for name, default in _LEFT_OUT.get(type(value), ()):
+        if getattr(value, name) == default:
+            del plain[name]
     return plain
 
 
@@ -172,7 +174,7 @@ WHOLE = cs.no_info_plain_validator_function(whole)
 NUMBER = cs.float_schema(strict=True, allow_inf_nan=False)
 _BOOL = cs.bool_schema(strict=True)
 _ID, _NAME = text(MAX_ID), text(MAX_NAME)
-_BASIS = cs.chain_schema([WHOLE, cs.int_schema(ge=0, le=MAX_PROMPTS)])
+_BASIS = cs.chain_schema([WHOLE, cs.int_schema(ge=0, le=MAX_IMPORTED)])
 _SIDE = cs.chain_schema([WHOLE, cs.int_schema(gt=0, le=MAX_RLE_PIXELS)])
 
 
@@ -201,6 +203,10 @@ def _check_annotation(annotation: Annotation) -> Annotation:
 
 def _or_none(schema: CoreSchema) -> CoreSchema:
     return cs.with_default_schema(cs.nullable_schema(schema), default=None)
+
+
+def _default(schema: CoreSchema, default: Any) -> CoreSchema:
+    return cs.with_default_schema(schema, default=default)
 
 
 def _tuple_of(schema: CoreSchema, max_length: int) -> CoreSchema:
@@ -246,6 +252,9 @@ _PROMPTS: dict[str, CoreSchema] = {
     "polygon": _values_of(Polygon, points=_POINTS, positive=_POSITIVE),
 }
 _PROMPT = cs.tagged_union_schema(_PROMPTS, discriminator="type")
+_HAND_WORK = _values_of(HandWork, added=_or_none(_RLE), removed=_or_none(_RLE))
+_ATTRIBUTES = _tuple_of(cs.tuple_schema([_NAME, text(MAX_VALUE)]), MAX_ATTRIBUTES)
+_IDS = _tuple_of(_ID, MAX_IMPORTED)
 _CLASS = _values_of(LabelClass, id=WHOLE, name=_NAME, colour=text(7))
 _ANNOTATION = cs.no_info_after_validator_function(
     _check_annotation,
@@ -262,12 +271,21 @@ _ANNOTATION = cs.no_info_after_validator_function(
         seconds=NUMBER,
         clicks=WHOLE,
         visible=_BOOL,
+        by_hand=_or_none(_HAND_WORK),
+        note=_default(text(MAX_NOTE), ""),
+        attributes=_default(_ATTRIBUTES, ()),
+        locked=_default(_BOOL, default=False),
     ),
 )
 _EVENTS: dict[str, CoreSchema] = {
     "image_opened": _values_of(events.ImageOpened, digest=_ID, file_name=text(MAX_PATH), height=_SIDE, width=_SIDE),
     "prompted": _values_of(events.Prompted, prompt=_PROMPT, model=_NAME, basis=_or_none(_BASIS)),
+    "hand_painted": _values_of(
+        events.HandPainted, added=_or_none(_RLE), removed=_or_none(_RLE), how=cs.literal_schema(list(HOWS))
+    ),
+    "prompt_replaced": _values_of(events.PromptReplaced, index=_BASIS, prompt=_or_none(_PROMPT)),
     "mask_given": _values_of(events.MaskGiven, mask=_RLE),
+    "travelled": _values_of(events.Travelled, by=cs.int_schema(strict=True, ge=-MAX_HISTORY, le=MAX_HISTORY)),
     "undone": _values_of(events.Undone),
     "redone": _values_of(events.Redone),
     "cleared": _values_of(events.Cleared),
@@ -276,6 +294,19 @@ _EVENTS: dict[str, CoreSchema] = {
     "deleted": _values_of(events.Deleted, annotation_id=_ID),
     "visibility_changed": _values_of(events.VisibilityChanged, annotation_id=_ID, visible=_BOOL),
     "reclassed": _values_of(events.Reclassed, annotation_id=_ID, class_id=WHOLE),
+    "described": _values_of(
+        events.Described,
+        annotation_ids=_IDS,
+        class_id=_or_none(WHOLE),
+        visible=_or_none(_BOOL),
+        locked=_or_none(_BOOL),
+        note=_or_none(text(MAX_NOTE)),
+        attributes=_or_none(_ATTRIBUTES),
+    ),
+    "annotations_replaced": _values_of(
+        events.AnnotationsReplaced, what=_NAME, removed=_IDS, put=_tuple_of(_ANNOTATION, MAX_IMPORTED)
+    ),
+    "reordered": _values_of(events.Reordered, annotation_id=_ID, position=_BASIS),
     "model_changed": _values_of(events.ModelChanged, model=_NAME),
     "class_added": _values_of(events.ClassAdded, label_class=_CLASS),
     "class_changed": _values_of(events.ClassChanged, label_class=_CLASS),
@@ -292,5 +323,10 @@ ANNOTATION = SchemaValidator(_ANNOTATION)
 _TYPES: dict[type, str] = {schema["cls"]: name for name, schema in (*_PROMPTS.items(), *_EVENTS.items())}
 _KEYS: dict[type, list[tuple[str, str]]] = {
     made: [(field.name, _WRITTEN_AS.get(field.name, field.name)) for field in fields(made)]
-    for made in (*_TYPES, LabelClass, Prompts, Annotation)
+    for made in (*_TYPES, LabelClass, Prompts, HandWork, Annotation)
+}
+_LEFT_OUT: dict[type, tuple[tuple[str, Any], ...]] = {  # values that are not written, since reading gives them
+    events.Prompted: (("basis", None),),
+    Annotation: (("by_hand", None), ("note", ""), ("attributes", ()), ("locked", False)),
+    events.Described: tuple((name, None) for name in ("class_id", "visible", "locked", "note", "attributes")),
 }

@@ -56,6 +56,7 @@ footer, .gradio-container > .main > .wrap > .footer { display: none !important; 
   padding: 0 !important; max-width: none !important;
 }
 html, body { overscroll-behavior: none; }
+.toast-wrap { display: none !important; }
 """
 
 QUEUE_SIZE = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -12,12 +12,16 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from samref.core.geometry import ImageSize
+from samref.core.hand import CleanUp, HandWork
 from samref.core.masks import MaskWindow, Rle
 from samref.core.prompts import MAX_DRAFT_POINTS, MAX_PROMPTS, Prompt, Prompts, prompt_from_dict, prompt_to_dict
-from samref.errors import PromptError, RequestError, SessionError
-from samref.inference.session import DraftView, SessionView
-from samref.labels.annotations import Annotation
+from samref.errors import LabelError, PromptError, RequestError, SessionError
+from samref.inference.session import DraftView, Overlap, SessionView
+from samref.inference.session import Order as OrderTo
+from samref.labels.annotations import MAX_ATTRIBUTES, MAX_NOTE, Annotation
 from samref.labels.classes import MAX_NAME
+from samref.labels.events import HistoryEntry
 
 PROTOCOL_VERSION = 1
 
@@ -29,6 +33,15 @@ MASK_CHARACTERS = 15_000
 
 COARSE_CHARACTERS = 3_000
 """The same for the coarse mask that rides along with a refined one."""
+
+HAND_CHARACTERS = 6_000
+"""The same for the pixels set by hand, which are only shown."""
+
+PAINT_CHARACTERS = 400_000
+"""Longest run-length text of a stroke."""
+
+MAX_SELECTED = 10_000
+"""Annotations that one request may name."""
 
 COARSEST = 64
 """No preview has larger cells, in pixels."""
@@ -129,16 +142,82 @@ class AddPrompts(ImageRequest):
     prompts: Any = Field(description=f"list of 1 to {MAX_PROMPTS} prompts")
 
 
+class WireMask(BaseModel):
+    """Pixels of an image, as a page draws them: the run lengths of a box."""
+
+    model_config = ConfigDict(frozen=True)
+
+    box: tuple[Count, Count, Count, Count] = Field(description="x, y, width, height")
+    counts: Annotated[str, Field(max_length=PAINT_CHARACTERS, description="COCO's compressed run lengths of the box")]
+
+
+Tool: TypeAlias = Literal["brush", "eraser", "lasso", "polygon", "vertices"]
+Amount: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=MAX_SEQUENCE)]
+Identifiers: TypeAlias = Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=MAX_SELECTED)]
+
+
+class Paint(ImageRequest):
+    """Sets pixels of the draft by hand, for good: no later answer of the model changes them."""
+
+    verb: Literal["paint"]
+    added: WireMask | None = Field(default=None, description="pixels of the object")
+    removed: WireMask | None = Field(default=None, description="pixels that are not of it")
+    how: Tool
+
+
+class Tidy(ImageRequest):
+    """Cleans the draft's mask up; the pixels that change are set by hand. Waits for a mask that is under way."""
+
+    verb: Literal["tidy"]
+    how: CleanUp
+    amount: Amount = Field(description="pixels of area (holes, islands; 0: all) or of length (the others)")
+
+
+class PreviewTidy(ImageRequest):
+    """What `tidy` would make of the draft's mask; the answer carries `preview`, a mask. Changes nothing."""
+
+    verb: Literal["preview_tidy"]
+    how: CleanUp
+    amount: Amount
+
+
+class Subtract(ImageRequest):
+    """Takes the pixels of all other objects that are shown from the draft's mask."""
+
+    verb: Literal["subtract"]
+
+
+class ReplacePrompt(ImageRequest):
+    """Moves one prompt of the draft, or takes it away (`prompt` null); the model answers what is left anew."""
+
+    verb: Literal["replace_prompt"]
+    index: Count = Field(description="of the prompt among the draft's, from 0")
+    prompt: Any = Field(default=None, description="the prompt that is there now")
+
+
 class Undo(ImageRequest):
-    """One step of the draft back; never leaves the image."""
+    """One entry of the image's history back, whatever it was; never leaves the image."""
 
     verb: Literal["undo"]
 
 
 class Redo(ImageRequest):
-    """One step of the draft forward again."""
+    """One entry of the history forward again."""
 
     verb: Literal["redo"]
+
+
+class Travel(ImageRequest):
+    """Goes to any moment of the image's history."""
+
+    verb: Literal["travel"]
+    to: Count = Field(description="`number` of an entry of `history`")
+
+
+class History(ImageRequest):
+    """The answer carries `history`: `{at, entries: [{number, what}]}`, oldest first. Changes nothing."""
+
+    verb: Literal["history"]
 
 
 class Clear(ImageRequest):
@@ -153,6 +232,10 @@ class Commit(ImageRequest):
     verb: Literal["commit"]
     class_id: Count
     author: Annotated[str, Field(max_length=MAX_NAME)] | None = None
+    overlap: Overlap = Field(
+        default="keep",
+        description="with other objects that are shown: kept, or the new one goes `under` (loses the pixels) or `over`",
+    )
 
 
 class Edit(ImageRequest):
@@ -183,6 +266,74 @@ class Reclass(ImageRequest):
     verb: Literal["reclass"]
     id: Identifier
     class_id: Count
+
+
+class DeleteAll(ImageRequest):
+    """Deletes annotations in one act."""
+
+    verb: Literal["delete_all"]
+    ids: Identifiers
+
+
+class Describe(ImageRequest):
+    """Changes what is said about annotations; what is left out or null stays."""
+
+    verb: Literal["describe"]
+    ids: Identifiers
+    class_id: Count | None = None
+    visible: Flag | None = None
+    locked: Flag | None = None
+    note: Annotated[str, Field(max_length=MAX_NOTE)] | None = None
+    attributes: Annotated[tuple[tuple[str, str], ...], Field(max_length=MAX_ATTRIBUTES)] | None = Field(
+        default=None, description="list of [name, value]; all of them"
+    )
+
+
+class Reshape(ImageRequest):
+    """Sets pixels of an annotation by hand (an outline that was moved)."""
+
+    verb: Literal["reshape"]
+    id: Identifier
+    added: WireMask | None = None
+    removed: WireMask | None = None
+
+
+class Merge(ImageRequest):
+    """Makes one annotation of several; it has the id and the class of the first."""
+
+    verb: Literal["merge"]
+    ids: Identifiers
+
+
+class Split(ImageRequest):
+    """Makes an annotation of each part that hangs together."""
+
+    verb: Literal["split"]
+    id: Identifier
+
+
+class SubtractFrom(ImageRequest):
+    """Takes the pixels of one annotation from others."""
+
+    verb: Literal["subtract_from"]
+    id: Identifier
+    others: Identifiers
+
+
+class Order(ImageRequest):
+    """Moves an annotation over or under others."""
+
+    verb: Literal["order"]
+    id: Identifier
+    to: OrderTo
+
+
+class Copy(ImageRequest):
+    """Puts copies of annotations into another image of this workspace, which must have the same size."""
+
+    verb: Literal["copy"]
+    ids: Identifiers
+    digest: Digest
 
 
 class UseModel(ImageRequest):
@@ -251,14 +402,29 @@ AnyRequest: TypeAlias = (
     | OpenExample
     | Sync
     | AddPrompts
+    | Paint
+    | Tidy
+    | PreviewTidy
+    | Subtract
+    | ReplacePrompt
     | Undo
     | Redo
+    | Travel
+    | History
     | Clear
     | Commit
     | Edit
     | Delete
     | SetVisible
     | Reclass
+    | DeleteAll
+    | Describe
+    | Reshape
+    | Merge
+    | Split
+    | SubtractFrom
+    | Order
+    | Copy
     | UseModel
     | AddClass
     | ChangeClass
@@ -350,6 +516,30 @@ def parse_prompts(value: Any) -> tuple[Prompt, ...]:
     return tuple(prompt_from_dict(entry) for entry in value)
 
 
+def parse_stroke(added: WireMask | None, removed: WireMask | None, size: ImageSize) -> HandWork:
+    """The pixels of a stroke in an image of ``size``.
+
+    Raises:
+        PromptError: they reach beyond the image, or their run lengths are wrong.
+    """
+    return HandWork(_stroke(added, size), _stroke(removed, size))
+
+
+def _stroke(wire: WireMask | None, size: ImageSize) -> Rle | None:
+    if wire is None:
+        return None
+    x, y, width, height = wire.box
+    if not width or not height or x + width > size.width or y + height > size.height:
+        raise PromptError(
+            f"The stroke reaches beyond the image, which is {size.width} x {size.height} pixels. Draw on the image."
+        )
+    try:
+        window = Rle.from_counts(height, width, wire.counts).to_mask()
+    except LabelError as error:
+        raise PromptError("The stroke could not be read. Draw it again.") from error
+    return Rle.from_window(np.ascontiguousarray(window.T), x, y, size)
+
+
 # ---- answers
 
 
@@ -380,7 +570,9 @@ def view_to_wire(view: SessionView, known_annotations: int, *, with_prompts: boo
         "model": view.model,
         "model_note": view.model_note,
         "draft": _draft_to_wire(view.draft, with_prompts=with_prompts),
-        "seconds": {"encode": round(view.encode_seconds, 4), "model": round(view.seconds, 4)},
+        "undo": view.undo,
+        "redo": view.redo,
+        "seconds": {"encode": round(view.encode_seconds, 4), "model": round(view.draft.seconds, 4)},
     }
     if view.annotations_revision > known_annotations:
         changed = [one for one in view.annotations if view.changed_at[one.id] > known_annotations]
@@ -395,21 +587,25 @@ def view_to_wire(view: SessionView, known_annotations: int, *, with_prompts: boo
 def _draft_to_wire(draft: DraftView, *, with_prompts: bool) -> dict[str, Any]:
     mask = None
     if draft.mask is not None:
-        window = _window(draft.mask) if draft.answer is None else draft.answer.window
-        mask = mask_to_wire(window, MASK_CHARACTERS)
+        mask = mask_to_wire(draft.window or _window(draft.mask), MASK_CHARACTERS)
     wire: dict[str, Any] = {
         "count": len(draft.prompts.items),
         "mask": mask,
         "coarse": None if draft.coarse is None else mask_to_wire(draft.coarse.window, COARSE_CHARACTERS),
         "score": None if draft.score is None else round(draft.score, 3),
         "stage": draft.stage,
-        "can_undo": draft.can_undo,
-        "can_redo": draft.can_redo,
         "editing": draft.editing,
     }
+    if draft.hand is not None:
+        parts = {"added": draft.hand.added, "removed": draft.hand.removed}
+        wire["hand"] = {name: _part_to_wire(part) for name, part in parts.items()}
     if with_prompts:
         wire["prompts"] = prompts_to_wire(draft.prompts)
     return wire
+
+
+def _part_to_wire(part: Rle | None) -> dict[str, Any] | None:
+    return None if part is None else mask_to_wire(_window(part), HAND_CHARACTERS)
 
 
 def _annotation_to_wire(annotation: Annotation) -> dict[str, Any]:
@@ -417,13 +613,21 @@ def _annotation_to_wire(annotation: Annotation) -> dict[str, Any]:
         "id": annotation.id,
         "class_id": annotation.class_id,
         "mask": mask_to_wire(_window(annotation.mask), MASK_CHARACTERS),
-        "score": round(annotation.score, 3),
+        "score": round(annotation.score, 3) if annotation.has_score else None,
         "visible": annotation.visible,
         "area": annotation.mask.area,
         "clicks": annotation.clicks,
         "seconds": round(annotation.seconds, 1),
         "model": annotation.model,
+        "note": annotation.note,
+        "attributes": [list(pair) for pair in annotation.attributes],
+        "locked": annotation.locked,
     }
+
+
+def history_to_wire(entries: Sequence[HistoryEntry], at: int) -> dict[str, Any]:
+    """The ``history`` of an answer."""
+    return {"at": at, "entries": [{"number": n, "what": entry.what} for n, entry in enumerate(entries)]}
 
 
 def prompts_to_wire(prompts: Prompts) -> list[dict[str, Any]]:

@@ -20,24 +20,21 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from samref.caches import Cache, CacheFullError
+from samref.core.hand import HandWork
 from samref.core.images import DecodedImage, decode_image, decode_stored_image
+from samref.core.masks import MaskWindow
 from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
 from samref.errors import BusyError, ImageError, ModelError, SamrefError, UnknownModelError
 from samref.inference.engine import Engine, StoredImage
-from samref.inference.session import Session, SessionView, Verb
-from samref.labels.events import (
-    AnnotationsImported,
-    Event,
-    ImageMarked,
-    ImageRemoved,
-    ImageRestored,
-    replay,
-)
+from samref.inference.session import Events, Session, SessionView, Verb
+from samref.labels.annotations import find_annotation
+from samref.labels.events import AnnotationsImported, Described, Event, ImageMarked, ImageRemoved, ImageRestored
 from samref.labels.formats import Export, build_export
 from samref.labels.formats.coco import CocoImport, import_coco
 from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
 from samref.web.protocol import (
+    MASK_CHARACTERS,
     UNEXPECTED,
     AddClass,
     AddPrompts,
@@ -45,29 +42,47 @@ from samref.web.protocol import (
     ChangeClass,
     Clear,
     Commit,
+    Copy,
     Delete,
+    DeleteAll,
+    Describe,
     Edit,
     Hello,
+    History,
     MarkImages,
+    Merge,
     Open,
     OpenExample,
+    Order,
+    Paint,
     Prefetch,
+    PreviewTidy,
     Reclass,
     Redo,
     RemoveClass,
     RemoveImages,
+    ReplacePrompt,
     Request,
+    Reshape,
     RestoreImages,
     SetVisible,
+    Split,
+    Subtract,
+    SubtractFrom,
     Sync,
+    Tidy,
+    Travel,
     Undo,
     UnknownWorkspaceError,
     UseModel,
     VersionError,
     answer_text,
+    history_to_wire,
+    mask_to_wire,
     parse_basics,
     parse_prompts,
     parse_request,
+    parse_stroke,
     tab_and_sequence,
     view_to_wire,
 )
@@ -176,8 +191,14 @@ class _Workspace:
     revision: int
 
 
-_Answers: TypeAlias = AsyncIterator[tuple[SessionView | None, bool]]
-"""What is answered to a request, before it becomes JSON: a view if there is one, and whether it is the last."""
+_Answers: TypeAlias = AsyncIterator[tuple[SessionView | None, bool, dict[str, Any]]]
+"""What is answered to a request, before it becomes JSON: a view if there is one, whether it is the last, and more."""
+
+_LIST_KEEPING = (AddPrompts, Paint, Tidy, PreviewTidy, Subtract, ReplacePrompt, Clear, Edit, History, Prefetch)
+"""Requests that change no list of the workspace."""
+
+_ON_MASK = (Commit, Tidy, Subtract, Merge, Split, SubtractFrom)
+"""Requests that work on masks: on the refined one where it is under way, and on a thread."""
 
 
 class Server:
@@ -270,8 +291,7 @@ class Server:
             workspace, answers = await self._do(request)
         known_annotations = request.known.annotations
         is_first = True
-        async for view, is_last in answers:
-            sections: dict[str, Any] = {}
+        async for view, is_last, sections in answers:
             if view is not None:
                 known = known_annotations if view.digest == request.image else 0
                 with_prompts = not isinstance(request, AddPrompts)  # the page has them
@@ -290,15 +310,10 @@ class Server:
             case Sync(image=None):
                 return workspace, _once(None)
             case Open() | Sync():
-                return workspace, (await self._session(workspace.id, request.image)).watch()
+                return workspace, _watched((await self._session(workspace.id, request.image)).watch())
             case OpenExample(name=name):
                 digest = await asyncio.to_thread(self._add_example, workspace.id, name)
-                return workspace, (await self._session(workspace.id, digest)).watch()
-            case AddPrompts(prompts=prompts):
-                given = parse_prompts(prompts)
-                session = await self._session(workspace.id, request.image)
-                view = await session.perform(lambda s: s.prompt(*given), request.tab, request.revision)
-                return workspace, session.watch(after=view)
+                return workspace, _watched((await self._session(workspace.id, digest)).watch())
             case AddClass() | ChangeClass() | RemoveClass():
                 await asyncio.to_thread(self._change_classes, workspace.id, request)
                 return workspace, await self._present(workspace, request)
@@ -311,18 +326,22 @@ class Server:
             case RestoreImages(digests=digests):
                 await self._note_on_images(workspace.id, digests, ImageRestored())
                 return workspace, await self._present(workspace, request)
+            case PreviewTidy() | History() | Copy():
+                return workspace, await self._aside(workspace, request)
             case Prefetch(digest=digest):
                 await asyncio.to_thread(self._held, workspace.id, digest)
                 self._prefetch(self._stored_image(workspace.id, digest))
                 return workspace, _once(None)
             case _:
-                verb = self._verb(request)
                 if isinstance(request, UseModel):
+                    self._check_model(request.name)
                     await asyncio.to_thread(self._engine.spec, request.name)  # loads it, which is slow
                 session = await self._session(workspace.id, request.image)
-                is_commit = isinstance(request, Commit)  # the mask that is accepted is the refined one
-                await session.perform(verb, request.tab, request.revision, when_settled=is_commit)
-                return workspace, session.watch()
+                verb: Verb = partial(_decide, request=request)
+                on_mask = isinstance(request, _ON_MASK)
+                view = await session.perform(verb, request.tab, request.revision, on_mask=on_mask)
+                # The page painted its own prompt: it need not hear of the state without an answer.
+                return workspace, _watched(session.watch(after=view if isinstance(request, AddPrompts) else None))
 
     async def _present(self, workspace: _Workspace, request: Request) -> _Answers:
         """The open image as it is, if there is one."""
@@ -330,30 +349,21 @@ class Server:
             return _once(None)
         return _once((await self._session(workspace.id, request.image)).view)
 
-    def _verb(self, request: AnyRequest) -> Verb:
-        """What a session shall do."""
+    async def _aside(self, workspace: _Workspace, request: PreviewTidy | History | Copy) -> _Answers:
+        """Do what changes nothing of the image that is open."""
+        session = await self._session(workspace.id, request.image)
         match request:
-            case Undo():
-                return Session.undo
-            case Redo():
-                return Session.redo
-            case Clear():
-                return Session.clear
-            case Commit(class_id=class_id, author=author):
-                return lambda session: session.commit(class_id, author or "")
-            case Edit(id=edited):
-                return lambda session: session.edit(edited)
-            case Delete(id=deleted):
-                return lambda session: session.delete(deleted)
-            case SetVisible(id=shown, visible=visible):
-                return lambda session: session.set_visible(shown, visible)
-            case Reclass(id=reclassed, class_id=class_id):
-                return lambda session: session.reclass(reclassed, class_id)
-            case UseModel(name=name):
-                self._check_model(name)
-                return lambda session: session.use_model(name)
-            case _:
-                raise AssertionError(f"{request.verb} is no verb of a session")
+            case PreviewTidy(how=how, amount=amount):
+                tidied = await session.look(lambda s: s.tidied(how, amount))
+                return _once(session.view, preview=mask_to_wire(MaskWindow.from_rle(tidied), MASK_CHARACTERS))
+            case History():
+                return _once(session.view, history=history_to_wire(*session.history))
+            case Copy(ids=ids, digest=digest):
+                copied = [find_annotation(session.view.annotations, one) for one in ids]
+                await asyncio.to_thread(self._held, workspace.id, digest)
+                other = await self._session(workspace.id, digest)
+                await other.perform(lambda s: s.paste(copied), request.tab, other.view.revision)
+                return _once(session.view)
 
     async def _error(self, request: Request | None, seq: int, code: str, message: str) -> str:
         view = None
@@ -373,7 +383,7 @@ class Server:
     async def _workspace_section(self, request: AnyRequest, workspace: _Workspace) -> dict[str, Any] | None:
         """The workspace as the page is told; None where it knows it already."""
         known = 0 if isinstance(request, Hello) else request.known.workspace
-        if isinstance(request, AddPrompts | Undo | Redo | Clear | Edit | Prefetch) and workspace.revision <= known:
+        if isinstance(request, _LIST_KEEPING) and workspace.revision <= known:
             return None  # these change no list
         known_images = 0 if isinstance(request, Hello) else min(known, request.known.images)
         return await asyncio.to_thread(self._workspace_to_wire, workspace, known, known_images)
@@ -564,7 +574,7 @@ class Server:
         image = self._stored_image(workspace_id, digest)
 
         def record(*new: Event) -> None:
-            self.store.append(workspace_id, digest, *new, after=replay(new, session.state))
+            self.store.append(workspace_id, digest, *new, after=session.after(new))
 
         session: Session = Session(
             f"{workspace_id}:{digest}",
@@ -653,5 +663,49 @@ def image_to_wire(image: ImageSummary) -> dict[str, Any]:
     return wire
 
 
-async def _once(view: SessionView | None) -> _Answers:
-    yield view, True
+def _hand_work(session: Session, request: Paint | Reshape) -> HandWork:
+    return parse_stroke(request.added, request.removed, session.view.size)
+
+
+def _decide(session: Session, request: Request) -> Events:
+    """The events of a request that changes its image."""
+    return _VERBS[type(request)](session, request)
+
+
+_VERBS: Mapping[type[Request], Callable[[Session, Any], Events]] = {
+    AddPrompts: lambda session, request: session.prompt(*parse_prompts(request.prompts)),
+    Paint: lambda session, request: session.paint(_hand_work(session, request), request.how),
+    Tidy: lambda session, request: session.tidy(request.how, request.amount),
+    Subtract: lambda session, _: session.subtract(),
+    ReplacePrompt: lambda session, request: session.replace_prompt(
+        request.index, None if request.prompt is None else parse_prompts([request.prompt])[0]
+    ),
+    Undo: lambda session, _: session.undo(),
+    Redo: lambda session, _: session.redo(),
+    Travel: lambda session, request: session.travel(request.to),
+    Clear: lambda session, _: session.clear(),
+    Commit: lambda session, request: session.commit(request.class_id, request.author or "", request.overlap),
+    Edit: lambda session, request: session.edit(request.id),
+    Delete: lambda session, request: session.delete(request.id),
+    DeleteAll: lambda session, request: session.delete_all(request.ids),
+    SetVisible: lambda session, request: session.set_visible(request.id, request.visible),
+    Reclass: lambda session, request: session.reclass(request.id, request.class_id),
+    Describe: lambda session, request: session.describe(
+        Described(request.ids, request.class_id, request.visible, request.locked, request.note, request.attributes)
+    ),
+    Reshape: lambda session, request: session.reshape(request.id, _hand_work(session, request)),
+    Merge: lambda session, request: session.merge(request.ids),
+    Split: lambda session, request: session.split(request.id),
+    SubtractFrom: lambda session, request: session.subtract_from(request.id, request.others),
+    Order: lambda session, request: session.order(request.id, request.to),
+    UseModel: lambda session, request: session.use_model(request.name),
+}
+
+
+async def _once(view: SessionView | None, **more: Any) -> _Answers:
+    yield view, True, more
+
+
+async def _watched(views: AsyncIterator[tuple[SessionView, bool]]) -> _Answers:
+    async for view, is_last in views:
+        yield view, is_last, {}

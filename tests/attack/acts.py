@@ -235,9 +235,9 @@ class Labeller:
     def _on_drawing(self, digest: str, image: Image) -> Iterator[tuple[float, Callable[[], Act]]]:
         if len(image.steps) < 12:
             yield 10, lambda: Act("prompt", digest, {"prompts": self._prompts()})
-        if image.cursor:
+        if image.past:
             yield 3, lambda: Act("undo", digest)
-        if image.cursor < len(image.steps):
+        if image.future:
             yield 3, lambda: Act("redo", digest)
         if image.is_drawing or image.steps:
             yield 1, lambda: Act("clear", digest)

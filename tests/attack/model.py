@@ -29,7 +29,23 @@ UNKNOWN: Final = _Unknown()
 Wire: TypeAlias = dict[str, Any]
 """A JSON object of an answer."""
 
-ANNOTATION_KEYS = ("id", "class_id", "mask", "score", "visible", "area", "clicks", "seconds", "model")
+Moment: TypeAlias = tuple[Any, ...]
+"""What of an image undo brings back."""
+
+ANNOTATION_KEYS = (
+    "id",
+    "class_id",
+    "mask",
+    "score",
+    "visible",
+    "area",
+    "clicks",
+    "seconds",
+    "model",
+    "note",
+    "attributes",
+    "locked",
+)
 
 
 @dataclass
@@ -56,6 +72,10 @@ class Image:
     """Rough mask and prompts of each annotation by its id: what its draft begins with when it is edited."""
     committed: tuple[Wire | None, list[Wire]] | None = None
     """The same of the annotation that was made last, while its id is not known."""
+    past: list[Moment] = field(default_factory=list)
+    """What can be undone to, oldest first."""
+    future: list[Moment] = field(default_factory=list)
+    """What can be done again, the next one last."""
 
     @property
     def is_drawing(self) -> bool:
@@ -65,6 +85,15 @@ class Image:
     def mask(self) -> Any:
         """What is shown of the draft."""
         return self.steps[self.cursor - 1].mask if self.cursor else self.start
+
+    def moment(self) -> Moment:
+        """What undo brings back."""
+        annotations = [dict(annotation) for annotation in self.annotations]
+        return list(self.steps), self.cursor, self.start, self.editing, annotations, dict(self.said)
+
+    def become(self, moment: Moment) -> None:
+        """What it was at another moment."""
+        self.steps, self.cursor, self.start, self.editing, self.annotations, self.said = moment
 
     def annotation(self, annotation_id: str) -> Wire:
         return next(a for a in self.annotations if a["id"] == annotation_id)
@@ -145,15 +174,26 @@ def _change(image: Image, act: Act) -> None:
     """One verb of an image's session."""
     values = act.values
     image.revision += len(values["prompts"]) if act.verb == "prompt" else 1
+    if act.verb in ("undo", "redo"):
+        back, forth = (image.past, image.future) if act.verb == "undo" else (image.future, image.past)
+        forth.append(image.moment())
+        image.become(back.pop())
+    else:
+        image.past.append(image.moment())
+        image.future = []
+        _act(image, act)
+
+
+def _act(image: Image, act: Act) -> None:
+    """One verb that makes an entry of the history."""
+    values = act.values
     match act.verb:
         case "prompt":
-            said = [Step(prompt) for prompt in values["prompts"]]
-            image.steps = image.steps[: image.cursor] + said
-            image.cursor = len(image.steps)
-        case "undo":
-            image.cursor -= 1
-        case "redo":
-            image.cursor += 1
+            for number, prompt in enumerate(values["prompts"]):
+                if number:
+                    image.past.append(image.moment())
+                image.steps = [*image.steps, Step(prompt)]
+                image.cursor = len(image.steps)
         case "clear":
             image.end_draft()
         case "commit":
@@ -204,6 +244,8 @@ def _import(world: World, categories: Sequence[str], annotations: Mapping[str, S
     for digest, items in annotations.items():
         image = world.images[digest]
         image.revision += 1
+        image.past.append(image.moment())
+        image.future = []
         for item in items:
             found = world.class_named(item["class"])
             assert found is not None
@@ -220,6 +262,8 @@ def _import_again(world: World, snapshot: Snapshot) -> None:
         if before.annotations:
             image = world.images[digest]
             image.revision += 1
+            image.past.append(image.moment())
+            image.future = []
             for annotation in before.annotations:
                 image.put(annotation | {"class_id": numbers[annotation["class_id"]]})
                 if annotation["id"] in before.said:
@@ -252,8 +296,8 @@ def differences(image: Image, view: Wire) -> list[str]:
         "annotations": (image.annotations, _annotations(view)),
         "number of prompts": (image.cursor, draft["count"]),
         "edited annotation": (image.editing, draft["editing"]),
-        "can undo": (image.cursor > 0, draft["can_undo"]),
-        "can redo": (image.cursor < len(image.steps), draft["can_redo"]),
+        "can undo": (bool(image.past), view["undo"] is not None),
+        "can redo": (bool(image.future), view["redo"] is not None),
         "mask": (image.mask, draft["mask"]),
     }
     if "prompts" in draft:

@@ -22,6 +22,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from samref.core.geometry import ImageSize
+from samref.core.hand import HOWS, HandWork
 from samref.core.masks import Mask, Rle
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.errors import ImportFormatError, LabelError, StorageError
@@ -30,23 +31,30 @@ from samref.labels.annotations import Annotation, ImageRecord, Project
 from samref.labels.classes import LabelClass
 from samref.labels.events import (
     AnnotationsImported,
+    AnnotationsReplaced,
     ClassAdded,
     ClassChanged,
     ClassRemoved,
     Cleared,
     Committed,
     Deleted,
+    Described,
     EditStarted,
     Event,
+    HandPainted,
     ImageOpened,
     MaskGiven,
     ModelChanged,
     Prompted,
+    PromptReplaced,
     Reclassed,
     Redone,
+    Reordered,
+    Travelled,
     Undone,
     VisibilityChanged,
     apply,
+    fold,
     replay,
     replay_classes,
 )
@@ -90,6 +98,13 @@ def prompts(draw: st.DrawFn, size: ImageSize) -> Prompt:
     return Polygon(corners, draw(signed))
 
 
+def rles(size: ImageSize) -> st.SearchStrategy[Rle | None]:
+    return st.none() | masks(size).map(Rle.from_mask)
+
+
+attributes = st.dictionaries(st.sampled_from(["side", "ripe"]), names, max_size=2).map(lambda d: tuple(d.items()))
+
+
 @st.composite
 def objects(draw: st.DrawFn, size: ImageSize, empty: bool = True) -> Annotation:
     mask = draw(masks(size))
@@ -109,6 +124,10 @@ def objects(draw: st.DrawFn, size: ImageSize, empty: bool = True) -> Annotation:
         seconds=draw(numbers),
         clicks=draw(st.integers(0, 1000)),
         visible=draw(st.booleans()),
+        by_hand=draw(st.none() | st.builds(HandWork, rles(size), rles(size))),
+        note=draw(names),
+        attributes=draw(attributes),
+        locked=draw(st.booleans()),
     )
 
 
@@ -143,6 +162,25 @@ def events(draw: st.DrawFn) -> Event:
         st.builds(Reclassed, ids, st.integers(1, 3)),
         names.map(ModelChanged),
         st.lists(objects(size), max_size=2).map(tuple).map(AnnotationsImported),
+        st.builds(HandPainted, rles(size), rles(size), st.sampled_from(HOWS)),
+        st.builds(PromptReplaced, st.integers(0, 4), st.none() | prompts(size)),
+        st.integers(-3, 3).map(Travelled),
+        st.builds(
+            Described,
+            st.lists(ids, max_size=3).map(tuple),
+            st.none() | st.integers(1, 3),
+            st.none() | st.booleans(),
+            st.none() | st.booleans(),
+            st.none() | names,
+            st.none() | attributes,
+        ),
+        st.builds(
+            AnnotationsReplaced,
+            names,
+            st.lists(ids, max_size=3).map(tuple),
+            st.lists(objects(size), max_size=2).map(tuple),
+        ),
+        st.builds(Reordered, ids, st.integers(0, 4)),
         classes().map(ClassAdded),
         classes().map(ClassChanged),
         st.integers(1, 5).map(ClassRemoved),
@@ -163,17 +201,30 @@ def test_an_event_survives_being_written_as_json(event: Event) -> None:
 
 @given(logs, st.integers(0, 8))
 def test_a_log_can_be_replayed_in_two_parts(log: list[Event], cut: int) -> None:
-    assert replay(log[cut:], replay(log[:cut])) == replay(log)
+    assert fold(log[cut:], fold(log[:cut])) == fold(log)
     assert replay_classes(log[cut:], replay_classes(log[:cut])) == replay_classes(log)
 
 
 @given(logs, st.data())
 def test_undo_takes_a_prompt_back_and_redo_brings_it_again(log: list[Event], data: st.DataObject) -> None:
-    before = replay(log)
+    before = fold(log)
     prompted = apply(before, Prompted(data.draw(prompts(ImageSize(5, 6))), "tiny"))
     undone = apply(prompted, Undone())
-    assert undone.draft.prompts == before.draft.prompts
-    assert apply(undone, Redone()) == prompted
+    assert undone.state.draft.prompts == before.state.draft.prompts
+    assert apply(undone, Redone()).state == prompted.state
+
+
+@given(logs, st.lists(events(), max_size=5))
+def test_going_back_through_the_history_undoes_everything_and_going_forward_does_it_again(
+    log: list[Event], more: list[Event]
+) -> None:
+    before = fold(log)
+    after = fold([event for event in more if not isinstance(event, ImageOpened | Travelled)], before)
+    steps = after.at - before.at
+    back = apply(after, Travelled(-steps))
+    assert back.state == before.state
+    assert apply(back, Travelled(steps)) == after
+    assert fold([Travelled(-1)] * steps, after).state == before.state
 
 
 @given(logs)
@@ -339,6 +390,10 @@ def _belongs(event: Event, classes: int) -> bool:
             return all(a.class_id <= classes for a in imported)
         case Reclassed(_, class_id):
             return class_id <= classes
+        case Described(_, class_id):
+            return class_id is None or class_id <= classes
+        case AnnotationsReplaced(_, _, put):
+            return all(annotation.class_id <= classes for annotation in put)
         case _:
             return True
 
@@ -351,7 +406,7 @@ def test_a_log_read_from_the_disk_gives_the_state_it_had_in_memory(log: list[Eve
         workspace = store.create_workspace()
         store.add_class(workspace.id, "cat")
         digest = store.add_image(workspace.id, b"photo", "f.jpg", ImageSize(5, 6))
-        state = replay([ImageOpened(digest, "f.jpg", 5, 6)])
+        history = fold([ImageOpened(digest, "f.jpg", 5, 6)])
         for event in log:
             try:
                 store.append(workspace.id, digest, event)
@@ -359,7 +414,8 @@ def test_a_log_read_from_the_disk_gives_the_state_it_had_in_memory(log: list[Eve
                 assert not _belongs(event, classes=2)
                 continue
             assert _belongs(event, classes=2)
-            state = apply(state, event)
+            history = apply(history, event)
+        state = history.state
         store.close()
         store = ProjectStore(Path(folder) / "samref.db")
         assert store.state(workspace.id, digest) == state

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samref.core.hand import HandWork
 from samref.core.masks import Rle
 from samref.core.prompts import Box, Click, Polygon, Prompt, Prompts, Scribble
 from samref.errors import SamrefError
@@ -44,6 +46,21 @@ _prompts: st.SearchStrategy[Prompt] = st.one_of(
     st.builds(lambda a, b, sign: Scribble((a, b), sign), st.tuples(_x, _y), st.tuples(_x, _y), st.booleans()),
     st.builds(lambda x, y: Polygon(((x, y), (x + 5, y), (x, y + 5))), st.integers(0, 20), st.integers(0, 9)),
 )
+
+
+def _stroke(x: int, y: int, width: int, height: int) -> Rle:
+    pixels = np.zeros((IMAGE.size.height, IMAGE.size.width), dtype=np.bool_)
+    pixels[y : y + height, x : x + width] = True
+    return Rle.from_mask(pixels)
+
+
+_part = st.builds(_stroke, st.integers(0, 20), st.integers(0, 9), st.integers(1, 12), st.integers(1, 8))
+_strokes = st.one_of(
+    st.builds(HandWork, _part),
+    st.builds(HandWork, st.none(), _part),
+    st.builds(lambda added, removed: HandWork(added, removed.minus(added)), _part, _part),
+)
+_amounts = st.integers(0, 3)
 _stages = st.integers(0, 3)
 """How many stages of the model's work run before the next verb comes."""
 
@@ -55,6 +72,13 @@ _actions: st.SearchStrategy[list[Action]] = st.lists(
         st.tuples(st.sampled_from(["edit", "delete", "hide", "reclass"]), st.integers(0, 3)),
         st.tuples(st.just("use_model"), st.sampled_from(sorted(PREDICTORS))),
         st.tuples(st.just("give_mask"), st.integers(0, 5)),
+        st.tuples(st.just("paint"), _strokes),
+        st.tuples(
+            st.just("tidy"), st.tuples(st.sampled_from(["fill_holes", "drop_islands", "grow"]), st.integers(0, 3))
+        ),
+        st.tuples(st.sampled_from(["subtract", "merge", "back"]), st.none()),
+        st.tuples(st.just("replace_prompt"), st.tuples(st.integers(0, 2), st.none() | _prompts)),
+        st.tuples(st.sampled_from(["split", "lock", "travel"]), st.integers(0, 3)),
     ),
     max_size=14,
 )
@@ -121,8 +145,22 @@ class Desk:
                 self.run(argument)
             case "catch_up":
                 self.run(argument)
-            case "clear":
-                session.do(session.clear())
+            case "clear" | "subtract":
+                session.do(getattr(session, verb)())
+            case "paint":
+                session.do(session.paint(argument, "brush"))
+            case "tidy" | "replace_prompt":
+                session.do(getattr(session, verb)(*argument))
+            case "merge":
+                session.do(session.merge(some[:2]))
+            case "split":
+                session.do(session.split(which))
+            case "lock":
+                session.do(session.describe(log.Described((which,), locked=argument < 2)))
+            case "travel":
+                session.do(session.travel(argument))
+            case "back":
+                session.do(session.travel(session.history[1] // 2))
             case "commit":
                 session.do(session.commit(1))
             case "edit":
@@ -153,7 +191,7 @@ def finish(session: Session) -> SessionView:
 
 def seen(view: SessionView) -> tuple[Any, ...]:
     """All of a view but the names and times that differ between two runs."""
-    hidden = {"draft", "seconds", "encode_seconds", "model_note"}
+    hidden = {"draft", "encode_seconds", "model_note"}
     shown = tuple(getattr(view, item.name) for item in fields(view) if item.name not in hidden)
     return (*shown, *drawn(view.draft))
 
@@ -161,15 +199,15 @@ def seen(view: SessionView) -> tuple[Any, ...]:
 def drawn(draft: DraftView) -> tuple[Any, ...]:
     """All of a draft but the model's own notes."""
     coarse = None if draft.coarse is None else draft.coarse.mask
-    return draft.prompts, draft.mask, coarse, draft.score, draft.stage, draft.can_undo, draft.can_redo, draft.editing
+    return draft.prompts, draft.mask, draft.hand, coarse, draft.score, draft.stage, draft.editing
 
 
 def walk(session: Session) -> list[tuple[Any, ...]]:
     """What one sees from the beginning of the draft to its end."""
-    while session.view.draft.can_undo:
+    while session.view.undo is not None:
         session.do(session.undo())
     views = [finish(session).draft]
-    while session.view.draft.can_redo:
+    while session.view.redo is not None:
         session.do(session.redo())
         views.append(finish(session).draft)
     return [(view.prompts, view.mask, view.score, view.coarse and view.coarse.mask, view.stage) for view in views]
@@ -227,6 +265,50 @@ def test_undo_takes_back_prompts_and_redo_brings_them_again(actions: list[Action
     assert drawn(finish(session).draft) == drawn(after.draft)
 
 
+@given(_actions, _actions)
+@settings(max_examples=100)
+def test_going_back_undoes_whatever_was_done_and_going_forward_does_it_again(
+    actions: list[Action], more: list[Action]
+) -> None:
+    desk = Desk()
+    for action in actions:
+        desk.act(action)
+    session = desk.session
+    before, at = finish(session), session.history[1]
+    for verb, argument in more:
+        if verb not in ("undo", "redo", "travel", "back"):
+            desk.act((verb, argument))
+    after, steps = finish(session), session.history[1] - at
+    session.do(session.travel(at))
+    assert lasting(finish(session)) == lasting(before)
+    session.do(session.travel(at + steps))
+    assert lasting(finish(session)) == lasting(after)
+
+
+def lasting(view: SessionView) -> tuple[Any, ...]:
+    return view.phase, view.annotations, view.model, *drawn(view.draft)
+
+
+@given(_actions, _strokes, _actions)
+@settings(max_examples=100)
+def test_no_answer_of_the_model_changes_what_was_set_by_hand(
+    actions: list[Action], stroke: HandWork, later: list[Action]
+) -> None:
+    desk = Desk()
+    for action in actions:
+        desk.act(action)
+    desk.session.do(desk.session.paint(stroke, "brush"))
+    for action in later:
+        if action[0] in ("prompt", "catch_up", "use_model", "replace_prompt"):
+            desk.act(action)
+    mask = finish(desk.session).draft.mask
+    if stroke.added is not None:
+        assert mask is not None
+        assert mask.intersection(stroke.added) == stroke.added
+    if stroke.removed is not None and mask is not None:
+        assert mask.intersection(stroke.removed).area == 0
+
+
 @given(_actions, _actions, st.randoms(use_true_random=False))
 @settings(max_examples=60)
 def test_two_sessions_interleaved_on_one_predictor_equal_each_alone(
@@ -255,8 +337,8 @@ def masks_of(view: SessionView) -> tuple[Any, ...]:
         draft.mask,
         draft.coarse and draft.coarse.mask,
         draft.score,
-        draft.can_undo,
-        draft.can_redo,
+        view.undo,
+        view.redo,
         objects,
     )
 
@@ -306,5 +388,6 @@ def test_any_log_makes_a_session_also_one_whose_events_make_no_sense(actions: li
         session = desk.sit_down([*first, *events])
         view = finish(session)
         assert view.revision == len(events) + 1
-        assert (view.draft.mask is None) == (view.draft.prompts.is_empty())
+        if view.draft.prompts.is_empty() and view.draft.hand is None:
+            assert view.draft.mask is None
         assert view.annotations == log.replay(events).annotations

@@ -1,18 +1,58 @@
 /** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
 
+import { adjustmentOf } from "./adjust.js";
+import { nameOf } from "./announcer.js";
 import { BRUSH } from "./toolbar.js";
 import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
 import { closeImage } from "./state.js";
 import { remember } from "./memory.js";
 
+/** What a request is called while it waits for the server to come back. */
+const WAITS = {
+  commit: "accept",
+  clear: "discard the draft",
+  undo: "undo",
+  redo: "redo",
+  delete: "delete",
+  edit: "edit again",
+  reclass: "change the class",
+  set_visible: "show or hide",
+  use_model: "change the model",
+  add_class: "add the class",
+  change_class: "change the class",
+  remove_class: "remove the class",
+};
+
 /**
- * @param {object} parts {store, transport, routes, toasts, canvas: () => canvas, help, keeping, imagesOf(state),
- *   uploads: () => uploads}
+ * @param {object} parts {store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
+ *   imagesOf(state), uploads: () => uploads}
  */
-export function createActions({ store, transport, routes, toasts, canvas, help, keeping, imagesOf, uploads }) {
+export function createActions(parts) {
+  const { store, transport, routes, toasts, announcer, canvas, help, keeping, imagesOf, uploads } = parts;
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
-  const ask = (verb, args = {}) => transport.send(verb, args, { image: openDigest() });
+
+  function ask(verb, args = {}) {
+    if (state().offline) {
+      if (verb === "commit" && transport.unsent().at(-1)?.verb === "commit") return; // an object is accepted once
+      if (WAITS[verb]) toasts.info(`Kept until the server is back: ${WAITS[verb]}.`);
+    }
+    transport.send(verb, args, { image: openDigest() });
+  }
+
+  /** Say what was done once it is done, with a way back as long as nothing else was done since. */
+  function offerUndo(text, isDone) {
+    const digest = openDigest();
+    const stop = store.subscribe((now) => {
+      if (now.image?.digest !== digest) return stop();
+      if (!isDone(now)) return;
+      stop();
+      const { revision } = now;
+      const isNewest = () => state().image?.digest === digest && state().revision === revision;
+      const run = () => (isNewest() ? undo() : toasts.info("More was done since. Undo goes back step by step."));
+      toasts.info(text, { action: { label: "Undo", run } });
+    });
+  }
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
   function prompt(made, meta) {
@@ -40,23 +80,30 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
   function clear() {
     if (canvas().isDrawing()) return canvas().abandon();
     const { draft, selected } = state();
-    if (draft.count > 0 || draft.mask || draft.editing || transport.unansweredPrompts().length) ask("clear");
-    else if (selected) store.set({ selected: null });
+    if (draft.count > 0 || draft.mask || draft.editing || transport.unansweredPrompts().length) {
+      offerUndo("The draft is discarded.", (now) => now.draft.count === 0 && !now.draft.mask && !now.draft.editing);
+      ask("clear");
+    } else if (selected) store.set({ selected: null });
   }
 
   function undo() {
     if (canvas().isDrawing()) return canvas().dropCorner();
-    if (state().draft.canUndo || transport.isBusy()) ask("undo");
+    if (!state().undo && !transport.isBusy()) return;
+    announcer.say(state().undo ? `Undone: ${state().undo}.` : "Undone.", "travel");
+    ask("undo");
   }
 
   function redo() {
-    if (state().draft.canRedo || transport.isBusy()) ask("redo");
+    if (!state().redo && !transport.isBusy()) return;
+    announcer.say(state().redo ? `Redone: ${state().redo}.` : "Redone.", "travel");
+    ask("redo");
   }
 
   // ---- objects ----------------------------------------------------------------------------------------------
 
   function remove(id) {
     if (!id) return;
+    offerUndo(`Deleted ${nameOf(state(), id)}.`, (now) => !now.annotations.list.some((one) => one.id === id));
     ask("delete", { id });
     if (state().selected === id) store.set({ selected: null });
   }
@@ -179,6 +226,18 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
         return canvas().pan(...ARROWS[event.key]);
       case "outline":
         return setOutlineOnly(!state().outlineOnly);
+      case "toggleMasks":
+        return store.set({ masksHidden: !state().masksHidden });
+      case "toggleCoarse":
+        return store.set({ coarseShown: !state().coarseShown });
+      case "crosshair":
+        return store.set({ crosshair: !state().crosshair });
+      case "minimap":
+        return store.set({ minimap: !state().minimap });
+      case "opacity":
+        return setOpacity(state().opacity + (argument === "up" ? 0.1 : -0.1));
+      case "turn":
+        return canvas().turn(argument === "right" ? 1 : -1);
       case "help":
         return help.toggle();
       default:
@@ -197,6 +256,7 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
   const chooseTool = (tool) => store.set({ tool });
   const setSign = (positive) => store.set({ positive });
   const setOutlineOnly = (outlineOnly) => store.set({ outlineOnly });
+  const setOpacity = (opacity) => store.set({ opacity: Math.round(Math.min(Math.max(opacity, 0), 1) * 100) / 100 });
   const hideStart = () => store.set({ startShown: false });
 
   return {
@@ -228,7 +288,11 @@ export function createActions({ store, transport, routes, toasts, canvas, help, 
     addClass: (name) => ask("add_class", { name }),
     changeClass: (id, changes) => ask("change_class", { class_id: id, ...changes }),
     removeClass: (id) => ask("remove_class", { class_id: id }),
-    setOpacity: (opacity) => store.set({ opacity }),
+    setOpacity,
+    /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
+    look: (changes) => store.set(changes),
+    adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),
+    turn: (quarters) => canvas().turn(quarters),
     togglePanel: () => store.set({ panelOpen: !state().panelOpen }),
     showStart: () => store.set({ startShown: !state().startShown || !state().image }),
     fit: () => canvas().fit(),

@@ -19,8 +19,8 @@ const BEAT_MS = 90; // feedback moves about eleven times a second: enough to be 
 const BEATS = 8;
 
 /**
- * @param {object} parts {stage, photo, overlay, brush: elements; store; unansweredPrompts(): prompts;
- *   onPrompt(prompt, meta), onSelect(id | null), onHint(text), onReadout({zoom, pixel})}
+ * @param {object} parts {stage, photo, overlay, brush: elements; store; places; unansweredPrompts(): prompts;
+ *   onPrompt(prompt, meta), onSelect(id | null), onHint(text), onReadout({zoom, pixel}), onView(view | null)}
  */
 export function createCanvas({
   stage,
@@ -33,6 +33,8 @@ export function createCanvas({
   onSelect,
   onHint,
   onReadout,
+  onView,
+  places,
 }) {
   const painter = createPainter(photo, overlay);
   const latencies = createLatencies();
@@ -56,11 +58,13 @@ export function createCanvas({
       view = null;
     } else {
       painter.setImage(null, next.width, next.height);
-      view = View.createView({ ...deviceSize(), imageWidth: next.width, imageHeight: next.height });
+      const fitted = View.createView({ ...deviceSize(), imageWidth: next.width, imageHeight: next.height });
+      view = View.atPlace(fitted, places.placeOn(next.digest));
     }
     stage.classList.toggle("samref-has-image", next !== null);
     schedule({ photo: true });
     tellReadout();
+    onView(view);
   }
 
   function setPhoto(digest, bitmap) {
@@ -72,8 +76,10 @@ export function createCanvas({
   function setView(next) {
     if (!next) return;
     view = next;
+    places.keep(image.digest, { place: View.placeOf(view) });
     schedule({ photo: true });
     tellReadout();
+    onView(view);
   }
 
   const deviceSize = () => ({ deviceWidth: size.width, deviceHeight: size.height, pixelRatio: size.pixelRatio });
@@ -84,6 +90,7 @@ export function createCanvas({
     painter.resize(size.width, size.height);
     if (view) view = View.resized(view, size.width, size.height, size.pixelRatio);
     tellReadout();
+    onView(view);
     paint({ photo: true }); // in this frame: a resized canvas is blank until it is painted
   });
 
@@ -121,14 +128,14 @@ export function createCanvas({
           colour: colourOf(one.class_id),
           selected: one.id === state.selected,
         })),
-      draft: { mask: state.holdCoarse ? (draft.coarse ?? draft.mask) : draft.mask, colour: colourOf(state.classId) },
+      draft: { mask: state.holdCoarse !== state.coarseShown ? (draft.coarse ?? draft.mask) : draft.mask, colour: colourOf(state.classId) },
       prompts: draft.prompts,
       pending,
       shape: Tools.preview(gesture),
       pointer,
       opacity: state.opacity,
       outlineOnly: state.outlineOnly,
-      hidden: state.holdHide,
+      hidden: state.holdHide !== state.masksHidden,
       beat: beat / BEATS,
     };
   }
@@ -233,6 +240,12 @@ export function createCanvas({
       if (!view) return;
       event.preventDefault();
       const lines = event.deltaMode === 1 ? 33 : 1; // Firefox counts in lines
+      const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
+      if (!event.ctrlKey && (sideways || store.get().twoFingers)) {
+        const step = -lines * size.pixelRatio;
+        setView(View.panBy(view, event.deltaX * step, event.deltaY * step));
+        return moveBrush(event);
+      }
       const delta = event.deltaY * lines * (event.ctrlKey ? 5 : 1); // a trackpad's pinch comes in small steps
       setView(
         View.zoomAt(view, WHEEL_STEP ** -delta, ...View.clientToDevice(placement(), event.clientX, event.clientY)),
@@ -267,6 +280,8 @@ export function createCanvas({
     setPhoto,
     schedule,
     fit: () => view && setView(View.fit(view)),
+    showAt: (x, y) => view && setView(View.centredAt(view, x, y)),
+    turn: (quarters) => view && setView(View.turned(view, quarters)),
     zoom: (direction) => view && setView(View.zoomCentre(view, KEY_ZOOM ** direction)),
     pan: (dx, dy) =>
       view && setView(View.panBy(view, -dx * KEY_PAN * size.pixelRatio, -dy * KEY_PAN * size.pixelRatio)),

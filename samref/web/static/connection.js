@@ -6,7 +6,20 @@ import { recall, remember } from "./memory.js";
 import { INITIAL, mergeAnswer } from "./state.js";
 import { ABOUT_IMAGES } from "./transport.js";
 
-const PROBE_MS = 2_000;
+const PROBE_MS = 1_500;
+
+/** A server that is looked for has this long; with the silence before it, a person hears of it within two seconds. */
+const PATIENCE_MS = 1_000;
+
+/** The same when nothing depends on hearing of it soon. */
+const LONG_PATIENCE_MS = 4_000;
+
+/** While somebody moves the mouse or types and nothing is asked, the server is looked at this often. */
+const LOOK_MS = 1_500;
+
+/** After this long without a word the request is given up, and the state asked for once the server is back. */
+const GIVE_UP_MS = 8_000;
+
 const POLL_MS = 1_500;
 const FOCUS_SYNC_MS = 2_000;
 
@@ -26,9 +39,12 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
   let helloWithout = false; // the last hello asked for a new workspace
   let restored = false; // the image this tab had open was asked for
   let probing = false;
+  let lostMeanwhile = null; // a request that broke off during a probe
   let polling = null;
   let syncedAt = 0;
   let lostAt = -Infinity;
+  let looking = null;
+  let heardAt = 0; // when the server last gave a sign of life, or was asked for one
   let idle = null;
   const prefetched = new Set();
 
@@ -52,6 +68,7 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
   }
 
   function onAnswer(answer, request) {
+    heardAt = performance.now();
     store.get().offline && store.set({ offline: false });
     if (answer.kind === "bye") return farewell(answer.bye);
     if (answer.workspace && !keepToken(answer.workspace.token)) return;
@@ -128,20 +145,33 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
     transport().send("open", {}, { image: digest });
   }
 
-  /** A reload can come at any moment: prompts without an answer are kept over it. */
-  function keepPrompts() {
+  /** A reload can come at any moment (by hand, or when the version changed): what has no answer is kept. */
+  function keepUnsent() {
     const { image, revision } = store.get();
-    const prompts = transport().unansweredPrompts();
-    if (image && prompts.length)
-      remember("unsent", JSON.stringify({ digest: image.digest, revision, prompts }), "session");
+    const requests = transport()
+      .unsent()
+      .filter((one) => one.image === image?.digest && !one.verb.startsWith("open"));
+    if (requests.length) {
+      remember("unsent", JSON.stringify({ digest: image.digest, revision, requests }), "session");
+    }
   }
 
-  /** Send them again if the image's log did not grow without us. */
+  /**
+   * Send it again, each request once: the image's log says what arrived. It has not grown: nothing did. It has grown
+   * by what the first would add: the first did, and its answer was lost. Else somebody else was here.
+   */
   function resendKept({ image, revision }) {
     const kept = JSON.parse(recall("unsent", "session") ?? "null");
     remember("unsent", null, "session");
-    if (kept?.digest !== image.digest || kept.revision !== revision) return;
-    transport().send("prompt", { prompts: kept.prompts }, { image: kept.digest });
+    if (kept?.digest !== image.digest) return;
+    const [first, ...rest] = kept.requests;
+    const grown = revision - kept.revision;
+    if (grown !== 0 && grown !== (first.args.prompts?.length ?? 1)) {
+      return toasts.error("This image was changed elsewhere meanwhile; what was done here without the server is dropped.");
+    }
+    for (const { verb, args } of grown === 0 ? kept.requests : rest) {
+      transport().send(verb, args, { image: image.digest });
+    }
   }
 
   function farewell(bye) {
@@ -218,32 +248,54 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
     }, IDLE_MS);
   }
 
+  async function probe(patienceMs) {
+    probing = true;
+    const found = await routes.probe(patienceMs);
+    probing = false;
+    return found;
+  }
+
   /** No answer for a while: a slow server is waited for, a lost one is looked for until it is back. */
   async function onSilence(request) {
-    if (probing) return;
-    probing = true;
-    const alive = await routes.isAlive();
-    probing = false;
-    if (!alive || store.get().offline) return onLost(request);
+    if (probing) return transport().waitOn();
+    const found = await probe(PATIENCE_MS);
+    if (lostMeanwhile) return onLost(lostMeanwhile);
     const waited = performance.now() - request.sentAt;
+    if (found === "gone" || (found === "silent" && waited > GIVE_UP_MS)) return onLost(request);
+    // a file on its way takes the line: then silence means nothing
+    store.set({ offline: found === "silent" && store.get().uploading === 0 });
     return waited < 30_000 ? transport().waitOn() : transport().resync();
   }
 
   /** The connection broke. A server that is there is asked at once, or after a pause when it breaks again and again. */
   async function onLost(request) {
-    if (probing) return;
+    if (probing) return void (lostMeanwhile = request);
     probing = true;
     const now = performance.now();
     const again = now - lostAt < PROBE_MS;
     lostAt = now;
     if (again) await new Promise((resolve) => setTimeout(resolve, PROBE_MS));
-    const alive = await routes.isAlive();
-    probing = false;
+    const alive = (await probe(store.get().offline ? LONG_PATIENCE_MS : PATIENCE_MS)) === "here";
+    lostMeanwhile = null; // sent again with all the rest
     store.set({ offline: !alive });
     if (!alive) return void setTimeout(() => onLost(request), PROBE_MS);
     if (request.verb !== "hello") return transport().resync({ again: true });
     transport().reset();
     hello();
+  }
+
+  /** While somebody is there, and nothing is asked, look now and then whether the server still is. */
+  function onPresence() {
+    looking ??= setTimeout(look, Math.max(0, heardAt + LOOK_MS - performance.now()));
+  }
+
+  async function look() {
+    looking = null;
+    if (probing || store.get().offline || transport().isBusy() || performance.now() - heardAt < LOOK_MS) return;
+    heardAt = performance.now();
+    const found = await probe(PATIENCE_MS);
+    if (lostMeanwhile) onLost(lostMeanwhile);
+    else if (found === "gone" || (found === "silent" && store.get().uploading === 0)) onLost({});
   }
 
   function onFocus() {
@@ -254,8 +306,9 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
     transport().send("sync");
   }
 
+  for (const sign of ["pointermove", "keydown"]) document.addEventListener(sign, onPresence, { passive: true });
   globalThis.addEventListener("focus", onFocus);
-  globalThis.addEventListener("pagehide", keepPrompts);
+  globalThis.addEventListener("pagehide", keepUnsent);
   document.addEventListener("visibilitychange", onFocus);
   globalThis.addEventListener("online", () => store.get().offline && onLost({}));
   globalThis.addEventListener("offline", () => store.set({ offline: true }));

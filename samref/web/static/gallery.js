@@ -18,7 +18,12 @@ export function createStart(container, actions, { imagesOf, thumbs, exampleThumb
     { type: "button", class: "samref-dropzone", on: { click: () => input.click() } },
     icon("upload"),
     h("strong", {}, "Open images"),
-    h("span", {}, "Choose files, drop files or folders anywhere on this page, or paste an image with Ctrl + V"),
+    h(
+      "span",
+      {},
+      "Choose files",
+      h("span", { class: "samref-for-keys" }, ", drop files or folders on this page, or paste an image with Ctrl + V"),
+    ),
   );
   const chooseFolder = h(
     "button",
@@ -190,13 +195,17 @@ export function createStrip(container, actions, { imagesOf, thumbs }) {
     },
   });
   const total = h("span", { class: "samref-image-total" });
-  const previous = iconButton("back", "Previous image (Page Up)", () => actions.goBy(-1));
-  const next = iconButton("forward", "Next image (Page Down)", () => actions.goBy(1));
-  const done = iconButton("check", "Done: mark it and open the next one to do (D)", actions.doneNext, {
-    class: "samref-mark-done",
+  const previous = iconButton("back", "Image before this one", () => actions.goBy(-1), {
+    data: { key: "image:previous" },
   });
-  const flag = iconButton("flag", "Flag this image as a question (Q)", () => actions.toggleMark("flagged"), {
+  const next = iconButton("forward", "Image after this one", () => actions.goBy(1), { data: { key: "image:next" } });
+  const done = iconButton("check", "Done: mark the image and open the next one to do", actions.doneNext, {
+    class: "samref-mark-done",
+    data: { key: "doneNext" },
+  });
+  const flag = iconButton("flag", "Flag the image as a question", () => actions.toggleMark("flagged"), {
     class: "samref-mark-flagged",
+    data: { key: "mark:flagged" },
   });
   const remove = iconButton("trash", "Remove this image; it can be brought back", () => {
     if (open) actions.removeImages([open]);

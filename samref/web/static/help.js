@@ -1,14 +1,11 @@
 /** The `?` overlay: every shortcut and gesture, printed from the table that the key handler uses. */
 
 import { h, iconButton } from "./dom.js";
-import { GESTURES, SHORTCUTS, labelsOf } from "./shortcuts.js";
+import { GESTURES, SHORTCUTS, labelsOf, onKeysChanged } from "./shortcuts.js";
 
 export function createHelp() {
-  const keys = (labels) => labels.flatMap((label, i) => [i > 0 ? " or " : null, h("kbd", {}, label)]);
-  const line = (labels, text) =>
-    h("div", { class: "samref-help-line" }, h("dt", {}, ...keys(labels)), h("dd", {}, text));
-  const group = (title, lines) => h("section", {}, h("h3", {}, title), h("dl", {}, ...lines));
-  const groups = [...new Set(SHORTCUTS.map((shortcut) => shortcut.group))];
+  const columns = h("div", { class: "samref-help-columns" });
+  const change = h("button", { type: "button", class: "samref-button", on: { click: changeKeys } }, "Change keys");
   const dialog = h(
     "dialog",
     { class: "samref-help", "aria-label": "Keyboard and gestures", on: { click: closeOnBackdrop } },
@@ -19,24 +16,38 @@ export function createHelp() {
         "header",
         {},
         h("h2", {}, "Keyboard and gestures"),
+        change,
         iconButton("close", "Close", () => dialog.close()),
       ),
-      h(
-        "div",
-        { class: "samref-help-columns" },
-        group(
-          "Mouse, pen and fingers",
-          GESTURES.map(({ label, text }) => line([label], text)),
-        ),
-        ...groups.map((name) =>
-          group(
-            name,
-            SHORTCUTS.filter((one) => one.group === name).map((one) => line(labelsOf(one), one.text)),
-          ),
-        ),
-      ),
+      columns,
     ),
   );
+  dialog.addEventListener("close", print);
+  onKeysChanged(() => !change.hidden && print());
+  print();
+
+  function print() {
+    change.hidden = false;
+    columns.replaceChildren(
+      group(
+        "Mouse, pen and fingers",
+        GESTURES.map(({ label, text }) => line([label], text)),
+      ),
+      ...groupsOf(SHORTCUTS).map(([name, members]) =>
+        group(
+          name,
+          members.map((one) => line(labelsOf(one), one.text)),
+        ),
+      ),
+    );
+  }
+
+  async function changeKeys() {
+    const { createKeySettings } = await import("./key_settings.js"); // seldom needed, so fetched when it is
+    change.hidden = true;
+    columns.replaceChildren(createKeySettings());
+    columns.querySelector("button")?.focus();
+  }
 
   function closeOnBackdrop(event) {
     if (event.target === dialog) dialog.close();
@@ -48,3 +59,18 @@ export function createHelp() {
     toggle: () => (dialog.open ? dialog.close() : dialog.showModal()),
   };
 }
+
+/** [[group, its shortcuts]] in the order of the table. */
+export function groupsOf(shortcuts) {
+  const groups = new Map();
+  for (const one of shortcuts) groups.set(one.group, [...(groups.get(one.group) ?? []), one]);
+  return [...groups];
+}
+
+const group = (title, lines) => h("section", {}, h("h3", {}, title), h("dl", {}, ...lines));
+
+const line = (labels, text) =>
+  h("div", { class: "samref-help-line" }, h("dt", {}, ...printKeys(labels)), h("dd", {}, text));
+
+const printKeys = (labels) =>
+  labels.length ? labels.flatMap((label, i) => [i > 0 ? " or " : null, h("kbd", {}, label)]) : ["no key"];

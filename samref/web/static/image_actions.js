@@ -33,9 +33,10 @@ export function createImageActions(parts) {
 
   // ---- marks ----------------------------------------------------------------------------------------------
 
-  function setMark(digests, mark) {
-    change(digests, (image) => ({ ...image, mark }));
-    ask("mark_image", { digests, mark });
+  function setMark(digest, mark, { leaves = false } = {}) {
+    change([digest], (image) => ({ ...image, mark }));
+    // The log of the open image grows: who stays on it hears how long it is now.
+    transport.send("mark_image", { digests: [digest], mark }, { image: leaves ? null : digest });
   }
 
   /** Mark the open image, or take the same mark away again. */
@@ -43,7 +44,7 @@ export function createImageActions(parts) {
     const image = find(openDigest());
     if (!image) return false;
     if (mark === "done" && image.mark !== "done" && hasOpenDraft()) return sayDraft();
-    setMark([image.digest], image.mark === mark ? "" : mark);
+    setMark(image.digest, image.mark === mark ? "" : mark);
   }
 
   /** Mark the open image as done and open the next one to do. */
@@ -52,7 +53,7 @@ export function createImageActions(parts) {
     if (!image) return false;
     if (hasOpenDraft()) return sayDraft();
     const next = nextToDo(imagesOf(state()), image.digest);
-    if (image.mark !== "done") setMark([image.digest], "done");
+    if (image.mark !== "done") setMark(image.digest, "done", { leaves: next !== null });
     if (next) openImage(next.digest);
     else toasts.info("Every image is marked now.");
   }

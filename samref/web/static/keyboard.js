@@ -3,7 +3,18 @@
 import { findReleased, findShortcut } from "./shortcuts.js";
 
 /** Actions that go on while the key is held; all others act once. */
-const REPEATING = new Set(["undo", "redo", "zoom:in", "zoom:out", "pan", "brush:up", "brush:down", "dropCorner"]);
+const REPEATING = new Set([
+  "undo",
+  "redo",
+  "zoom:in",
+  "zoom:out",
+  "pan",
+  "brush:up",
+  "brush:down",
+  "opacity:up",
+  "opacity:down",
+  "dropCorner",
+]);
 
 /**
  * @param {object} parts {target: where keys are heard, isBlocked(action) , perform(action, event) → false when nothing
@@ -18,6 +29,7 @@ export function listenToKeys({ target, isBlocked, perform, hold, leaveField }) {
       if (event.key === "Escape") leaveField();
       return;
     }
+    if (isLetterInClosedList(event)) event.preventDefault(); // it would change the choice beside what it stands for
     const shortcut = findShortcut(event);
     if (!shortcut || shortcut.passive || isBlocked(shortcut.action)) return;
     if (ownsKey(event.target, event.key)) return;
@@ -46,16 +58,34 @@ export function listenToKeys({ target, isBlocked, perform, hold, leaveField }) {
   globalThis.addEventListener("blur", releaseAll);
 }
 
-/** Letters belong to the field somebody types in. */
+/** Letters belong to the field somebody types in, and to a list that hangs open. */
 function isTyping(element) {
   if (element?.isContentEditable) return true;
+  if (element?.tagName === "SELECT") return isOpen(element);
   const type = element?.tagName === "INPUT" ? element.type : element?.tagName?.toLowerCase();
-  return ["text", "search", "number", "textarea", "select"].includes(type);
+  return ["text", "search", "number", "textarea"].includes(type);
 }
 
-/** Enter and Space press a focused button; arrows move a focused slider, to which Enter means nothing. */
-function ownsKey(element, key) {
+/** Browsers that do not know `:open` keep the keys of an open list to themselves. */
+function isOpen(select) {
+  try {
+    return select.matches(":open");
+  } catch {
+    return false;
+  }
+}
+
+function isLetterInClosedList({ target, key, ctrlKey, metaKey, altKey }) {
+  return target?.tagName === "SELECT" && key.length === 1 && key !== " " && !ctrlKey && !metaKey && !altKey;
+}
+
+const MOVING = new Set(["PageUp", "PageDown", "Home", "End", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"]);
+
+/** Enter and Space press a focused button and open a list; arrows move a slider, to which Enter means nothing. */
+export function ownsKey(element, key) {
   if (element?.closest?.("button, a, summary, [role=button]")) return key === "Enter" || key === " ";
+  if (element?.tagName === "SELECT") return MOVING.has(key) || key === "Enter" || key === " ";
   if (element?.tagName !== "INPUT") return false;
-  return key.startsWith("Arrow") || key === " " || (key === "Enter" && !["range", "checkbox"].includes(element.type));
+  if (element.type === "checkbox") return key === " ";
+  return MOVING.has(key) || key === " " || (key === "Enter" && element.type !== "range");
 }

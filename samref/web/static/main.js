@@ -18,8 +18,11 @@
  */
 
 import { createActions } from "./actions.js";
+import { PLAIN, adjustmentOf, createAdjuster } from "./adjust.js";
+import { createAnnouncer } from "./announcer.js";
 import { createCanvas } from "./canvas.js";
 import { createConnection } from "./connection.js";
+import { createCrosshair } from "./crosshair.js";
 import { h } from "./dom.js";
 import { createStart, createStrip } from "./gallery.js";
 import { createHeader } from "./header.js";
@@ -28,12 +31,17 @@ import { createImageList } from "./image_list.js";
 import { createKeeping } from "./keeping.js";
 import { takeFiles } from "./intake.js";
 import { listenToKeys } from "./keyboard.js";
-import { isForgetful, recallSettings, remember } from "./memory.js";
+import { followKeys } from "./key_hints.js";
+import { isForgetful, recall, recallSettings, remember } from "./memory.js";
+import { createMinimap } from "./minimap.js";
 import { createPanel } from "./panel.js";
+import { createPlaces } from "./places.js";
 import { containsPixel } from "./rle.js";
 import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
+import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
+import { createSteps } from "./steps.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createThumbs } from "./thumbs.js";
@@ -42,7 +50,15 @@ import { createUploads } from "./uploads.js";
 import { createWire } from "./wire.js";
 
 /** What a person sets once and finds again. */
-const SETTINGS = { opacity: 0.5, outlineOnly: false, brushWidth: BRUSH.normal, imageSort: "added" };
+const SETTINGS = {
+  opacity: 0.5,
+  outlineOnly: false,
+  brushWidth: BRUSH.normal,
+  imageSort: "added",
+  crosshair: false,
+  minimap: true,
+  twoFingers: false,
+};
 
 /** What this page remembers only while it is open. */
 const PAGE = {
@@ -52,6 +68,9 @@ const PAGE = {
   selected: null,
   holdHide: false,
   holdCoarse: false,
+  masksHidden: false,
+  coarseShown: false,
+  adjustment: PLAIN,
   panning: false,
   panelOpen: false,
   startShown: true,
@@ -65,11 +84,14 @@ const PAGE = {
 
 /** Take over the root element; called once a page. */
 export function mount({ root, base }) {
-  const store = createStore({ ...INITIAL, ...PAGE, ...recallSettings(SETTINGS) });
+  const store = createStore({ ...INITIAL, ...PAGE, ...recallTab(), ...recallSettings(SETTINGS) });
+  useKeys(parse(recall("keys")));
   const shell = buildShell(root);
   const toasts = createToasts(shell.toasts);
+  const places = createPlaces();
+  const announcer = createAnnouncer();
   const help = createHelp();
-  root.append(help.element);
+  root.append(help.element, announcer.element);
 
   const routes = createRoutes(base, () => connection.keys.current());
   const connection = createConnection({
@@ -108,25 +130,32 @@ export function mount({ root, base }) {
     transport,
     routes,
     toasts,
+    announcer,
     help,
     keeping,
     canvas: () => canvas,
     imagesOf,
     uploads: () => uploads,
   });
+  const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
     ...shell,
     store,
+    places,
     unansweredPrompts: transport.unansweredPrompts,
     onPrompt: actions.prompt,
     onSelect: actions.select,
     onHint: toasts.info,
     onReadout: readout,
+    onView: (view) => minimap.update(view, store.get().minimap),
   });
+  const adjust = createAdjuster(root, [shell.photo]);
+  const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
+  const updateSteps = createSteps(shell.steps, actions, imagesOf);
   const updateToolbar = createToolbar(shell.tools, actions);
   const updateDraftBar = createDraftBar(shell.draftBar, actions);
-  const updateHeader = createHeader(shell.header, actions);
+  const updateHeader = createHeader(shell.header, actions, toasts);
   const updatePanel = createPanel(shell.panel, actions);
   const updateStart = createStart(shell.start, actions, { imagesOf, thumbs, exampleThumb: routes.exampleThumb });
   const updateStrip = createStrip(shell.strip, actions, { imagesOf, thumbs });
@@ -142,8 +171,14 @@ export function mount({ root, base }) {
     updateDraftBar(state);
     updatePanel(state);
     updateStart(state, startShown(state));
-    for (const covered of [shell.tools, shell.stage, shell.panel, shell.strip]) covered.inert = startShown(state);
+    const { tools, stage, foot, panel, strip } = shell;
+    for (const covered of [tools, stage, foot, panel, strip]) covered.inert = startShown(state);
+    root.classList.toggle("samref-choosing", startShown(state));
     updateStrip(state);
+    updateSteps(state);
+    updateCrosshair(state.crosshair);
+    adjust(state.adjustment);
+    minimap.update(canvas.inspect.view(), state.minimap);
     keeping.update(state);
     shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
     showImage(state.opening?.digest ? state.opening : state.image);
@@ -154,10 +189,14 @@ export function mount({ root, base }) {
     const digest = image?.digest ?? null;
     if (digest === shownImage) return;
     shownImage = digest;
+    minimap.setPhoto(null);
     canvas.setImage(image);
     if (!image) return;
     routes.photo(digest).then(
-      (bitmap) => canvas.setPhoto(digest, bitmap),
+      (bitmap) => {
+        if (shownImage === digest) minimap.setPhoto(bitmap);
+        canvas.setPhoto(digest, bitmap);
+      },
       (error) => shownImage === digest && toasts.error(error.message),
     );
   }
@@ -181,9 +220,14 @@ export function mount({ root, base }) {
     dialog.showModal();
   }
 
+  places.followSelection(store);
+  announcer.follow(store);
+  followKeys(root);
+
   let kept = "";
   store.subscribe((state) => {
     update();
+    rememberTab(state);
     const settings = JSON.stringify(Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, state[name]])));
     if (settings !== kept) remember("settings", (kept = settings));
   });
@@ -216,12 +260,52 @@ export function mount({ root, base }) {
   connection.begin();
 }
 
+/** What this tab keeps over a reload. */
+function recallTab() {
+  const [tool, classId, adjustment] = ["tool", "class", "adjustment"].map((key) => recall(key, "session"));
+  const known = SHORTCUTS.some(({ action }) => action === `tool:${tool}`);
+  return {
+    ...(known ? { tool } : {}),
+    ...(Number(classId) ? { classId: Number(classId) } : {}),
+    ...(adjustment ? { adjustment: adjustmentOf(parse(adjustment)) } : {}),
+  };
+}
+
+/** What a kept text holds; null when it is damaged. */
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+let keptOfTab = null; // the state that was written down
+
+function rememberTab({ tool, classId, adjustment }) {
+  const before = keptOfTab ?? {};
+  keptOfTab = { tool, classId, adjustment };
+  if (tool !== before.tool) remember("tool", tool, "session");
+  if (classId !== before.classId && classId !== null) remember("class", String(classId), "session");
+  if (adjustment !== before.adjustment) remember("adjustment", JSON.stringify(adjustment), "session");
+}
+
 /** After a click with the mouse the keys belong to the image again; somebody who walks with Tab keeps the focus. */
 function returnFocus(root, stage) {
+  const back = () => (stage.inert ? root : stage).focus({ preventScroll: true });
   root.addEventListener("click", (event) => {
     const byPointer = event.detail > 0;
     if (byPointer && event.target.closest?.("button") && !event.target.closest("dialog")) {
-      if (document.activeElement?.tagName === "BUTTON") (stage.inert ? root : stage).focus({ preventScroll: true });
+      if (document.activeElement?.tagName === "BUTTON") back();
     }
+  });
+  // the same for what was chosen in a list, ticked or slid with the mouse
+  let chosenByPointer = null;
+  root.addEventListener("pointerdown", (event) => (chosenByPointer = event.target.closest?.("select, input, label")));
+  root.addEventListener("keydown", () => (chosenByPointer = null));
+  root.addEventListener("change", ({ target }) => {
+    const chosen = target.matches("select, input[type=range], input[type=checkbox]") && !target.closest("dialog");
+    const byPointer = chosenByPointer === target || chosenByPointer?.contains(target);
+    if (chosen && byPointer && document.activeElement === target) back();
   });
 }

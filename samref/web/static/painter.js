@@ -6,7 +6,7 @@
 
 import { createObjectLayer, drawMask, maskCanvas, outlinePath } from "./mask_layers.js";
 import { drawPrompt, drawShape } from "./prompt_marks.js";
-import { deviceToImage, imageToDevice, visiblePixels } from "./view.js";
+import { imageToDevice, transformOf, visibleBox, visiblePixels } from "./view.js";
 
 /** From this many display dots per image pixel on, the photo shows its pixels as squares. */
 const SHOW_PHOTO_PIXELS = 3;
@@ -53,20 +53,12 @@ export function createPainter(photo, overlay) {
     if (x1 <= x0 || y1 <= y0) return;
     context.imageSmoothingEnabled = view.scale < SHOW_PHOTO_PIXELS;
     context.imageSmoothingQuality = "medium";
-    const [left, top] = imageToDevice(view, x0, y0);
     const ratioX = level.width / view.imageWidth;
     const ratioY = level.height / view.imageHeight;
-    context.drawImage(
-      level,
-      x0 * ratioX,
-      y0 * ratioY,
-      (x1 - x0) * ratioX,
-      (y1 - y0) * ratioY,
-      left,
-      top,
-      (x1 - x0) * view.scale,
-      (y1 - y0) * view.scale,
-    );
+    intoImageFrame(context, view, () => {
+      const [width, height] = [x1 - x0, y1 - y0];
+      context.drawImage(level, x0 * ratioX, y0 * ratioY, width * ratioX, height * ratioY, x0, y0, width, height);
+    });
   }
 
   /** The smallest level that still has a pixel for every display dot; halved ones are made when first needed. */
@@ -92,7 +84,14 @@ export function createPainter(photo, overlay) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.clearRect(0, 0, overlay.width, overlay.height);
-    if (!view || scene.hidden) return;
+    if (!view) return;
+    if (!scene.hidden) paintMasks(context, view, scene);
+    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
+    if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
+  }
+
+  /** Objects, draft and its prompts: what can be hidden. */
+  function paintMasks(context, view, scene) {
     objects.show(scene.objects);
     context.imageSmoothingEnabled = false;
     intoImageFrame(context, view, () => {
@@ -107,8 +106,6 @@ export function createPainter(photo, overlay) {
       if (scene.draft.mask) paintDraft(context, view, scene);
     });
     for (const prompt of scene.prompts) drawPrompt(context, view, prompt);
-    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
-    if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
   }
 
   function fillObjects(context, view, opacity) {
@@ -157,15 +154,14 @@ export function createPainter(photo, overlay) {
 
 function intoImageFrame(context, view, draw) {
   context.save();
-  context.setTransform(view.scale, 0, 0, view.scale, view.offsetX, view.offsetY);
+  context.setTransform(...transformOf(view));
   draw();
   context.restore();
 }
 
 /** A line of constant width on the display along the mask's border: light on dark, so that it shows on any ground. */
 function strokeOutline(context, view, mask, [red, green, blue], width) {
-  const [x0, y0] = deviceToImage(view, 0, 0);
-  const [x1, y1] = deviceToImage(view, view.deviceWidth, view.deviceHeight);
+  const [x0, y0, x1, y1] = visibleBox(view);
   if (mask.x > x1 || mask.y > y1 || mask.x + mask.width < x0 || mask.y + mask.height < y0) return;
   const unit = view.pixelRatio / view.scale;
   const path = outlinePath(mask, view.scale);

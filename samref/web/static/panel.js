@@ -1,7 +1,8 @@
 /** The side panel: classes, objects, how masks look, files out and in. */
 
 import { createClassList } from "./class_list.js";
-import { h, icon, iconButton, setText } from "./dom.js";
+import { h, icon, iconButton } from "./dom.js";
+import { createLook } from "./look.js";
 import { createObjectList } from "./object_list.js";
 
 const EXPORTS = [
@@ -40,70 +41,6 @@ function section(title, content, extra = null, name = "") {
   return h("section", { class: `samref-section ${name}`, "aria-label": title }, h("h3", {}, title, extra), content);
 }
 
-function createLook(actions) {
-  const opacity = h("input", {
-    type: "range",
-    min: 0,
-    max: 100,
-    step: 1,
-    "aria-label": "Opacity of masks",
-    on: { input: () => actions.setOpacity(Number(opacity.value) / 100) },
-  });
-  const percent = h("output", {});
-  const outline = h("input", { type: "checkbox", on: { change: () => actions.setOutlineOnly(outline.checked) } });
-  const element = h(
-    "div",
-    { class: "samref-look" },
-    h("label", { class: "samref-slider" }, h("span", {}, "Opacity"), opacity, percent),
-    h(
-      "label",
-      { class: "samref-check", title: "Outlines only (O)" },
-      outline,
-      h("span", {}, "Outlines only"),
-      h("kbd", {}, "O"),
-    ),
-    h(
-      "div",
-      { class: "samref-hold" },
-      holdButton("Hide masks", "H", "hide", actions),
-      holdButton("See coarse", "C", "coarse", actions),
-    ),
-  );
-  return {
-    element,
-    update(state) {
-      opacity.value = String(Math.round(state.opacity * 100));
-      setText(percent, `${opacity.value} %`);
-      outline.checked = state.outlineOnly;
-    },
-  };
-}
-
-/** A button that acts as long as it is held, like its key. */
-function holdButton(text, key, action, actions) {
-  const off = () => actions.hold(action, false);
-  return h(
-    "button",
-    {
-      type: "button",
-      class: "samref-button samref-hold-button",
-      title: `Hold: ${text.toLowerCase()} (${key})`,
-      on: {
-        pointerdown: (event) => {
-          event.currentTarget.setPointerCapture?.(event.pointerId);
-          actions.hold(action, true);
-        },
-        pointerup: off,
-        pointercancel: off,
-        lostpointercapture: off,
-        contextmenu: (event) => event.preventDefault(),
-      },
-    },
-    h("span", {}, text),
-    h("kbd", {}, key),
-  );
-}
-
 function createFiles(actions) {
   const buttons = EXPORTS.map(([format, text, needsImage]) => [
     needsImage,
@@ -133,7 +70,7 @@ function createFiles(actions) {
       },
     },
   });
-  const importButton = iconButton("upload", "Import objects from a COCO file", () => input.click(), {
+  const importButton = iconButton("upload", "Import COCO: objects from a file", () => input.click(), {
     text: "Import COCO",
   });
   const work = h(

@@ -71,16 +71,15 @@ export function createRoutes(base, token) {
       return (await call("samref/import", { method: "POST", body: file })).json();
     },
 
-    /** Whether the server answers at all. */
-    async isAlive() {
+    /** Whether the server answers at all: "here", "gone" (nobody there), or "silent" for longer than `patienceMs`. */
+    async probe(patienceMs) {
       try {
         const url = new URL(import.meta.url);
         url.searchParams.set("alive", String(Date.now()));
-        return (
-          (await fetch(url, { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(4000) })).status < 500
-        );
-      } catch {
-        return false;
+        const signal = AbortSignal.timeout(patienceMs);
+        return (await fetch(url, { method: "HEAD", cache: "no-store", signal })).status < 500 ? "here" : "gone";
+      } catch (error) {
+        return error.name === "TimeoutError" ? "silent" : "gone";
       }
     },
   };

@@ -8,6 +8,7 @@ export function buildShell(root) {
   const overlay = root.querySelector(".samref-overlay");
   const brush = h("div", { class: "samref-brush", hidden: true, "aria-hidden": "true" });
   const readout = h("div", { class: "samref-readout", "aria-hidden": "true" });
+  const steps = h("div", { class: "samref-steps", role: "group", "aria-label": "Image before and after" });
   const zoom = h("div", { class: "samref-zoom", role: "group", "aria-label": "Zoom" });
   const draftBar = h("div", { class: "samref-draft", role: "group", "aria-label": "Draft", hidden: true });
   photo.setAttribute("aria-hidden", "true");
@@ -23,10 +24,9 @@ export function buildShell(root) {
     photo,
     overlay,
     brush,
-    readout,
-    zoom,
-    draftBar,
   );
+  // A row of its own: nothing that can be pressed lies over the image.
+  const foot = h("div", { class: "samref-foot" }, steps, readout, draftBar, zoom);
   const header = h("header", { class: "samref-header" });
   const tools = h("div", {
     class: "samref-tools",
@@ -38,14 +38,14 @@ export function buildShell(root) {
   const strip = h("nav", { class: "samref-strip", "aria-label": "Images" });
   const start = h("section", { class: "samref-start", "aria-label": "Open an image" });
   const uploads = h("section", { class: "samref-uploads", "aria-label": "Uploads" });
-  const toasts = h("div", { class: "samref-toasts" });
+  const toasts = h("div", { class: "samref-toasts", role: "region", "aria-label": "Messages" });
   const dropHint = h(
     "div",
     { class: "samref-drop", "aria-hidden": "true" },
     h("span", {}, "Drop images, or a COCO file, to add them"),
   );
   root.setAttribute("tabindex", "-1");
-  root.append(header, tools, stage, panel, strip, start, uploads, dropHint, toasts);
+  root.append(header, tools, stage, foot, panel, strip, start, uploads, toasts, dropHint);
   followTheme(root);
   return {
     root,
@@ -56,6 +56,8 @@ export function buildShell(root) {
     zoom,
     draftBar,
     stage,
+    foot,
+    steps,
     header,
     tools,
     panel,

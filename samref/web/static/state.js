@@ -12,8 +12,7 @@ const EMPTY_DRAFT = Object.freeze({
   coarse: null,
   score: null,
   stage: null,
-  canUndo: false,
-  canRedo: false,
+  hand: null, // {added, removed}: masks of pixels set by hand
   editing: null,
 });
 
@@ -28,6 +27,8 @@ export const INITIAL = Object.freeze({
   modelNote: "",
   draft: EMPTY_DRAFT,
   annotations: NO_ANNOTATIONS,
+  undo: null, // words for what Ctrl + Z would undo, null at the beginning
+  redo: null,
   seconds: {},
   disagrees: false, // the draft here and on the server have different lengths: ask
 });
@@ -66,6 +67,8 @@ function mergeView(state, view, request) {
     modelNote: view.model_note ?? "",
     draft,
     annotations: mergeAnnotations(same ? state.annotations : NO_ANNOTATIONS, view.annotations),
+    undo: view.undo ?? null,
+    redo: view.redo ?? null,
     seconds: view.seconds ?? {},
     disagrees: draft.count !== draft.prompts.length,
   };
@@ -82,8 +85,7 @@ function mergeDraft(known, wire, request) {
     coarse: readMask(wire.coarse),
     score: wire.score ?? null,
     stage: wire.stage ?? null,
-    canUndo: wire.can_undo === true,
-    canRedo: wire.can_redo === true,
+    hand: wire.hand ? { added: readMask(wire.hand.added), removed: readMask(wire.hand.removed) } : null,
     editing: wire.editing ?? null,
   };
 }

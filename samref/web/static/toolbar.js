@@ -20,16 +20,19 @@ export function createToolbar(container, actions) {
     iconButton(tool, `${name} (${key})`, () => actions.chooseTool(tool), {
       text: name,
       class: "samref-tool",
+      data: { key: `tool:${tool}` },
       "aria-pressed": "false",
     }),
   ]);
   const add = iconButton("plus", "Add to the object (X switches)", () => actions.setSign(true), {
     text: "Add",
     class: "samref-sign-add",
+    data: { key: "flipSign" },
   });
   const remove = iconButton("minus", "Remove from the object (X switches)", () => actions.setSign(false), {
     text: "Remove",
     class: "samref-sign-remove",
+    data: { key: "flipSign" },
   });
   const width = h("input", {
     type: "range",
@@ -71,13 +74,14 @@ export function createZoom(container, readout, actions) {
     type: "button",
     class: "samref-button samref-percent",
     title: "Fit the image (F)",
+    data: { key: "fit" },
     on: { click: actions.fit },
   });
   container.append(
-    iconButton("minus", "Zoom out (−)", () => actions.zoom(-1)),
+    iconButton("minus", "Zoom out (−)", () => actions.zoom(-1), { data: { key: "zoom:out" } }),
     percent,
-    iconButton("plus", "Zoom in (+)", () => actions.zoom(1)),
-    iconButton("fit", "Fit the image (F)", actions.fit),
+    iconButton("plus", "Zoom in (+)", () => actions.zoom(1), { data: { key: "zoom:in" } }),
+    iconButton("fit", "Fit the image (F)", actions.fit, { data: { key: "fit" } }),
   );
   return ({ zoom, pixel }) => {
     setText(percent, zoom === null ? "" : `${zoom} %`);
@@ -91,15 +95,16 @@ export function createDraftBar(container, actions) {
   const swatch = h("span", { class: "samref-swatch" });
   const name = h("span", { class: "samref-draft-class" });
   const score = h("span", { class: "samref-draft-score", title: "The model's own estimate of how well the mask fits" });
-  const undo = iconButton("undo", "Undo (Ctrl + Z)", actions.undo);
-  const redo = iconButton("redo", "Redo (Ctrl + Y)", actions.redo);
-  const clear = iconButton("close", "Discard the draft (Esc)", actions.clear);
+  const undo = iconButton("undo", "Undo (Ctrl + Z)", actions.undo, { data: { key: "undo" } });
+  const redo = iconButton("redo", "Redo (Ctrl + Y)", actions.redo, { data: { key: "redo" } });
+  const clear = iconButton("close", "Discard the draft (Esc)", actions.clear, { data: { key: "clear" } });
   const accept = h(
     "button",
     {
       type: "button",
       class: "samref-button samref-accept",
       title: "Accept the mask (Enter)",
+      data: { key: "accept" },
       on: { click: actions.accept },
     },
     icon("check"),
@@ -109,14 +114,14 @@ export function createDraftBar(container, actions) {
   container.append(h("span", { class: "samref-draft-what" }, swatch, name, score), undo, redo, clear, accept);
   return (state) => {
     const { draft } = state;
-    const active = draft.count > 0 || draft.mask !== null || draft.editing !== null || draft.canRedo;
+    const active = draft.count > 0 || draft.mask !== null || draft.editing !== null;
     container.hidden = !state.image || !active;
     const chosen = findClass(state, state.classId);
     swatch.style.background = chosen?.colour ?? "transparent";
     setText(name, `${draft.editing ? "Editing · " : ""}${chosen?.name ?? ""}`);
     setText(score, draft.score === null ? "" : draft.score.toFixed(2));
-    undo.disabled = !draft.canUndo;
-    redo.disabled = !draft.canRedo;
+    undo.disabled = !state.undo;
+    redo.disabled = !state.redo;
     clear.disabled = draft.count === 0 && draft.editing === null && !draft.mask;
     accept.disabled = !draft.mask;
   };

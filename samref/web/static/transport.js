@@ -12,7 +12,7 @@ export const PROTOCOL_VERSION = 1;
 const MAX_JOINED = 1000;
 
 /** Unanswered for this long, the connection is looked at (`onSilence`); milliseconds. */
-export const SILENCE_MS = 6_000;
+export const SILENCE_MS = 900;
 
 /** Nothing at all for this long: what is the present state? */
 export const SYNC_MS = 30_000;
@@ -183,8 +183,17 @@ export function createTransport({
     return [lost, flying, ...waiting].flatMap((item) => (item?.verb === "prompt" ? item.args.prompts : []));
   }
 
+  /** Requests that change something and have no answer yet, oldest first: [{verb, image, args, revision}]. */
+  function unsent() {
+    const flying = inFlight && !inFlight.answered ? inFlight : null;
+    return [lost, flying, ...waiting]
+      .filter((item) => item && !QUESTIONS.has(item.verb))
+      .map(({ verb, image, args, revision }) => ({ verb, image, args, revision }));
+  }
+
   return {
     send,
+    unsent,
     receive,
     resync,
     reset,

@@ -23,7 +23,31 @@ from tests.unit.inference.exact_model import Watch, make_image, make_predictor
 
 IMAGE = make_image()
 VERBS = frozenset(
-    ["prompt", "undo", "redo", "clear", "commit", "edit", "delete", "set_visible", "reclass", "use_model"]
+    [
+        "prompt",
+        "paint",
+        "tidy",
+        "subtract",
+        "replace_prompt",
+        "undo",
+        "redo",
+        "travel",
+        "clear",
+        "commit",
+        "edit",
+        "delete",
+        "delete_all",
+        "set_visible",
+        "reclass",
+        "describe",
+        "reshape",
+        "merge",
+        "split",
+        "subtract_from",
+        "order",
+        "paste",
+        "use_model",
+    ]
 )
 A, B, C = Click(5, 6), Click(20, 10, False), Click(9, 15)
 

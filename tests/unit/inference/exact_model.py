@@ -91,8 +91,11 @@ class ExactModel:
     def decode(self, features: ImageFeatures, prompts: PromptBatch, state: DecoderState) -> Iterator[MaskOutput]:
         self.watch.enter("coarse")
         noise = self._noise(prompts.prompts, features)
-        memory = torch.zeros(1, 1, SIDE // 2, SIDE // 2) if state.final_logits is None else state.final_logits
-        rough = 0.0 if prompts.mask is None else torch.nn.functional.interpolate(prompts.mask, (SIDE // 2, SIDE // 2))
+        grid = (SIDE // 2, SIDE // 2)
+        memory = torch.zeros(1, 1, *grid)
+        if state.final_logits is not None:  # of a corrected mask it is a grid of its own
+            memory = torch.nn.functional.interpolate(state.final_logits, grid)
+        rough = 0.0 if prompts.mask is None else torch.nn.functional.interpolate(prompts.mask, grid)
         coarse = noise + 0.6 * memory + 0.1 * rough
         step = DecoderState(state.step + 1, coarse, coarse)
         yield MaskOutput("coarse", coarse, 0.25, step)

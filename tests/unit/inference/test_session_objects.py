@@ -33,7 +33,7 @@ def test_undo_and_redo_move_through_masks_without_the_model(desk: Desk) -> None:
     computed = list(desk.watch.stages)
     back = desk.undo()
     assert back.draft.mask == one.draft.mask
-    assert (back.draft.can_undo, back.draft.can_redo) == (True, True)
+    assert (back.undo is not None, back.redo is not None) == (True, True)
     assert desk.undo().draft.mask is None
     desk.redo()
     assert desk.redo().draft == two.draft
@@ -57,7 +57,7 @@ def test_a_new_click_after_undo_drops_what_could_be_redone(desk: Desk) -> None:
     desk.undo()
     view = desk.click(C)
     assert view.draft.prompts == Prompts((A, C))
-    assert not view.draft.can_redo
+    assert view.redo is None
 
 
 def test_clear_gives_up_the_draft_and_nothing_else(desk: Desk) -> None:
@@ -68,7 +68,7 @@ def test_clear_gives_up_the_draft_and_nothing_else(desk: Desk) -> None:
     desk.click(B)
     view = desk.clear()
     assert (view.phase, view.draft.prompts, len(view.annotations)) == ("ready", Prompts(), 1)
-    assert not view.draft.can_redo
+    assert view.redo is None
 
 
 # ---- objects
@@ -149,16 +149,27 @@ def test_a_click_right_after_edit_does_not_depend_on_how_far_the_model_had_come(
     assert desk.click(C).draft.mask == quick
 
 
-def test_undo_in_an_edit_goes_back_through_the_annotation_s_own_prompts(desk: Desk) -> None:
+def test_undo_closes_an_edit_and_redo_opens_it_again(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    desk.click(B)
+    made = desk.commit(1).annotations[0]
+    desk.edit(made.id)
+    back = desk.undo()
+    assert (back.draft.editing, back.annotations) == (None, (made,))
+    again = desk.redo().draft
+    assert (again.editing, again.mask) == (made.id, made.mask)
+
+
+def test_a_prompt_taken_from_an_edit_leaves_what_the_others_say(desk: Desk) -> None:
     desk.open()
     one = desk.click(A)
     desk.click(B)
     made = desk.commit(1).annotations[0]
     desk.edit(made.id)
-    desk.undo()
-    back = desk.settle()
-    assert back.draft.mask == one.draft.mask
-    assert desk.redo().draft.mask == made.mask
+    desk.replace_prompt(1, None)
+    assert desk.settle().draft.mask == one.draft.mask
+    assert desk.undo().draft.mask == made.mask
 
 
 def test_giving_up_an_edit_leaves_the_annotation_as_it_was(desk: Desk) -> None:
@@ -179,7 +190,7 @@ def test_an_imported_annotation_is_edited_from_its_mask(desk: Desk) -> None:
     desk.events.append(AnnotationsImported((imported,)))
     view = desk.edit("imported")
     assert (view.draft.mask, view.draft.score, view.phase) == (imported.mask, 0.9, "refined")
-    assert not view.draft.can_undo
+    assert view.undo == "edit an object"
     clicked = desk.click(A)
     assert clicked.draft.prompts == Prompts((A,), imported.mask)
     assert visible(desk.replayed()) == visible(clicked)
@@ -226,7 +237,7 @@ def test_a_rough_mask_starts_a_draft(desk: Desk) -> None:
     rough = annotation().mask
     desk.session = desk.sit_down_with(MaskGiven(rough))
     view = desk.settle()
-    assert (view.draft.mask, view.phase, view.draft.can_undo) == (rough, "refined", False)
+    assert (view.draft.mask, view.phase, view.undo) == (rough, "refined", "rough mask")
     assert desk.click(A).draft.prompts == Prompts((A,), rough)
     assert visible(desk.replayed()) == visible(desk.session.view)
 

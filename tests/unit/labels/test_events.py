@@ -34,6 +34,7 @@ from samref.labels.events import (
     Redone,
     Undone,
     VisibilityChanged,
+    fold,
     replay,
     replay_classes,
 )
@@ -153,8 +154,8 @@ def test_an_import_replaces_annotations_of_the_same_id_and_adds_the_others(proje
     "event", [Undone(), Redone(), Deleted("x"), EditStarted("x"), VisibilityChanged("x", False), Reclassed("x", 1)]
 )
 def test_an_event_that_makes_no_sense_changes_nothing(project: Project, event: Event) -> None:
-    state = replay([Committed(project.images[0].annotations[0])])
-    assert replay([event], state) == state
+    history = fold([Committed(project.images[0].annotations[0])])
+    assert fold([event], history) == history
 
 
 def test_classes_are_added_changed_and_removed() -> None:

@@ -28,9 +28,10 @@ from samref.labels.events import (
     ImageRestored,
     Prompted,
     Redone,
+    Travelled,
     Undone,
     apply,
-    replay,
+    fold,
 )
 from samref.labels.queries import ImageSummary
 from samref.labels.recovery import inspect, recover
@@ -79,11 +80,13 @@ def test_an_unknown_mark_in_a_log_is_refused() -> None:
 
 
 def test_marks_and_removal_leave_draft_and_objects_alone() -> None:
-    before = replay([ImageOpened("d", "f.jpg", 5, 6), Committed(OBJECT), CLICK])
-    after = replay([ImageMarked("flagged"), ImageRemoved()], before)
+    before = fold([ImageOpened("d", "f.jpg", 5, 6), Committed(OBJECT), CLICK])
+    marked = fold([ImageMarked("flagged"), ImageRemoved()], before)
+    after = marked.state
     assert (after.mark, after.removed) == ("flagged", True)
-    assert (after.draft, after.annotations) == (before.draft, before.annotations)
-    assert not apply(after, ImageRestored()).removed
+    assert (after.draft, after.annotations) == (before.state.draft, before.state.annotations)
+    assert not apply(marked, ImageRestored()).state.removed
+    assert apply(marked, Travelled(-1)).state.mark == "flagged", "undo is about what lies on the image"
 
 
 def test_the_list_says_whether_there_is_a_draft(held: tuple[ProjectStore, int, str]) -> None:
@@ -104,9 +107,9 @@ def test_the_list_is_the_fold_of_the_log(tmp_path_factory: pytest.TempPathFactor
         digest = store.add_image(workspace_id, b"photo", "cat.jpg", SIZE)
         known, told = 0, ImageSummary(digest, "cat.jpg", SIZE, 0)
         for number, act in enumerate(acts):
-            state = store.state(workspace_id, digest)
+            history = fold(store.events(workspace_id, digest))
             # A session says what the image is like with the event; others leave that to the store.
-            store.append(workspace_id, digest, act, after=apply(state, act) if number % 2 else None)
+            store.append(workspace_id, digest, act, after=apply(history, act).state if number % 2 else None)
             for changed in store.images(workspace_id, with_removed=True, changed_after=known):
                 told = changed
             known = store.workspace_revision(workspace_id)

@@ -90,7 +90,7 @@ def test_a_click_is_answered_by_a_coarse_and_then_a_refined_mask(
         assert [answer["view"]["phase"] for answer in answers] == ["coarse", "refined"]
         assert [answer["final"] for answer in answers] == [False, True]
         draft = answers[-1]["view"]["draft"]
-        assert (draft["count"], draft["stage"], draft["can_undo"]) == (1, "refined", True)
+        assert (draft["count"], draft["stage"], answers[-1]["view"]["undo"]) == (1, "refined", "click")
         assert draft["coarse"] is not None
         assert "prompts" not in draft, "the page has them"
         assert "workspace" not in answers[-1]
@@ -120,6 +120,10 @@ def test_undo_and_redo_walk_through_the_draft(server: Server) -> None:
         assert np.array_equal(full_mask(await page.view_of("redo")), second)
         cleared = await page.view_of("clear")
         assert (cleared["draft"]["count"], cleared["draft"]["mask"]) == (0, None)
+        assert np.array_equal(full_mask(await page.view_of("undo")), second), "what Esc threw away is back"
+        for _ in range(2):
+            back = await page.view_of("undo")
+        assert (back["undo"], back["redo"]) == (None, "click")
         assert (await page.error_of("undo"))["code"] == "session"
 
     run(scenario())
@@ -351,7 +355,7 @@ def test_after_a_restart_the_draft_and_the_objects_come_back(server: Server) -> 
             assert after["revision"] == before["revision"]
             assert after["draft"]["mask"] == before["draft"]["mask"]
             assert after["draft"]["prompts"] == before["draft"]["prompts"]
-            assert after["draft"]["can_redo"]
+            assert (after["undo"], after["redo"]) == ("click", "click")
             assert list(fresh.annotations) == list(page.annotations)
         finally:
             reborn.close()

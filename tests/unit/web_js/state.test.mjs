@@ -23,8 +23,6 @@ const draftOf = (rest = {}) => ({
   coarse: null,
   score: null,
   stage: null,
-  can_undo: false,
-  can_redo: false,
   editing: null,
   ...rest,
 });
