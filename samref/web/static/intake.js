@@ -1,7 +1,7 @@
 /** Files by drag-and-drop, paste and choice; folders with all that is in them. */
 
 /** Endings of image files, for folders, which hold other files too. */
-const ENDINGS = /\.(png|jpe?g|jpe|jfif|webp|bmp|tiff?|gif|avif)$/i;
+const ENDINGS = /\.(png|jpe?g|jpe|jfif|webp|bmp|dib|tiff?|gif|avif|jp2|j2k|p[bgnp]m)$/i;
 
 /** What files are asked for in a dialog. */
 export const IMAGE_TYPES = "image/png,image/jpeg,image/webp,image/avif,image/bmp,image/tiff,image/gif,.tif,.tiff,.avif";
