@@ -143,7 +143,7 @@ function createMine(scroller, actions, thumbs) {
     list,
     shape: { axis: "y", least: 148, height: (width) => Math.round(width * 0.75) + LINES, gap: 14 },
     keyOf: (one) => one.digest,
-    create: (one) => galleryTile(one, actions, thumbs),
+    create: () => galleryTile(actions, thumbs),
   });
 
   function onAll() {
@@ -222,7 +222,7 @@ export function createStrip(container, actions, { imagesOf, thumbs }) {
     list,
     shape: { axis: "x", least: 76, gap: 8 },
     keyOf: (one) => one.digest,
-    create: (one) => stripTile(one, actions, thumbs),
+    create: () => stripTile(actions, thumbs),
   });
   let open = null;
   let shownNumber = "";
@@ -276,65 +276,75 @@ export function noteOf(image) {
   return [WORDS[state], draft, count ? `${count} object${count === 1 ? "" : "s"}` : ""].filter(Boolean).join(", ");
 }
 
-function galleryTile(one, actions, thumbs) {
-  const tile = tileOf(one, thumbs, () => (latest.removed ? actions.restoreImages([one.digest]) : open()));
-  const open = () => actions.openImage(one.digest);
-  let latest = one;
-  const remove = iconButton("trash", `Remove ${one.file_name}`, () => actions.removeImages([one.digest]), {
+function galleryTile(actions, thumbs) {
+  const tile = tileOf(thumbs, (one) =>
+    one.removed ? actions.restoreImages([one.digest]) : actions.openImage(one.digest),
+  );
+  const remove = iconButton("trash", "Remove", () => actions.removeImages([tile.shown().digest]), {
     class: "samref-tile-remove",
     tabindex: "-1",
   });
   tile.element.append(remove);
   tile.focus.addEventListener("keydown", (event) => {
-    if (event.key !== "Delete" || latest.removed) return;
+    if (event.key !== "Delete" || tile.shown().removed) return;
     event.preventDefault();
-    actions.removeImages([one.digest]);
+    actions.removeImages([tile.shown().digest]);
   });
   return {
     ...tile,
-    update(now) {
-      latest = now;
-      remove.hidden = now.removed === true;
-      tile.update(now, now.removed ? `Bring back ${now.file_name}` : now.file_name);
+    update(one) {
+      if (!tile.update(one)) return;
+      remove.hidden = one.removed === true;
+      setAttribute(remove, "aria-label", `Remove ${one.file_name}`);
     },
   };
 }
 
-const stripTile = (one, actions, thumbs) => tileOf(one, thumbs, () => actions.openImage(one.digest));
+const stripTile = (actions, thumbs) => tileOf(thumbs, (one) => actions.openImage(one.digest));
 
-function tileOf(one, thumbs, onClick) {
+/** A tile for one image after another; `update(image)` says whether there was anything new. */
+function tileOf(thumbs, onClick) {
   const image = h("img", { alt: "", decoding: "async", draggable: "false" });
-  const title = h("span", { class: "samref-tile-title" }, nameIn(one.file_name));
+  const title = h("span", { class: "samref-tile-title" });
   const note = h("span", { class: "samref-tile-note" });
   const badge = h("span", { class: "samref-tile-badge", "aria-hidden": "true" });
   const number = h("span", { class: "samref-tile-count", "aria-hidden": "true" });
-  const button = h("button", { type: "button", class: "samref-tile", on: { click: onClick } }, image, title, note);
-  button.append(badge, number);
-  const leave = thumbs.show(image, one.digest);
+  const on = { click: () => onClick(shown) };
+  const button = h("button", { type: "button", class: "samref-tile", on }, image, title, note, badge, number);
   let shown = null;
-  let label = null;
-  return {
-    element: h("li", {}, button),
-    focus: button,
-    leave,
-    update(now, name = now.file_name) {
-      if (now === shown && name === label) return;
-      if (now.current && shown?.current && noteOf(now) === noteOf(shown) && name === label) return void (shown = now);
-      [shown, label] = [now, name];
-      const state = stateOf(now);
-      const said = noteOf(now);
-      setText(note, said);
-      if (badge.dataset.state !== state) {
-        badge.dataset.state = state;
-        badge.replaceChildren(...(BADGES[state] ? [icon(BADGES[state])] : []));
-      }
+  let forget = () => {};
+
+  function leave() {
+    forget();
+    forget = () => {};
+    shown = null;
+  }
+
+  function update(one) {
+    if (one === shown) return false;
+    if (one.digest !== shown?.digest) {
+      forget();
+      image.removeAttribute("src");
+      setText(title, nameIn(one.file_name));
+      forget = thumbs.show(image, one.digest);
+    }
+    shown = one;
+    const state = stateOf(one);
+    const said = noteOf(one);
+    setText(note, said);
+    if (badge.dataset.state !== state) {
+      badge.dataset.state = state;
+      badge.replaceChildren(...(BADGES[state] ? [icon(BADGES[state])] : []));
       badge.hidden = !BADGES[state];
-      setText(number, now.annotations ? String(now.annotations) : "");
-      number.hidden = !now.annotations;
-      setAttribute(button, "title", said ? `${name}: ${said}` : name);
-      setAttribute(button, "aria-current", now.current ? "true" : null);
-    },
-  };
+    }
+    setText(number, one.annotations ? String(one.annotations) : "");
+    number.hidden = !one.annotations;
+    setAttribute(button, "title", said ? `${one.file_name}: ${said}` : one.file_name);
+    setAttribute(button, "aria-current", one.current ? "true" : null);
+    return true;
+  }
+
+  return { element: h("li", {}, button), focus: button, leave, update, shown: () => shown };
 }
 
 function exampleTile(onClick, address) {

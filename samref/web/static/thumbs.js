@@ -3,6 +3,9 @@
 /** Fetched at the same time; the browser has six connections, and clicks come first. */
 const AT_ONCE = 2;
 
+/** What is only scrolled past is not fetched. */
+const LINGER_MS = 80;
+
 /** Kept in memory, some 10 kB each. */
 const MOST = 800;
 
@@ -47,17 +50,20 @@ export function createThumbs(fetchThumb) {
         element.src = there;
         return () => {};
       }
-      const before = wanted.get(digest);
-      wanted.delete(digest);
       let isWanted = true;
-      wanted.set(digest, (address) => {
-        before?.(address);
-        if (isWanted) element.src = address;
-      });
-      next();
+      const timer = setTimeout(() => {
+        const before = wanted.get(digest);
+        wanted.delete(digest);
+        wanted.set(digest, (address) => {
+          before?.(address);
+          if (isWanted) element.src = address;
+        });
+        next();
+      }, LINGER_MS);
       return () => {
         isWanted = false;
-        if (!before) wanted.delete(digest);
+        clearTimeout(timer);
+        if (!kept.has(digest)) wanted.delete(digest);
       };
     },
   };

@@ -9,6 +9,9 @@ import { setAttribute } from "./dom.js";
 /** Rows (or tiles of the one row) made beyond each edge of what is seen. */
 const SPARE = 2;
 
+/** The order among the tiles is mended when nothing has moved for so long. */
+const SETTLED_MS = 120;
+
 /** Where tiles go: {columns, stepX, stepY, width, total} for `count` tiles in a room of `room` pixels; pure. */
 export function layoutOf({ axis, least, height, gap }, room, count) {
   if (axis === "x") return { columns: count, stepX: least + gap, stepY: 0, width: least, total: count * (least + gap) };
@@ -32,14 +35,17 @@ export function tilesInSight({ columns, stepX, stepY }, axis, from, seen, count)
  * @param {HTMLElement} parts.list an empty `ul` in it
  * @param {object} parts.shape {axis: "x" | "y", least: a tile's least width, height(width), gap}, in pixels
  * @param {(item) => string} parts.keyOf
- * @param {(item) => object} parts.create gives {element: an `li`, focus: what takes the focus, update(item), leave()}
+ * @param {() => object} parts.create gives {element: an `li`, focus: what takes the focus, update(item), leave()}; a
+ *   tile is used for one item after another
  */
 export function createWindowed({ scroller, list, shape, keyOf, create }) {
   const isRow = shape.axis === "x";
   let items = [];
   let tiles = new Map(); // by key
+  const spare = []; // tiles that left, to be used again
   let layout = layoutOf(shape, 0, 0);
   let asked = false;
+  let settling = null;
   let stop = 0; // the item that Tab comes to
 
   function render() {
@@ -52,31 +58,46 @@ export function createWindowed({ scroller, list, shape, keyOf, create }) {
     for (let i = first; i < end; i++) wanted.add(i);
     stop = Math.min(stop, Math.max(0, items.length - 1));
     if (items.length) wanted.add(stop); // what has the focus, or may get it, is always there
+    const indices = [...wanted].sort((a, b) => a - b);
+    const keys = new Set(indices.map((index) => keyOf(items[index])));
+    for (const [key, tile] of tiles) {
+      if (keys.has(key)) continue;
+      tile.leave();
+      spare.push(tile);
+    }
     const next = new Map();
-    for (const index of [...wanted].sort((a, b) => a - b)) {
+    for (const index of indices) {
       const item = items[index];
-      const tile = tiles.get(keyOf(item)) ?? create(item);
+      const tile = tiles.get(keyOf(item)) ?? spare.pop() ?? create();
       place(tile, item, index);
       next.set(keyOf(item), tile);
     }
-    for (const [key, tile] of tiles) {
-      if (next.has(key)) continue;
-      tile.element.remove();
-      tile.leave();
-    }
-    let cursor = list.firstElementChild;
-    for (const { element } of next.values()) {
-      if (element === cursor) cursor = cursor.nextElementSibling;
-      else list.insertBefore(element, cursor);
-    }
+    for (const { element } of spare) element.remove();
+    for (const { element } of next.values()) if (!element.parentNode) list.append(element);
     tiles = next;
+    clearTimeout(settling);
+    settling = setTimeout(order, SETTLED_MS);
+  }
+
+  /** Put the tiles in order for those who hear the page; where they are seen does not depend on it. */
+  function order() {
+    let cursor = list.firstElementChild;
+    for (const { element } of tiles.values()) {
+      if (element === cursor) cursor = cursor.nextElementSibling;
+      else if (element !== document.activeElement?.closest("li")) list.insertBefore(element, cursor);
+    }
   }
 
   function place(tile, item, index) {
     const { columns, stepX, stepY, width } = layout;
+    const height = stepY - shape.gap;
     const moved = `translate(${(index % columns) * stepX}px, ${Math.floor(index / columns) * stepY}px)`;
     if (tile.element.style.transform !== moved) tile.element.style.transform = moved;
-    if (!isRow && tile.element.style.width !== `${width}px`) tile.element.style.width = `${width}px`;
+    if (!isRow && tile.width !== width) {
+      tile.width = width;
+      tile.element.style.width = `${width}px`;
+      tile.element.style.height = `${height}px`;
+    }
     setAttribute(tile.element, "aria-posinset", index + 1);
     setAttribute(tile.element, "aria-setsize", items.length);
     setAttribute(tile.focus, "tabindex", index === stop ? 0 : -1);
