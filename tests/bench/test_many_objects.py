@@ -22,7 +22,7 @@ OBJECTS = 1000
 _POINTER = """(frame) => {
   const canvas = document.querySelector(".samref-overlay");
   const { left, top } = canvas.getBoundingClientRect();
-  const at = { clientX: left + 150 + ((frame * 7) % 700), clientY: top + 150 + (frame % 5) * 40 };
+  const at = { clientX: left + 150 + ((frame * 7) %% 700), clientY: top + 150 + (frame %% 5) * 40 };
   %s
 }"""
 
