@@ -234,7 +234,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
   async function showExport(part) {
     try {
       exporting ??= import("./export/dialog.js").then(({ createExport }) => {
-        const made = createExport({ routes, importLabels, tell: toasts.info });
+        const made = createExport({ routes, importLabels, showBulk, tell: toasts.info });
         root.append(made.element);
         return made;
       });
