@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
@@ -48,11 +49,14 @@ STAGES_PER_EMBEDDING = 4
 MAX_OWNERS = 1_000
 """Sessions whose last refined mask is remembered."""
 
-MAX_PAUSE_S = 3.0
+MAX_PAUSE_S = 5.0
 """A person's longest pause before a device goes on with what is done in bulk; people at work click more often."""
 
 PAUSE_PER_STAGE = 10.0
 """That pause is this many times as long as a stage in bulk takes: few clicks meet one, however fast the device."""
+
+FORGETTING = 0.98
+"""What is left, with each stage, of how long an earlier one took: a slow embedding counts for some fifty masks."""
 
 _SHUTTING_DOWN = "The server is shutting down. Your work is saved; reload the page in a moment."
 
@@ -168,8 +172,8 @@ class _Device:
     waiting: tuple[list[_Turn], ...] = field(default_factory=lambda: tuple([] for _ in Rank))
     is_running: bool = False
     since_embedding: int = 0
-    asked_at: float = -MAX_PAUSE_S
-    bulk_s: float = MAX_PAUSE_S
+    asked_at: float = -math.inf
+    bulk_s: float = math.inf  # of the longest of the last stages in bulk; not known yet
     is_pausing: bool = False
     refined: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Who was given a refined mask, the longest ago first."""
@@ -370,12 +374,13 @@ class LocalEngine:
 
 
 def _timed(device: _Device, work: Callable[[], T]) -> T:
-    """What ``work`` gives; the device learns how long a stage in bulk takes."""
+    """What ``work`` gives; the device learns how long the longest of the last stages in bulk took."""
     started = time.perf_counter()
     try:
         return work()
     finally:
-        device.bulk_s = time.perf_counter() - started
+        before = 0.0 if math.isinf(device.bulk_s) else FORGETTING * device.bulk_s
+        device.bulk_s = max(time.perf_counter() - started, before)
 
 
 def _refuse(turn: _Turn, error: SessionError) -> None:

@@ -239,6 +239,7 @@ class BulkJobs:
         self._jobs.pop(workspace_id, None)
         self._jobs[workspace_id] = job
         job.todo = deque(digest for digest in job.todo if digest in boxes)
+        job.boxes = {digest: done for digest, done in job.done.items() if done}  # others were dropped
         self._take_in(job, boxes)
         job.note, job.faults, job.faults_left_out = "", [], 0
         for resting in [key for key, each in self._jobs.items() if each.task is None][: len(self._jobs) - MAX_JOBS]:
@@ -303,6 +304,7 @@ class BulkJobs:
         before = job.done.get(digest, 0)
         try:
             events = job.ready.pop(digest, None) or await self._answered(workspace_id, digest, job)
+            job.done[digest] = before  # counts from now on once it is recorded
             if events and self._is_occupied(workspace_id, digest):
                 job.ready[digest] = events
                 return False
@@ -318,7 +320,9 @@ class BulkJobs:
             match event:
                 case AnnotationsImported(annotations):
                     job.made += len(annotations)
+                    job.done[digest] += len(annotations)
                 case BoxesDropped(ids):
+                    job.done[digest] += len(ids)
                     sentence = f"The model found nothing in {counted(len(ids), 'box')}."
                     await self._add_fault(workspace_id, digest, job, sentence)
         return not await self._proposed(workspace_id, digest)

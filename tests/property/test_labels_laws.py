@@ -32,6 +32,8 @@ from samref.labels.classes import LabelClass
 from samref.labels.events import (
     AnnotationsImported,
     AnnotationsReplaced,
+    BoxesDropped,
+    BoxesProposed,
     ClassAdded,
     ClassChanged,
     ClassRemoved,
@@ -48,6 +50,7 @@ from samref.labels.events import (
     ModelChanged,
     Prompted,
     PromptReplaced,
+    ProposedBox,
     Reclassed,
     Redone,
     Reordered,
@@ -147,6 +150,9 @@ def classes() -> st.SearchStrategy[LabelClass]:
     return st.builds(LabelClass, st.integers(1, 5), names, st.sampled_from(["#000000", "#aabbcc"]))
 
 
+proposed = st.builds(ProposedBox, ids, st.integers(1, 3), st.just(Box(1, 0, 4, 5)))
+
+
 @st.composite
 def events(draw: st.DrawFn) -> Event:
     """Any event, of images of 6 x 5 pixels."""
@@ -183,6 +189,8 @@ def events(draw: st.DrawFn) -> Event:
             st.lists(objects(size), max_size=2).map(tuple),
         ),
         st.builds(Reordered, ids, st.integers(0, 4)),
+        st.lists(proposed, max_size=3).map(tuple).map(BoxesProposed),
+        st.lists(ids, max_size=3).map(tuple).map(BoxesDropped),
         classes().map(ClassAdded),
         classes().map(ClassChanged),
         st.integers(1, 5).map(ClassRemoved),

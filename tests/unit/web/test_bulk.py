@@ -6,9 +6,12 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from samref.core.images import decode_image
 from samref.core.prompts import Box, Prompts
@@ -17,6 +20,7 @@ from samref.inference.predictor import Predictor
 from samref.labels.events import ImageRemoved
 from samref.labels.store import ProjectStore
 from samref.web import bulk as bulk_module
+from samref.web.http import TOKEN_HEADER, build_routes
 from tests.unit.web.conftest import Page, Server, png
 
 MIDDLE = {"type": "click", "x": 48, "y": 36}
@@ -356,3 +360,29 @@ def test_an_image_that_was_removed_is_left_out(server: Server) -> None:
         assert (told["masks"], told["images"]) == (4, 2)
 
     run(scenario())
+
+
+def test_the_routes_answer_whoever_has_the_key_and_nobody_else(server: Server, tmp_path: Path) -> None:
+    routes = build_routes(server.verbs, tmp_path, version="1")
+    with TestClient(Starlette(routes=routes)) as client:
+        token = server.newcomer()
+        server.add_image(token, png(0), "0.png")
+        mine = {TOKEN_HEADER: token}
+        for method, path in (("GET", "bulk?tab=t"), ("POST", "bulk?do=start&tab=t"), ("GET", "review")):
+            assert client.request(method, f"/samref/{path}").status_code == 401
+        assert client.post("/samref/import-boxes", content=b"{}").status_code == 401
+
+        refused = client.post("/samref/import-boxes", content=b"nothing", headers=mine)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "import")
+        told = client.post("/samref/import-boxes", content=boxes_for("0.png"), headers=mine).json()
+        assert (told["boxes"], told["images"]) == (2, 1)
+        for path in ("bulk?do=dance&tab=t", "bulk?tab=t", "bulk?do=start", "bulk?do=start&tab=../x"):
+            assert client.post(f"/samref/{path}", headers=mine).status_code == 400
+        assert client.post("/samref/bulk?do=start&tab=t", headers=mine).json()["phase"] == "running"
+        for _ in range(1000):
+            told = client.get("/samref/bulk?tab=t", headers=mine).json()
+            if is_at_rest(told):
+                break
+            time.sleep(0.01)
+        assert (told["phase"], told["masks"]) == ("done", 2)
+        assert client.get("/samref/review", headers=mine).json()["count"] == 2

@@ -67,7 +67,17 @@ test("a stroke has the pixels within its radius, also when the pen presses harde
 });
 
 test("a stroke outside the image gives nothing", () => {
-  assert.equal(strokeRegion([[-50, 5, 10], [-30, 500, 10]], 40, 30).isEmpty, true);
+  assert.equal(
+    strokeRegion(
+      [
+        [-50, 5, 10],
+        [-30, 500, 10],
+      ],
+      40,
+      30,
+    ).isEmpty,
+    true,
+  );
   assert.equal(toWire(strokeRegion([[5, 45, 10]], 40, 30)), null);
 });
 
