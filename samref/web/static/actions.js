@@ -204,7 +204,7 @@ export function createActions(parts) {
   async function showExport(part) {
     try {
       exporting ??= import("./export/dialog.js").then(({ createExport }) => {
-        const made = createExport({ routes, importLabels, tell: toasts.info });
+        const made = createExport({ routes, importLabels, showBulk, tell: toasts.info });
         root.append(made.element);
         return made;
       });
