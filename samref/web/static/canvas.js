@@ -390,6 +390,9 @@ export function createCanvas({
     if (phase !== "down" || event.button !== 0 || draftMask()) return;
     const id = objectAt(...event.pixel);
     onSelect(id);
+    if (store.get().annotations.list.some((one) => one.id === id && one.locked)) {
+      return onHint("That object is locked. Unlock it in the list to change its outline.");
+    }
     if (id === null && store.get().selected === null) onHint("Click on an object: its outline gets corners to pull.");
   }
 
@@ -425,7 +428,7 @@ export function createCanvas({
     const mask = draftMask(state);
     if (mask) return { id: null, mask, others: masksBut(null) };
     const object = annotations.list.find((one) => one.id === selected && one.visible);
-    if (!object) return null;
+    if (!object || object.locked) return null;
     return { id: object.id, mask: objectMask(object, unanswered()), others: masksBut(object.id) };
   }
 
