@@ -66,6 +66,11 @@ def client_of(page: LabellingPage, x: float, y: float) -> tuple[float, float]:
     return left, top
 
 
+def close_messages(page: LabellingPage) -> None:
+    """Close all messages, such as tips."""
+    page.page.evaluate("() => document.querySelectorAll('.samref-toast').forEach((one) => one.remove())")
+
+
 def click(page: LabellingPage, x: float, y: float) -> LabellingPage:
     """Click or tap on an image position, whichever way the view is turned."""
     at = client_of(page, x, y)
@@ -83,6 +88,7 @@ def test_nothing_lies_over_a_fitted_image_and_no_message_over_a_button(
     page = new_page(**screen).open_example("coffee")
     click(page, *CUP)
     expect(page.page.locator(".samref-accept").first).to_be_visible()
+    close_messages(page)
     for corner in page.page.evaluate(CORNERS):
         assert corner["on"] == "samref-overlay", f"a corner of the image cannot be clicked: {corner}"
     place = page.place
@@ -140,17 +146,18 @@ def test_a_turned_view_shows_and_points_at_the_right_pixels(new_page: NewPage) -
     upright = colours()
     for turns in (1, 2, 3):
         page.press("r")
+        close_messages(page)
+        page.page.mouse.move(5, 5)
         assert page.page.evaluate(f"() => {HOOK}.view().turns") == turns
         assert np.abs(np.array(colours()) - np.array(upright)).max() <= 24, "each pixel keeps its colour"
         at = (100.5 + 60 * turns, 90.5 + 50 * turns)
         click(page, *at)
-        last = page.prompts[-1]
-        assert (last["x"], last["y"]) == (int(at[0]), int(at[1]))
-        mask = page.mask
-        rows, columns = np.nonzero(mask)
+        assert [(one["x"], one["y"]) for one in page.prompts] == [(int(at[0]), int(at[1]))]
+        rows, columns = np.nonzero(page.mask)
         middle = len(rows) // 2
-        inside = (int(columns[middle]), int(rows[middle]))
-        assert page.page.evaluate(f"(at) => {HOOK}.overlayPixel(...at)[3]", list(inside)) > 0
+        inside = [int(columns[middle]), int(rows[middle])]
+        assert page.page.evaluate(f"(at) => {HOOK}.overlayPixel(...at)[3]", inside) > 0
+        page.press("Escape").settle()
     page.press("Shift+R").press("Shift+R").press("Shift+R")
     assert page.page.evaluate(f"() => {HOOK}.view().turns") == 0
 
@@ -319,7 +326,7 @@ def test_what_is_deleted_or_dropped_is_offered_back(new_page: NewPage) -> None:
     assert page.settle().state["objects"] == []
     toast.get_by_role("button", name="Undo", exact=True).click()
     page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
-    page.page.locator(".samref-travel").get_by_role("button", name="Undo: accept").click()
+    page.page.locator(".samref-draft").get_by_role("button", name="Undo: accept").click()
     page.wait(f"() => {HOOK}.state().draft.count === 1 && {HOOK}.state().annotations.list.length === 0").settle()
 
 
@@ -346,7 +353,7 @@ def test_a_lost_server_is_said_at_once_and_what_is_done_meanwhile_arrives_once(
         page.wait(f"() => {HOOK}.phase() === 'offline'")
         assert time.monotonic() - began < 2.5, "two seconds, and half a second for the machine"
         page.press("Enter").press("Enter")
-        expect(page.page.locator(".samref-toast")).to_have_text("Kept until the server is back: accept.")
+        expect(page.page.locator(".samref-toast", has_text="Kept until the server is back: accept.")).to_be_visible()
         server.start()
         page.wait(f"() => {HOOK}.state().annotations.list.length === 1 && {HOOK}.phase() === 'ready'").settle()
         assert page.state["revision"] == 3

@@ -1,11 +1,11 @@
 /** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
 
 import { adjustmentOf } from "./adjust.js";
-import { nameOf } from "./announcer.js";
 import { BRUSH } from "./toolbar.js";
 import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
 import { closeImage } from "./state.js";
 import { recall, remember } from "./memory.js";
+import { OBJECT_ACTIONS, createObjectActions } from "./object_actions.js";
 
 /** What a request is called while it waits for the server to come back. */
 const WAITS = {
@@ -17,6 +17,14 @@ const WAITS = {
   tidy: "clean up",
   subtract: "subtract the other objects",
   delete: "delete",
+  delete_all: "delete",
+  describe: "change the objects",
+  merge: "merge",
+  split: "split",
+  subtract_from: "take the overlap",
+  subtract_others: "take the overlap",
+  order: "change the order",
+  copy: "copy",
   edit: "edit again",
   reclass: "change the class",
   set_visible: "show or hide",
@@ -26,7 +34,10 @@ const WAITS = {
   remove_class: "remove the class",
 };
 
-/** @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping, showBulk} */
+/**
+ * @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
+ *   showBulk(): open masks from boxes}
+ */
 export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping, showBulk }) {
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
@@ -53,6 +64,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
     });
   }
 
+  const objects = createObjectActions({ store, ask, toasts, canvas, root, offerUndo });
   const hands = createHandActions({ store, ask, toasts, canvas });
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
@@ -123,13 +135,6 @@ export function createActions({ root, store, transport, routes, toasts, announce
 
   // ---- objects ----------------------------------------------------------------------------------------------
 
-  function remove(id) {
-    if (!id) return;
-    offerUndo(`Deleted ${nameOf(state(), id)}.`, (now) => !now.annotations.list.some((one) => one.id === id));
-    ask("delete", { id });
-    if (state().selected === id) store.set({ selected: null });
-  }
-
   function edit(id) {
     const object = state().annotations.list.find((one) => one.id === id);
     if (!object) return;
@@ -137,16 +142,9 @@ export function createActions({ root, store, transport, routes, toasts, announce
     ask("edit", { id });
   }
 
-  function chooseClass(id) {
-    const { selected, draft, annotations } = state();
-    store.set({ classId: id });
-    const object = annotations.list.find((one) => one.id === selected);
-    if (object && draft.count === 0 && object.class_id !== id) ask("reclass", { id: selected, class_id: id });
-  }
-
   function chooseClassByNumber(number) {
     const one = state().workspace?.classes[number - 1];
-    if (one) chooseClass(one.id);
+    if (one) objects.chooseClass(one.id);
   }
 
   // ---- images ---------------------------------------------------------------------------------------------
@@ -267,6 +265,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
     if (hands.performAtCursor(name, event)) return true;
     if (HAND_ACTIONS.has(name)) return hands.performHand(name, argument);
     if (name === "delete" && canvas().removeChosen()) return true;
+    if (OBJECT_ACTIONS.has(name)) return objects.perform(name, argument);
     switch (name) {
       case "accept":
         return accept();
@@ -280,8 +279,6 @@ export function createActions({ root, store, transport, routes, toasts, announce
         return nextCandidate(event);
       case "dropCorner":
         return canvas().isDrawing() ? canvas().dropCorner() : canvas().removeChosen();
-      case "delete":
-        return state().selected ? remove(state().selected) : false;
       case "edit":
         return state().selected ? edit(state().selected) : false;
       case "class":
@@ -336,6 +333,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
   const hideStart = () => store.set({ startShown: false });
 
   return {
+    ...objects,
     ...hands,
     prompt,
     accept,
@@ -343,8 +341,6 @@ export function createActions({ root, store, transport, routes, toasts, announce
     undo,
     redo,
     edit,
-    remove,
-    chooseClass,
     openImage,
     openExample,
     addFiles,
@@ -358,13 +354,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
     setSign,
     setOutlineOnly,
     hideStart,
-    select: (id) => store.set({ selected: id }),
-    setVisible: (id, visible) => ask("set_visible", { id, visible }),
-    reclass: (id, classId) => ask("reclass", { id, class_id: classId }),
     useModel: (name) => ask("use_model", { name }),
-    addClass: (name) => ask("add_class", { name }),
-    changeClass: (id, changes) => ask("change_class", { class_id: id, ...changes }),
-    removeClass: (id) => ask("remove_class", { class_id: id }),
     setOpacity,
     /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
     look: (changes) => store.set(changes),

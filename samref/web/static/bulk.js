@@ -33,7 +33,8 @@ export function sentenceOf(told) {
 
 function timeLeft(seconds) {
   if (seconds === null || seconds === undefined) return "";
-  return seconds < 90 ? `, about ${Math.max(1, Math.round(seconds))} s left` : `, about ${Math.round(seconds / 60)} min left`;
+  const [count, unit] = seconds < 90 ? [Math.max(1, Math.round(seconds)), "s"] : [Math.round(seconds / 60), "min"];
+  return `, about ${count} ${unit} left`;
 }
 
 /** The attributes of an object that somebody has looked at. */
@@ -314,11 +315,8 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
     const item = queue[at];
     const object = item && objectNow(item.id);
     if (!object || isDrawing()) return;
-    transport.send(
-      "describe",
-      { ids: [item.id], attributes: reviewed(object.attributes) },
-      { image: item.image },
-    );
+    const attributes = reviewed(object.attributes);
+    transport.send("describe", { ids: [item.id], attributes }, { image: item.image });
     leave(item);
   }
 

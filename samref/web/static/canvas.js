@@ -9,6 +9,8 @@ import { watchDisplaySize } from "./display_size.js";
 import { createHandLayer, createPendingMask } from "./hand_layer.js";
 import { createLatencies } from "./latency.js";
 import { createPainter } from "./painter.js";
+import { objectToSelect, objectsAt } from "./object_scene.js";
+import { showing, zoomedTo } from "./object_view.js";
 import { grabAt, movedPrompt } from "./prompt_edit.js";
 import { polygonRegion, toWire } from "./raster.js";
 import { containsPixel } from "./rle.js";
@@ -31,8 +33,8 @@ const WIDE_TOOLS = new Set(["scribble", "brush", "eraser"]);
 /**
  * @param {object} parts {stage, photo, overlay, brush: elements; store; places; unanswered(): [{verb, args}] that the
  *   server has not answered, oldest first; onPrompt(prompt, meta), onHand({added, removed, how}),
- *   onReshape({id, added, removed}), onReplacePrompt(index, prompt | null), onBrush(direction), onSelect(id | null),
- *   onHint(text), onReadout({zoom, pixel}), onView(view | null), announce(text)}
+ *   onReshape({id, added, removed}), onReplacePrompt(index, prompt | null), onBrush(direction), onSelect(id | null, "only" | "toggle"),
+ *   onHover(id | null), objectScene: see object_scene.js, onHint(text), onReadout({zoom, pixel}), onView(view | null), announce(text)}
  */
 export function createCanvas({
   stage,
@@ -42,11 +44,13 @@ export function createCanvas({
   store,
   unanswered,
   onPrompt,
+  objectScene,
   onHand,
   onReshape,
   onReplacePrompt,
   onBrush,
   onSelect,
+  onHover,
   onHint,
   onReadout,
   announce,
@@ -137,14 +141,14 @@ export function createCanvas({
     const photoToo = withPhoto || dirty.photo;
     dirty = { photo: false, scheduled: false };
     if (photoToo) painter.paintPhoto(view);
-    painter.paintOverlay(view, scene());
+    if (painter.paintOverlay(view, scene())) schedule();
     painted.count += 1;
     latencies.painted();
   }
 
   function scene() {
     const state = store.get();
-    const { draft, annotations } = state;
+    const { draft } = state;
     const pending = unanswered();
     const prompts = pending.flatMap(({ verb, args }) => (verb === "prompt" ? args.prompts : []));
     keepBeating(prompts.length > 0);
@@ -152,14 +156,7 @@ export function createCanvas({
     const mask = draftMask(state);
     const shownPrompts = draftPrompts(draft.prompts, pending);
     return {
-      objects: annotations.list
-        .filter((one) => one.visible && one.id !== draft.editing)
-        .map((one) => ({
-          id: one.id,
-          mask: objectMask(one, pending),
-          colour: colourOf(one.class_id),
-          selected: one.id === state.selected,
-        })),
+      ...withHandWork(objectScene.scene(state), pending),
       draft: {
         mask: state.preview ?? (state.holdCoarse !== state.coarseShown ? (draft.coarse ?? mask) : mask),
         colour: colourOf(state.classId),
@@ -184,6 +181,15 @@ export function createCanvas({
   function draftMask({ draft } = store.get()) {
     const steps = unanswered().flatMap(({ verb, args }) => (verb === "paint" ? [args] : []));
     return image ? pendingMask(draft.mask, steps, image.width, image.height) : draft.mask;
+  }
+
+  /** The objects with what a hand did to them and the server has not answered yet. */
+  function withHandWork(shown, pending) {
+    const ids = new Set(pending.flatMap(({ verb, args }) => (verb === "reshape" ? [args.id] : [])));
+    if (ids.size === 0) return shown;
+    const reshaped = (list) =>
+      list.map((one) => (ids.has(one.id) ? { ...one, mask: objectMask(one, pending) } : one));
+    return { ...shown, objects: reshaped(shown.objects), outlined: reshaped(shown.outlined) };
   }
 
   function objectMask({ id, mask }, pending) {
@@ -263,6 +269,7 @@ export function createCanvas({
     if (type === "down") hideCursor();
     run(Tools.step(gesture, toolEvent, toolContext(toolEvent)), event);
     if (type === "move" && gesture.mode === "idle") hover(toolEvent);
+    if (type === "move") nameUnder(event, toolEvent.pixel);
     moveBrush(event);
     tellReadout(toolEvent.pixel);
   }
@@ -312,7 +319,7 @@ export function createCanvas({
     prompt: ({ prompt }, event) => onPrompt(prompt, latencies.begin(event?.timeStamp)),
     pan: ({ dx, dy }) => setView(View.panBy(view, dx, dy)),
     pinch: ({ factor, at, dx, dy }) => setView(View.panBy(View.zoomAt(view, factor, ...at), dx, dy)),
-    select: ({ pixel }) => onSelect(objectAt(...pixel)),
+    select: ({ pixel }, event) => selectAt(pixel, event?.shiftKey),
     hint: ({ text }) => onHint(text),
     stroke: paintStroke,
     strokeEnd: endStroke,
@@ -427,8 +434,8 @@ export function createCanvas({
     const masksBut = (id) => others.filter((one) => one.id !== id).map((one) => one.mask);
     const mask = draftMask(state);
     if (mask) return { id: null, mask, others: masksBut(null) };
-    const object = annotations.list.find((one) => one.id === selected && one.visible);
-    if (!object || object.locked) return null;
+    const object = annotations.list.find((one) => one.id === selected && one.visible && !one.locked);
+    if (!object) return null;
     return { id: object.id, mask: objectMask(object, unanswered()), others: masksBut(object.id) };
   }
 
@@ -526,15 +533,29 @@ export function createCanvas({
     return under ? `${x}, ${y}, ${under}` : `${x}, ${y}`;
   }
 
-  /** Id of the topmost visible object at an image pixel, or null. */
-  function objectAt(x, y) {
-    const hit = store.get().annotations.list.findLast((one) => one.visible && containsPixel(one.mask, x, y));
-    return hit?.id ?? null;
+  /** Select the object at an image pixel; `more` adds it to those selected or takes it out. */
+  function selectAt(pixel, more = false) {
+    onSelect(objectToSelect(store.get(), ...pixel), more ? "toggle" : "only");
+  }
+
+  /** Control (Command) + left button selects, whatever the tool. */
+  function selects(event) {
+    if (!view || event.button !== 0 || !(event.ctrlKey || event.metaKey) || Tools.isDrawing(gesture)) return false;
+    selectAt(toToolEvent("down", event).pixel, event.shiftKey);
+    return true;
+  }
+
+  /** The object under a pointer that does nothing else is named and outlined. */
+  function nameUnder({ pointerType, buttons }, pixel) {
+    if (pointerType === "touch") return;
+    const isFree = buttons === 0 && gesture.mode === "idle" && !Tools.isDrawing(gesture);
+    onHover(isFree ? (objectsAt(store.get(), ...pixel)[0]?.id ?? null) : null);
   }
 
   overlay.addEventListener("pointerdown", (event) => {
     stage.focus({ preventScroll: true });
     if (event.button === 1) event.preventDefault(); // no autoscroll
+    if (selects(event)) return;
     overlay.setPointerCapture?.(event.pointerId);
     onPointer("down", event);
   });
@@ -545,6 +566,7 @@ export function createCanvas({
     pointer = null;
     ring.hide();
     if (!Tools.isDrawing(gesture)) mark(null);
+    onHover(null);
     tellReadout();
     if (Tools.isDrawing(gesture)) schedule();
   });
@@ -630,6 +652,9 @@ export function createCanvas({
     zoom: (direction) => view && setView(View.zoomCentre(view, KEY_ZOOM ** direction)),
     pan: (dx, dy) =>
       view && setView(View.panBy(view, -dx * KEY_PAN * size.pixelRatio, -dy * KEY_PAN * size.pixelRatio)),
+    /** Move the image, if needed, until the mask is in sight. */
+    reveal: (mask) => view && setView(showing(view, mask)),
+    zoomTo: (mask) => view && setView(zoomedTo(view, mask)),
     isDrawing: () => Tools.isDrawing(gesture),
     abandon,
     draftMask: () => draftMask(),

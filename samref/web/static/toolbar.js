@@ -1,6 +1,7 @@
 /** Tools at the left, the bar of the draft and the zoom buttons over the image. */
 
 import { h, icon, iconButton, setAttribute, setText } from "./dom.js";
+import { nameButton } from "./key_hints.js";
 import { findClass } from "./state.js";
 import { createTidyMenu } from "./tidy_menu.js";
 
@@ -232,6 +233,8 @@ export function createDraftBar(container, actions, history, stage) {
     setText(score, draft.score === null ? "" : draft.score.toFixed(2));
     undo.disabled = !state.undo;
     redo.disabled = !state.redo;
+    nameButton(undo, "Undo", state.undo);
+    nameButton(redo, "Redo", state.redo);
     clear.disabled = draft.count === 0 && draft.editing === null && !draft.mask;
     accept.disabled = !draft.mask;
   };
