@@ -102,7 +102,7 @@ export function createActions(parts) {
         toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
-    ask("commit", { class_id: classId });
+    ask("commit", { class_id: classId, overlap: state().overlap });
     store.set({ selected: null, positive: true }); // the next object begins with what belongs to it
   }
 
@@ -328,6 +328,7 @@ export function createActions(parts) {
     hideStart,
     useModel: (name) => ask("use_model", { name }),
     setOpacity,
+    setOverlap: (overlap) => store.set({ overlap }),
     /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
     look: (changes) => store.set(changes),
     adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),
