@@ -16,7 +16,6 @@ import { polygonRegion, toWire } from "./raster.js";
 import { containsPixel } from "./rle.js";
 import { findClass, parseColour } from "./state.js";
 import * as Tools from "./tools.js";
-import { createVertexTool } from "./vertex_tool.js";
 import * as View from "./view.js";
 
 const WHEEL_STEP = 1.0016; // per unit of wheel delta: one notch of a mouse (100) zooms by about 1.17
@@ -166,7 +165,7 @@ export function createCanvas({
       prompts: shownPrompts,
       pending: prompts,
       marked: state.tool === "hand" && marked !== null ? (shownPrompts[marked] ?? null) : null,
-      vertices: state.tool === "vertices" ? vertices.scene() : null,
+      vertices: state.tool === "vertices" ? vertices : null,
       cursor: cursor?.pixel ?? null,
       shape: Tools.preview(gesture),
       pointer: pointer ?? cursorDevice(),
@@ -291,7 +290,7 @@ export function createCanvas({
     if (pointerType === "touch") return;
     const { tool, draft } = store.get();
     const unit = view.pixelRatio / view.scale;
-    if (tool === "vertices" && vertices.hover(position, unit)) schedule();
+    if (tool === "vertices" && vertices?.hover(position, unit)) schedule();
     const grip = tool === "hand" ? grabAt(draft.prompts, position, unit, marked) : null;
     stage.classList.toggle("samref-on-prompt", grip !== null);
     if (tool === "hand") mark(grip?.index ?? null);
@@ -311,7 +310,7 @@ export function createCanvas({
     for (const action of actions) DO[action.do](action, event);
     if (hand.isActive() && gesture.mode !== "brush") dropStroke(); // a second finger, Esc, another tool
     if (gesture.mode !== "prompt") dragged = null;
-    if (gesture.mode !== "vertex") vertices.abandon();
+    if (gesture.mode !== "vertex") vertices?.abandon();
     tellOpenPolygon();
     if (drawing || actions.length) schedule();
   }
@@ -325,7 +324,7 @@ export function createCanvas({
     stroke: paintStroke,
     strokeEnd: endStroke,
     fill: fillPolygon,
-    vertex: ({ phase, event }) => vertices.pointer(phase, event, view.pixelRatio / view.scale),
+    vertex: pullVertex,
     movePrompt,
   };
 
@@ -347,7 +346,8 @@ export function createCanvas({
     const { region, erase, canvas, place } = hand.end();
     const pixels = toWire(region);
     if (!pixels) return;
-    if (erase && !before) return onHint("There is nothing to erase yet: click on an object, or paint one with the brush.");
+    if (erase && !before)
+      return onHint("There is nothing to erase yet: click on an object, or paint one with the brush.");
     onHand({ added: erase ? null : pixels, removed: erase ? pixels : null, how: erase ? "eraser" : "brush" });
     const after = draftMask();
     if (after && canvas) painter.giveDraftCanvas(after, draftColour(), canvas, place);
@@ -361,7 +361,8 @@ export function createCanvas({
   function fillPolygon({ points, positive, how }) {
     const pixels = toWire(polygonRegion([points], image.width, image.height));
     if (!pixels) return;
-    if (!positive && !draftMask()) return onHint("There is nothing to cut from yet: switch to Add (X), or click on an object.");
+    if (!positive && !draftMask())
+      return onHint("There is nothing to cut from yet: switch to Add (X), or click on an object.");
     onHand({ added: positive ? pixels : null, removed: positive ? null : pixels, how });
   }
 
@@ -390,16 +391,39 @@ export function createCanvas({
     onReplacePrompt(index, null);
   }
 
-  const vertices = createVertexTool({
-    target: vertexTarget,
-    tolerance: () => store.get().tolerance,
-    imageSize: () => [image.width, image.height],
-    onHint,
-    onChange({ id, added, removed }) {
-      if (id === null) onHand({ added, removed, how: "vertices" });
-      else onReshape({ id, added, removed });
-    },
-  });
+  /** A press beside the outline takes another object's instead. */
+  function pullVertex({ phase, event }) {
+    if (!vertices || vertices.pointer(phase, event, view.pixelRatio / view.scale)) return;
+    if (phase !== "down" || event.button !== 0 || draftMask()) return;
+    const id = objectAt(...event.pixel);
+    onSelect(id);
+    if (store.get().annotations.list.some((one) => one.id === id && one.locked)) {
+      return onHint("That object is locked. Unlock it in the list to change its outline.");
+    }
+    if (id === null && store.get().selected === null) onHint("Click on an object: its outline gets corners to pull.");
+  }
+
+  let vertices = null; // comes with the first use of its tool
+
+  async function loadVertices() {
+    let module = null;
+    try {
+      module = await import("./vertex_tool.js");
+    } catch {
+      return onHint("The corners could not be loaded. Choose the tool again when the server is back.");
+    }
+    vertices ??= module.createVertexTool({
+      target: vertexTarget,
+      tolerance: () => store.get().tolerance,
+      imageSize: () => [image.width, image.height],
+      onHint,
+      onChange({ id, added, removed }) {
+        if (id === null) onHand({ added, removed, how: "vertices" });
+        else onReshape({ id, added, removed });
+      },
+    });
+    store.set({}); // the corners are there now
+  }
 
   /** The outline that gets handles: the draft's, else the selected object's. */
   function vertexTarget() {
@@ -425,7 +449,8 @@ export function createCanvas({
 
   // ---- the keyboard's pointer ---------------------------------------------------------------------------------
 
-  const cursorDevice = () => (cursor && view ? View.imageToDevice(view, cursor.pixel[0] + 0.5, cursor.pixel[1] + 0.5) : null);
+  const cursorDevice = () =>
+    cursor && view ? View.imageToDevice(view, cursor.pixel[0] + 0.5, cursor.pixel[1] + 0.5) : null;
 
   function toggleCursor() {
     if (!view) return false;
@@ -433,7 +458,9 @@ export function createCanvas({
     const middle = View.deviceToPixel(view, view.deviceWidth / 2, view.deviceHeight / 2);
     cursor = { pixel: View.clampPixel(view, middle), fresh: true, held: false };
     schedule();
-    announce(`Crosshair at ${cursor.pixel.join(", ")}. Arrows move it, Enter presses the tool, Shift and Enter says not the object.`);
+    announce(
+      `Crosshair at ${cursor.pixel.join(", ")}. Arrows move it, Enter presses the tool, Shift and Enter says not the object.`,
+    );
   }
 
   function hideCursor() {
@@ -570,7 +597,10 @@ export function createCanvas({
   );
 
   for (const kind of ["keydown", "keyup"]) {
-    globalThis.addEventListener(kind, (event) => (ctrlDown = event.key === "Control" ? kind === "keydown" : event.ctrlKey));
+    globalThis.addEventListener(
+      kind,
+      (event) => (ctrlDown = event.key === "Control" ? kind === "keydown" : event.ctrlKey),
+    );
   }
   globalThis.addEventListener("blur", () => (ctrlDown = false));
 
@@ -596,8 +626,12 @@ export function createCanvas({
     run({ gesture: Tools.abandon(gesture), actions: [] });
   }
 
+  const needsVertices = () => store.get().tool === "vertices" && vertices === null;
+  if (needsVertices()) loadVertices();
+
   store.subscribe((now, before) => {
     if (now.tool !== before.tool) {
+      if (needsVertices()) loadVertices();
       abandon();
       if (cursor) cursor.held = false;
       marked = null;
@@ -627,12 +661,12 @@ export function createCanvas({
     /** Take away the handle or prompt that is chosen; false when none is. */
     removeChosen() {
       const { tool } = store.get();
-      if (tool === "vertices") return vertices.remove();
+      if (tool === "vertices") return vertices?.remove() ?? false;
       if (tool !== "hand" || marked === null || draftIsBusy()) return false;
       removePrompt(marked);
       return true;
     },
-    countHandles: () => vertices.count(),
+    countHandles: () => vertices?.count() ?? 0,
     cursor: {
       toggle: toggleCursor,
       hide: hideCursor,

@@ -8,7 +8,6 @@ import { createObjectLayer, drawMask, maskCanvas } from "./mask_layers.js";
 import { createOutlineLayer, strokeOutline } from "./outline_layer.js";
 import { drawTag } from "./object_tag.js";
 import { drawCross, drawCursor, drawPrompt, drawShape } from "./prompt_marks.js";
-import { drawVertices } from "./vertex_marks.js";
 import { imageToDevice, transformOf, visiblePixels } from "./view.js";
 
 /** From this many display dots per image pixel on, the photo shows its pixels as squares. */
@@ -86,8 +85,9 @@ export function createPainter(photo, overlay) {
   /**
    * Everything over the photo; true when outlines are still missing that another paint will bring.
    *
-   * scene: {objects, outlined: [{id, mask, colour, selected}], hovered: {mask, colour, name} | null, draft: {mask, colour, live: {canvas, place} | null}, prompts,
-   *         pending, shape, pointer, marked: prompt | null, vertices, cursor: pixel | null, markSize 0..1,
+   * scene: {objects, outlined: [{id, mask, colour, selected}], hovered: {mask, colour, name} | null,
+   *         draft: {mask, colour, live: {canvas, place} | null}, prompts, pending, shape, pointer,
+   *         marked: prompt | null, vertices: {draw} | null, cursor: pixel | null, markSize 0..1,
    *         opacity 0..1, outlineOnly, hidden, beat}
    */
   function paintOverlay(view, scene) {
@@ -119,7 +119,7 @@ export function createPainter(photo, overlay) {
     });
     for (const prompt of scene.prompts) drawPrompt(context, view, prompt, { size: scene.markSize });
     if (scene.marked) drawCross(context, view, scene.marked);
-    if (scene.vertices) drawVertices(context, view, scene.vertices);
+    scene.vertices?.draw(context, view);
     return unfinished;
   }
 

@@ -95,7 +95,10 @@ export function createToolbar(container, actions) {
   const cornersText = h("span", { role: "status" });
   const cornersBox = h(
     "label",
-    { class: "samref-brush-width samref-corners", title: "Fewer or more corners; no pixel changes until one is pulled" },
+    {
+      class: "samref-brush-width samref-corners",
+      title: "Fewer or more corners; no pixel changes until one is pulled",
+    },
     cornersText,
     tolerance,
   );
@@ -141,7 +144,10 @@ export function makeOneStop(container, buttons) {
     const step = STEPS[event.key];
     if (at < 0 || step === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
-    const next = buttons[step === null ? (event.key === "Home" ? 0 : buttons.length - 1) : (at + step + buttons.length) % buttons.length];
+    const next =
+      buttons[
+        step === null ? (event.key === "Home" ? 0 : buttons.length - 1) : (at + step + buttons.length) % buttons.length
+      ];
     stopAt(next);
     next.focus();
   });

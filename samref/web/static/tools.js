@@ -69,7 +69,8 @@ export function step(gesture, event, context) {
 /** The shape being drawn: `{type: "click"|"box"|"scribble"|"polygon", …}` in the image frame, or null. */
 export function preview(gesture) {
   if (gesture.mode === "tap") return { type: "click", x: gesture.at[0], y: gesture.at[1], positive: gesture.positive };
-  if (gesture.mode === "box") return { type: "box", ...boxBetween(gesture.from, gesture.to), positive: gesture.positive };
+  if (gesture.mode === "box")
+    return { type: "box", ...boxBetween(gesture.from, gesture.to), positive: gesture.positive };
   if (gesture.mode === "scribble") {
     return { type: "scribble", points: gesture.points, positive: gesture.positive, width: gesture.width };
   }
@@ -177,7 +178,11 @@ function pointerMove(gesture, event, context) {
     case "corner": {
       if (!far()) return moved({});
       const polygon = polygonOf(gesture, context);
-      return moved({ mode: "free", closes: gesture.polygon === null, polygon: withFree(polygon, [gesture, ...passed], context) });
+      return moved({
+        mode: "free",
+        closes: gesture.polygon === null,
+        polygon: withFree(polygon, [gesture, ...passed], context),
+      });
     }
     case "free":
       return moved({ polygon: withFree(gesture.polygon, passed, context) });
@@ -209,7 +214,10 @@ function pointerUp(gesture, event, context) {
       return { gesture: next, actions: [boxAction(gesture, event, context)] };
     case "scribble": {
       const points = thin(extend(gesture.points, [event], context));
-      return done({ do: "prompt", prompt: { type: "scribble", points, positive: gesture.positive, width: gesture.width } });
+      return done({
+        do: "prompt",
+        prompt: { type: "scribble", points, positive: gesture.positive, width: gesture.width },
+      });
     }
     case "brush":
       return done(...brushTo(gesture, [event], context), { do: "strokeEnd" });

@@ -341,7 +341,10 @@ test("a double click or a double tap closes a polygon at its last corner", () =>
       assert.deepEqual((actions[0].prompt ?? actions[0]).points, CORNERS, `${pointerType} ${tool}`);
     }
   }
-  const slow = play([...CORNERS, [30.4, 30]].flatMap(([x, y], i) => press(x, y, { time: i * 1000 })), { tool: "lasso" });
+  const slow = play(
+    [...CORNERS, [30.4, 30]].flatMap(([x, y], i) => press(x, y, { time: i * 1000 })),
+    { tool: "lasso" },
+  );
   assert.equal(Tools.preview(slow.gesture).points.length, 4);
 });
 
@@ -355,7 +358,14 @@ test("the hand takes hold of a prompt, and a drag below the slop only chooses it
       ["drop", true],
     ],
   );
-  assert.deepEqual(drag.actions[1], { do: "movePrompt", phase: "drop", grabbed, from: [10, 10], to: [16, 12], moved: true });
+  assert.deepEqual(drag.actions[1], {
+    do: "movePrompt",
+    phase: "drop",
+    grabbed,
+    from: [10, 10],
+    to: [16, 12],
+    moved: true,
+  });
   const [chosen] = play(press(10, 10), { tool: "hand", prompt: grabbed }).actions;
   assert.equal(chosen.moved, false);
 });
