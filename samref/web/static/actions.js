@@ -4,6 +4,7 @@ import { adjustmentOf } from "./adjust.js";
 import { BRUSH } from "./toolbar.js";
 import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
 import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
+import { neighbourOf } from "./image_list.js";
 import { closeImage } from "./state.js";
 import { recall, remember } from "./memory.js";
 import { OBJECT_ACTIONS, createObjectActions } from "./object_actions.js";
@@ -67,7 +68,15 @@ export function createActions(parts) {
     });
   }
 
-  const objects = createObjectActions({ store, ask, toasts, canvas, root, offerUndo });
+  const objects = createObjectActions({
+    store,
+    ask,
+    toasts,
+    canvas,
+    root,
+    offerUndo,
+    nextImage: () => neighbourOf(imagesOf(state()), openDigest(), 1),
+  });
   const hands = createHandActions({ store, ask, toasts, canvas });
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
