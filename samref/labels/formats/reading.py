@@ -347,13 +347,8 @@ class _ImageNames:
                     table.setdefault(name, []).append(image)
         # What samref calls images in its exports, where that is not their own name.
         self._given: dict[str, ImageRecord] = {}
-<<<<<<< HEAD
         for exported in (file_names(images), safe_paths(images)):
             for digest, name in exported.items():
-=======
-        for given in (file_names(images), safe_paths(images)):
-            for digest, name in given.items():
->>>>>>> a7f7b6d003dd02046f3374d9fc7f568b43f73cad
                 self._given.setdefault(name, self._by_digest[digest])
                 self._given.setdefault(_stem(name), self._by_digest[digest])
         known = self._by_path.keys() | self._by_tail.keys()

@@ -512,12 +512,8 @@ def test_voc_masks_in_colours_are_read_by_the_labelmap(project: Project) -> None
     files = unpacked(written(project, "voc")[0])
     for path in [path for path in files if path.endswith(".png")]:
         data = io.BytesIO()
-<<<<<<< HEAD
-        Image.open(io.BytesIO(files[path])).convert("RGB").save(data, "PNG")
-=======
-        with Image.open(io.BytesIO(files[path])) as palette:  # type: ignore[arg-type]
+        with Image.open(io.BytesIO(files[path])) as palette:
             palette.convert("RGB").save(data, "PNG")
->>>>>>> a7f7b6d003dd02046f3374d9fc7f568b43f73cad
         files[path] = data.getvalue()
     coloured = import_labels(packed(dict(files)), "x.zip", bare(project))
     numbered = import_labels(written(project, "voc")[0], "x.zip", bare(project))
