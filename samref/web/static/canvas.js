@@ -397,6 +397,9 @@ export function createCanvas({
     if (phase !== "down" || event.button !== 0 || draftMask()) return;
     const id = objectAt(...event.pixel);
     onSelect(id);
+    if (store.get().annotations.list.some((one) => one.id === id && one.locked)) {
+      return onHint("That object is locked. Unlock it in the list to change its outline.");
+    }
     if (id === null && store.get().selected === null) onHint("Click on an object: its outline gets corners to pull.");
   }
 
