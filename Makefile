@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 ARGS   ?=
+READERS ?= $(HOME)/.cache/samref/readers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format browser attack bench train evaluate clean
+.PHONY: help run test check format browser readers attack bench train evaluate clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,10 @@ format: $(VENV)/.installed-dev ## repair what ruff can repair
 
 browser: $(VENV)/.installed-dev ## run the browser tests only
 	$(PY) -m pytest -m browser $(ARGS)
+
+readers: $(VENV)/.installed-dev ## have the programs that exports are for read them, in an environment of their own
+	test -x $(READERS)/bin/python || sh tests/readers/install.sh $(READERS)
+	SAMREF_READERS=$(READERS) $(PY) -m pytest tests/readers -s $(ARGS)
 
 attack: $(VENV)/.installed-dev ## attack the server at full size, see docs/reliability.md
 	SAMREF_ATTACK=full $(PY) -m pytest tests/attack -s $(ARGS)

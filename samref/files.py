@@ -49,9 +49,11 @@ def bytes_in_words(count: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """``number`` of something as people say it: 1 image, 2 images, 1 entry, 2 entries."""
+    """``number`` of something as people say it: 1 image, 2 images, 1 entry, 2 entries, 2 boxes."""
     if number == 1:
         return f"1 {noun}"
+    if noun.endswith("x"):
+        return f"{number} {noun}es"
     return f"{number} {noun[:-1]}ies" if noun.endswith("y") else f"{number} {noun}s"
 
 

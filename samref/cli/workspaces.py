@@ -15,7 +15,8 @@ from samref.files import bytes_in_words, counted, disk_errors, replacing
 from samref.labels import backup as backups
 from samref.labels import recovery
 from samref.labels.folder import database_in
-from samref.labels.formats import add_images, build_export
+from samref.labels.formats import write_export
+from samref.labels.formats.source import Options
 from samref.labels.store import ProjectStore
 from samref.settings import Settings
 
@@ -76,21 +77,16 @@ def export(
     with closing(ProjectStore(database_in(data_folder(data)), reads_only=True)) as store:
         try:
             store.workspace_revision(number)
-            project = store.project(number)
-            faults = list(project.left_out)
-            with replacing(out) as part:
-                part.write_bytes(build_export(project, "zip").data)
-                if images:
-                    faults += add_images(part, project, lambda digest: store.image_bytes(number, digest))
+            with replacing(out) as part, part.open("wb") as file, store.reading(number) as source:
+                report = write_export(source, "zip", Options(images=images), file).report
         except LabelError as error:
             raise LabelError(f"Workspace {number} cannot be exported: {error}") from error
-    annotations = sum(len(image.annotations) for image in project.images)
     with disk_errors(f"{out} cannot be read"):
         size = out.stat().st_size
     typer.echo(
-        f"{out}: {counted(len(project.images), 'image')}, {counted(annotations, 'annotation')}, {bytes_in_words(size)}."
+        f"{out}: {counted(report.images, 'image')}, {counted(report.objects, 'annotation')}, {bytes_in_words(size)}."
     )
-    _tell(faults, "Left out")
+    _tell(report.left_out, "Left out")
 
 
 @app.command()

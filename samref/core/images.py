@@ -36,7 +36,7 @@ _ALLOWED = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM",
 Image.init()  # Pillow looks a closed list up among the plugins that are loaded already
 _FORMATS = tuple(sorted(_ALLOWED & Image.OPEN.keys()))  # a Pillow built without a codec lacks its format
 
-_WANTED = "Use a JPEG, PNG, WebP, TIFF, BMP or GIF file."
+_WANTED = "Use a JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF file."
 
 _WIDE_GREY = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
@@ -187,8 +187,7 @@ def _open(data: bytes, max_pixels: int, max_side: int) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"This image has far more pixels than can be opened (the limit is {max_pixels / 1e6:g} million). "
-            "Use a smaller copy of it."
+            f"This image has far more pixels than can be opened; the limit is {max_pixels:,}. Use a smaller copy of it."
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"This file is not an image that can be opened. {_WANTED}") from error
@@ -375,8 +374,8 @@ def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
         raise ImageError("This image has no pixels. Choose another file.")
     if width * height > max_pixels:
         raise ImageError(
-            f"This image has {width} x {height} = {width * height / 1e6:.0f} million pixels, more than can be opened "
-            f"(the limit is {max_pixels / 1e6:g} million). Use a smaller copy of it."
+            f"This image has {width} x {height} = {width * height:,} pixels; the limit is {max_pixels:,}. "
+            "Use a smaller copy of it."
         )
     if max(width, height) > max_side:
         raise ImageError(

@@ -284,6 +284,12 @@ def mask_iou(pred: Mask, gt: Mask, ignore: Mask | None = None) -> float:
     return float(np.float32(np.count_nonzero(pred & gt)) / np.float32(union))
 
 
+def rle_iou(one: Rle, other: Rle) -> float:
+    """Intersection over union of two masks of the same size, from their run lengths; NaN when both are empty."""
+    union = one.union(other).area
+    return one.intersection(other).area / union if union else float("nan")
+
+
 def boundary_iou(pred: Mask, gt: Mask, ignore: Mask | None = None, dilation_ratio: float = BOUNDARY_RATIO) -> float:
     """IoU of the two inner boundary bands, in float32 precision; NaN when both are empty.
 

@@ -50,7 +50,7 @@ class PolygonWithHoles:
     holes: tuple[Ring, ...] = ()
 
 
-def ring_area(ring: Ring | _Lattice) -> float:
+def ring_area(ring: Ring | _Lattice | NDArray[np.float64]) -> float:
     """Signed area; positive where the ring runs clockwise on the screen (y down)."""
     corners = np.asarray(ring, dtype=np.float64)
     x, y = corners[:, 0], corners[:, 1]

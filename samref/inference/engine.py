@@ -7,7 +7,9 @@ Which stage is next on a device:
 3. other refined masks, of whoever has gone without one for longest: under load each person gets some in time, where
    first come, first served would give everybody theirs just after their next click;
 4. embeddings, but one goes ahead after every few stages of the kinds above, so that nobody waits for ever;
-5. embeddings that nobody has asked for yet.
+5. embeddings that nobody has asked for yet;
+6. what is done in bulk, and only after a pause in which nobody asked for anything, since a stage that runs cannot be
+   stopped: the next click would have to wait for it.
 
 A session asks one question at a time, so none can hold up the others.
 """
@@ -16,6 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +48,15 @@ STAGES_PER_EMBEDDING = 4
 
 MAX_OWNERS = 1_000
 """Sessions whose last refined mask is remembered."""
+
+MAX_PAUSE_S = 5.0
+"""A person's longest pause before a device goes on with what is done in bulk; people at work click more often."""
+
+PAUSE_PER_STAGE = 10.0
+"""That pause is this many times as long as a stage in bulk takes: few clicks meet one, however fast the device."""
+
+FORGETTING = 0.98
+"""What is left, with each stage, of how long an earlier one took: a slow embedding counts for some fifty masks."""
 
 _SHUTTING_DOWN = "The server is shutting down. Your work is saved; reload the page in a moment."
 
@@ -103,8 +116,11 @@ class Engine(Protocol):
         *,
         owner: str,
         corrected: Rle | None = None,
+        in_bulk: bool = False,
     ) -> AsyncGenerator[Prediction, None]:
         """The answers to one object's prompts, coarse first; see :meth:`samref.inference.predictor.Predictor.predict`.
+
+        ``in_bulk`` is for what no person waits for.
 
         Raises:
             SupersededError: :meth:`cancel` took it back.
@@ -136,6 +152,7 @@ class Rank(IntEnum):
     REFINED = 2
     EMBED = 3
     AHEAD = 4
+    BULK = 5
 
 
 @dataclass(slots=True)
@@ -155,12 +172,19 @@ class _Device:
     waiting: tuple[list[_Turn], ...] = field(default_factory=lambda: tuple([] for _ in Rank))
     is_running: bool = False
     since_embedding: int = 0
+    asked_at: float = -math.inf
+    bulk_s: float = math.inf  # of the longest of the last stages in bulk; not known yet
+    is_pausing: bool = False
     refined: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Who was given a refined mask, the longest ago first."""
 
-    def next_turn(self) -> _Turn | None:
+    def pause_s(self, now: float) -> float:
+        """How long it must be left to people before it goes on with what is done in bulk."""
+        return self.asked_at + min(MAX_PAUSE_S, PAUSE_PER_STAGE * self.bulk_s) - now
+
+    def next_turn(self, *, with_bulk: bool) -> _Turn | None:
         """Take out the stage whose turn it is."""
-        order = list(Rank)
+        order = [rank for rank in Rank if with_bulk or rank != Rank.BULK]
         if self.since_embedding >= STAGES_PER_EMBEDDING:
             order.sort(key=lambda rank: rank != Rank.EMBED)
         for rank in order:
@@ -239,12 +263,13 @@ class LocalEngine:
         *,
         owner: str,
         corrected: Rle | None = None,
+        in_bulk: bool = False,
     ) -> AsyncGenerator[Prediction, None]:
         predictor = await self._loaded(model)
-        embedding = await self._embedding(image, predictor, Rank.EMBED, owner)
+        embedding = await self._embedding(image, predictor, Rank.BULK if in_bulk else Rank.EMBED, owner)
         stages = predictor.predict(embedding, prompts, state, corrected=corrected)
         for number in range(len(predictor.spec.stages)):
-            rank = Rank.COARSE if number == 0 else Rank.REFINED
+            rank = Rank.BULK if in_bulk else Rank.COARSE if number == 0 else Rank.REFINED
             prediction = await self._run(predictor, rank, owner, functools.partial(next, stages, None))
             if prediction is None:
                 return
@@ -306,19 +331,34 @@ class LocalEngine:
         device = self._devices.get(name)
         if device is None:
             device = self._devices[name] = _Device(ThreadPoolExecutor(1, thread_name_prefix=f"samref-{name}"))
-        turn = _Turn(owner, work, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        turn = _Turn(owner, work, loop.create_future())
+        if rank != Rank.BULK:
+            device.asked_at = loop.time()
+        else:
+            turn.work = functools.partial(_timed, device, work)
         device.waiting[rank].append(turn)
         self._start_next(device)
         result: T = await turn.done
         return result
 
     def _start_next(self, device: _Device) -> None:
-        turn = None if device.is_running else device.next_turn()
+        loop = asyncio.get_running_loop()
+        pause_s = device.pause_s(loop.time())
+        turn = None if device.is_running else device.next_turn(with_bulk=pause_s <= 0)
         if turn is None:
+            if device.waiting[Rank.BULK] and not device.is_running and not device.is_pausing:
+                device.is_pausing = True
+                loop.call_later(pause_s, self._end_pause, device)
             return
         device.is_running = True
         running = asyncio.get_running_loop().run_in_executor(device.executor, turn.work)
         running.add_done_callback(functools.partial(self._finished, device, turn))
+
+    def _end_pause(self, device: _Device) -> None:
+        device.is_pausing = False
+        if not self._is_closed:
+            self._start_next(device)
 
     def _finished(self, device: _Device, turn: _Turn, running: asyncio.Future[Any]) -> None:
         device.is_running = False
@@ -331,6 +371,16 @@ class LocalEngine:
                 turn.done.set_result(running.result())
         # Whoever got this answer asks for its next stage first: a refined mask goes before an embedding that waits.
         asyncio.get_running_loop().call_soon(self._start_next, device)
+
+
+def _timed(device: _Device, work: Callable[[], T]) -> T:
+    """What ``work`` gives; the device learns how long the longest of the last stages in bulk took."""
+    started = time.perf_counter()
+    try:
+        return work()
+    finally:
+        before = 0.0 if math.isinf(device.bulk_s) else FORGETTING * device.bulk_s
+        device.bulk_s = max(time.perf_counter() - started, before)
 
 
 def _refuse(turn: _Turn, error: SessionError) -> None:

@@ -30,14 +30,23 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from samref.core.geometry import ImageSize
 from samref.core.hand import CleanUp, HandTool, HandWork, check_hand_work, clean_up
-from samref.core.masks import MaskWindow, Rle
-from samref.core.prompts import Prompt, Prompts, check_drawing_cost, check_prompts
+from samref.core.masks import MaskWindow, Rle, rle_iou
+from samref.core.prompts import Box, Click, Prompt, Prompts, check_drawing_cost, check_prompts
 from samref.errors import LabelError, ModelError, PromptError, SessionError, StaleError, SupersededError
 from samref.inference.engine import Engine, StoredImage
 from samref.inference.predictor import Prediction, check_prompt_kinds
 from samref.labels import events as log
 from samref.labels.annotations import Annotation, find_annotation, new_annotation_id
-from samref.labels.events import DraftState, DraftStep, Event, HistoryEntry, ImageHistory, ImageState, counted
+from samref.labels.events import (
+    DraftState,
+    DraftStep,
+    Event,
+    HistoryEntry,
+    ImageHistory,
+    ImageState,
+    ProposedBox,
+    counted,
+)
 from samref.models.interface import DecoderState, ModelSpec, Stage
 
 KEPT_STATES = 64
@@ -48,6 +57,9 @@ KEPT_ANSWERS = 2_000
 
 MAX_STEPS = 2_000
 """Prompts and strokes of one draft."""
+
+SAME_CANDIDATE = 0.9
+"""Masks of a higher IoU are not two things that a click can mean."""
 
 MAX_PARTS = 200
 """Objects that one can be split into."""
@@ -129,6 +141,7 @@ class SessionView:
         model, model_note: which model answers, and what a person should know about it.
         undo, redo: words for what those verbs would undo or do again; None where they would be refused.
         encode_seconds: time the image's embedding took; 0 where this session did not need to make one.
+        proposed: boxes that shall become annotations.
     """
 
     revision: int
@@ -145,6 +158,7 @@ class SessionView:
     undo: str | None
     redo: str | None
     encode_seconds: float
+    proposed: tuple[ProposedBox, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +187,7 @@ class _Answers:
     coarse: Prediction | None = None
     final: Prediction | None = None
     state: DecoderState | None = None
+    candidates: tuple[log.MaskChosen, ...] | None = None
 
 
 class Session:
@@ -278,16 +293,16 @@ class Session:
     def question(self) -> Question | None:
         """What to ask next until the current step has its answer (and its memory); None where nothing is missing."""
         draft = self._state.draft
-        number = draft.asked_at(draft.cursor)
-        if number == 0 or self._answers(number).final is not None:
+        number = draft.answered_at(draft.cursor)
+        if number == 0 or draft.chosen_at(number) is not None or self._answers(number).final is not None:
             return None
         if draft.accepted_at == number and self._answers(number).state is not None:
             return None
-        while (asked := draft.asked_at(draft.steps[number - 1].basis)) > 0 and self._answers(asked).state is None:
-            number = asked
+        while (state := self._memory(draft.steps[number - 1].basis)) is None:
+            number = draft.answered_at(draft.steps[number - 1].basis)
         step = draft.steps[number - 1]
-        state = (self._answers(asked).state if asked else None) or DecoderState()
-        corrected = None if draft.hand_until(step.basis) is None else self._shown(step.basis)
+        is_corrected = draft.hand_until(step.basis) is not None or draft.chosen_at(step.basis) is not None
+        corrected = self._shown(step.basis) if is_corrected else None
         return Question(self.model, step, number, draft.prompts_until(number), state, corrected)
 
     # ---- verbs
@@ -331,6 +346,58 @@ class Session:
         _check_steps(self._state.draft, 1)
         taken = others[0].union(*others[1:])
         return (log.HandPainted(None, taken, "subtract"),) if mask.intersection(taken).area else ()
+
+    def choose(self, candidates: Sequence[log.MaskChosen]) -> Events:
+        """Show the next of the masks that the draft's lone click can mean."""
+        self._lone_click()
+        shown = self._view.draft.mask
+        at = next((n for n, each in enumerate(candidates) if each.mask == shown), 0)
+        return (candidates[(at + 1) % len(candidates)],)
+
+    async def candidates(self) -> tuple[log.MaskChosen, ...]:
+        """The masks that the draft's lone click can mean: the object, a part of it, a group; asks the model for them.
+
+        The part is what the model finds in a box of half the object's sides around the click, the group what it finds
+        in a box of twice the sides around the object.
+
+        Raises:
+            SessionError: the draft is something else than a lone click, or the model has one mask for it only.
+        """
+        async with self._turn:
+            await self._settled()
+            click, step = self._lone_click()
+        answers = self._memo[id(step)]
+        assert answers.final is not None, "it has settled"
+        if answers.candidates is None:
+            answers.candidates = await self._find_candidates(click, answers.final)
+        if len(answers.candidates) < 2:
+            raise SessionError("The model sees nothing else that this click could mean. Add a click or draw a box.")
+        return answers.candidates
+
+    async def _find_candidates(self, click: Click, answer: Prediction) -> tuple[log.MaskChosen, ...]:
+        found = [log.MaskChosen(answer.mask, answer.score, "choose the object")]
+        if "box" not in self._spec(self.model).prompts or answer.mask.area == 0:
+            return tuple(found)
+        for what, box in zip(
+            ("choose a part", "choose a group"), _boxes_about(click, answer, self._view.size), strict=True
+        ):
+            predictions = self._engine.segment(
+                self.image, self.model, Prompts((box, click)), None, owner=f"{self.session_id}:candidates"
+            )
+            async with aclosing(predictions):
+                *_, last = [prediction async for prediction in predictions]
+            if last.mask.area and all(rle_iou(last.mask, each.mask) < SAME_CANDIDATE for each in found):
+                found.append(log.MaskChosen(last.mask, last.score, what))
+        return tuple(found)
+
+    def _lone_click(self) -> tuple[Click, DraftStep]:
+        draft = self._state.draft
+        items, first = draft.prompts.items, draft.steps[0] if draft.cursor else None
+        is_lone = len(items) == 1 and draft.mask is None and draft.hand_until(draft.cursor) is None
+        click = items[0] if is_lone else None
+        if first is None or not isinstance(click, Click) or not click.positive or draft.edited is not None:
+            raise SessionError("Other masks can be had for a lone click only. Click on an object first.")
+        return click, first
 
     def replace_prompt(self, index: int, prompt: Prompt | None) -> Events:
         """Move one prompt of the draft, or take it away; the model answers what is left anew."""
@@ -399,7 +466,7 @@ class Session:
             class_id=class_id,
             mask=mask,
             prompts=draft.prompts,
-            model="" if draft.asked_at(draft.cursor) == 0 and draft.mask is None else self.model,
+            model="" if draft.answered_at(draft.cursor) == 0 and draft.mask is None else self.model,
             score=shown.score,
             created_at=datetime.fromtimestamp(self._clock(), UTC),
             author=author,
@@ -649,7 +716,7 @@ class Session:
             answers.coarse = prediction
         while len(self._memo) > KEPT_ANSWERS:
             del self._memo[next(iter(self._memo))]
-        if number == draft.asked_at(draft.cursor) and number != draft.accepted_at:
+        if number == draft.answered_at(draft.cursor) and number != draft.accepted_at:
             self._view = self._build_view()
 
     async def _catch_up(self) -> None:
@@ -759,21 +826,32 @@ class Session:
         step = self._state.draft.steps[number - 1]
         return self._memo.get(id(step)) or _Answers(step)
 
+    def _memory(self, number: int) -> DecoderState | None:
+        """What the model remembers after a step; None where it must be asked (again) first."""
+        answered = self._state.draft.answered_at(number)
+        if answered == 0 or self._state.draft.chosen_at(number) is not None:
+            return DecoderState()
+        return self._answers(answered).state
+
     def _is_settled(self, number: int) -> bool:
         """Whether what a step shows will stay."""
         draft = self._state.draft
-        asked = draft.asked_at(number)
-        return asked in (0, draft.accepted_at) or self._answers(asked).final is not None
+        answered = draft.answered_at(number)
+        if answered in (0, draft.accepted_at) or draft.chosen_at(number) is not None:
+            return True
+        return self._answers(answered).final is not None
 
     def _answered(self, number: int) -> tuple[Rle | None, Prediction | None]:
         """What the model gave for a step, before what was set by hand; the answer too where it is one."""
         draft = self._state.draft
-        asked = draft.asked_at(number)
-        if draft.edited is not None and draft.accepted_at == asked:
+        answered, chosen = draft.answered_at(number), draft.chosen_at(number)
+        if draft.edited is not None and draft.accepted_at == answered:
             return draft.edited.mask, None
-        if asked == 0:
+        if chosen is not None:
+            return chosen.mask, None
+        if answered == 0:
             return draft.mask, None
-        answers = self._answers(asked)
+        answers = self._answers(answered)
         answer = answers.final or answers.coarse
         return (None, None) if answer is None else (answer.mask, answer)
 
@@ -859,6 +937,7 @@ class Session:
             undo=self._history.undo,
             redo=self._history.redo,
             encode_seconds=self._encode_s,
+            proposed=state.proposed,
         )
 
     def _phase(self, draft: DraftState, shown: DraftView) -> Phase:
@@ -873,11 +952,12 @@ class Session:
         shown = mask if hand is None else hand.over(mask)
         if shown is None:
             return view
-        if answer is None:  # a rough mask, an accepted one, or a stroke on nothing
-            edited = draft.edited
+        if answer is None:  # a rough mask, an accepted or a chosen one, or a stroke on nothing
+            edited, chosen = draft.edited, draft.chosen_at(draft.cursor)
             score = edited.score if edited is not None and mask == edited.mask else 1.0
+            score = score if chosen is None else chosen.score
             return replace(view, mask=shown, score=score, stage="refined")
-        answers = self._answers(draft.asked_at(draft.cursor))
+        answers = self._answers(draft.answered_at(draft.cursor))
         return replace(
             view,
             mask=shown,
@@ -887,6 +967,22 @@ class Session:
             stage=answer.stage,
             seconds=answer.seconds,
         )
+
+
+def _boxes_about(click: Click, answer: Prediction, size: ImageSize) -> tuple[Box, Box]:
+    """A box of half the object's sides about a click, within the object's; one of twice its sides about the object."""
+    x, y, width, height = answer.window.box_xywh
+    half_width, half_height = max(1.0, width / 2), max(1.0, height / 2)
+    x0 = min(max(click.x + 0.5 - half_width / 2, x), x + width - half_width)
+    y0 = min(max(click.y + 0.5 - half_height / 2, y), y + height - half_height)
+    part = Box(x0, y0, x0 + half_width, y0 + half_height)
+    group = Box(
+        max(0.0, x - half_width),
+        max(0.0, y - half_height),
+        min(float(size.width), x + width + half_width),
+        min(float(size.height), y + height + half_height),
+    )
+    return part, group
 
 
 def _check_steps(draft: DraftState, more: int) -> None:

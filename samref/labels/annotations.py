@@ -30,6 +30,9 @@ MAX_NOTE = 2_000
 MAX_ATTRIBUTES = 50
 MAX_VALUE = 500
 
+NOT_REVIEWED = (("reviewed", "no"),)
+"""Attributes of an annotation that no person has looked at yet; whoever has sets the value "yes"."""
+
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -193,8 +196,11 @@ def safe_stem(name: str) -> str:
 
 
 def file_names(images: Iterable[ImageRecord]) -> dict[str, str]:
-    """A file name for each digest: the image's own, with ``-2``, ``-3``, … before the suffix where it is taken."""
-    split = ((image.digest, tidy_file_name(image.file_name).rpartition(".")) for image in images)
+    """A file name for each digest: the image's own, with ``-2``, ``-3``, … before the suffix where it is taken.
+
+    Folders are kept; see :func:`tidy_path`.
+    """
+    split = ((image.digest, tidy_path(image.file_name).rpartition(".")) for image in images)
     return _unique(
         (digest, stem, dot + suffix) if stem else (digest, dot + suffix, "") for digest, (stem, dot, suffix) in split
     )
@@ -203,6 +209,16 @@ def file_names(images: Iterable[ImageRecord]) -> dict[str, str]:
 def safe_stems(images: Iterable[ImageRecord]) -> dict[str, str]:
     """A stem for the files made from each digest: see :func:`safe_stem`; capital letters make no difference."""
     return _unique((image.digest, safe_stem(image.file_name), "") for image in images)
+
+
+def safe_paths(images: Iterable[ImageRecord]) -> dict[str, str]:
+    """As :func:`safe_stems`, in the folders that the images came in."""
+    parts = []
+    for image in images:
+        *folders, name = tidy_path(image.file_name).split("/")
+        path = "/".join([*(safe_stem(f"{folder}.") for folder in folders), safe_stem(name)])
+        parts.append((image.digest, path, ""))
+    return _unique(parts)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ written before there was a history: they move the cursor of the draft by one ste
 
 ``ImageMarked``, ``ImageRemoved`` and ``ImageRestored`` speak of the image as a whole, touch nothing on it and make no
 entry.
+``BoxesProposed`` leaves boxes that shall become annotations; the annotation that takes the box's id takes its place.
 """
 
 from __future__ import annotations
@@ -81,6 +82,21 @@ class HandPainted:
     added: Rle | None
     removed: Rle | None
     how: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaskChosen:
+    """Of the masks that a lone click can mean, a person chose this one.
+
+    Attributes:
+        mask: that is shown from now on.
+        score: the model's own IoU estimate for it.
+        what: words for it: the object, a part of it, a group.
+    """
+
+    mask: Rle
+    score: float
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +258,35 @@ class ImageRestored:
     """A removed image came back, with everything it had."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProposedBox:
+    """A box that shall become an annotation with its id and class."""
+
+    id: str
+    class_id: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class BoxesProposed:
+    """Boxes were imported or drawn to become annotations later; those known by their id change nothing."""
+
+    boxes: tuple[ProposedBox, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxesDropped:
+    """Boxes shall not become annotations after all."""
+
+    ids: tuple[str, ...]
+
+
 ClassEvent: TypeAlias = ClassAdded | ClassChanged | ClassRemoved
 Event: TypeAlias = (
     ImageOpened
     | Prompted
     | HandPainted
+    | MaskChosen
     | PromptReplaced
     | MaskGiven
     | Travelled
@@ -266,6 +306,8 @@ Event: TypeAlias = (
     | ImageMarked
     | ImageRemoved
     | ImageRestored
+    | BoxesProposed
+    | BoxesDropped
     | ClassEvent
 )
 
@@ -281,17 +323,19 @@ MAX_HISTORY = 1_000
 
 @dataclass(frozen=True, slots=True)
 class DraftStep:
-    """One prompt, or one stroke by hand, of a draft.
+    """One prompt, one stroke by hand, or one choice among masks, of a draft.
 
     Attributes:
-        prompt: what was said; None for a stroke.
+        prompt: what was said; None for a stroke or a choice.
         basis: number of the step whose memory the model starts from; 0 is the beginning.
         hand: all pixels set by hand up to here, this step's included; None for none.
+        chosen: the mask that was chosen.
     """
 
     prompt: Prompt | None
     basis: int
     hand: HandWork | None = None
+    chosen: MaskChosen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,11 +373,16 @@ class DraftState:
         """All pixels set by hand up to a step."""
         return self.steps[number - 1].hand if number else self.hand
 
-    def asked_at(self, number: int) -> int:
-        """Number of the newest step up to ``number`` that a model answers; 0 where there is none."""
-        while number and self.steps[number - 1].prompt is None:
+    def answered_at(self, number: int) -> int:
+        """Number of the newest step up to ``number`` that is no stroke; 0 where there is none."""
+        while number and self.steps[number - 1].prompt is None and self.steps[number - 1].chosen is None:
             number -= 1
         return number
+
+    def chosen_at(self, number: int) -> MaskChosen | None:
+        """The choice that a step shows, where it shows one."""
+        answered = self.answered_at(number)
+        return self.steps[answered - 1].chosen if answered else None
 
     @property
     def is_open(self) -> bool:
@@ -343,7 +392,11 @@ class DraftState:
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """An image at one moment. ``size`` is None before ``ImageOpened``; ``model`` is None before one was named."""
+    """An image at one moment.
+
+    ``size`` is None before ``ImageOpened``; ``model`` is None before one was named; ``proposed`` are boxes that shall
+    become annotations.
+    """
 
     digest: str = ""
     file_name: str = ""
@@ -353,6 +406,7 @@ class ImageState:
     annotations: tuple[Annotation, ...] = ()
     mark: str = ""
     removed: bool = False
+    proposed: tuple[ProposedBox, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +491,11 @@ def _after(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one c
             return replace(state, model=model, draft=draft)
         case HandPainted(added, removed):
             return replace(state, draft=_painted(state.draft, HandWork(added, removed)))
+        case MaskChosen():
+            draft = state.draft
+            return replace(
+                state, draft=_stepped(draft, DraftStep(None, draft.cursor, draft.hand_until(draft.cursor), event))
+            )
         case PromptReplaced(index, new):
             draft = _prompt_replaced(state.draft, index, new)
             return state if draft is state.draft else replace(state, draft=draft)
@@ -468,7 +527,15 @@ def _after(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one c
         case Reordered(annotation_id, position):
             return _reordered(state, annotation_id, position)
         case AnnotationsImported(imported):
-            return replace(state, annotations=upsert(state.annotations, *imported))
+            done = {annotation.id for annotation in imported}
+            proposed = _beside(state.proposed, done)
+            return replace(state, annotations=upsert(state.annotations, *imported), proposed=proposed)
+        case BoxesProposed(boxes):
+            unknown = _beside(boxes, {a.id for a in state.annotations} | {each.id for each in state.proposed})
+            return replace(state, proposed=(*state.proposed, *unknown)) if unknown else state
+        case BoxesDropped(ids):
+            proposed = _beside(state.proposed, ids)
+            return state if len(proposed) == len(state.proposed) else replace(state, proposed=proposed)
         case ImageMarked(mark):
             return replace(state, mark=mark)
         case ImageRemoved():
@@ -480,6 +547,10 @@ def _after(state: ImageState, event: Event) -> ImageState:  # noqa: C901 - one c
 
 
 _DESCRIBED = ("class_id", "visible", "locked", "note", "attributes")
+
+
+def _beside(boxes: Iterable[ProposedBox], ids: Collection[str]) -> tuple[ProposedBox, ...]:
+    return tuple(each for each in boxes if each.id not in ids)
 
 
 def _with_cursor(state: ImageState, cursor: int) -> ImageState:
@@ -509,8 +580,8 @@ def _prompt_replaced(draft: DraftState, index: int, prompt: Prompt | None) -> Dr
         return draft
     place = prompted[index]
     changed = () if prompt is None else (DraftStep(prompt, draft.steps[place].basis, draft.steps[place].hand),)
-    later = (replace(step, basis=min(step.basis, place)) for step in draft.steps[place + 1 : draft.cursor])
-    steps = (*draft.steps[:place], *changed, *later)
+    later = (step for step in draft.steps[place + 1 : draft.cursor] if step.chosen is None)  # chosen for other prompts
+    steps = (*draft.steps[:place], *changed, *(replace(step, basis=min(step.basis, place)) for step in later))
     accepted_at = draft.accepted_at if draft.accepted_at is not None and draft.accepted_at <= place else None
     return replace(draft, steps=steps, cursor=len(steps), accepted_at=accepted_at, clicks=draft.clicks + 1)
 
@@ -564,6 +635,8 @@ def _words(event: Event, before: ImageState) -> str:  # noqa: C901 - as many as 
             return _PROMPT_WORDS[type(prompt)]
         case HandPainted(how=how):
             return how.replace("_", " ")
+        case MaskChosen(what=what):
+            return what
         case PromptReplaced(prompt=prompt):
             return "remove a prompt" if prompt is None else "move a prompt"
         case MaskGiven():
@@ -594,6 +667,10 @@ def _words(event: Event, before: ImageState) -> str:  # noqa: C901 - as many as 
             return "change the model"
         case AnnotationsImported(annotations):
             return f"import {counted(len(annotations), 'object')}"
+        case BoxesProposed(boxes):
+            return f"keep {counted(len(boxes), 'box')} for later"
+        case BoxesDropped(ids):
+            return f"leave out {counted(len(ids), 'box')}"
         case _:
             raise AssertionError(f"{event} makes no entry")
 

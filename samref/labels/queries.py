@@ -337,6 +337,20 @@ def read_events(connection: sa.Connection, workspace_id: int, digest: str) -> tu
     return tuple(read)
 
 
+def digests_with(
+    connection: sa.Connection, workspace_id: int, written: str, digest: str | None = None
+) -> tuple[str, ...]:
+    """The images, first come first, whose logs hold an entry with these characters; removed ones are left out."""
+    logs = sa.select(_events.digest).where(
+        _events.workspace_id == workspace_id, _events.body.contains(written, autoescape=True)
+    )
+    if digest is not None:
+        logs = logs.where(_events.digest == digest)
+    here = _images.workspace_id == workspace_id, sa.not_(_images.removed)
+    wanted = sa.select(_images.digest).where(*here, _images.digest.in_(logs))
+    return tuple(connection.execute(wanted.order_by(_images.id)).scalars())
+
+
 def read_classes(connection: sa.Connection, workspace_id: int) -> tuple[LabelClass, ...]:
     """The classes of a workspace."""
     return replay_classes(read_events(connection, workspace_id, CLASS_LOG))

@@ -277,12 +277,14 @@ _ANNOTATION = cs.no_info_after_validator_function(
         locked=_default(_BOOL, default=False),
     ),
 )
+_PROPOSED = _values_of(events.ProposedBox, id=_ID, class_id=WHOLE, box=_PROMPTS["box"])
 _EVENTS: dict[str, CoreSchema] = {
     "image_opened": _values_of(events.ImageOpened, digest=_ID, file_name=text(MAX_PATH), height=_SIDE, width=_SIDE),
     "prompted": _values_of(events.Prompted, prompt=_PROMPT, model=_NAME, basis=_or_none(_BASIS)),
     "hand_painted": _values_of(
         events.HandPainted, added=_or_none(_RLE), removed=_or_none(_RLE), how=cs.literal_schema(list(HOWS))
     ),
+    "mask_chosen": _values_of(events.MaskChosen, mask=_RLE, score=NUMBER, what=_NAME),
     "prompt_replaced": _values_of(events.PromptReplaced, index=_BASIS, prompt=_or_none(_PROMPT)),
     "mask_given": _values_of(events.MaskGiven, mask=_RLE),
     "travelled": _values_of(events.Travelled, by=cs.int_schema(strict=True, ge=-MAX_HISTORY, le=MAX_HISTORY)),
@@ -308,6 +310,8 @@ _EVENTS: dict[str, CoreSchema] = {
     ),
     "reordered": _values_of(events.Reordered, annotation_id=_ID, position=_BASIS),
     "model_changed": _values_of(events.ModelChanged, model=_NAME),
+    "boxes_proposed": _values_of(events.BoxesProposed, boxes=_tuple_of(_PROPOSED, MAX_IMPORTED)),
+    "boxes_dropped": _values_of(events.BoxesDropped, ids=_IDS),
     "class_added": _values_of(events.ClassAdded, label_class=_CLASS),
     "class_changed": _values_of(events.ClassChanged, label_class=_CLASS),
     "class_removed": _values_of(events.ClassRemoved, class_id=WHOLE),
@@ -323,7 +327,7 @@ ANNOTATION = SchemaValidator(_ANNOTATION)
 _TYPES: dict[type, str] = {schema["cls"]: name for name, schema in (*_PROMPTS.items(), *_EVENTS.items())}
 _KEYS: dict[type, list[tuple[str, str]]] = {
     made: [(field.name, _WRITTEN_AS.get(field.name, field.name)) for field in fields(made)]
-    for made in (*_TYPES, LabelClass, Prompts, HandWork, Annotation)
+    for made in (*_TYPES, LabelClass, Prompts, HandWork, Annotation, events.ProposedBox)
 }
 _LEFT_OUT: dict[type, tuple[tuple[str, Any], ...]] = {  # values that are not written, since reading gives them
     events.Prompted: (("basis", None),),

@@ -15,11 +15,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import sqlalchemy as sa
@@ -28,11 +29,12 @@ from samref.core.geometry import ImageSize
 from samref.errors import LabelError, StorageError
 from samref.files import bytes_in_words, discard_parts, disk_errors
 from samref.labels import queries
-from samref.labels.annotations import Annotation, ImageRecord, Project, tidy_path
+from samref.labels.annotations import NOT_REVIEWED, Annotation, ImageRecord, Project, tidy_path
 from samref.labels.classes import LabelClass, default_classes, find_class, new_class, tidy_name
 from samref.labels.database import Database, ServerDatabase
 from samref.labels.events import (
     AnnotationsImported,
+    BoxesProposed,
     ClassAdded,
     ClassChanged,
     ClassRemoved,
@@ -40,9 +42,11 @@ from samref.labels.events import (
     ImageOpened,
     ImageRestored,
     ImageState,
+    ProposedBox,
     replay,
 )
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, BlobFolder, FolderLock
+from samref.labels.formats.source import Source
 from samref.labels.queries import CLASS_LOG, Appended, Entry, ImageSummary, WorkspaceSummary, append_entries
 from samref.labels.sqlite import SqliteDatabase
 
@@ -50,6 +54,9 @@ MAX_UNTOUCHED = 10_000
 """Workspaces in which nothing was ever done that are kept; a visitor who only looks leaves one behind."""
 
 DAY_S = 86400.0
+
+_PROPOSED, _UNSEEN = '"type":"boxes_proposed"', '["reviewed","no"]'
+"""How the logs write boxes that are to be done, and annotations that are to be looked at."""
 
 _log = logging.getLogger(__name__)
 
@@ -358,19 +365,79 @@ class ProjectStore:
                 records.append(ImageRecord(image.digest, image.file_name, image.size, state.annotations))
             return Project(queries.read_classes(connection, workspace_id), tuple(records), tuple(left_out))
 
+    @contextmanager
+    def reading(self, workspace_id: int, digests: Collection[str] | None = None) -> Iterator[Source]:
+        """The whole workspace, or some of its images, to be gone through an image at a time.
+
+        All passes see the same moment. An image whose log is damaged is left out; of one image only, it is an error.
+        """
+        with self.database.read() as connection:
+            listed = queries.list_images(connection, workspace_id, digests)
+            classes = queries.read_classes(connection, workspace_id)
+            heads = tuple(ImageRecord(image.digest, image.file_name, image.size) for image in listed)
+
+            def read() -> Iterator[ImageRecord]:
+                for head in heads:
+                    try:
+                        with self.database.errors():
+                            state = replay(queries.read_events(connection, workspace_id, head.digest))
+                    except StorageError as error:
+                        if digests is not None and len(heads) == 1:
+                            raise
+                        source.left_out[head.digest] = f"{head.file_name} ({head.digest}): {error}"
+                        continue
+                    yield replace(head, annotations=state.annotations)
+
+            source = Source(classes, heads, read, lambda digest: self.image_bytes(workspace_id, digest))
+            source.drafts.update(image.digest for image in listed if image.has_draft)
+            yield source
+
     def import_annotations(
         self,
         workspace_id: int,
         new_classes: Sequence[LabelClass],
         annotations: Mapping[str, Sequence[Annotation]],
+        boxes: Mapping[str, Sequence[ProposedBox]] = MappingProxyType({}),
     ) -> None:
-        """Add classes, and annotations by digest of their image; all of them or none."""
+        """Add classes, and by digest of their image annotations and boxes to become some; all of them or none."""
         added = [Entry.of(ClassAdded(label_class)) for label_class in new_classes]
-        imported = {digest: Entry.of(AnnotationsImported(tuple(items))) for digest, items in annotations.items()}
+        imported = [(digest, Entry.of(AnnotationsImported(tuple(items)))) for digest, items in annotations.items()]
+        imported += [(digest, Entry.of(BoxesProposed(tuple(items)))) for digest, items in boxes.items()]
         with self.database.write() as connection:
             self._write(connection, workspace_id, CLASS_LOG, added)
-            for digest, entry in imported.items():
+            for digest, entry in imported:
                 self._write(connection, workspace_id, digest, [entry])
+
+    # ---- boxes that shall become annotations
+
+    def proposed_boxes(self, workspace_id: int, digest: str | None = None) -> dict[str, tuple[ProposedBox, ...]]:
+        """The boxes that are not annotations yet, by digest of their image, or those of one image.
+
+        Of all images, those whose log is damaged are left out: they should not keep the others from being done.
+        """
+        digests = self._digests_with(workspace_id, _PROPOSED, digest)
+        found = {each: state.proposed for each, state in self._states(workspace_id, digests, digest is not None)}
+        return {each: proposed for each, proposed in found.items() if proposed}
+
+    def not_reviewed(self, workspace_id: int) -> list[tuple[str, Annotation]]:
+        """The annotations that no person has looked at yet, each with the digest of its image, lowest score first."""
+        digests = self._digests_with(workspace_id, _UNSEEN)
+        states = self._states(workspace_id, digests, must_read=False)
+        found = [(digest, each) for digest, state in states for each in state.annotations if _is_unseen(each)]
+        return sorted(found, key=lambda one: one[1].score)
+
+    def _digests_with(self, workspace_id: int, written: str, digest: str | None = None) -> tuple[str, ...]:
+        with self.database.read() as connection:
+            return queries.digests_with(connection, workspace_id, written, digest)
+
+    def _states(self, workspace_id: int, digests: Sequence[str], must_read: bool) -> Iterator[tuple[str, ImageState]]:
+        for digest in digests:
+            try:
+                yield digest, self.state(workspace_id, digest)
+            except StorageError as error:
+                if must_read:
+                    raise
+                _log.warning("An image was left out: %s", error)
 
     # ---- bounds and housekeeping
 
@@ -455,6 +522,10 @@ class ProjectStore:
     def _served(self) -> float:
         """Seconds that servers have been running on these labels: it stands still while none runs, never goes back."""
         return self._served_before_s + max(0.0, self._monotonic() - self._started_at)
+
+
+def _is_unseen(annotation: Annotation) -> bool:
+    return NOT_REVIEWED[0] in annotation.attributes
 
 
 def accepted_projects(folder: Path) -> dict[int, Project]:

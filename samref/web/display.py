@@ -19,6 +19,7 @@ DISPLAY_SIDE = 16_384
 
 THUMBNAIL_SIDE = 256
 QUALITY = 92
+THUMBNAIL_QUALITY = 75
 
 
 class DisplayCopies:
@@ -31,7 +32,8 @@ class DisplayCopies:
     def get(self, digest: str, thumbnail: bool, decode: Callable[[], DecodedImage]) -> bytes:
         """The copy of one image; ``decode`` is called when it is not here, for all who want it once."""
         return self._cache.get_or_create(
-            (digest, thumbnail), lambda: encode_jpeg(_reduced(decode().rgb, thumbnail), quality=QUALITY)
+            (digest, thumbnail),
+            lambda: encode_jpeg(_reduced(decode().rgb, thumbnail), quality=THUMBNAIL_QUALITY if thumbnail else QUALITY),
         )
 
     def held(self, digest: str, thumbnail: bool) -> bytes | None:

@@ -37,6 +37,9 @@ _COMMON_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+_NO_DOCUMENTS = frozenset({"application/javascript", "text/javascript", "text/css", "image/jpeg", "image/png"})
+"""Nothing of these kinds becomes a page: what is said about pages would be half a kilobyte in each of a hundred."""
+
 _POLICY = {
     "default-src": "'self'",
     "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio's start page and js_on_load are made of these
@@ -122,7 +125,8 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
+                kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+                for name, value in (_COMMON_HEADERS if kind in _NO_DOCUMENTS else self._headers).items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -24,13 +24,19 @@ from starlette.types import Receive, Scope, Send
 
 from samref.core.images import SMALL_PIXELS, DecodedImage, decode_stored_image, upright_size
 from samref.errors import ImageError, RequestError, SamrefError
-from samref.labels.annotations import tidy_path
+from samref.labels.annotations import tidy_file_name, tidy_path
 from samref.web.display import DisplayCopies
+from samref.web.exports import MadeExport, import_to_wire, parse_export
 from samref.web.protocol import UNEXPECTED, UnknownWorkspaceError, tab_and_sequence
 from samref.web.server import Server, image_to_wire
 
 TOKEN_HEADER = "X-Samref-Token"  # noqa: S105 - the name of a header
 FILE_NAME_HEADER = "X-Samref-Filename"
+
+REPORT_HEADER = "X-Samref-Report"
+"""Sentences about a download, as a JSON list in percent encoding."""
+
+_PART_BYTES = 256 * 1024  # of a download sent at once
 
 REQUEST_BYTES = 2 * 2**20
 """Longest request of a page: a scribble of the most points takes 400 kB."""
@@ -91,6 +97,33 @@ class _Lines(Response):
                     _log.info("A browser stopped reading its answer; the connection is closed.")
                     return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Download(Response):
+    """An export, sent from the disk; its sentences ride along in a header, since a download has no other place."""
+
+    def __init__(self, made: MadeExport) -> None:
+        said = json.dumps(list(made.export.report.sentences), ensure_ascii=True)
+        headers = {
+            **PRIVATE,
+            "Content-Disposition": _attachment(made.export.file_name),
+            "Content-Length": str(made.size),
+            REPORT_HEADER: quote(said),
+        }
+        super().__init__(media_type=made.export.media_type, headers=headers)
+        self._file = made.file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's own
+        with self._file:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while data := await asyncio.to_thread(self._file.read, _PART_BYTES):
+                part = {"type": "http.response.body", "body": data, "more_body": True}
+                try:
+                    await asyncio.wait_for(send(part), SLOW_READER_S)
+                except TimeoutError:
+                    _log.info("A browser stopped reading its download; the connection is closed.")
+                    return
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Modules(StaticFiles):
@@ -173,17 +206,56 @@ class _Routes:
         return Response(data, media_type="image/jpeg", headers=headers)
 
     async def export(self, request: Request) -> Response:
-        kind, digest = request.query_params.get("format", ""), request.query_params.get("image")
-        exported = await self._server.export(_token(request), kind, digest)
-        headers = {**PRIVATE, "Content-Disposition": _attachment(exported.file_name)}
-        return Response(exported.data, media_type=exported.media_type, headers=headers)
+        if request.method == "GET":
+            digest = request.query_params.get("image")
+            said: Any = {
+                "format": request.query_params.get("format", ""),
+                "images": None if digest is None else [digest],
+            }
+        else:
+            await asyncio.to_thread(self._server.find, _token(request))
+            said = _parsed(await _body(request, REQUEST_BYTES))
+        made = await self._server.export(_token(request), parse_export(said))
+        return _Download(made)
+
+    async def preview(self, request: Request) -> Response:
+        await asyncio.to_thread(self._server.find, _token(request))
+        wanted = parse_export(_parsed(await _body(request, REQUEST_BYTES)))
+        return _json(await self._server.preview_export(_token(request), wanted))
 
     async def import_labels(self, request: Request) -> Response:
         await asyncio.to_thread(self._server.find, _token(request))
+        name = tidy_file_name(unquote(request.headers.get(FILE_NAME_HEADER, "")))
         data = await _body(request, self._server.limits.upload_bytes)
-        imported = await self._server.import_coco(_token(request), data)
-        counts = {"annotations": imported.count, "images": len(imported.annotations)}
-        return _json({**counts, "message": imported.message})
+        return _json(import_to_wire(await self._server.import_labels(_token(request), data, name)))
+
+    async def import_boxes(self, request: Request) -> Response:
+        await asyncio.to_thread(self._server.find, _token(request))
+        data = await _body(request, self._server.limits.upload_bytes)
+        imported = await self._server.import_boxes(_token(request), data)
+        return _json({"boxes": imported.count, "images": len(imported.boxes), "message": imported.message})
+
+    async def bulk(self, request: Request) -> Response:
+        workspace_id, revision = await asyncio.to_thread(self._server.find_with_revision, _token(request))
+        asked, tab = request.query_params.get("do", ""), request.query_params.get("tab", "")
+        tab_and_sequence({"tab": tab})
+        jobs = self._server.bulk
+        match (request.method, asked):
+            case ("GET", ""):
+                told = await jobs.look(workspace_id, tab)
+            case ("POST", "start"):
+                told = await jobs.start(workspace_id, tab)
+            case ("POST", "pause"):
+                told = await jobs.pause(workspace_id)
+            case ("POST", "cancel"):
+                told = await jobs.cancel(workspace_id)
+            case _:
+                raise RequestError(f"A job in bulk knows no {asked[:40]!r}; use start, pause or cancel.")
+        return _json({**told, "revision": revision})
+
+    async def review(self, request: Request) -> Response:
+        workspace_id = await asyncio.to_thread(self._server.find, _token(request))
+        return _json(await asyncio.to_thread(self._server.bulk.to_review, workspace_id))
 
 
 def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRoute]:
@@ -202,7 +274,11 @@ def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRout
         Route("/samref/folder", _guarded(routes.open_from_folder), methods=["POST"]),
         Route("/samref/images/{digest}", _guarded(routes.image), methods=["GET"]),
         Route("/samref/examples/{name}", _guarded(routes.example), methods=["GET"]),
-        Route("/samref/export", _guarded(routes.export), methods=["GET"]),
+        Route("/samref/import-boxes", _guarded(routes.import_boxes), methods=["POST"]),
+        Route("/samref/bulk", _guarded(routes.bulk), methods=["GET", "POST"]),
+        Route("/samref/review", _guarded(routes.review), methods=["GET"]),
+        Route("/samref/export", _guarded(routes.export), methods=["GET", "POST"]),
+        Route("/samref/export/preview", _guarded(routes.preview), methods=["POST"]),
         Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),
         Mount(f"/samref/static/{version}", app=_Modules(directory=static)),
     ]

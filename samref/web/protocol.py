@@ -34,6 +34,9 @@ MASK_CHARACTERS = 15_000
 COARSE_CHARACTERS = 3_000
 """The same for the coarse mask that rides along with a refined one."""
 
+EXACT_CHARACTERS = 200_000
+"""The same for a mask with pixels that a person set: who sets single pixels must see single pixels."""
+
 HAND_CHARACTERS = 6_000
 """The same for the pixels set by hand, which are only shown."""
 
@@ -42,6 +45,9 @@ PAINT_CHARACTERS = 400_000
 
 MAX_SELECTED = 10_000
 """Annotations that one request may name."""
+
+MOST_BOXES = 300
+"""Boxes kept for later that a page is told of; more could not be told apart on an image."""
 
 COARSEST = 64
 """No preview has larger cells, in pixels."""
@@ -70,6 +76,8 @@ OptionalText: TypeAlias = Annotated[str, Field(max_length=200)] | None
 Flag: TypeAlias = Annotated[bool, Field(strict=True)]
 Mark: TypeAlias = Literal["", "done", "flagged"]
 Digests: TypeAlias = Annotated[list[Digest], Field(min_length=1, max_length=MAX_DIGESTS)]
+Coordinate: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Corners: TypeAlias = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 
 
 class Known(BaseModel):
@@ -185,6 +193,12 @@ class Subtract(ImageRequest):
     """Takes the pixels of all other objects that are shown from the draft's mask."""
 
     verb: Literal["subtract"]
+
+
+class NextCandidate(ImageRequest):
+    """Shows the next of the masks that the draft's lone click can mean: the object, a part of it, a group."""
+
+    verb: Literal["next_candidate"]
 
 
 class ReplacePrompt(ImageRequest):
@@ -396,6 +410,14 @@ class Prefetch(Request):
     digest: Digest
 
 
+class ProposeBoxes(ImageRequest):
+    """Boxes drawn for later, of which the workspace's job makes masks (see `/samref/bulk`)."""
+
+    verb: Literal["propose_boxes"]
+    boxes: Annotated[list[Corners], Field(min_length=1, max_length=MAX_PROMPTS, description="[x0, y0, x1, y1] each")]
+    class_id: Count
+
+
 AnyRequest: TypeAlias = (
     Hello
     | Open
@@ -406,6 +428,7 @@ AnyRequest: TypeAlias = (
     | Tidy
     | PreviewTidy
     | Subtract
+    | NextCandidate
     | ReplacePrompt
     | Undo
     | Redo
@@ -433,6 +456,7 @@ AnyRequest: TypeAlias = (
     | RemoveImages
     | RestoreImages
     | Prefetch
+    | ProposeBoxes
 )
 
 _REQUESTS: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="verb")])
@@ -574,6 +598,9 @@ def view_to_wire(view: SessionView, known_annotations: int, *, with_prompts: boo
         "redo": view.redo,
         "seconds": {"encode": round(view.encode_seconds, 4), "model": round(view.draft.seconds, 4)},
     }
+    if with_prompts:  # else the page has them, too
+        boxes = ((each.box, each.class_id) for each in view.proposed[:MOST_BOXES])
+        wire["proposed"] = [[*map(_rounded, (b.x0, b.y0, b.x1, b.y1)), class_id] for b, class_id in boxes]
     if view.annotations_revision > known_annotations:
         changed = [one for one in view.annotations if view.changed_at[one.id] > known_annotations]
         wire["annotations"] = {
@@ -587,7 +614,8 @@ def view_to_wire(view: SessionView, known_annotations: int, *, with_prompts: boo
 def _draft_to_wire(draft: DraftView, *, with_prompts: bool) -> dict[str, Any]:
     mask = None
     if draft.mask is not None:
-        mask = mask_to_wire(draft.window or _window(draft.mask), MASK_CHARACTERS)
+        characters = MASK_CHARACTERS if draft.hand is None else EXACT_CHARACTERS
+        mask = mask_to_wire(draft.window or _window(draft.mask), characters)
     wire: dict[str, Any] = {
         "count": len(draft.prompts.items),
         "mask": mask,
@@ -612,7 +640,9 @@ def _annotation_to_wire(annotation: Annotation) -> dict[str, Any]:
     return {
         "id": annotation.id,
         "class_id": annotation.class_id,
-        "mask": mask_to_wire(_window(annotation.mask), MASK_CHARACTERS),
+        "mask": mask_to_wire(
+            _window(annotation.mask), MASK_CHARACTERS if annotation.by_hand is None else EXACT_CHARACTERS
+        ),
         "score": round(annotation.score, 3) if annotation.has_score else None,
         "visible": annotation.visible,
         "area": annotation.mask.area,

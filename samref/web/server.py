@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from PIL import Image
 
@@ -28,15 +28,29 @@ from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
 from samref.errors import BusyError, ImageError, ModelError, SamrefError, UnknownModelError
 from samref.inference.engine import Engine, StoredImage
 from samref.inference.session import Events, Session, SessionView, Verb
-from samref.labels.annotations import find_annotation
-from samref.labels.events import AnnotationsImported, Described, Event, ImageMarked, ImageRemoved, ImageRestored
-from samref.labels.formats import Export, build_export
-from samref.labels.formats.coco import CocoImport, import_coco
+from samref.labels.annotations import ImageRecord, Project, find_annotation
+from samref.labels.events import (
+    AnnotationsImported,
+    BoxesProposed,
+    Described,
+    Event,
+    ImageMarked,
+    ImageRemoved,
+    ImageRestored,
+    ProposedBox,
+)
+from samref.labels.formats import import_labels
+from samref.labels.formats.boxes import BoxImport, import_boxes
+from samref.labels.formats.reading import LabelImport
+from samref.labels.formats.source import Source
 from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
+from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in, proposed
+from samref.web.exports import ExportRequest, MadeExport, make_export, preview_export
 from samref.web.image_folder import ImageFolder
 from samref.web.protocol import (
     MASK_CHARACTERS,
+    MAX_SEQUENCE,
     UNEXPECTED,
     AddClass,
     AddPrompts,
@@ -53,12 +67,14 @@ from samref.web.protocol import (
     History,
     MarkImages,
     Merge,
+    NextCandidate,
     Open,
     OpenExample,
     Order,
     Paint,
     Prefetch,
     PreviewTidy,
+    ProposeBoxes,
     Reclass,
     Redo,
     RemoveClass,
@@ -105,6 +121,8 @@ _EXPORTING = ThreadPoolExecutor(2, thread_name_prefix="samref-export")
 """The same for exports, of which a large one takes half a gigabyte."""
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +216,19 @@ class _Workspace:
 _Answers: TypeAlias = AsyncIterator[tuple[SessionView | None, bool, dict[str, Any]]]
 """What is answered to a request, before it becomes JSON: a view if there is one, whether it is the last, and more."""
 
-_LIST_KEEPING = (AddPrompts, Paint, Tidy, PreviewTidy, Subtract, ReplacePrompt, Clear, Edit, History, Prefetch)
+_LIST_KEEPING = (
+    AddPrompts,
+    Paint,
+    Tidy,
+    PreviewTidy,
+    Subtract,
+    NextCandidate,
+    ReplacePrompt,
+    Clear,
+    Edit,
+    History,
+    Prefetch,
+)
 """Requests that change no list of the workspace."""
 
 _ON_MASK = (Commit, Tidy, Subtract, Merge, Split, SubtractFrom)
@@ -246,6 +276,7 @@ class Server:
         self._prefetching: set[asyncio.Task[float]] = set()
         self._tabs: OrderedDict[str, _Tab] = OrderedDict()
         self._running: Counter[str | None] = Counter()
+        self.bulk = BulkJobs(store, engine, self._stored_image, self._record_aside, self._is_drawn_in, model=model)
 
     # ---- requests of pages
 
@@ -321,21 +352,21 @@ class Server:
             case AddClass() | ChangeClass() | RemoveClass():
                 await asyncio.to_thread(self._change_classes, workspace.id, request)
                 return workspace, await self._present(workspace, request)
-            case MarkImages(digests=digests, mark=mark):
-                await self._note_on_images(workspace.id, digests, ImageMarked(mark))
+            case MarkImages() | RemoveImages() | RestoreImages():
+                await self._note_on_images(workspace.id, request.digests, _image_event(request))
                 return workspace, await self._present(workspace, request)
-            case RemoveImages(digests=digests):
-                await self._note_on_images(workspace.id, digests, ImageRemoved())
-                return workspace, await self._present(workspace, request)
-            case RestoreImages(digests=digests):
-                await self._note_on_images(workspace.id, digests, ImageRestored())
-                return workspace, await self._present(workspace, request)
-            case PreviewTidy() | History() | Copy():
+            case PreviewTidy() | History() | Copy() | NextCandidate():
                 return workspace, await self._aside(workspace, request)
             case Prefetch(digest=digest):
                 await asyncio.to_thread(self._held, workspace.id, digest)
                 self._prefetch(self._stored_image(workspace.id, digest))
                 return workspace, _once(None)
+            case ProposeBoxes(boxes=boxes, class_id=class_id):
+                await asyncio.to_thread(check_class, self.store, workspace.id, class_id)
+                session = await self._session(workspace.id, request.image)
+                await session.perform(lambda s: (boxes_drawn(s.view, boxes, class_id),), request.tab, request.revision)
+                await self.bulk.came(workspace.id)
+                return workspace, _watched(session.watch())
             case _:
                 if isinstance(request, UseModel):
                     self._check_model(request.name)
@@ -353,13 +384,17 @@ class Server:
             return _once(None)
         return _once((await self._session(workspace.id, request.image)).view)
 
-    async def _aside(self, workspace: _Workspace, request: PreviewTidy | History | Copy) -> _Answers:
-        """Do what changes nothing of the image that is open."""
+    async def _aside(self, workspace: _Workspace, request: PreviewTidy | History | Copy | NextCandidate) -> _Answers:
+        """Do what is more, or less, than a verb of the session of the image that is open."""
         session = await self._session(workspace.id, request.image)
         match request:
             case PreviewTidy(how=how, amount=amount):
                 tidied = await session.look(lambda s: s.tidied(how, amount))
                 return _once(session.view, preview=mask_to_wire(MaskWindow.from_rle(tidied), MASK_CHARACTERS))
+            case NextCandidate():
+                candidates = await session.candidates()
+                await session.perform(lambda s: s.choose(candidates), request.tab, request.revision)
+                return _watched(session.watch())
             case History():
                 return _once(session.view, history=history_to_wire(*session.history))
             case Copy(ids=ids, digest=digest):
@@ -465,6 +500,11 @@ class Server:
             UnknownWorkspaceError: none has that token.
         """
         return self._find(token).id
+
+    def find_with_revision(self, token: str | None) -> tuple[int, int]:
+        """The workspace that ``token`` opens and its revision; otherwise as :meth:`find`."""
+        found = self._find(token)
+        return found.id, found.revision
 
     def add_image(self, workspace_id: int, data: bytes, file_name: str) -> ImageSummary:
         """Put an image into a workspace; see :meth:`put_image`."""
@@ -620,22 +660,32 @@ class Server:
 
     # ---- labels in and out
 
-    async def export(self, token: str | None, kind: str, digest: str | None) -> Export:
-        """The labels of all images of a workspace, or of one, as a file.
+    async def export(self, token: str | None, request: ExportRequest) -> MadeExport:
+        """The labels of images of a workspace as a file.
 
         Raises:
             UnknownWorkspaceError: no workspace has that token.
-            LabelError: there is no such format.
-            ImageError: the workspace does not hold that image.
+            LabelError: there is no such format, or it cannot say these labels.
+            ImageError: the workspace does not hold one of the images.
         """
-        return await asyncio.get_running_loop().run_in_executor(_EXPORTING, self._export, token, kind, digest)
+        return await self._exported(token, request, partial(make_export, request=request))
 
-    def _export(self, token: str | None, kind: str, digest: str | None) -> Export:
-        workspace_id = self.find(token) if digest is None else self.image(token, digest)[0]
-        return build_export(self.store.project(workspace_id, None if digest is None else {digest}), kind)
+    async def preview_export(self, token: str | None, request: ExportRequest) -> dict[str, Any]:
+        """What an export would hold and lose, as the page is told."""
+        return await self._exported(token, request, partial(preview_export, request=request))
 
-    async def import_coco(self, token: str | None, data: bytes) -> CocoImport:
-        """Add the annotations of a COCO file to the images it names; all of them or none.
+    async def _exported(self, token: str | None, request: ExportRequest, make: Callable[[Source], T]) -> T:
+        def made() -> T:
+            workspace_id = self.find(token)
+            with self.store.reading(workspace_id, request.images) as source:
+                if request.images is not None and len(source.images) < len(set(request.images)):
+                    raise ImageError("This workspace does not hold that image. Open it again from its file.")
+                return make(source)
+
+        return await asyncio.get_running_loop().run_in_executor(_EXPORTING, made)
+
+    async def import_labels(self, token: str | None, data: bytes, file_name: str) -> LabelImport:
+        """Add the annotations of a file of any format to the images it names; all of them or none.
 
         Raises:
             UnknownWorkspaceError: no workspace has that token.
@@ -643,8 +693,15 @@ class Server:
             StorageError: the disk is full or cannot be written.
         """
         loop = asyncio.get_running_loop()
-        workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import, token, data)
-        for digest, items in found.annotations.items():
+        workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import, token, data, file_name)
+        await self._absorb(workspace_id, {k: AnnotationsImported(items) for k, items in found.annotations.items()})
+        if found.boxes:
+            await self._boxes_came(workspace_id, proposed(found.boxes))
+        return found
+
+    async def _absorb(self, workspace_id: int, added: Mapping[str, Event]) -> None:
+        """Tell the open sessions of an event that is in the logs of their images already."""
+        for digest, event in added.items():
             key = (workspace_id, digest)
             if (opening := self._opening.get(key)) is not None:
                 await asyncio.wait([opening])
@@ -653,14 +710,65 @@ class Server:
                 continue  # it will be read from the log
             length = await asyncio.to_thread(self.store.revision, workspace_id, digest)
             if session.view.revision < length:  # otherwise it was read from the log just now
-                await session.absorb(AnnotationsImported(items))
+                await session.absorb(event)
+
+    def _import(self, token: str | None, data: bytes, file_name: str) -> tuple[int, LabelImport]:
+        workspace_id = self.find(token)
+        found = import_labels(data, file_name, self.store.project(workspace_id))
+        self.store.import_annotations(workspace_id, found.new_classes, found.annotations, proposed(found.boxes))
+        return workspace_id, found
+
+    # ---- boxes that become masks in bulk
+
+    async def import_boxes(self, token: str | None, data: bytes) -> BoxImport:
+        """Keep the boxes of a file, to be made into masks by the workspace's job; all of them or none.
+
+        Raises:
+            UnknownWorkspaceError: no workspace has that token.
+            ImportFormatError: the file does not say what it should.
+            StorageError: the disk is full or cannot be written.
+        """
+        loop = asyncio.get_running_loop()
+        workspace_id, found = await loop.run_in_executor(_IMPORTING, self._import_boxes, token, data)
+        await self._boxes_came(workspace_id, found.boxes)
         return found
 
-    def _import(self, token: str | None, data: bytes) -> tuple[int, CocoImport]:
+    async def _boxes_came(self, workspace_id: int, boxes: Mapping[str, Sequence[ProposedBox]]) -> None:
+        await self._absorb(workspace_id, {digest: BoxesProposed(tuple(items)) for digest, items in boxes.items()})
+        await self.bulk.came(workspace_id)
+
+    def _import_boxes(self, token: str | None, data: bytes) -> tuple[int, BoxImport]:
         workspace_id = self.find(token)
-        found = import_coco(data, self.store.project(workspace_id))
-        self.store.import_annotations(workspace_id, found.new_classes, found.annotations)
+        images = tuple(ImageRecord(i.digest, i.file_name, i.size) for i in self.store.images(workspace_id))
+        found = import_boxes(data, Project(self.store.classes(workspace_id), images))
+        self.store.import_annotations(workspace_id, found.new_classes, {}, found.boxes)
         return workspace_id, found
+
+    def _is_drawn_in(self, workspace_id: int, digest: str) -> bool:
+        session = self._sessions.get((workspace_id, digest))
+        return session is not None and drawing_in(session.view)
+
+    async def _record_aside(self, workspace_id: int, digest: str, events: Sequence[Event], tab: str) -> None:
+        """Record what no request asked for: through the image's session where there is one, so that views stay right.
+
+        It is done in the name of ``tab``, whose next request is then not refused as overtaken.
+        """
+        key, new = (workspace_id, digest), tuple(events)
+        session = self._sessions.get(key)
+        if session is None and (opening := self._opening.get(key)) is not None:
+            session = await asyncio.shield(opening)
+        if session is not None:
+            await session.perform(lambda _: new, tab, MAX_SEQUENCE)
+            return
+        # Whoever opens the image meanwhile waits for this, so that nothing is folded that is not yet in the log.
+        opening = asyncio.create_task(asyncio.to_thread(self._recorded, workspace_id, digest, new))
+        self._opening[key] = opening
+        opening.add_done_callback(lambda _: self._opening.pop(key, None))
+        await asyncio.shield(opening)
+
+    def _recorded(self, workspace_id: int, digest: str, events: tuple[Event, ...]) -> Session:
+        self.store.append(workspace_id, digest, *events)
+        return self._rebuilt(workspace_id, digest)
 
 
 def image_to_wire(image: ImageSummary) -> dict[str, Any]:
@@ -679,6 +787,16 @@ def image_to_wire(image: ImageSummary) -> dict[str, Any]:
     if image.removed:
         wire["removed"] = True
     return wire
+
+
+def _image_event(request: MarkImages | RemoveImages | RestoreImages) -> Event:
+    match request:
+        case MarkImages(mark=mark):
+            return ImageMarked(mark)
+        case RemoveImages():
+            return ImageRemoved()
+        case RestoreImages():
+            return ImageRestored()
 
 
 def _hand_work(session: Session, request: Paint | Reshape) -> HandWork:

@@ -331,12 +331,37 @@ class LabellingPage:
         carried = {"name": name, "type": kind, "data": base64.b64encode(data).decode(), "how": how}
         self.page.locator(".samref-stage").evaluate(DROP_FILE, carried)
 
-    def download(self, label: str) -> bytes:
-        """Export by the menu; gives the file."""
-        self.page.locator(".samref-menu summary").click()
+    @property
+    def exporting(self) -> Locator:
+        """The dialog for labels out and in."""
+        return self.page.locator(".samref-export")
+
+    def open_export(self) -> Locator:
+        """Open that dialog, if it is not open."""
+        if not self.exporting.is_visible():
+            self.page.get_by_role("button", name="Export labels, or import them").click()
+            self.exporting.wait_for()
+        return self.exporting
+
+    def download(self, name: str, shape: str | None = None, scope: str | None = None) -> bytes:
+        """Export by the dialog, which is closed then; gives the file.
+
+        Args:
+            name: of the format, as it is called there.
+            shape: one of the masks there may be, by its value.
+            scope: "This image" or "All images".
+        """
+        dialog = self.open_export()
+        if scope is not None:
+            dialog.locator("label", has_text=scope).click()
+        dialog.locator(".samref-export-formats label", has=self.page.get_by_text(name, exact=True)).click()
+        if shape is not None:
+            dialog.get_by_label("Masks as").select_option(shape)
         with self.page.expect_download() as started:
-            self.page.locator(".samref-menu-item", has_text=label).click()
-        return started.value.path().read_bytes()
+            dialog.get_by_role("button", name="Download").click()
+        data = started.value.path().read_bytes()
+        dialog.get_by_role("button", name="Close").click()
+        return data
 
     def in_one_task(self, act: Callable[[], object]) -> None:
         """Do something and wait until its requests are answered."""

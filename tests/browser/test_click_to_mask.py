@@ -64,7 +64,7 @@ def assert_painted_everywhere(page: LabellingPage, mask: Mask) -> None:
     colour = overlay[wanted][0, :3]
     on_screen = (page.screen() == colour).all(axis=2)
     ignored = ~seen
-    for box in page.page.locator(".samref-zoom, .samref-draft, .samref-readout, .samref-toast").all():
+    for box in page.page.locator(".samref-zoom, .samref-draft, .samref-readout, .samref-toast, .samref-minimap").all():
         rect = box.bounding_box()
         if rect:
             x0, y0 = ((rect["x"] - place.left) * place.ratio, (rect["y"] - place.top) * place.ratio)

@@ -82,14 +82,14 @@ def test_coco_files_hold_the_pixels_of_the_page_and_bring_objects_back(new_page:
     shown = page.object_masks
     assert all(mask.any() for mask in shown)
 
-    exact = page.download("COCO, run lengths")
+    exact = page.download("COCO", "masks")
     coco, masks = read_coco(exact, tmp_path)
     assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == list(COFFEE)
     assert len(masks) == 3
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(shown, masks, strict=True))
-    _, polygons = read_coco(page.download("COCO, polygons"), tmp_path)
+    _, polygons = read_coco(page.download("COCO", "polygons"), tmp_path)
     assert all(mask_iou(ours, theirs) > 0.95 for ours, theirs in zip(shown, polygons, strict=True))
-    indices = np.asarray(Image.open(io.BytesIO(page.download("PNG of classes"))))
+    indices = np.asarray(Image.open(io.BytesIO(page.download("PNG masks", "png-class"))))
     assert np.array_equal(indices > 0, np.logical_or.reduce(shown))
 
     for _ in shown:
@@ -97,9 +97,11 @@ def test_coco_files_hold_the_pixels_of_the_page_and_bring_objects_back(new_page:
     assert page.state["objects"] == []
     expect(page.objects.locator("li")).to_have_count(0)
 
-    page.page.locator(".samref-files input[type=file]").set_input_files(
+    page.open_export().locator("input[type=file]").set_input_files(
         {"name": "export.json", "mimeType": "application/json", "buffer": exact}
     )
+    expect(page.exporting).to_contain_text("3 objects in 1 image imported.")
+    page.exporting.get_by_role("button", name="Close").click()
     expect(page.objects.locator("li")).to_have_count(3)
     page.settle()
     back = page.object_masks

@@ -26,7 +26,7 @@ from samref.core.images import decode_image, decode_stored_image, upright_size
 from samref.errors import ImageError, ImportFormatError
 from samref.labels.annotations import ImageRecord, Project
 from samref.labels.classes import LabelClass
-from samref.labels.formats import coco as coco_format
+from samref.labels.formats import reading
 from samref.labels.formats.coco import import_coco
 
 FULL = os.environ.get("SAMREF_ATTACK") == "full"
@@ -209,6 +209,6 @@ def test_reading_json_entry_by_entry_is_reading_it_at_once(
         expected = json.loads(text)
     except ValueError:
         with pytest.raises(ValueError):  # noqa: PT011 - json's own words differ with the place
-            coco_format._parse_text(text)
+            reading._parse_text(text)
         return
-    assert coco_format._parse_text(text) == expected
+    assert reading._parse_text(text) == expected

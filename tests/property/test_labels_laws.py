@@ -32,6 +32,8 @@ from samref.labels.classes import LabelClass
 from samref.labels.events import (
     AnnotationsImported,
     AnnotationsReplaced,
+    BoxesDropped,
+    BoxesProposed,
     ClassAdded,
     ClassChanged,
     ClassRemoved,
@@ -43,10 +45,12 @@ from samref.labels.events import (
     Event,
     HandPainted,
     ImageOpened,
+    MaskChosen,
     MaskGiven,
     ModelChanged,
     Prompted,
     PromptReplaced,
+    ProposedBox,
     Reclassed,
     Redone,
     Reordered,
@@ -146,6 +150,9 @@ def classes() -> st.SearchStrategy[LabelClass]:
     return st.builds(LabelClass, st.integers(1, 5), names, st.sampled_from(["#000000", "#aabbcc"]))
 
 
+proposed = st.builds(ProposedBox, ids, st.integers(1, 3), st.just(Box(1, 0, 4, 5)))
+
+
 @st.composite
 def events(draw: st.DrawFn) -> Event:
     """Any event, of images of 6 x 5 pixels."""
@@ -163,6 +170,7 @@ def events(draw: st.DrawFn) -> Event:
         names.map(ModelChanged),
         st.lists(objects(size), max_size=2).map(tuple).map(AnnotationsImported),
         st.builds(HandPainted, rles(size), rles(size), st.sampled_from(HOWS)),
+        st.builds(MaskChosen, masks(size).map(Rle.from_mask), st.floats(0, 1), names),
         st.builds(PromptReplaced, st.integers(0, 4), st.none() | prompts(size)),
         st.integers(-3, 3).map(Travelled),
         st.builds(
@@ -181,6 +189,8 @@ def events(draw: st.DrawFn) -> Event:
             st.lists(objects(size), max_size=2).map(tuple),
         ),
         st.builds(Reordered, ids, st.integers(0, 4)),
+        st.lists(proposed, max_size=3).map(tuple).map(BoxesProposed),
+        st.lists(ids, max_size=3).map(tuple).map(BoxesDropped),
         classes().map(ClassAdded),
         classes().map(ClassChanged),
         st.integers(1, 5).map(ClassRemoved),

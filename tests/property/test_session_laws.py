@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -78,7 +78,7 @@ _actions: st.SearchStrategy[list[Action]] = st.lists(
         ),
         st.tuples(st.sampled_from(["subtract", "merge", "back"]), st.none()),
         st.tuples(st.just("replace_prompt"), st.tuples(st.integers(0, 2), st.none() | _prompts)),
-        st.tuples(st.sampled_from(["split", "lock", "travel"]), st.integers(0, 3)),
+        st.tuples(st.sampled_from(["split", "lock", "travel", "choose"]), st.integers(0, 3)),
     ),
     max_size=14,
 )
@@ -157,6 +157,9 @@ class Desk:
                 session.do(session.split(which))
             case "lock":
                 session.do(session.describe(log.Described((which,), locked=argument < 2)))
+            case "choose":
+                chosen = log.MaskChosen(_stroke(argument, 2, 9, 9), 0.5, "choose a part")
+                session.do(session.choose([chosen, replace(chosen, mask=_stroke(argument, 2, 5, 5))]))
             case "travel":
                 session.do(session.travel(argument))
             case "back":

@@ -3,9 +3,10 @@
 import { adjustmentOf } from "./adjust.js";
 import { nameOf } from "./announcer.js";
 import { BRUSH } from "./toolbar.js";
+import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
 import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
 import { closeImage } from "./state.js";
-import { remember } from "./memory.js";
+import { recall, remember } from "./memory.js";
 
 /** What a request is called while it waits for the server to come back. */
 const WAITS = {
@@ -13,6 +14,9 @@ const WAITS = {
   clear: "discard the draft",
   undo: "undo",
   redo: "redo",
+  travel: "go back in the history",
+  tidy: "clean up",
+  subtract: "subtract the other objects",
   delete: "delete",
   edit: "edit again",
   reclass: "change the class",
@@ -24,11 +28,11 @@ const WAITS = {
 };
 
 /**
- * @param {object} parts {store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
- *   imagesOf(state), uploads: () => uploads}
+ * @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
+ *   showBulk, imagesOf(state), uploads: () => uploads}
  */
 export function createActions(parts) {
-  const { store, transport, routes, toasts, announcer, canvas, help, keeping, imagesOf, uploads } = parts;
+  const { root, store, transport, routes, toasts, announcer, canvas, help, keeping, showBulk } = parts;
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
 
@@ -54,12 +58,27 @@ export function createActions(parts) {
     });
   }
 
+  const hands = createHandActions({ store, ask, toasts, canvas });
+
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
   function prompt(made, meta) {
     if (!openDigest()) return;
+    if (made.positive === false && isDraftEmpty()) return toasts.info(NOTHING_TO_REMOVE);
+    tellOfBoxes(made);
     transport.send("prompt", { prompts: [made] }, { image: openDigest(), meta });
     tell();
   }
+
+  /** Once, and never to somebody who has made a box. */
+  function tellOfBoxes({ type }) {
+    if (recall("toldOfBoxes") !== null || !["click", "box"].includes(type)) return;
+    remember("toldOfBoxes", "1");
+    if (type === "box") return;
+    toasts.info("A drag makes a box around the object: it often finds the object better than a click.");
+  }
+
+  /** Whether no mask is there or on its way that something could be removed from. */
+  const isDraftEmpty = () => !canvas().draftMask() && transport.unansweredPrompts().length === 0;
 
   /** Wake the listeners: what the transport holds is part of the image. */
   const tell = () => store.set({});
@@ -67,14 +86,14 @@ export function createActions(parts) {
   function accept() {
     if (canvas().isDrawing()) return canvas().finishPolygon();
     const { draft, classId, serverPhase } = state();
-    const waits = transport.unansweredPrompts().length > 0;
+    const waits = transport.unansweredPrompts().length > 0 || canvas().draftMask() !== null;
     if (!draft.mask && !waits) {
       if (state().image)
         toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
     ask("commit", { class_id: classId });
-    store.set({ selected: null });
+    store.set({ selected: null, positive: true }); // the next object begins with what belongs to it
   }
 
   function clear() {
@@ -97,6 +116,14 @@ export function createActions(parts) {
     if (!state().redo && !transport.isBusy()) return;
     announcer.say(state().redo ? `Redone: ${state().redo}.` : "Redone.", "travel");
     ask("redo");
+  }
+
+  /** Tab on the image shows another mask of a lone click; anywhere else it moves the focus, as Tab does. */
+  function nextCandidate({ target, shiftKey }) {
+    const { draft } = state();
+    const isLone = draft.mask && draft.prompts.length === 1 && draft.prompts[0].type === "click" && !draft.hand;
+    if (!isLone || draft.editing || shiftKey || !target.closest?.(".samref-stage")) return false;
+    ask("next_candidate");
   }
 
   // ---- objects ----------------------------------------------------------------------------------------------
@@ -134,11 +161,12 @@ export function createActions(parts) {
     transport,
     routes,
     toasts,
-    uploads,
-    imagesOf,
+    uploads: parts.uploads,
+    imagesOf: parts.imagesOf,
     openImage,
     closeImage: leaveImage,
-    importCoco,
+    importLabels,
+    isLabels,
     openDigest,
   });
 
@@ -161,31 +189,48 @@ export function createActions(parts) {
     transport.send("open_example", { name }, { image: null });
   }
 
-  async function importCoco(file) {
+  /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask are kept for a job in bulk. */
+  async function importLabels(file, { quiet = false } = {}) {
     try {
-      const { message } = await routes.importCoco(file);
-      toasts.info(message);
+      const found = await routes.importLabels(file);
+      const action = found.boxes.length ? { label: "Masks from boxes", run: showBulk } : null;
+      if (!quiet) toasts.info(found.message, { action });
       ask("sync");
+      return found;
     } catch (error) {
-      toasts.error(error.message);
+      if (!quiet) toasts.error(error.message);
+      return { message: error.message, failed: true, boxes: [] };
     }
   }
 
-  async function download(format, onlyThisImage) {
+  let exporting = null;
+
+  /** The dialog for labels out and in; its code comes when it is first asked for. */
+  async function showExport(part) {
     try {
-      await routes.download(format, onlyThisImage ? openDigest() : null);
-    } catch (error) {
-      toasts.error(error.message);
+      exporting ??= import("./export/dialog.js").then(({ createExport }) => {
+        const made = createExport({ routes, importLabels, tell: toasts.info });
+        root.append(made.element);
+        return made;
+      });
+      (await exporting).open(images.forExport(state()), part);
+    } catch {
+      exporting = null;
+      toasts.error("The export could not be opened: the server does not answer. Try again.");
     }
   }
 
   // ---- this page --------------------------------------------------------------------------------------------
 
   function setBrush(width) {
-    store.set({ brushWidth: Math.min(Math.max(Math.round(width), BRUSH.least), BRUSH.most) });
+    const odd = 2 * Math.floor(width / 2) + 1; // around a pixel's middle, as many pixels on each side
+    store.set({ brushWidth: Math.min(Math.max(odd, BRUSH.least), BRUSH.most) });
   }
 
+  const changeBrush = (direction) => setBrush(state().brushWidth * (direction > 0 ? 1.25 : 0.8) + direction);
+
   function hold(action, on) {
+    if (hands.holdAtCursor(action, on)) return;
     if (action === "hide") store.set({ holdHide: on });
     else if (action === "coarse") store.set({ holdCoarse: on });
     else if (action === "panning") store.set({ panning: on });
@@ -195,6 +240,9 @@ export function createActions(parts) {
   function perform(action, event) {
     const [name, argument] = action.split(":");
     if (IMAGE_ACTIONS.has(name)) return images.perform(name, argument);
+    if (hands.performAtCursor(name, event)) return true;
+    if (HAND_ACTIONS.has(name)) return hands.performHand(name, argument);
+    if (name === "delete" && canvas().removeChosen()) return true;
     switch (name) {
       case "accept":
         return accept();
@@ -204,8 +252,10 @@ export function createActions(parts) {
         return redo();
       case "clear":
         return escape();
+      case "candidate":
+        return nextCandidate(event);
       case "dropCorner":
-        return canvas().isDrawing() ? canvas().dropCorner() : false;
+        return canvas().isDrawing() ? canvas().dropCorner() : canvas().removeChosen();
       case "delete":
         return state().selected ? remove(state().selected) : false;
       case "edit":
@@ -217,7 +267,7 @@ export function createActions(parts) {
       case "flipSign":
         return setSign(!state().positive);
       case "brush":
-        return setBrush(state().brushWidth * (argument === "up" ? 1.25 : 0.8) + (argument === "up" ? 1 : -1));
+        return changeBrush(argument === "up" ? 1 : -1);
       case "fit":
         return canvas().fit();
       case "zoom":
@@ -260,6 +310,7 @@ export function createActions(parts) {
   const hideStart = () => store.set({ startShown: false });
 
   return {
+    ...hands,
     prompt,
     accept,
     clear,
@@ -272,9 +323,10 @@ export function createActions(parts) {
     openExample,
     ...images.actions,
     onStored: images.onStored,
-    importCoco,
-    download,
+    importLabels,
+    showExport,
     setBrush,
+    changeBrush,
     hold,
     perform,
     chooseTool,
@@ -298,8 +350,17 @@ export function createActions(parts) {
     fit: () => canvas().fit(),
     zoom: (direction) => canvas().zoom(direction),
     help: () => help.toggle(),
+    askHistory: () => ask("history"),
+    travel: (to) => ask("travel", { to }),
     showKeeping: () => keeping.open(state()),
+    showBulk,
   };
 }
 
+const NOTHING_TO_REMOVE =
+  "There is nothing to remove from yet. Say first what belongs to the object: click on it, or press X for Add.";
+
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** Whether a dropped file holds labels; a PNG is taken for an image, and as a mask only by the import. */
+const isLabels = (file) => file.type === "application/json" || /\.(json|zip|xml|txt)$/i.test(file.name ?? "");

@@ -73,7 +73,9 @@ function changesOf(now, before) {
   const come = now.annotations.list.filter((one) => !had.has(one.id));
   const gone = before.annotations.list.filter((one) => !has.has(one.id) && one.id !== now.draft.editing);
   const texts = [];
-  if (come.length === 1) texts.push(`Accepted ${nameOf(now, come[0].id)}.`);
+  const accepted = before.draft.mask && !now.draft.mask;
+  const [first] = come.map(({ id }) => nameOf(now, id));
+  if (come.length === 1) texts.push(accepted ? `Accepted ${first}.` : `${first} is there again.`);
   else if (come.length) texts.push(`${come.length} objects more, ${has.size} in all.`);
   if (gone.length === 1) texts.push(`${nameOf(before, gone[0].id)} is gone.`);
   else if (gone.length) texts.push(`${gone.length} objects are gone, ${has.size} left.`);

@@ -3,6 +3,7 @@
 import { neighbourOf } from "./image_list.js";
 import { keyIn } from "./keeping.js";
 import { recall, remember } from "./memory.js";
+import { NO_PIXELS, readMask } from "./rle.js";
 import { INITIAL, mergeAnswer } from "./state.js";
 import { ABOUT_IMAGES } from "./transport.js";
 
@@ -91,6 +92,9 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
       if (digest !== before.image?.digest) remember("image", digest, "session");
     }
     next.answeredFully = answer.final !== false;
+    if (request.verb === "preview_tidy" && answer.preview !== undefined && before.previewing === request.args.how) {
+      next.preview = readMask(answer.preview) ?? NO_PIXELS;
+    }
     next.classId = chooseClassId(next);
     if (next.selected && !next.annotations.list.some((one) => one.id === next.selected)) next.selected = null;
     if (request.verb === "prompt" && answer.kind === "view") onStage(request.seq, next.draft.stage, request.meta);

@@ -7,10 +7,10 @@ export const IMAGE_ACTIONS = new Set(["image", "doneNext", "mark"]);
 
 /**
  * @param {object} parts {store, transport, routes, toasts, uploads: () => uploads, imagesOf(state), openImage(digest),
- *   closeImage(), importCoco(file), openDigest(), isDrawing()}
+ *   closeImage(), importLabels(file), isLabels(file), openDigest()}
  */
 export function createImageActions(parts) {
-  const { store, transport, routes, toasts, uploads, imagesOf, openImage, closeImage, importCoco, openDigest } = parts;
+  const { store, transport, routes, toasts, uploads, imagesOf, openImage, closeImage, openDigest } = parts;
   const state = () => store.get();
   const find = (digest) => state().workspace?.images.find((one) => one.digest === digest);
   const ask = (verb, args) => transport.send(verb, args, { image: null }); // about no image in particular
@@ -114,14 +114,14 @@ export function createImageActions(parts) {
 
   // ---- bringing them in -----------------------------------------------------------------------------------
 
-  /** Images, or COCO files, that somebody dropped, pasted or chose: {file, name}, as intake.js gives them. */
+  /** Images, or files of labels, that somebody dropped, pasted or chose: {file, name}, as intake.js gives them. */
   async function addFiles(files, others = []) {
-    const labels = files.filter(({ file }) => isJson(file));
-    const images = files.filter(({ file }) => !isJson(file));
+    const labels = files.filter(({ file }) => parts.isLabels(file));
+    const images = files.filter(({ file }) => !parts.isLabels(file));
     if (others.length && !files.length) return toasts.info("No image was found in that folder.");
     const items = images.map(({ file, name }) => ({ name, send: sender(file, name), look: () => touch(file) }));
     await uploads().add(items, others);
-    for (const { file } of labels) await importCoco(file); // after the images that it may speak of
+    for (const { file } of labels) await parts.importLabels(file); // after the images that it may speak of
   }
 
   function sender(file, name) {
@@ -169,9 +169,17 @@ export function createImageActions(parts) {
     return toggleMark(argument);
   }
 
+  /** The state with what an export asks of images: which are shown, and what is newer here than in the list. */
+  function forExport(now) {
+    const { ordered, shown } = imagesOf(now);
+    const shownImages = shown.filter((one) => !one.removed).map((one) => one.digest);
+    return { ...now, shownImages, workspace: now.workspace && { ...now.workspace, images: ordered } };
+  }
+
   return {
     perform,
     onStored,
+    forExport,
     actions: {
       addFiles,
       openFolder,
@@ -185,5 +193,3 @@ export function createImageActions(parts) {
     },
   };
 }
-
-const isJson = (file) => file.type === "application/json" || file.name?.toLowerCase().endsWith(".json");

@@ -14,7 +14,7 @@ export function createLook(actions) {
   const opacity = slider("Opacity", "Opacity of masks", 0, 100, 1, (value) => actions.setOpacity(value / 100));
   const outline = check("Outlines only", "outline", (on) => actions.look({ outlineOnly: on }));
   const crosshair = check("Lines at the pointer", "crosshair", (on) => actions.look({ crosshair: on }));
-  const minimap = check("Overview when zoomed in", "minimap", (on) => actions.look({ minimap: on }));
+  const minimap = check("Overview", "minimap", (on) => actions.look({ minimap: on }));
   const twoFingers = check("Wheel moves, Ctrl + wheel zooms", null, (on) => actions.look({ twoFingers: on }));
   const hide = toggle("Hide masks", "toggleMasks", () => actions.perform("toggleMasks"));
   const coarse = toggle("See coarse", "toggleCoarse", () => actions.perform("toggleCoarse"));
@@ -111,10 +111,11 @@ function toggle(text, key, onClick) {
     {
       type: "button",
       class: "samref-button samref-hold-button",
+      title: text,
+      data: { key },
       "aria-pressed": "false",
       on: { click: onClick },
     },
-    h("span", {}, text),
-    h("kbd", { data: { key }, "aria-hidden": "true" }),
+    text,
   );
 }

@@ -27,6 +27,7 @@ import { h } from "./dom.js";
 import { createStart, createStrip } from "./gallery.js";
 import { createHeader } from "./header.js";
 import { createHelp } from "./help.js";
+import { createHistory } from "./history.js";
 import { createImageList } from "./image_list.js";
 import { createKeeping } from "./keeping.js";
 import { takeFiles } from "./intake.js";
@@ -41,9 +42,9 @@ import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
 import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
-import { createSteps } from "./steps.js";
+import { createSteps, createTravel } from "./steps.js";
 import { createToasts } from "./toasts.js";
-import { BRUSH, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
+import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createThumbs } from "./thumbs.js";
 import { createTransport } from "./transport.js";
 import { createUploads } from "./uploads.js";
@@ -55,6 +56,7 @@ const SETTINGS = {
   outlineOnly: false,
   brushWidth: BRUSH.normal,
   imageSort: "added",
+  tolerance: TOLERANCE.normal,
   crosshair: false,
   minimap: true,
   twoFingers: false,
@@ -66,6 +68,11 @@ const PAGE = {
   positive: true,
   classId: null,
   selected: null,
+  openPolygon: false, // somebody has begun one and not closed it
+  preview: null, // mask a clean-up would give
+  previewing: null, // which one was asked for
+  tidyOpen: false,
+  tidyAmounts: {},
   holdHide: false,
   holdCoarse: false,
   masksHidden: false,
@@ -125,36 +132,37 @@ export function mount({ root, base }) {
     place: shell.uploads,
     onStored: (stored, batch) => actions.onStored(stored, batch),
   });
-  const actions = createActions({
-    store,
-    transport,
-    routes,
-    toasts,
-    announcer,
-    help,
-    keeping,
-    canvas: () => canvas,
-    imagesOf,
-    uploads: () => uploads,
-  });
+  const shared = { root, store, transport, routes, toasts, announcer, help, keeping };
+  const actions = createActions({ ...shared, canvas: () => canvas, showBulk, imagesOf, uploads: () => uploads });
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
     ...shell,
     store,
     places,
-    unansweredPrompts: transport.unansweredPrompts,
-    onPrompt: actions.prompt,
+    unanswered: transport.unsent,
+    onPrompt: (made, meta) => bulk?.take(made) || actions.prompt(made, meta),
+    onHand: actions.paint,
+    onReshape: actions.reshape,
+    onReplacePrompt: actions.replacePrompt,
+    onBrush: actions.changeBrush,
+    announce: (text) => announcer.say(text, "crosshair"),
     onSelect: actions.select,
     onHint: toasts.info,
     onReadout: readout,
-    onView: (view) => minimap.update(view, store.get().minimap),
+    onView: (view) => {
+      minimap.update(view, store.get().minimap);
+      bulk?.place();
+    },
   });
   const adjust = createAdjuster(root, [shell.photo]);
   const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
   const updateSteps = createSteps(shell.steps, actions, imagesOf);
+  const updateTravel = createTravel(shell.travel, actions);
   const updateToolbar = createToolbar(shell.tools, actions);
-  const updateDraftBar = createDraftBar(shell.draftBar, actions);
+  const history = createHistory(actions);
+  root.append(history.element);
+  const updateDraftBar = createDraftBar(shell.draftBar, actions, history, shell.stage);
   const updateHeader = createHeader(shell.header, actions, toasts);
   const updatePanel = createPanel(shell.panel, actions);
   const updateStart = createStart(shell.start, actions, { imagesOf, thumbs, exampleThumb: routes.exampleThumb });
@@ -163,23 +171,28 @@ export function mount({ root, base }) {
   const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
   const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);
   let shownImage = null;
+  let bulk = null;
 
   function update() {
     const state = store.get();
     updateHeader(state, phase());
-    updateToolbar(state);
+    updateToolbar(state, canvas.countHandles);
     updateDraftBar(state);
     updatePanel(state);
+    const focusIsLost = shell.start.contains(document.activeElement);
     updateStart(state, startShown(state));
     const { tools, stage, foot, panel, strip } = shell;
     for (const covered of [tools, stage, foot, panel, strip]) covered.inert = startShown(state);
     root.classList.toggle("samref-choosing", startShown(state));
+    if (focusIsLost && !startShown(state)) stage.focus({ preventScroll: true }); // what was pressed is hidden now
     updateStrip(state);
     updateSteps(state);
+    updateTravel(state);
     updateCrosshair(state.crosshair);
     adjust(state.adjustment);
     minimap.update(canvas.inspect.view(), state.minimap);
     keeping.update(state);
+    history.update(state);
     shell.stage.dataset.tool = state.panning ? "hand" : state.tool;
     showImage(state.opening?.digest ? state.opening : state.image);
   }
@@ -199,6 +212,14 @@ export function mount({ root, base }) {
       },
       (error) => shownImage === digest && toasts.error(error.message),
     );
+  }
+
+  /** Masks from boxes: a part of the page that is loaded when somebody wants it. */
+  async function showBulk() {
+    const { createBulk } = await import("./bulk.js");
+    const { panel, stage } = shell;
+    bulk ??= createBulk({ panel, stage, store, routes, transport, canvas: () => canvas, toasts, actions, tab: wire.tab });
+    bulk.open();
   }
 
   function onBye({ reason, message }) {
@@ -236,7 +257,7 @@ export function mount({ root, base }) {
     target: document,
     isBlocked: (action) => {
       if (root.querySelector(".samref-bye")) return true;
-      if (keeping.isOpen()) return true;
+      if (keeping.isOpen() || history.isOpen() || root.querySelector(".samref-export[open]")) return true;
       if (help.isOpen()) return action !== "help";
       return startShown(store.get()) && action !== "help" && action !== "clear"; // nothing is done behind the start screen
     },
@@ -258,6 +279,7 @@ export function mount({ root, base }) {
 
   update();
   connection.begin();
+  if (recall("bulk", "session")) showBulk();
 }
 
 /** What this tab keeps over a reload. */

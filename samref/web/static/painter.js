@@ -5,7 +5,8 @@
  */
 
 import { createObjectLayer, drawMask, maskCanvas, outlinePath } from "./mask_layers.js";
-import { drawPrompt, drawShape } from "./prompt_marks.js";
+import { drawCross, drawCursor, drawPrompt, drawShape } from "./prompt_marks.js";
+import { drawVertices } from "./vertex_marks.js";
 import { imageToDevice, transformOf, visibleBox, visiblePixels } from "./view.js";
 
 /** From this many display dots per image pixel on, the photo shows its pixels as squares. */
@@ -17,12 +18,15 @@ const SMALLEST_LEVEL = 600;
 /** A draft is a little stronger than the accepted objects. */
 const DRAFT_STRENGTH = 1.15;
 
+/** Its outline is nearly white: seen even beside objects of its own class, or on things of its colour. */
+const pale = (channel) => Math.round(channel + (255 - channel) * 0.6);
+
 export function createPainter(photo, overlay) {
   const photoContext = photo.getContext("2d", { alpha: true });
   const overlayContext = overlay.getContext("2d");
   let levels = []; // the photo, largest first
   let objects = null; // layer of accepted objects
-  let draft = { mask: null, colour: null, canvas: null };
+  let draft = { mask: null, colour: null, canvas: null, place: null }; // place: [x, y] of a canvas wider than the mask
 
   /** Another image: its bitmap (any size of the same shape; null while it loads) and its true size. */
   function setImage(bitmap, imageWidth, imageHeight) {
@@ -76,7 +80,8 @@ export function createPainter(photo, overlay) {
   /**
    * Everything over the photo.
    *
-   * scene: {objects: [{id, mask, colour, selected}], draft: {mask, colour} , prompts, pending, shape, pointer,
+   * scene: {objects: [{id, mask, colour, selected}], draft: {mask, colour, live: {canvas, place} | null}, prompts,
+   *         pending, shape, pointer, marked: prompt | null, vertices, cursor: pixel | null, markSize 0..1,
    *         opacity 0..1, outlineOnly, hidden, beat}
    */
   function paintOverlay(view, scene) {
@@ -86,8 +91,10 @@ export function createPainter(photo, overlay) {
     context.clearRect(0, 0, overlay.width, overlay.height);
     if (!view) return;
     if (!scene.hidden) paintMasks(context, view, scene);
-    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { pending: true, beat: scene.beat });
+    const { markSize: size, beat } = scene;
+    for (const prompt of scene.pending) drawPrompt(context, view, prompt, { size, pending: true, beat });
     if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
+    if (scene.cursor) drawCursor(context, view, scene.cursor);
   }
 
   /** Objects, draft and its prompts: what can be hidden. */
@@ -103,9 +110,12 @@ export function createPainter(photo, overlay) {
       for (const { mask, colour, selected } of scene.objects) {
         if (selected && mask) strokeOutline(context, view, mask, colour, 2);
       }
-      if (scene.draft.mask) paintDraft(context, view, scene);
+      if (scene.draft.live) paintLiveDraft(context, scene);
+      else if (scene.draft.mask) paintDraft(context, view, scene);
     });
-    for (const prompt of scene.prompts) drawPrompt(context, view, prompt);
+    for (const prompt of scene.prompts) drawPrompt(context, view, prompt, { size: scene.markSize });
+    if (scene.marked) drawCross(context, view, scene.marked);
+    if (scene.vertices) drawVertices(context, view, scene.vertices);
   }
 
   function fillObjects(context, view, opacity) {
@@ -133,13 +143,34 @@ export function createPainter(photo, overlay) {
   function paintDraft(context, view, { draft: { mask, colour }, opacity, outlineOnly }) {
     if (!outlineOnly) {
       if (draft.mask !== mask || String(draft.colour) !== String(colour)) {
-        draft = { mask, colour, canvas: maskCanvas(mask, colour) };
+        draft = { mask, colour, canvas: maskCanvas(mask, colour), place: null };
       }
       context.globalAlpha = Math.min(1, opacity * DRAFT_STRENGTH);
-      drawMask(context, mask, draft.canvas);
+      if (draft.place) context.drawImage(draft.canvas, ...draft.place);
+      else drawMask(context, mask, draft.canvas);
       context.globalAlpha = 1;
     }
-    strokeOutline(context, view, mask, colour, 1.5);
+    strokeOutline(context, view, mask, colour.map(pale), 1.5);
+  }
+
+  /** The draft while a hand paints on it: its outline is drawn when the hand is lifted. */
+  function paintLiveDraft(context, { draft: { live }, opacity, outlineOnly }) {
+    context.globalAlpha = Math.min(1, (outlineOnly ? 0.5 : opacity) * DRAFT_STRENGTH);
+    context.drawImage(live.canvas, ...live.place);
+    context.globalAlpha = 1;
+  }
+
+  /** The canvas this mask is painted from, to be painted on: {canvas, place}; null when it has none of its own. */
+  function takeDraftCanvas(mask, colour) {
+    const { canvas, place } = draft;
+    const usable = mask && mask.scale === 1 && draft.mask === mask && String(draft.colour) === String(colour);
+    draft = { mask: null, colour: null, canvas: null, place: null };
+    return usable ? { canvas, place: place ?? [mask.x, mask.y] } : null;
+  }
+
+  /** A canvas that shows this mask already. */
+  function giveDraftCanvas(mask, colour, canvas, place) {
+    draft = { mask, colour, canvas, place };
   }
 
   /** RGBA of the overlay where the middle of image pixel (x, y) is shown; null when it is not on the canvas. */
@@ -149,7 +180,16 @@ export function createPainter(photo, overlay) {
     return [...overlayContext.getImageData(deviceX, deviceY, 1, 1).data];
   }
 
-  return { setImage, setPhoto, resize, paintPhoto, paintOverlay, overlayPixel };
+  return {
+    setImage,
+    setPhoto,
+    resize,
+    paintPhoto,
+    paintOverlay,
+    takeDraftCanvas,
+    giveDraftCanvas,
+    overlayPixel,
+  };
 }
 
 function intoImageFrame(context, view, draw) {

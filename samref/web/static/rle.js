@@ -30,6 +30,25 @@ export function decodeCounts(text) {
   return counts;
 }
 
+/** The compressed COCO string of run lengths; `decodeCounts` reads it back. */
+export function encodeCounts(counts) {
+  const codes = [];
+  for (let i = 0; i < counts.length; i++) {
+    let value = i > 2 ? counts[i] - counts[i - 2] : counts[i];
+    let more = true;
+    while (more) {
+      let bits = value & 31;
+      value >>= 5;
+      more = (bits & 16) !== 0 ? value !== -1 : value !== 0;
+      if (more) bits |= 32;
+      codes.push(bits + 48);
+    }
+  }
+  let text = "";
+  for (let i = 0; i < codes.length; i += 8192) text += String.fromCharCode(...codes.slice(i, i + 8192));
+  return text;
+}
+
 /** A mask ready to draw: `{x, y, width, height, columns, rows, scale, counts}`; null when it has no pixel. */
 export function readMask(wire) {
   if (!wire) return null;
@@ -43,6 +62,18 @@ export function readMask(wire) {
   if (total !== columns * rows) throw new Error(`a mask of ${columns} x ${rows} pixels arrived with ${total}`);
   return { x, y, width, height, columns, rows, scale, counts };
 }
+
+/** A mask without a pixel, where null would mean that there is none to show. */
+export const NO_PIXELS = Object.freeze({
+  x: 0,
+  y: 0,
+  width: 1,
+  height: 1,
+  columns: 1,
+  rows: 1,
+  scale: 1,
+  counts: Object.freeze([1]),
+});
 
 /**
  * Call `visit(column, first, end)` for every vertical run of object pixels, columns from left to right; runs that go

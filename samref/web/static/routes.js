@@ -58,17 +58,30 @@ export function createRoutes(base, token) {
 
     exampleThumb: (name) => new URL(`samref/examples/${encodeURIComponent(name)}?thumb=1`, base).href,
 
-    /** Download an export; `image` is a digest or null for all images. */
-    async download(format, image) {
-      const query = new URLSearchParams(image ? { format, image } : { format });
-      const response = await call(`samref/export?${query}`);
-      const named = /filename="?([^";]+)"?/.exec(response.headers.get("Content-Disposition") ?? "");
-      save(await response.blob(), named?.[1] ?? `samref-${format}`);
+    /** Download an export ({format, images, …}, see samref/web/exports.py); gives {name, bytes, sentences}. */
+    async download(request) {
+      const response = await call("samref/export", { method: "POST", body: JSON.stringify(request) });
+      const name = nameIn(response.headers.get("Content-Disposition") ?? "") ?? `samref-${request.format}`;
+      const blob = await response.blob();
+      save(blob, name);
+      const said = decodeURIComponent(response.headers.get("X-Samref-Report") ?? "%5B%5D");
+      return { name, bytes: blob.size, sentences: JSON.parse(said) };
     },
 
-    /** Import a COCO file; gives {annotations, images, message}. */
-    async importCoco(file) {
-      return (await call("samref/import", { method: "POST", body: file })).json();
+    /** What an export would hold and lose: {images, looked_at, objects, sentences, measured, curve}. */
+    async previewExport(request) {
+      return (await call("samref/export/preview", { method: "POST", body: JSON.stringify(request) })).json();
+    },
+
+    /** Import labels; gives {annotations, images, unchanged, message, boxes}. */
+    async importLabels(file) {
+      const headers = { "X-Samref-Filename": encodeURIComponent(file.name || "labels") };
+      return (await call("samref/import", { method: "POST", headers, body: file })).json();
+    },
+
+    /** What a route answers, as JSON. */
+    async json(path, options = {}) {
+      return (await call(path, options)).json();
     },
 
     /** Whether the server answers at all: "here", "gone" (nobody there), or "silent" for longer than `patienceMs`. */
@@ -83,6 +96,12 @@ export function createRoutes(base, token) {
       }
     },
   };
+}
+
+/** The file name of a download, with letters of any language. */
+function nameIn(disposition) {
+  const encoded = /filename\*=UTF-8''([^;]+)/.exec(disposition)?.[1];
+  return encoded ? decodeURIComponent(encoded) : /filename="?([^";]+)"?/.exec(disposition)?.[1];
 }
 
 function save(blob, name) {

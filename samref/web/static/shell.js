@@ -25,8 +25,9 @@ export function buildShell(root) {
     overlay,
     brush,
   );
+  const travel = h("div", { class: "samref-travel", role: "group", "aria-label": "History" });
   // A row of its own: nothing that can be pressed lies over the image.
-  const foot = h("div", { class: "samref-foot" }, steps, readout, draftBar, zoom);
+  const foot = h("div", { class: "samref-foot" }, steps, readout, travel, draftBar, zoom);
   const header = h("header", { class: "samref-header" });
   const tools = h("div", {
     class: "samref-tools",
@@ -42,7 +43,7 @@ export function buildShell(root) {
   const dropHint = h(
     "div",
     { class: "samref-drop", "aria-hidden": "true" },
-    h("span", {}, "Drop images, or a COCO file, to add them"),
+    h("span", {}, "Drop images, or files of labels, to add them"),
   );
   root.setAttribute("tabindex", "-1");
   root.append(header, tools, stage, foot, panel, strip, start, uploads, toasts, dropHint);
@@ -58,6 +59,7 @@ export function buildShell(root) {
     stage,
     foot,
     steps,
+    travel,
     header,
     tools,
     panel,

@@ -27,8 +27,10 @@ export const INITIAL = Object.freeze({
   modelNote: "",
   draft: EMPTY_DRAFT,
   annotations: NO_ANNOTATIONS,
+  proposed: [], // boxes that shall become objects, [x0, y0, x1, y1, class id] each
   undo: null, // words for what Ctrl + Z would undo, null at the beginning
   redo: null,
+  history: null, // {at, entries: [{number, what}]}, as last asked for
   seconds: {},
   disagrees: false, // the draft here and on the server have different lengths: ask
 });
@@ -37,6 +39,7 @@ export const INITIAL = Object.freeze({
 export function mergeAnswer(state, answer, request) {
   let next = state;
   if (answer.workspace) next = { ...next, workspace: mergeWorkspace(state.workspace, answer.workspace) };
+  if (answer.history) next = { ...next, history: answer.history };
   if (answer.view) next = mergeView(next, answer.view, answer.kind === "error" ? null : request);
   return next;
 }
@@ -67,6 +70,7 @@ function mergeView(state, view, request) {
     modelNote: view.model_note ?? "",
     draft,
     annotations: mergeAnnotations(same ? state.annotations : NO_ANNOTATIONS, view.annotations),
+    proposed: view.proposed ?? (same ? state.proposed : []),
     undo: view.undo ?? null,
     redo: view.redo ?? null,
     seconds: view.seconds ?? {},

@@ -22,6 +22,8 @@ const QUESTIONS = new Set(["hello", "sync"]);
 
 /** Verbs about images as a whole: they depend on nothing before them, and doing them twice is doing them once. */
 export const ABOUT_IMAGES = new Set(["mark_image", "remove_images", "restore_images"]);
+/** These change nothing either; what one of them is refused for does not concern what waits behind it. */
+const LOOKS = new Set([...QUESTIONS, "preview_tidy", "history"]);
 
 /**
  * @param {object} wire
@@ -123,7 +125,7 @@ export function createTransport({
 
   /** What waits behind a refused request was meant for a state that never came about. */
   function refuseWaiting(request) {
-    if (QUESTIONS.has(request.verb)) return;
+    if (LOOKS.has(request.verb)) return;
     const goesOn = ({ verb }) => QUESTIONS.has(verb) || ABOUT_IMAGES.has(verb) || verb.startsWith("open");
     waiting = waiting.filter(goesOn);
   }
@@ -187,7 +189,7 @@ export function createTransport({
   function unsent() {
     const flying = inFlight && !inFlight.answered ? inFlight : null;
     return [lost, flying, ...waiting]
-      .filter((item) => item && !QUESTIONS.has(item.verb))
+      .filter((item) => item && !LOOKS.has(item.verb))
       .map(({ verb, image, args, revision }) => ({ verb, image, args, revision }));
   }
 

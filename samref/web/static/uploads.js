@@ -13,6 +13,9 @@ const AT_ONCE = 2;
 const LOOK_AGAIN_MS = 2_000;
 const SHOWN_MS = 6_000;
 
+/** A server that says nothing for so long is looked for again. */
+const PATIENCE_MS = 4_000;
+
 /** An upload that the server, which is there, does not get in so many tries is given up. */
 const TRIES = 3;
 
@@ -82,6 +85,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
   function begin() {
     batch = { total: 0, opened: 0, known: 0, refused: 0, cancelled: false, ended: false, first: true };
     batch.done = new Promise((resolve) => (batch.resolve = resolve));
+    batch.stopped = new Promise((resolve) => (batch.stop = resolve));
     clearTimeout(batch.timer);
     list.replaceChildren();
   }
@@ -108,29 +112,36 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
         return;
       } catch (error) {
         if (mine.cancelled) return;
-        const again = job.renewed || error.code === "busy" || (error.code === "offline" && (await isWorthATry(item)));
-        if (!again || (error.code === "offline" && !job.renewed && tries++ >= TRIES)) return refuse(item, error, mine);
+        const isLost = error.code === "offline";
+        const again = job.renewed || error.code === "busy" || (isLost && (await isWorthATry(item, mine)));
+        if (!again || (isLost && !job.renewed && tries++ >= TRIES)) return refuse(item, error, mine);
         if (job.renewed) job.abort = new AbortController();
         job.renewed = false;
-        if (error.code === "busy") await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+        if (error.code === "busy") await pause(mine);
       }
     }
   }
 
   /** Wait until the server answers; false when it does and the file is what cannot be read. */
-  async function isWorthATry(item) {
+  async function isWorthATry(item, mine) {
     try {
       await item.look?.();
     } catch {
       item.unreadable = true;
       return false;
     }
-    while (!batch.cancelled && !(await routes.isAlive())) {
+    const isHere = async () => (await routes.probe(PATIENCE_MS)) === "here";
+    while (!mine.cancelled && !(await Promise.race([isHere(), mine.stopped]))) {
       waits.hidden = false;
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+      await pause(mine);
     }
     waits.hidden = true;
     return true;
+  }
+
+  /** Some time, or until the batch is cancelled. */
+  function pause(mine) {
+    return Promise.race([new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS)), mine.stopped]);
   }
 
   function note(item, stored, mine) {
@@ -155,6 +166,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
 
   function cancel() {
     batch.cancelled = true;
+    batch.stop();
     line = [];
     for (const { abort } of running) abort.abort();
     if (running.size === 0) end();

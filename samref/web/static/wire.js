@@ -27,7 +27,7 @@ export function createWire(base, { onText, onLost }, fetcher = globalThis.fetch.
     onLost(seq); // means nothing to who has the last answer already
   }
 
-  return { post };
+  return { post, tab };
 }
 
 /** Call `onLine` for each line of a stream of bytes, the last one included; an unfinished line is none. */

@@ -32,6 +32,7 @@ VERBS = frozenset(
         "undo",
         "redo",
         "travel",
+        "choose",
         "clear",
         "commit",
         "edit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from samref.core.hand import HandWork
 from samref.core.masks import Rle
 from samref.core.prompts import Click, Prompts
 from samref.errors import LabelError, PromptError, SessionError
-from samref.labels.events import AnnotationsImported, Described, HandPainted
+from samref.labels.events import AnnotationsImported, Described, HandPainted, MaskChosen
 from tests.unit.inference.desk import A, B, C, Desk, annotation, visible
 
 
@@ -187,6 +188,55 @@ def test_a_prompt_is_moved_and_taken_away(desk: Desk) -> None:
         desk.replace_prompt(1, None)
     with pytest.raises(PromptError):
         desk.replace_prompt(0, Click(99, 99))
+
+
+# ---- what a lone click can mean
+
+
+def candidates(desk: Desk) -> tuple[MaskChosen, ...]:
+    async def asked() -> tuple[MaskChosen, ...]:
+        desk.session.catch_up()
+        return await desk.session.candidates()
+
+    return asyncio.run(asked())
+
+
+def test_the_masks_of_a_lone_click_go_round(desk: Desk) -> None:
+    desk.open()
+    first = desk.click(A).draft
+    found = candidates(desk)
+    assert [each.what for each in found] == ["choose the object", "choose a part", "choose a group"]
+    assert len({each.mask for each in found}) == 3
+    assert candidates(desk) is found, "they are asked for once"
+    shown = [desk.choose(found).draft for _ in range(3)]
+    assert [draft.mask for draft in shown] == [found[1].mask, found[2].mask, first.mask]
+    assert shown[0].score == found[1].score
+    assert desk.undo().draft.mask == found[2].mask
+    assert visible(desk.replayed()) == visible(desk.session.view)
+
+
+def test_the_model_goes_on_from_the_mask_that_was_chosen(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    found = candidates(desk)
+    desk.choose(found)
+    desk.prompt(B)
+    question = desk.session.question
+    assert question is not None
+    assert question.corrected == found[1].mask
+    desk.settle()
+    with pytest.raises(SessionError, match="lone click"):
+        desk.choose(found)
+
+
+def test_other_masks_are_refused_where_there_is_no_lone_click(desk: Desk) -> None:
+    desk.open()
+    with pytest.raises(SessionError, match="lone click"):
+        candidates(desk)
+    desk.use_model("clicks-only")
+    desk.click(A)
+    with pytest.raises(SessionError, match="nothing else"):
+        candidates(desk)
 
 
 # ---- one history

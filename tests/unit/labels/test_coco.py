@@ -18,6 +18,7 @@ from samref.errors import ImportFormatError
 from samref.labels.annotations import Project
 from samref.labels.classes import LabelClass
 from samref.labels.formats import coco as coco_format
+from samref.labels.formats import reading
 from samref.labels.formats.coco import export_coco, import_coco, write_coco
 
 
@@ -116,7 +117,7 @@ def test_a_foreign_file_is_matched_by_file_name_and_its_categories_by_name(one_c
     found = import_coco(coco(), one_cat)
     (annotation,) = found.annotations["c" * 64]
     assert found.new_classes == (LabelClass(2, "dog", "#3cb44b"),)
-    assert (annotation.class_id, annotation.model, annotation.author) == (2, "imported", "")
+    assert (annotation.class_id, annotation.model, annotation.author) == (2, "", "")
     assert started <= annotation.created_at <= datetime.now(UTC)
     assert annotation.mask.box_xywh == (2, 3, 7, 6)
     assert annotation.mask.area == 42
@@ -222,7 +223,7 @@ def test_outlines_too_long_to_rasterise_are_refused_before_any_is_rasterised(
 def test_a_file_of_too_many_values_is_refused_before_it_is_parsed(
     one_cat: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco_format, "_parse_text", None)
+    monkeypatch.setattr(reading, "_parse_text", None)
     with pytest.raises(ImportFormatError, match="holds some 14 million values"):
         import_coco(b"[" + b"[]," * 7_000_000 + b"0]", one_cat)
 
@@ -247,7 +248,7 @@ def test_a_digest_of_another_kind_is_refused_in_a_sentence(one_cat: Project) -> 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(
     one_cat: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco_format, "MAX_BYTES", 100)
+    monkeypatch.setattr(reading, "MAX_JSON_BYTES", 100)
     with pytest.raises(ImportFormatError, match="is larger than"):
         import_coco(coco(), one_cat)
 

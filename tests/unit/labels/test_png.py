@@ -38,9 +38,10 @@ def many_objects(project: Project, count: int) -> ImageRecord:
 def test_the_mask_has_the_golden_pixels_and_colours(project: Project, golden: Path, kind: IndexKind) -> None:
     image = opened(export_index_mask(project.images[0], project, kind))
     expected = Image.open(golden / f"{kind}.png")
-    assert image.mode == expected.mode == "P"
+    assert image.mode == expected.mode == {"class": "P", "instance": "I;16"}[kind]
     assert np.array_equal(np.asarray(image), np.asarray(expected))
     assert image.getpalette() == expected.getpalette()
+    assert json.loads(image.info["samref-legend"]) == legend(project.images[0], project, kind)
 
 
 @pytest.mark.parametrize("kind", ["class", "instance"])
@@ -63,12 +64,15 @@ def test_later_objects_lie_on_top(project: Project) -> None:
     assert set(np.asarray(opened(export_index_mask(turned, project, "instance")))[solid]) == {2}
 
 
-def test_254_objects_fit_8_bits_and_255_take_16_without_the_value_255(project: Project) -> None:
-    narrow = opened(export_index_mask(many_objects(project, 254), project, "instance"))
-    wide = opened(export_index_mask(many_objects(project, 300), project, "instance"))
-    assert (narrow.mode, wide.mode) == ("P", "I;16")
-    assert np.asarray(narrow).max() == 254
-    values = np.asarray(wide)
+@pytest.mark.parametrize("count", [1, 254])
+def test_masks_of_objects_have_16_bits_however_few_there_are(project: Project, count: int) -> None:
+    narrow = opened(export_index_mask(many_objects(project, count), project, "instance"))
+    assert narrow.mode == "I;16"
+    assert np.asarray(narrow).max() == count
+
+
+def test_more_than_254_objects_have_values_without_255(project: Project) -> None:
+    values = np.asarray(opened(export_index_mask(many_objects(project, 300), project, "instance")))
     assert values.dtype == np.uint16
     assert [int(v) for v in values.flat] == [*range(1, 255), *range(256, 302)]
 

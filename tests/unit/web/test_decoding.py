@@ -9,7 +9,7 @@ import pytest
 
 from samref.core.images import SMALL_PIXELS
 from samref.core.prompts import MAX_DRAFT_POINTS, MAX_POINTS
-from samref.labels.formats.coco import CocoImport
+from samref.labels.formats.reading import LabelImport
 from samref.web import server as server_module
 from samref.web.http import DecodeThreads
 from tests.unit.web.conftest import Page, Server
@@ -38,21 +38,21 @@ def test_large_images_wait_for_each_other_and_nothing_else_waits_for_them() -> N
 def test_one_file_is_imported_at_a_time_and_clicks_go_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     leave, now, most = threading.Event(), 0, 0
 
-    def slow(*_: object) -> CocoImport:
+    def slow(*_: object) -> LabelImport:
         nonlocal now, most
         now += 1
         most = max(most, now)
         assert leave.wait(20)
         now -= 1
-        return CocoImport((), {}, (), ())
+        return LabelImport((), {}, (), (), ())
 
-    monkeypatch.setattr(server_module, "import_coco", slow)
+    monkeypatch.setattr(server_module, "import_labels", slow)
 
     async def scenario() -> None:
         page = Page(server, "tab")
         await page.ask("hello")
         await page.view_of("open_example", name="red_disk.png")
-        imports = [asyncio.create_task(server.verbs.import_coco(page.token, b"{}")) for _ in range(60)]
+        imports = [asyncio.create_task(server.verbs.import_labels(page.token, b"{}", "x.json")) for _ in range(60)]
         await asyncio.wait_for(page.view_of("prompt", prompts=[{"type": "click", "x": 40, "y": 30}]), 20)
         leave.set()
         await asyncio.gather(*imports)

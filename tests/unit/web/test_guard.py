@@ -6,7 +6,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -125,3 +125,12 @@ def test_a_setting_opens_the_page_to_frames(ancestors: str) -> None:
     headers = guarded(frame_ancestors=ancestors).get("/").headers
     assert f"frame-ancestors {ancestors}" in headers["content-security-policy"]
     assert "x-frame-options" not in headers
+
+
+@pytest.mark.parametrize(("kind", "is_page"), [("text/html", True), ("text/javascript; charset=utf-8", False)])
+def test_only_what_can_become_a_page_carries_the_rules_for_pages(kind: str, is_page: bool) -> None:
+    guard = Guard(Response("1", media_type=kind), hosts=known_hosts("127.0.0.1", ""), frame_ancestors="self")
+    headers = TestClient(guard, base_url="http://127.0.0.1:7860").get("/static/x").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert ("content-security-policy" in headers) is is_page
+    assert ("x-frame-options" in headers) is is_page

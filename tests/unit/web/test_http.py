@@ -315,7 +315,7 @@ def test_a_bug_is_told_without_its_details(
     def broken(*_: object) -> None:
         raise RuntimeError("secret /path")
 
-    monkeypatch.setattr(server.store, "project", broken)
+    monkeypatch.setattr(server.store, "reading", broken)
     answer = client.get("/samref/export?format=zip", headers={TOKEN_HEADER: token})
     assert answer.status_code == 500
     assert "secret" not in answer.text

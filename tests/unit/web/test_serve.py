@@ -101,7 +101,7 @@ OPEN_TO_ALL = {
 }
 """Every address that answers without a token: the page, its parts, and the door that makes a workspace."""
 
-WITH_TOKEN = {"/samref/export", "/samref/images", "/samref/images/{digest}", "/samref/import"}
+WITH_TOKEN = {"/samref/export", "/samref/export/preview", "/samref/images", "/samref/images/{digest}", "/samref/import"}
 
 
 def test_every_address_is_known_and_the_rest_of_gradio_is_closed(page: Page, client: httpx.Client) -> None:

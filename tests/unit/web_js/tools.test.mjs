@@ -25,6 +25,8 @@ const at = (type, x, y, rest = {}) => ({
   pixel: [Math.floor(x), Math.floor(y)],
   position: [x, y],
   trail: [],
+  time: 0,
+  pressure: null,
   ...rest,
 });
 
@@ -39,20 +41,25 @@ function play(events, context = {}, gesture = Tools.IDLE) {
   return { gesture, actions: all, prompts: all.filter((a) => a.do === "prompt").map((a) => a.prompt) };
 }
 
-test("a left click says object, at once, on the pixel under the pointer", () => {
-  const { prompts } = play([at("down", 12.9, 7.2)]);
+/** A press and a release at one place. */
+const press = (x, y, rest = {}) => [at("down", x, y, rest), at("up", x, y, rest)];
+
+test("a left click says object on the pixel that was pressed, and shows it before it is let go", () => {
+  const pressed = play([at("down", 12.9, 7.2)]);
+  assert.deepEqual(Tools.preview(pressed.gesture), { type: "click", x: 12, y: 7, positive: true });
+  const { prompts } = play([at("up", 13.1, 7.2)], {}, pressed.gesture);
   assert.deepEqual(prompts, [{ type: "click", x: 12, y: 7, positive: true }]);
 });
 
 test("a right click, Alt and a pen's eraser say not the object", () => {
   for (const rest of [{ button: 2 }, { alt: true }, { button: 5, pointerType: "pen" }]) {
-    assert.equal(play([at("down", 5, 5, rest)]).prompts[0].positive, false);
+    assert.equal(play(press(5, 5, rest)).prompts[0].positive, false);
   }
 });
 
 test("in remove mode a left click says not the object and a right click still does", () => {
   for (const button of [0, 2])
-    assert.equal(play([at("down", 5, 5, { button })], { positive: false }).prompts[0].positive, false);
+    assert.equal(play(press(5, 5, { button }), { positive: false }).prompts[0].positive, false);
 });
 
 test("a click beside the image does nothing", () => {
@@ -62,11 +69,11 @@ test("a click beside the image does nothing", () => {
     [100, 5],
     [5, 80],
   ])
-    assert.deepEqual(play([at("down", x, y)]).actions, []);
+    assert.deepEqual(play(press(x, y)).actions, []);
 });
 
 test("the middle button and the space bar pan with every tool", () => {
-  for (const tool of ["click", "box", "scribble", "polygon", "hand"]) {
+  for (const tool of ["click", "box", "scribble", "polygon", "brush", "eraser", "lasso", "vertices", "hand"]) {
     for (const rest of [{ button: 1 }, { space: true }]) {
       const { actions } = play([at("down", 10, 10, rest), at("move", 12, 15, rest), at("up", 12, 15, rest)], { tool });
       assert.deepEqual(actions, [{ do: "pan", dx: 4, dy: 10 }], tool);
@@ -106,7 +113,7 @@ test("a box without a drag is a hint, not a prompt", () => {
 test("a scribble keeps fast points between events, its sign and its width, and stays in the image", () => {
   const events = [
     at("down", 10, 10, { button: 2 }),
-    at("move", 30, 20, { button: 2, trail: [[15, 18]] }),
+    at("move", 30, 20, { button: 2, trail: [{ pixel: [15, 18] }] }),
     at("up", 130, 20, { button: 2 }),
   ];
   const { prompts } = play(events, { tool: "scribble", brushWidth: 7 });
@@ -193,15 +200,170 @@ test("a finger clicks when it is lifted", () => {
   ]);
 });
 
-test("a finger that slides does not click", () => {
-  const touch = { pointerType: "touch" };
-  assert.deepEqual(play([at("down", 10, 10, touch), at("move", 40, 10, touch), at("up", 10, 10, touch)]).actions, []);
+test("a drag with the Point tool is a box, by mouse and by finger; a short one stays a click", () => {
+  for (const pointerType of ["mouse", "pen", "touch"]) {
+    const rest = { pointerType };
+    const { prompts } = play([at("down", 10, 10, rest), at("move", 30, 20, rest), at("up", 40.5, 30.5, rest)]);
+    assert.deepEqual(prompts, [{ type: "box", x0: 10, y0: 10, x1: 41, y1: 31 }], pointerType);
+    const short = play([at("down", 10, 10, rest), at("move", 11.5, 10, rest), at("up", 11.5, 10, rest)]);
+    assert.deepEqual(short.prompts, [{ type: "click", x: 10, y: 10, positive: true }], pointerType);
+  }
+});
+
+test("a box too thin to hold an object is a hint, not a prompt", () => {
+  for (const [tool, x, y] of [
+    ["box", 11.5, 40],
+    ["box", 40, 12.2],
+    ["click", 11.5, 40],
+  ]) {
+    const { actions } = play([at("down", 10, 10), at("move", 20, 40), at("up", x, y)], { tool });
+    assert.deepEqual(
+      actions.map((a) => a.do),
+      ["hint"],
+    );
+  }
+});
+
+test("a box in remove mode says with its corners what does not belong to the object", () => {
+  const polygon = {
+    type: "polygon",
+    points: [
+      [10, 10],
+      [31, 10],
+      [31, 31],
+      [10, 31],
+    ],
+    positive: false,
+  };
+  for (const tool of ["box", "click"]) {
+    const left = play([at("down", 10, 10), at("move", 20, 20), at("up", 30, 30)], { tool, positive: false });
+    assert.deepEqual(left.prompts, [polygon]);
+    const button = { button: 2 };
+    const right = play([at("down", 10, 10, button), at("move", 20, 20, button), at("up", 30, 30, button)], { tool });
+    assert.deepEqual(right.prompts, [polygon]);
+  }
+});
+
+test("the brush says where it goes, pixel by pixel, wider where a pen presses harder", () => {
+  const pen = (type, x, y, pressure, rest = {}) => at(type, x, y, { pointerType: "pen", pressure, ...rest });
+  const { actions, prompts } = play(
+    [
+      pen("down", 10, 10, 0.5),
+      pen("move", 14, 10, 1, { trail: [{ pixel: [12, 10], pressure: 0.75 }] }),
+      pen("move", 14.4, 10, 1),
+      pen("up", 14.4, 10, 0),
+    ],
+    { tool: "brush", brushWidth: 8 },
+  );
+  assert.deepEqual(prompts, []);
+  assert.deepEqual(actions, [
+    { do: "stroke", points: [[10, 10, 2]], erase: false, begins: true },
+    {
+      do: "stroke",
+      points: [
+        [12, 10, 3],
+        [14, 10, 4],
+      ],
+      erase: false,
+      begins: false,
+    },
+    { do: "strokeEnd" },
+  ]);
+});
+
+test("the eraser, Remove, the right button, Alt and a pen's eraser end erase", () => {
+  const erases = (rest, context) => play([at("down", 5, 5, rest)], { tool: "brush", ...context }).actions[0].erase;
+  assert.equal(erases({}, {}), false);
+  assert.equal(erases({}, { tool: "eraser" }), true);
+  assert.equal(erases({}, { positive: false }), true);
+  for (const rest of [{ button: 2 }, { alt: true }, { button: 5, pointerType: "pen" }])
+    assert.equal(erases(rest, {}), true);
+});
+
+test("a second finger ends the brush without keeping its stroke", () => {
+  const first = { pointerType: "touch", id: 1 };
+  const second = { pointerType: "touch", id: 2 };
+  const { gesture, actions } = play([at("down", 10, 10, first), at("down", 40, 20, second)], { tool: "brush" });
+  assert.equal(gesture.mode, "pinch");
+  assert.equal(
+    actions.some((a) => a.do === "strokeEnd"),
+    false,
+  );
+});
+
+const CORNERS = [
+  [10, 10],
+  [30, 10],
+  [30, 30],
+];
+
+test("the lasso's polygon sets pixels where the polygon tool asks the model", () => {
+  const clicks = [...CORNERS, [10, 11]].flatMap(([x, y], i) => press(x, y, { time: i * 1000 }));
+  assert.deepEqual(play(clicks, { tool: "lasso", positive: false }).actions, [
+    { do: "fill", points: CORNERS, positive: false, how: "polygon" },
+  ]);
+  assert.deepEqual(
+    play(clicks, { tool: "polygon" }).prompts.map((p) => p.type),
+    ["polygon"],
+  );
+});
+
+test("a free drag closes where it is let go, also outside the image", () => {
+  const events = [at("down", 10, 10), at("move", 130, 10), at("move", 130, 30), at("up", 12, 30)];
+  assert.deepEqual(play(events, { tool: "lasso" }).actions, [
+    {
+      do: "fill",
+      points: [
+        [10, 10],
+        [130, 10],
+        [130, 30],
+      ],
+      positive: true,
+      how: "lasso",
+    },
+  ]);
+  const [prompt] = play(events, { tool: "polygon" }).prompts;
+  assert.ok(prompt.points.every(([x]) => x <= 100));
+});
+
+test("a free piece of a polygon with corners leaves it open", () => {
+  const events = [...press(10, 10), at("down", 20, 10), at("move", 30, 10), at("move", 30, 20), at("up", 30, 20)];
+  const { gesture, actions } = play(events, { tool: "lasso" });
+  assert.deepEqual(actions, []);
+  assert.equal(Tools.preview(gesture).points.length, 4);
+});
+
+test("a double click or a double tap closes a polygon at its last corner", () => {
+  for (const pointerType of ["mouse", "touch"]) {
+    for (const tool of ["polygon", "lasso"]) {
+      const clicks = CORNERS.flatMap(([x, y], i) => press(x, y, { time: i * 1000, pointerType }));
+      const { actions } = play([...clicks, ...press(30.4, 30, { time: 2200, pointerType })], { tool });
+      assert.deepEqual((actions[0].prompt ?? actions[0]).points, CORNERS, `${pointerType} ${tool}`);
+    }
+  }
+  const slow = play([...CORNERS, [30.4, 30]].flatMap(([x, y], i) => press(x, y, { time: i * 1000 })), { tool: "lasso" });
+  assert.equal(Tools.preview(slow.gesture).points.length, 4);
+});
+
+test("the hand takes hold of a prompt, and a drag below the slop only chooses it", () => {
+  const grabbed = { index: 2, part: "body" };
+  const drag = play([at("down", 10, 10), at("move", 15, 12), at("up", 16, 12)], { tool: "hand", prompt: grabbed });
+  assert.deepEqual(
+    drag.actions.map(({ phase, moved }) => [phase, moved]),
+    [
+      ["drag", true],
+      ["drop", true],
+    ],
+  );
+  assert.deepEqual(drag.actions[1], { do: "movePrompt", phase: "drop", grabbed, from: [10, 10], to: [16, 12], moved: true });
+  const [chosen] = play(press(10, 10), { tool: "hand", prompt: grabbed }).actions;
+  assert.equal(chosen.moved, false);
 });
 
 test("a second finger takes back what the first began, pans and pinches, and leaves no prompt behind", () => {
   const first = { pointerType: "touch", id: 1 };
   const second = { pointerType: "touch", id: 2 };
-  for (const tool of ["click", "box", "scribble", "polygon"]) {
+  for (const tool of ["click", "box", "scribble", "polygon", "lasso"]) {
     const { actions, gesture } = play(
       [
         at("down", 10, 10, first),

@@ -259,3 +259,24 @@ function generator(seed) {
     return state / 2_147_483_648;
   };
 }
+
+test("what has no answer yet can be kept over a reload, oldest first, questions left out", () => {
+  const { transport, click, answer } = setUp();
+  click(1);
+  click(2);
+  transport.send("sync");
+  transport.send("commit", { class_id: 1 }, { image: "cat" });
+  assert.deepEqual(
+    transport.unsent().map(({ verb, image, args }) => [verb, image, args.prompts?.length ?? args.class_id]),
+    [
+      ["prompt", "cat", 1],
+      ["prompt", "cat", 1],
+      ["commit", "cat", 1],
+    ],
+  );
+  answer(1);
+  assert.deepEqual(
+    transport.unsent().map(({ verb }) => verb),
+    ["prompt", "commit"],
+  );
+});

@@ -38,8 +38,18 @@ function* views() {
   }
 }
 
+/** The same views turned by every number of quarters, those at which an image pixel has a display dot of its own. */
+function* turnedViews() {
+  for (const view of views()) {
+    for (const quarters of [0, 1, 2, 3]) {
+      const now = View.turned(view, quarters);
+      if (now.scale >= 1) yield now;
+    }
+  }
+}
+
 const describe = (view) =>
-  `ratio ${view.pixelRatio}, image ${view.imageWidth} x ${view.imageHeight}, scale ${view.scale}`;
+  `turned ${view.turns} x, ratio ${view.pixelRatio}, image ${view.imageWidth} x ${view.imageHeight}, scale ${view.scale}`;
 
 test("the middle of an image pixel leads back to that pixel at every zoom, pan and pixel ratio", () => {
   for (const view of views()) {
@@ -147,4 +157,96 @@ test("corners are painted at whole display dots", () => {
     assert.ok(Number.isInteger(view.offsetX) && Number.isInteger(view.offsetY));
     assert.ok(Object.isFrozen(view));
   }
+});
+
+test("at every turn the middle of an image pixel leads to that pixel, through the window and back", () => {
+  for (const view of turnedViews()) {
+    const placement = View.placementOf(47.3, 12.6, view.pixelRatio);
+    for (const x of [0, 1, view.imageWidth >> 1, view.imageWidth - 1]) {
+      for (const y of [0, view.imageHeight >> 1, view.imageHeight - 1]) {
+        const client = View.deviceToClient(placement, ...View.imageToDevice(view, x + 0.5, y + 0.5));
+        const found = View.deviceToPixel(view, ...View.clientToDevice(placement, ...client));
+        assert.deepEqual(found, [x, y], describe(view));
+      }
+    }
+  }
+});
+
+test("at every turn a continuous position comes back as it was", () => {
+  for (const view of turnedViews()) {
+    const back = View.deviceToImage(view, ...View.imageToDevice(view, 3.25, 5.75));
+    assert.ok(Math.hypot(back[0] - 3.25, back[1] - 5.75) < 1e-6, describe(view));
+  }
+});
+
+test("the transform for drawing puts every position where pointing finds it", () => {
+  for (const view of turnedViews()) {
+    const [a, b, c, d, e, f] = View.transformOf(view);
+    for (const [x, y] of [
+      [0, 0],
+      [view.imageWidth, 0],
+      [2.5, view.imageHeight],
+    ]) {
+      const [left, top] = View.imageToDevice(view, x, y);
+      assert.ok(Math.abs(a * x + c * y + e - left) < 1e-6 && Math.abs(b * x + d * y + f - top) < 1e-6, describe(view));
+    }
+  }
+});
+
+test("a turn to the right puts the image's top left corner at the top right, and four turns change nothing", () => {
+  const view = make(1, [640, 480]);
+  const right = View.turned(view, 1);
+  const [x, y] = View.imageToDevice(right, 0, 0);
+  assert.ok(x > right.deviceWidth / 2 && y < right.deviceHeight / 2);
+  assert.ok(View.showsAll(right) && right.fitted);
+  assert.deepEqual(View.turned(View.turned(right, 1), 2), view);
+  assert.deepEqual(View.turned(view, -1), View.turned(view, 3));
+});
+
+test("a turn keeps what is in the middle of the canvas", () => {
+  for (const view of views()) {
+    const [x0, y0, x1, y1] = View.visibleBox(view);
+    const inside = x0 + x1 > 0 && y0 + y1 > 0 && x0 + x1 < 2 * view.imageWidth && y0 + y1 < 2 * view.imageHeight;
+    if (view.fitted || !inside) continue;
+    const middle = (one) => View.deviceToImage(one, one.deviceWidth / 2, one.deviceHeight / 2);
+    const [before, after] = [middle(view), middle(View.turned(view, 1))];
+    assert.ok(Math.hypot(after[0] - before[0], after[1] - before[1]) * view.scale < 2, describe(view));
+  }
+});
+
+test("however far one pans or turns, half of what could be seen stays in sight", () => {
+  for (const view of turnedViews()) {
+    for (const [dx, dy] of [
+      [1e6, 1e6],
+      [-1e6, 1e6],
+      [-1e6, -1e6],
+    ]) {
+      const moved = View.panBy(view, dx, dy);
+      const [x0, y0, x1, y1] = View.visibleBox(moved);
+      const rooms = [moved.deviceWidth, moved.deviceHeight];
+      const [roomX, roomY] = moved.turns % 2 ? rooms.reverse() : rooms;
+      const seenX = Math.min(x1, moved.imageWidth) - Math.max(x0, 0);
+      const seenY = Math.min(y1, moved.imageHeight) - Math.max(y0, 0);
+      assert.ok(seenX * moved.scale >= 0.5 * Math.min(roomX, moved.imageWidth * moved.scale) - 1, describe(moved));
+      assert.ok(seenY * moved.scale >= 0.5 * Math.min(roomY, moved.imageHeight * moved.scale) - 1, describe(moved));
+    }
+  }
+});
+
+test("a place that was kept is found again on a canvas of another size and pixel ratio", () => {
+  const view = View.panBy(View.zoomCentre(View.turned(make(2, [640, 480]), 3), 4), 61, -35);
+  const place = JSON.parse(JSON.stringify(View.placeOf(view)));
+  const other = View.atPlace(make(1, [640, 480]), place);
+  assert.equal(other.turns, 3);
+  assert.ok(Math.abs(other.scale / other.pixelRatio - view.scale / view.pixelRatio) < 1e-9);
+  const middle = View.deviceToImage(other, other.deviceWidth / 2, other.deviceHeight / 2);
+  assert.ok(Math.hypot(middle[0] - place.x, middle[1] - place.y) * other.scale <= 1);
+  const fitted = View.turned(make(1, [640, 480]), 2);
+  assert.deepEqual(View.atPlace(make(1, [640, 480]), View.placeOf(fitted)), fitted);
+});
+
+test("what is no place leaves the view as it is", () => {
+  const view = make(1, [640, 480]);
+  for (const place of [null, {}, { turns: 9 }, "here"]) assert.equal(View.atPlace(view, place), view);
+  assert.ok(View.atPlace(view, { turns: 1, zoom: -4, x: NaN, y: 0 }).fitted);
 });
