@@ -5,7 +5,7 @@
  * lost connection is waited for, and a reload tells what had not been uploaded yet.
  */
 
-import { h, iconButton, setText } from "./dom.js";
+import { h, iconButton, setAttribute, setText } from "./dom.js";
 import { nameIn } from "./image_list.js";
 import { recall, remember } from "./memory.js";
 
@@ -65,8 +65,15 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
   const waits = h("p", { hidden: true }, "The server does not answer. Uploading goes on when it is back.");
   const cancelButton = h("button", { type: "button", class: "samref-button", on: { click: cancel } }, "Cancel");
   const closeButton = iconButton("close", "Close the list of uploads", close);
-  const list = h("ul", { class: "samref-upload-remarks", tabindex: "0", "aria-label": "What was refused, and why" });
-  place.append(h("div", { class: "samref-upload-head" }, said, cancelButton, closeButton), bar, waits, list);
+  const list = h("ul", { class: "samref-upload-remarks", tabindex: "0", "aria-label": "What there is to say", hidden: true });
+  const showButton = h("button", {
+    type: "button",
+    class: "samref-button samref-outlined",
+    "aria-expanded": "false",
+    on: { click: () => showRemarks(list.hidden) },
+  });
+  const head = h("div", { class: "samref-upload-head" }, said, bar, showButton, cancelButton, closeButton);
+  place.append(head, waits, list);
   place.hidden = true;
 
   function add(items, others = []) {
@@ -88,6 +95,19 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
     batch.stopped = new Promise((resolve) => (batch.stop = resolve));
     clearTimeout(batch.timer);
     list.replaceChildren();
+    showRemarks(false);
+  }
+
+  function showRemarks(on) {
+    list.hidden = !on;
+    setAttribute(showButton, "aria-expanded", String(on));
+    nameButton();
+  }
+
+  function nameButton() {
+    const count = list.children.length;
+    showButton.hidden = count === 0;
+    setText(showButton, list.hidden ? `Show ${plural(count, "remark")}` : "Hide remarks");
   }
 
   async function work() {
@@ -177,6 +197,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
     mine.ended = true;
     tell();
     const remarks = list.children.length;
+    if (remarks > 0 && store.get().startShown) showRemarks(true); // nobody is at work on an image that would move
     if (mine.total === 1) {
       place.hidden = true;
       if (mine.last) toasts[mine.last.kind](mine.last.text);
@@ -201,7 +222,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
     if (ended) setText(said, summaryOf(batch));
     else setText(said, `${done} of ${total}${refused ? `, ${refused} refused` : ""}`);
     if (total > 1) place.hidden = false;
-    list.hidden = list.children.length === 0;
+    nameButton();
     keep();
     store.set({ uploading: line.length + running.size });
   }
@@ -227,6 +248,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
     bar.hidden = cancelButton.hidden = true;
     setText(said, `The page was reloaded before ${plural(kept.count, "image")} had been uploaded. Choose them again.`);
     list.replaceChildren(h("li", {}, `${kept.names.join(", ")}${more}`));
+    showRemarks(true);
     place.hidden = false;
   }
 
