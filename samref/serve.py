@@ -30,6 +30,7 @@ from samref.models.registry import get_spec, list_models
 from samref.settings import Settings
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
+from samref.web.image_folder import ImageFolder, offered_folder
 from samref.web.page import STATIC_FOLDER
 from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
 
@@ -150,6 +151,7 @@ def build(settings: Settings) -> App:
     hold_large_blocks_apart()
     sys.setswitchinterval(SWITCH_S)
     get_spec(settings.model)
+    offered = offered_folder(settings)
     folder = settings.data_folder
     store = ProjectStore(  # before the model: that the folder is in use should be said at once
         settings.database or folder / DATABASE_NAME,
@@ -159,17 +161,20 @@ def build(settings: Settings) -> App:
         lock=FolderLock(folder),
     )
     try:
-        return _build_around(store, settings)
+        return _build_around(store, settings, offered)
     except BaseException:
         store.close()
         raise
 
 
-def _build_around(store: ProjectStore, settings: Settings) -> App:
+def _build_around(store: ProjectStore, settings: Settings, offered: ImageFolder | None) -> App:
     load = partial(load_predictor, device=settings.device, precision=settings.precision)
     engine = LocalEngine(load, settings.model, embedding_bytes=settings.embedding_bytes)
     surroundings = Surroundings(
-        models=lambda: model_entries(settings.model), keeping=lambda: _keeping(store, settings), version=__version__
+        models=lambda: model_entries(settings.model),
+        keeping=lambda: _keeping(store, settings),
+        version=__version__,
+        folder=offered,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,

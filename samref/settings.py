@@ -60,6 +60,7 @@ class Settings(BaseModel):
         default_factory=lambda: user_data_path("samref", appauthor=False), description="Folder for images and labels"
     )
     database: str = Field(default="", description="Address of the labels' database; empty: SQLite in the data folder")
+    images: str = Field(default="", description="Folder of images that the page offers to open; on your own machine")
     upload_bytes: Size = Field(default=64 * MEBIBYTE, description="Largest file that may be uploaded")
     pixels: Size = Field(default=MAX_PIXELS, le=MAX_PIXELS, description="Largest image that may be uploaded, in pixels")
     sessions: Size = Field(default=64, description="Images kept ready in memory, over all workspaces")

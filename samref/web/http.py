@@ -165,7 +165,20 @@ class _Routes:
     async def upload(self, request: Request) -> Response:
         workspace_id = await asyncio.to_thread(self._server.find, _token(request))
         name = tidy_path(unquote(request.headers.get(FILE_NAME_HEADER, "")))
-        data = await _body(request, self._server.limits.upload_bytes)
+        return await self._put(workspace_id, name, await _body(request, self._server.limits.upload_bytes))
+
+    async def folder(self, request: Request) -> Response:
+        await asyncio.to_thread(self._server.find, _token(request))
+        paths, left_out = await asyncio.to_thread(self._server.folder.paths)
+        return _json({"paths": paths, "left_out": left_out})
+
+    async def open_from_folder(self, request: Request) -> Response:
+        workspace_id = await asyncio.to_thread(self._server.find, _token(request))
+        path = request.query_params.get("path", "")
+        data = await asyncio.to_thread(self._server.folder.read, path, self._server.limits.upload_bytes)
+        return await self._put(workspace_id, tidy_path(path), data)
+
+    async def _put(self, workspace_id: int, name: str, data: bytes) -> Response:
         size = await asyncio.to_thread(upright_size, data, max_pixels=self._server.limits.pixels)
         put = partial(self._server.put_image, workspace_id, data, name)
         entry, outcome = await self._decoding.run(size.pixels, put)
@@ -257,6 +270,8 @@ def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRout
     return [
         Route("/samref/send", _guarded(routes.send), methods=["POST"]),
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
+        Route("/samref/folder", _guarded(routes.folder), methods=["GET"]),
+        Route("/samref/folder", _guarded(routes.open_from_folder), methods=["POST"]),
         Route("/samref/images/{digest}", _guarded(routes.image), methods=["GET"]),
         Route("/samref/examples/{name}", _guarded(routes.example), methods=["GET"]),
         Route("/samref/import-boxes", _guarded(routes.import_boxes), methods=["POST"]),

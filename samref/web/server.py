@@ -7,6 +7,7 @@ was overtaken by a newer one of the same page load falls silent. See ``docs/prot
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -46,6 +47,7 @@ from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
 from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in, proposed
 from samref.web.exports import ExportRequest, MadeExport, make_export, preview_export
+from samref.web.image_folder import ImageFolder
 from samref.web.protocol import (
     MASK_CHARACTERS,
     MAX_SEQUENCE,
@@ -186,11 +188,13 @@ class Surroundings:
         models: what the model picker shows (weights may be fetched meanwhile).
         keeping: how work is kept.
         version: of samref.
+        folder: of images on this machine that may be opened.
     """
 
     models: Callable[[], Sequence[ModelEntry]]
     keeping: Callable[[], Mapping[str, Any]]
     version: str
+    folder: ImageFolder | None = None
 
 
 @dataclass(slots=True)
@@ -451,6 +455,7 @@ class Server:
             },
             "keeping": dict(self._surroundings.keeping()),
             "version": self._surroundings.version,
+            "folder": None if self._surroundings.folder is None else self._surroundings.folder.name,
         }
 
     def _tab(self, tab_id: str) -> _Tab:
@@ -513,9 +518,22 @@ class Server:
             ImageError: it cannot be used.
             StorageError: there is no room for it.
         """
-        image = decode_image(data, max_pixels=self.limits.pixels)
-        put = self.store.put_image(workspace_id, data, file_name, image.size, image.digest)
-        return self._held(workspace_id, image.digest), put.outcome
+        digest = hashlib.sha256(data).hexdigest()
+        held = self.store.image(workspace_id, digest)
+        size = decode_image(data, max_pixels=self.limits.pixels).size if held is None else held.size
+        put = self.store.put_image(workspace_id, data, file_name, size, digest)
+        return self._held(workspace_id, digest), put.outcome
+
+    @property
+    def folder(self) -> ImageFolder:
+        """The folder of images that may be opened.
+
+        Raises:
+            ImageError: this server offers none.
+        """
+        if self._surroundings.folder is None:
+            raise ImageError("This server offers no folder. Start it with --images FOLDER to open one.")
+        return self._surroundings.folder
 
     def decode(self, workspace_id: int, digest: str) -> DecodedImage:
         """The pixels of an image of a workspace.

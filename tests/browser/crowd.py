@@ -11,7 +11,27 @@ from PIL import Image
 
 from tests.browser.labelling_page import LabellingPage
 
-__all__ = ["blob", "coco_of", "open_crowd", "photo"]
+__all__ = ["SCROLL_LIST", "blob", "coco_of", "frames_while", "open_crowd", "photo"]
+
+SCROLL_LIST = """(frame) => {
+  const box = document.querySelector(".samref-objects-box");
+  box.scrollTop = (frame * 157) % (box.scrollHeight - box.clientHeight);
+}"""
+
+_FRAMES = """async (each) => {
+  let frames = 0;
+  const begun = performance.now();
+  await new Promise((done) => {
+    const next = () => {
+      frames += 1;
+      each(frames);
+      if (performance.now() - begun < 2000) requestAnimationFrame(next);
+      else done();
+    };
+    requestAnimationFrame(next);
+  });
+  return frames / ((performance.now() - begun) / 1000);
+}"""
 
 
 def photo(width: int, height: int, seed: int = 1) -> bytes:
@@ -40,6 +60,12 @@ def coco_of(file_name: str, width: int, height: int, polygons: list[list[list[fl
     categories = [{"id": number + 1, "name": name} for number, name in enumerate(classes)]
     images = [{"id": 1, "file_name": file_name, "width": width, "height": height}]
     return json.dumps({"images": images, "annotations": annotations, "categories": categories}).encode()
+
+
+def frames_while(page: LabellingPage, each: str = "() => {}") -> float:
+    """Frames a second that the page shows for two seconds in which ``each(frame)``, JavaScript, runs in every one."""
+    frames: float = page.page.evaluate(f"() => ({_FRAMES})({each})")
+    return frames
 
 
 def open_crowd(page: LabellingPage, count: int, classes: int, width: int = 1600, height: int = 1200) -> LabellingPage:

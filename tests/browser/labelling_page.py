@@ -325,7 +325,7 @@ class LabellingPage:
     def give_file(self, name: str, data: bytes, kind: str, how: str) -> None:
         """Hand a file to the page: "choose", "drop" or "paste"."""
         if how == "choose":
-            chooser = self.start.locator("input[type=file]")
+            chooser = self.start.locator("input[type=file]").first
             chooser.set_input_files({"name": name, "mimeType": kind, "buffer": data})
             return
         carried = {"name": name, "type": kind, "data": base64.b64encode(data).decode(), "how": how}

@@ -85,8 +85,10 @@ def test_a_rotated_photo_is_shown_upright_and_clicks_land_on_its_pixels(new_page
 def test_images_are_taken_by_drop_and_paste(new_page: NewPage, examples_dir: Path, how: str) -> None:
     page = new_page().open_example("coffee")
     page.give_file("cat.jpg", (examples_dir / "chelsea.jpg").read_bytes(), "image/jpeg", how)
-    page.wait(f"() => {HOOK}.state().image?.file_name === 'cat.jpg'").settle()
+    page.wait(f"() => {HOOK}.state().workspace.images.length === 2").settle()
     assert [one["file_name"] for one in page.state["images"]] == ["coffee.jpg", "cat.jpg"]
+    assert page.state["image"]["file_name"] == "coffee.jpg", "nobody is taken away from the image they work on"
+    page.press("PageDown").wait(f"() => {HOOK}.state().image?.file_name === 'cat.jpg'").settle()
     page.click(200.5, 150.5)
     assert page.settle().mask.any()
 

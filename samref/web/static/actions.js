@@ -3,6 +3,8 @@
 import { adjustmentOf } from "./adjust.js";
 import { BRUSH } from "./toolbar.js";
 import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
+import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
+import { neighbourOf } from "./image_list.js";
 import { closeImage } from "./state.js";
 import { recall, remember } from "./memory.js";
 import { OBJECT_ACTIONS, createObjectActions } from "./object_actions.js";
@@ -36,9 +38,11 @@ const WAITS = {
 
 /**
  * @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
- *   showBulk(): open masks from boxes}
+ *   showBulk(): open masks from boxes, imagesOf(state), uploads: () => uploads}
  */
-export function createActions({ root, store, transport, routes, toasts, announcer, canvas, help, keeping, showBulk }) {
+export function createActions(parts) {
+  const { root, store, transport, routes, toasts, announcer, canvas, help, keeping } = parts;
+  const { showBulk, imagesOf, uploads } = parts;
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
 
@@ -64,7 +68,15 @@ export function createActions({ root, store, transport, routes, toasts, announce
     });
   }
 
-  const objects = createObjectActions({ store, ask, toasts, canvas, root, offerUndo });
+  const objects = createObjectActions({
+    store,
+    ask,
+    toasts,
+    canvas,
+    root,
+    offerUndo,
+    nextImage: () => neighbourOf(imagesOf(state()), openDigest(), 1),
+  });
   const hands = createHandActions({ store, ask, toasts, canvas });
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
@@ -99,7 +111,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
         toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
-    ask("commit", { class_id: classId });
+    ask("commit", { class_id: classId, overlap: state().overlap });
     store.set({ selected: null, positive: true }); // the next object begins with what belongs to it
   }
 
@@ -149,67 +161,36 @@ export function createActions({ root, store, transport, routes, toasts, announce
 
   // ---- images ---------------------------------------------------------------------------------------------
 
-  function openImage(digest) {
+  const images = createImageActions({
+    store,
+    transport,
+    routes,
+    toasts,
+    uploads,
+    imagesOf,
+    openImage,
+    closeImage: leaveImage,
+    importLabels,
+    openDigest,
+  });
+
+  function openImage(digest, { startShown = false } = {}) {
     const known = state().workspace?.images.find((one) => one.digest === digest);
     if (!known) return;
-    if (openDigest() === digest) return store.set({ startShown: false });
-    store.set({ ...closeImage(state()), opening: known, selected: null, startShown: false });
+    if (openDigest() === digest) return store.set({ startShown });
+    store.set({ ...closeImage(state()), opening: known, selected: null, startShown });
     remember("image", digest, "session");
     transport.send("open", {}, { image: digest });
+  }
+
+  function leaveImage() {
+    store.set({ ...closeImage(state()), opening: null, selected: null, startShown: true });
+    remember("image", null, "session");
   }
 
   function openExample(name) {
     store.set({ ...closeImage(state()), opening: { digest: null }, selected: null, startShown: false });
     transport.send("open_example", { name }, { image: null });
-  }
-
-  function neighbour(step) {
-    const images = state().workspace?.images ?? [];
-    const at = images.findIndex((one) => one.digest === openDigest());
-    const next = images[at + step];
-    if (at >= 0 && next) openImage(next.digest);
-  }
-
-  /** Images, or files of labels, that somebody dropped, pasted or chose. The first image is opened. */
-  async function addFiles(files) {
-    let opened = false;
-    for (const file of files) {
-      if (isLabels(file)) {
-        await importLabels(file);
-        continue;
-      }
-      const stored = await upload(file);
-      if (!stored) continue;
-      if (!opened) openImage(stored.digest);
-      opened = true;
-    }
-  }
-
-  /** Store an image on the server; null, and a message, when it is refused. */
-  async function upload(file) {
-    store.set({ uploading: state().uploading + 1 });
-    try {
-      const limit = state().workspace?.limits?.upload_bytes;
-      if (limit && file.size > limit)
-        throw new Error(`The file is larger than ${Math.round(limit / 2 ** 20)} MiB. Make it smaller and try again.`);
-      const stored = await routes.upload(file);
-      learnOf(stored);
-      return stored;
-    } catch (error) {
-      toasts.error(`${file.name || "The pasted image"}: ${error.message}`);
-      return null;
-    } finally {
-      store.set({ uploading: state().uploading - 1 });
-    }
-  }
-
-  /** A stored image is in the list at once; the server's own list follows with the next answer. */
-  function learnOf({ digest, file_name, width, height }) {
-    const { workspace } = state();
-    if (!workspace || workspace.images.some((one) => one.digest === digest)) return;
-    store.set({
-      workspace: { ...workspace, images: [...workspace.images, { digest, file_name, width, height, annotations: 0 }] },
-    });
   }
 
   /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask are kept for a job in bulk. */
@@ -232,7 +213,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
   async function showExport(part) {
     try {
       exporting ??= import("./export/dialog.js").then(({ createExport }) => {
-        const made = createExport({ routes, importLabels, tell: toasts.info });
+        const made = createExport({ routes, importLabels, showBulk, tell: toasts.info });
         root.append(made.element);
         return made;
       });
@@ -266,6 +247,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
     if (HAND_ACTIONS.has(name)) return hands.performHand(name, argument);
     if (name === "delete" && canvas().removeChosen()) return true;
     if (OBJECT_ACTIONS.has(name)) return objects.perform(name, argument);
+    if (IMAGE_ACTIONS.has(name)) return images.perform(name, argument);
     switch (name) {
       case "accept":
         return accept();
@@ -309,8 +291,6 @@ export function createActions({ root, store, transport, routes, toasts, announce
         return setOpacity(state().opacity + (argument === "up" ? 0.1 : -0.1));
       case "turn":
         return canvas().turn(argument === "right" ? 1 : -1);
-      case "image":
-        return neighbour(argument === "next" ? 1 : -1);
       case "help":
         return help.toggle();
       default:
@@ -343,9 +323,10 @@ export function createActions({ root, store, transport, routes, toasts, announce
     edit,
     openImage,
     openExample,
-    addFiles,
     importLabels,
     showExport,
+    ...images.actions,
+    onStored: images.onStored,
     setBrush,
     changeBrush,
     hold,
@@ -356,6 +337,7 @@ export function createActions({ root, store, transport, routes, toasts, announce
     hideStart,
     useModel: (name) => ask("use_model", { name }),
     setOpacity,
+    setOverlap: (overlap) => store.set({ overlap }),
     /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
     look: (changes) => store.set(changes),
     adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),
@@ -376,6 +358,3 @@ const NOTHING_TO_REMOVE =
   "There is nothing to remove from yet. Say first what belongs to the object: click on it, or press X for Add.";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-/** Whether a dropped file holds labels; a PNG is taken for an image, and as a mask only by the import. */
-const isLabels = (file) => file.type === "application/json" || /\.(json|zip|xml|txt)$/i.test(file.name ?? "");

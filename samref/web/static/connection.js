@@ -1,9 +1,11 @@
 /** The conversation with the server: hello, answers into the state, silence, tabs and restarts. */
 
+import { neighbourOf } from "./image_list.js";
 import { keyIn } from "./keeping.js";
 import { recall, remember } from "./memory.js";
 import { NO_PIXELS, readMask } from "./rle.js";
 import { INITIAL, mergeAnswer } from "./state.js";
+import { ABOUT_IMAGES } from "./transport.js";
 
 const PROBE_MS = 1_500;
 
@@ -28,8 +30,11 @@ const MOST_FORMER = 20;
 /** Nothing to do for this long: the model may look at the next image. */
 const IDLE_MS = 1_500;
 
-/** @param {object} parts {store, transport: () => transport, routes, toasts, onStage(seq, stage, meta), onBye(bye)} */
-export function createConnection({ store, transport, routes, toasts, onStage, onBye }) {
+/**
+ * @param {object} parts {store, transport: () => transport, routes, toasts, imagesOf(state), onStage(seq, stage, meta),
+ *   onBye(bye)}
+ */
+export function createConnection({ store, transport, routes, toasts, imagesOf, onStage, onBye }) {
   let token = recall("token");
   let tried = null; // the key to go back to when the new one opens nothing
   let helloWithout = false; // the last hello asked for a new workspace
@@ -50,7 +55,11 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
       token,
       image: (opening ?? image)?.digest ?? null,
       revision,
-      known: { annotations: annotations.revision, workspace: workspace?.revision ?? 0 },
+      known: {
+        annotations: annotations.revision,
+        workspace: workspace?.revision ?? 0,
+        images: workspace?.revision ?? 0,
+      },
     };
   }
 
@@ -101,6 +110,10 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
     if (request.verb.startsWith("open") && !answer.view) {
       remember("image", null, "session");
       store.set({ opening: null, image: null, startShown: true });
+    } else if (ABOUT_IMAGES.has(request.verb)) {
+      // the list here runs ahead of what was refused: ask for all of it
+      store.set({ workspace: { ...store.get().workspace, revision: 0 } });
+      transport().send("sync", {}, { image: null });
     } else if (request.image && !answer.view && request.verb !== "sync") {
       transport().send("sync"); // what was painted in advance is taken back
     }
@@ -229,9 +242,8 @@ export function createConnection({ store, transport, routes, toasts, onStage, on
   /** Have the image after the open one ready before it is asked for. */
   function prefetchWhenIdle() {
     clearTimeout(idle);
-    const { image, workspace, serverPhase } = store.get();
-    const images = workspace?.images ?? [];
-    const next = images[images.findIndex((one) => one.digest === image?.digest) + 1];
+    const { image, serverPhase } = store.get();
+    const next = neighbourOf(imagesOf(store.get()), image?.digest, 1);
     if (!image || !next || prefetched.has(next.digest) || serverPhase === "preparing") return;
     idle = setTimeout(() => {
       if (transport().isBusy()) return; // its answer brings us here again

@@ -1,13 +1,18 @@
-/** Where images come from: the start screen with upload and examples, and the strip under the open image. */
+/** The start screen, where images come from and all of them are seen, and the strip under the open image. */
 
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
+import { FILTERS, SORTS, nameIn, stateOf } from "./image_list.js";
+import { IMAGE_TYPES, folderFiles, plainFiles } from "./intake.js";
 import { sentencesOf } from "./keeping.js";
+import { createWindowed } from "./windowed.js";
 
-const IMAGES = "image/png,image/jpeg,image/webp,image/avif,image/bmp,image/tiff,image/gif,.tif,.tiff,.avif";
+/** Below a tile of the gallery: its name, and what there is to say. */
+const LINES = 44;
 
 /** Fill the start screen; gives `update(state, isShown)`. */
-export function createStart(container, actions, routes) {
+export function createStart(container, actions, { imagesOf, thumbs, exampleThumb }) {
   const input = fileInput(actions);
+  const folderInput = fileInput(actions, { webkitdirectory: true });
   const choose = h(
     "button",
     { type: "button", class: "samref-dropzone", on: { click: () => input.click() } },
@@ -17,155 +22,363 @@ export function createStart(container, actions, routes) {
       "span",
       {},
       "Choose files",
-      h("span", { class: "samref-for-keys" }, ", drop them anywhere on this page, or paste one with Ctrl + V"),
+      h("span", { class: "samref-for-keys" }, ", drop files or folders on this page, or paste an image with Ctrl + V"),
     ),
   );
-  const mine = h("ul", { class: "samref-grid" });
-  const mineBox = h("section", { hidden: true }, h("h2", {}, "Your images"), mine);
+  const chooseFolder = h(
+    "button",
+    { type: "button", class: "samref-button samref-outlined", on: { click: () => folderInput.click() } },
+    icon("folder"),
+    h("span", {}, "Open a folder"),
+  );
+  const offeredName = h("span", {});
+  const offered = h(
+    "button",
+    { type: "button", class: "samref-button samref-outlined", hidden: true, on: { click: actions.openFolder } },
+    icon("folder"),
+    offeredName,
+  );
   const examples = h("ul", { class: "samref-grid" });
   const examplesBox = h("section", { hidden: true }, h("h2", {}, "Or try one of these"), examples);
   const kept = h("span", {});
   const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
   const back = iconButton("close", "Back to the image", actions.hideStart, { class: "samref-back" });
+  const mine = createMine(container, actions, thumbs);
+  const heading = h("h1", {}, "Label objects with a few clicks");
+  const lead = h(
+    "p",
+    { class: "samref-lead" },
+    "Click on an object; a mask appears. Correct it with a click, a box or a stroke, and press Enter.",
+  );
   container.append(
     h(
       "div",
       { class: "samref-start-body" },
       back,
-      h("h1", {}, "Label objects with a few clicks"),
+      heading,
+      lead,
       h(
-        "p",
-        { class: "samref-lead" },
-        "Click on an object; a mask appears. Correct it with a click, a box or a stroke, and press Enter.",
+        "div",
+        { class: "samref-intake" },
+        choose,
+        h("div", { class: "samref-intake-folders" }, chooseFolder, offered),
       ),
-      choose,
       input,
-      mineBox,
+      folderInput,
+      mine.element,
       examplesBox,
       h("p", { class: "samref-keeping-line" }, kept, " ", more),
     ),
   );
-  const showMine = createList(
-    mine,
-    (one) => one.digest,
-    (one) =>
-      tile(
-        () => actions.openImage(one.digest),
-        (image) => lazily(image, () => routes.thumb(one.digest)),
-      ),
-  );
   const showExamples = createList(
     examples,
     (one) => one.name,
-    (one) =>
-      tile(
-        () => actions.openExample(one.name),
-        (image) => (image.src = routes.exampleThumb(one.name)),
-      ),
+    (one) => exampleTile(() => actions.openExample(one.name), exampleThumb(one.name)),
   );
+  let wasShown = false;
   return (state, isShown) => {
     container.hidden = !isShown;
     back.hidden = !state.image;
-    setText(kept, sentencesOf(state.workspace?.keeping).join(" "));
-    const images = state.workspace?.images ?? [];
-    mineBox.hidden = images.length === 0;
-    showMine(images.map((one) => ({ ...one, title: one.file_name, note: objectsText(one.annotations) })));
-    const bundled = state.workspace?.examples ?? [];
-    examplesBox.hidden = bundled.length === 0;
-    showExamples(bundled);
+    if (!isShown) return void (wasShown = false);
+    const { workspace } = state;
+    const hasImages = (workspace?.images.length ?? 0) > 0;
+    setText(kept, sentencesOf(workspace?.keeping).join(" "));
+    container.classList.toggle("samref-has-images", hasImages);
+    heading.hidden = lead.hidden = hasImages;
+    offered.hidden = !workspace?.folder;
+    if (workspace?.folder) setText(offeredName, `Open the folder ${workspace.folder}`);
+    examplesBox.hidden = !workspace?.examples?.length;
+    showExamples(workspace?.examples ?? []);
+    mine.update(state, imagesOf(state));
+    if (!wasShown) mine.reveal(imagesOf(state).open);
+    wasShown = true;
   };
 }
 
-/** Fill the strip; gives `update(state)`. */
-export function createStrip(container, actions, routes) {
-  const list = h("ul", {});
-  const input = fileInput(actions);
-  container.append(
-    list,
-    iconButton("plus", "Add images", () => input.click(), { class: "samref-strip-add" }),
-    input,
+/** All images of the workspace, to be searched, filtered and sorted. */
+function createMine(scroller, actions, thumbs) {
+  const count = h("span", { class: "samref-count", role: "status" });
+  const search = h("input", {
+    type: "text",
+    class: "samref-search",
+    "aria-label": "Search images by name",
+    placeholder: "Search names",
+    autocomplete: "off",
+    spellcheck: "false",
+    on: { input: () => actions.showImages({ imageSearch: search.value }) },
+  });
+  const options = Object.entries(FILTERS).map(([value, text]) => [value, text, h("option", { value }, text)]);
+  const filter = h(
+    "select",
+    { "aria-label": "Show", on: { change: () => actions.showImages({ imageFilter: filter.value }) } },
+    ...options.map(([, , option]) => option),
   );
-  const show = createList(
-    list,
-    (one) => one.digest,
-    (one) =>
-      tile(
-        () => actions.openImage(one.digest),
-        (image) => lazily(image, () => routes.thumb(one.digest)),
-      ),
+  const sort = h(
+    "select",
+    { "aria-label": "Sort by", on: { change: () => actions.showImages({ imageSort: sort.value }) } },
+    ...Object.entries(SORTS).map(([value, text]) => h("option", { value }, text)),
   );
-  let current = null;
-  return (state) => {
-    const open = state.opening?.digest ?? state.image?.digest;
-    container.hidden = !state.workspace || state.workspace.images.length === 0;
-    show(
-      (state.workspace?.images ?? []).map((one) => ({
-        ...one,
-        title: one.file_name,
-        note: one.annotations ? String(one.annotations) : "",
-        current: one.digest === open,
-      })),
-    );
-    if (open !== current) {
-      current = open;
-      list.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-    }
-  };
-}
+  let shown = [];
+  const all = h("button", { type: "button", class: "samref-button samref-outlined", on: { click: onAll } });
+  const list = h("ul", { class: "samref-grid-window", "aria-label": "Images" });
+  const nothing = h("p", { class: "samref-nothing", hidden: true });
+  const element = h(
+    "section",
+    { hidden: true, "aria-label": "Your images" },
+    h(
+      "div",
+      { class: "samref-images-head" },
+      h("h2", {}, "Your images"),
+      count,
+      search,
+      h("label", {}, h("span", {}, "Show"), filter),
+      h("label", {}, h("span", {}, "Sort"), sort),
+      all,
+    ),
+    list,
+    nothing,
+  );
+  const windowed = createWindowed({
+    scroller,
+    list,
+    shape: { axis: "y", least: 148, height: (width) => Math.round(width * 0.75) + LINES, gap: 14 },
+    keyOf: (one) => one.digest,
+    create: () => galleryTile(actions, thumbs),
+  });
 
-function tile(onClick, load) {
-  const image = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-  const title = h("span", { class: "samref-tile-title" });
-  const note = h("span", { class: "samref-tile-note" });
-  const button = h("button", { type: "button", class: "samref-tile", on: { click: onClick } }, image, title, note);
-  load(image);
+  function onAll() {
+    const digests = shown.map((one) => one.digest);
+    if (shown[0].removed) actions.restoreImages(digests);
+    else actions.removeImages(digests);
+  }
+
   return {
-    element: h("li", {}, button),
-    update(one) {
-      setText(title, one.title);
-      setText(note, one.note ?? "");
-      note.hidden = !one.note;
-      setAttribute(button, "title", one.title);
-      setAttribute(button, "aria-current", one.current ? "true" : null);
+    element,
+    reveal: windowed.reveal,
+    update(state, images) {
+      const { counts, open } = images;
+      shown = images.shown;
+      element.hidden = counts.all + counts.removed === 0;
+      const isNarrowed = state.imageFilter !== "all" || state.imageSearch.trim() !== "";
+      const total = counts.all.toLocaleString("en");
+      setText(count, isNarrowed ? `${shown.length.toLocaleString("en")} of ${total}` : total);
+      for (const [value, text, option] of options) setText(option, `${text} (${counts[value].toLocaleString("en")})`);
+      if (filter.value !== state.imageFilter) filter.value = state.imageFilter;
+      if (sort.value !== state.imageSort) sort.value = state.imageSort;
+      if (search.value !== state.imageSearch) search.value = state.imageSearch;
+      const isRemoved = state.imageFilter === "removed";
+      all.hidden = !isNarrowed || shown.length === 0;
+      setText(all, `${isRemoved ? "Bring back" : "Remove"} these ${shown.length.toLocaleString("en")}`);
+      nothing.hidden = shown.length > 0;
+      setText(nothing, isNarrowed ? "No image is like that." : "All images were removed; “Show: Removed” has them.");
+      windowed.show(withCurrent(shown, open), open);
     },
   };
 }
 
-const waiting = new WeakMap();
-const whenSeen = globalThis.IntersectionObserver
-  ? new IntersectionObserver((entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        whenSeen.unobserve(target);
-        waiting
-          .get(target)()
-          .then((address) => address && (target.src = address));
-      }
-    })
-  : null;
+/** Fill the strip; gives `update(state)`. */
+export function createStrip(container, actions, { imagesOf, thumbs }) {
+  const scroller = h("div", { class: "samref-strip-scroller" });
+  const list = h("ul", { class: "samref-strip-window", "aria-label": "Images" });
+  const input = fileInput(actions);
+  const number = h("input", {
+    type: "text",
+    inputmode: "numeric",
+    class: "samref-image-number",
+    "aria-label": "Number of the image; Enter opens another one",
+    title: "Open an image by its number",
+    autocomplete: "off",
+    on: {
+      focus: () => number.select(),
+      keydown: (event) => event.key === "Enter" && go(event),
+      blur: () => (number.value = shownNumber),
+    },
+  });
+  const total = h("span", { class: "samref-image-total" });
+  const previous = iconButton("back", "Image before this one", () => actions.goBy(-1), {
+    data: { key: "image:previous" },
+  });
+  const next = iconButton("forward", "Image after this one", () => actions.goBy(1), { data: { key: "image:next" } });
+  const done = iconButton("check", "Done: mark the image and open the next one to do", actions.doneNext, {
+    class: "samref-mark-done",
+    data: { key: "doneNext" },
+  });
+  const flag = iconButton("flag", "Flag the image as a question", () => actions.toggleMark("flagged"), {
+    class: "samref-mark-flagged",
+    data: { key: "mark:flagged" },
+  });
+  const remove = iconButton("trash", "Remove this image; it can be brought back", () => {
+    if (open) actions.removeImages([open]);
+  });
+  scroller.append(list);
+  container.append(
+    h("div", { class: "samref-image-bar" }, previous, number, total, next, done, flag, remove),
+    scroller,
+    iconButton("plus", "Add images", () => input.click(), { class: "samref-strip-add" }),
+    input,
+  );
+  const windowed = createWindowed({
+    scroller,
+    list,
+    shape: { axis: "x", least: 76, gap: 8 },
+    keyOf: (one) => one.digest,
+    create: () => stripTile(actions, thumbs),
+  });
+  let open = null;
+  let shownNumber = "";
+  let listed = null;
+  let revealed = null;
 
-/** Load a thumbnail once its tile can be seen. */
-function lazily(image, address) {
-  waiting.set(image, address);
-  whenSeen?.observe(image);
+  function go(event) {
+    event.preventDefault();
+    actions.openNumber(Number(number.value));
+    number.blur();
+  }
+
+  return (state) => {
+    const images = imagesOf(state);
+    open = (state.opening ?? state.image)?.digest ?? null;
+    container.hidden = !state.workspace || state.workspace.images.length === 0;
+    if (container.hidden) return;
+    const one = images.shown[images.open] ?? images.ordered.find((each) => each.digest === open);
+    const filter = state.imageFilter === "all" ? "" : ` ${FILTERS[state.imageFilter].toLowerCase()}`;
+    shownNumber = images.open < 0 ? "–" : String(images.open + 1);
+    if (document.activeElement !== number) number.value = shownNumber;
+    const size = images.shown.length.toLocaleString("en");
+    setText(total, `of ${size}${filter}${state.imageSearch.trim() ? " found" : ""}`);
+    for (const button of [done, flag, remove]) button.disabled = !one;
+    setAttribute(done, "aria-pressed", String(one?.mark === "done"));
+    setAttribute(flag, "aria-pressed", String(one?.mark === "flagged"));
+    if (images.shown === listed && open === revealed) return;
+    listed = images.shown;
+    windowed.show(withCurrent(images.shown, images.open), images.open);
+    if (open !== revealed) windowed.reveal(images.open);
+    revealed = open;
+  };
 }
 
-function fileInput(actions) {
+/** The images with the open one, if it is among them, known as the current one. */
+function withCurrent(images, at) {
+  if (at < 0) return images;
+  const marked = [...images];
+  marked[at] = { ...marked[at], current: true };
+  return marked;
+}
+
+const WORDS = { todo: "", draft: "unfinished object", done: "done", flagged: "flagged", removed: "removed; click to bring it back" };
+const BADGES = { draft: "pencil", done: "check", flagged: "flag", removed: "trash" };
+
+/** What there is to say about an image in words: "done, 3 objects". */
+export function noteOf(image) {
+  const { annotations: count } = image;
+  const state = stateOf(image);
+  const draft = image.draft && state !== "draft" && state !== "removed" ? WORDS.draft : "";
+  return [WORDS[state], draft, count ? `${count} object${count === 1 ? "" : "s"}` : ""].filter(Boolean).join(", ");
+}
+
+function galleryTile(actions, thumbs) {
+  const tile = tileOf(thumbs, (one) =>
+    one.removed ? actions.restoreImages([one.digest]) : actions.openImage(one.digest),
+  );
+  const remove = iconButton("trash", "Remove", () => actions.removeImages([tile.shown().digest]), {
+    class: "samref-tile-remove",
+    tabindex: "-1",
+  });
+  tile.element.append(remove);
+  tile.focus.addEventListener("keydown", (event) => {
+    if (event.key !== "Delete" || tile.shown().removed) return;
+    event.preventDefault();
+    actions.removeImages([tile.shown().digest]);
+  });
+  return {
+    ...tile,
+    update(one) {
+      if (!tile.update(one)) return;
+      remove.hidden = one.removed === true;
+      setAttribute(remove, "aria-label", `Remove ${one.file_name}`);
+    },
+  };
+}
+
+const stripTile = (actions, thumbs) => tileOf(thumbs, (one) => actions.openImage(one.digest));
+
+/** A tile for one image after another; `update(image)` says whether there was anything new. */
+function tileOf(thumbs, onClick) {
+  const image = h("img", { alt: "", decoding: "async", draggable: "false" });
+  const title = h("span", { class: "samref-tile-title" });
+  const note = h("span", { class: "samref-tile-note" });
+  const badge = h("span", { class: "samref-tile-badge", "aria-hidden": "true" });
+  const number = h("span", { class: "samref-tile-count", "aria-hidden": "true" });
+  const on = { click: () => onClick(shown) };
+  const button = h("button", { type: "button", class: "samref-tile", on }, image, title, note, badge, number);
+  let shown = null;
+  let forget = () => {};
+
+  function leave() {
+    forget();
+    forget = () => {};
+    shown = null;
+  }
+
+  function update(one) {
+    if (one === shown) return false;
+    if (one.digest !== shown?.digest) {
+      forget();
+      image.removeAttribute("src");
+      setText(title, nameIn(one.file_name));
+      forget = thumbs.show(image, one.digest);
+    }
+    shown = one;
+    const state = stateOf(one);
+    const said = noteOf(one);
+    setText(note, said);
+    if (badge.dataset.state !== state) {
+      badge.dataset.state = state;
+      badge.replaceChildren(...(BADGES[state] ? [icon(BADGES[state])] : []));
+      badge.hidden = !BADGES[state];
+    }
+    setText(number, one.annotations ? String(one.annotations) : "");
+    number.hidden = !one.annotations;
+    setAttribute(button, "title", said ? `${one.file_name}: ${said}` : one.file_name);
+    setAttribute(button, "aria-current", one.current ? "true" : null);
+    return true;
+  }
+
+  return { element: h("li", {}, button), focus: button, leave, update, shown: () => shown };
+}
+
+function exampleTile(onClick, address) {
+  const image = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+  const title = h("span", { class: "samref-tile-title" });
+  const button = h("button", { type: "button", class: "samref-tile", on: { click: onClick } }, image, title);
+  image.src = address;
+  return {
+    element: h("li", {}, button),
+    update(one) {
+      setText(title, one.title);
+      setAttribute(button, "title", one.title);
+    },
+  };
+}
+
+function fileInput(actions, { webkitdirectory = false } = {}) {
   const input = h("input", {
     type: "file",
-    accept: IMAGES,
+    accept: webkitdirectory ? null : IMAGE_TYPES,
     multiple: true,
+    webkitdirectory,
     class: "samref-file-input",
     tabindex: "-1",
     "aria-hidden": "true",
     on: {
       change: () => {
-        actions.addFiles([...input.files]);
+        if (webkitdirectory) {
+          const { files, others } = folderFiles(input.files);
+          actions.addFiles(files, others);
+        } else actions.addFiles(plainFiles(input.files));
         input.value = "";
       },
     },
   });
   return input;
 }
-
-const objectsText = (count) => (count ? `${count} object${count === 1 ? "" : "s"}` : "");

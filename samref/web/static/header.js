@@ -64,9 +64,11 @@ export function createHeader(container, actions, toasts) {
     setText(hint, now === "ready" && state.modelNote ? state.modelNote : text);
     setAttribute(phase, "title", `${title}: ${text}`);
     setText(times, timesOf(state, now));
-    const name = state.image?.file_name ?? "Images";
+    const path = state.image?.file_name ?? "Images";
+    const name = path.slice(path.lastIndexOf("/") + 1);
     setText(file, name);
     setAttribute(images, "aria-label", `${name}: all images`); // begins with what is shown, for those who speak it
+    setAttribute(images, "title", state.image ? `${path}: all images` : "All images");
     setAttribute(panelButton, "aria-expanded", String(state.panelOpen));
     if (state.workspace?.models && shownModels !== state.workspace.models) {
       shownModels = state.workspace.models;

@@ -28,6 +28,7 @@ import { createStart, createStrip } from "./gallery.js";
 import { createHeader } from "./header.js";
 import { createHelp } from "./help.js";
 import { createHistory } from "./history.js";
+import { createImageList } from "./image_list.js";
 import { createKeeping } from "./keeping.js";
 import { takeFiles } from "./intake.js";
 import { listenToKeys } from "./keyboard.js";
@@ -45,7 +46,9 @@ import { INITIAL, createStore, phaseOf } from "./state.js";
 import { createSteps } from "./steps.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
+import { createThumbs } from "./thumbs.js";
 import { createTransport } from "./transport.js";
+import { createUploads } from "./uploads.js";
 import { createWire } from "./wire.js";
 
 /** What a person sets once and finds again. */
@@ -55,11 +58,13 @@ const SETTINGS = {
   outlines: true,
   instanceColours: false,
   brushWidth: BRUSH.normal,
+  overlap: "keep",
   listOrder: "drawn",
   listHeight: 0,
   detailsOpen: false,
   closedSections: "",
   tolerance: TOLERANCE.normal,
+  imageSort: "added",
   crosshair: false,
   minimap: true,
   twoFingers: false,
@@ -92,6 +97,8 @@ const PAGE = {
   startShown: true,
   opening: null,
   uploading: 0,
+  imageFilter: "all",
+  imageSearch: "",
   offline: false,
   answeredFully: true,
 };
@@ -113,6 +120,7 @@ export function mount({ root, base }) {
     routes,
     toasts,
     transport: () => transport,
+    imagesOf: (state) => imagesOf(state),
     onStage: (seq, stage, meta) => canvas.expectPaint(seq, stage, meta?.startedAt),
     onBye,
   });
@@ -129,8 +137,17 @@ export function mount({ root, base }) {
   });
   const keeping = createKeeping(connection.keys, isForgetful, toasts);
   root.append(keeping.element);
-  const shared = { root, store, transport, routes, toasts, announcer, help, keeping };
-  const actions = createActions({ ...shared, canvas: () => canvas, showBulk });
+  const imagesOf = createImageList();
+  const thumbs = createThumbs(routes.thumb);
+  const uploads = createUploads({
+    store,
+    routes,
+    toasts,
+    place: shell.uploads,
+    onStored: (stored, batch) => actions.onStored(stored, batch),
+  });
+  const shared = { root, store, transport, routes, toasts, announcer, help, keeping, imagesOf };
+  const actions = createActions({ ...shared, canvas: () => canvas, showBulk, uploads: () => uploads });
   const objectScene = createObjectScene();
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
@@ -157,15 +174,15 @@ export function mount({ root, base }) {
   });
   const adjust = createAdjuster(root, [shell.photo]);
   const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
-  const updateSteps = createSteps(shell.steps, actions);
+  const updateSteps = createSteps(shell.steps, actions, imagesOf);
   const updateToolbar = createToolbar(shell.tools, actions);
   const history = createHistory(actions);
   root.append(history.element);
   const updateDraftBar = createDraftBar(shell.draftBar, actions, history, shell.stage);
   const updateHeader = createHeader(shell.header, actions, toasts);
   const updatePanel = createPanel(shell.panel, actions, objectScene.swatch);
-  const updateStart = createStart(shell.start, actions, routes);
-  const updateStrip = createStrip(shell.strip, actions, routes);
+  const updateStart = createStart(shell.start, actions, { imagesOf, thumbs, exampleThumb: routes.exampleThumb });
+  const updateStrip = createStrip(shell.strip, actions, { imagesOf, thumbs });
 
   const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
   const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);

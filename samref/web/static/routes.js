@@ -8,9 +8,6 @@ export class RouteError extends Error {
   }
 }
 
-/** Images fetched for the strip at the same time; the browser has six connections, and clicks come first. */
-const THUMBS_AT_ONCE = 2;
-
 /**
  * @param {string} base address of the page; all routes are relative to it
  * @param {() => string | null} token the workspace's token
@@ -37,46 +34,27 @@ export function createRoutes(base, token) {
     return createImageBitmap(await response.blob());
   }
 
-  const thumbs = new Map(); // digest -> promise of an address
-  const line = [];
-  let running = 0;
-
-  function next() {
-    if (running >= THUMBS_AT_ONCE || line.length === 0) return;
-    const { digest, resolve } = line.shift();
-    running += 1;
-    call(`samref/images/${digest}?thumb=1`)
-      .then((response) => response.blob())
-      .then((blob) => resolve(URL.createObjectURL(blob)))
-      .catch(() => {
-        thumbs.delete(digest); // the next time it is seen it is tried again
-        resolve(null);
-      })
-      .finally(() => {
-        running -= 1;
-        next();
-      });
-    next();
-  }
-
   return {
-    /** Store an image; gives {digest, file_name, width, height}. */
-    async upload(file) {
-      const headers = { "X-Samref-Filename": encodeURIComponent(file.name || "pasted.png") };
-      return (await call("samref/images", { method: "POST", headers, body: file })).json();
+    /** Store an image; gives its line of the list, and `outcome`: "new", "known" or "restored". */
+    async upload(file, name, signal) {
+      const headers = { "X-Samref-Filename": encodeURIComponent(name) };
+      return (await call("samref/images", { method: "POST", headers, body: file, signal })).json();
+    },
+
+    /** The images of the folder that the server offers: {paths, left_out}. */
+    folder: async () => (await call("samref/folder")).json(),
+
+    /** Store an image of that folder; gives what `upload` gives. */
+    async fromFolder(path, signal) {
+      const query = new URLSearchParams({ path });
+      return (await call(`samref/folder?${query}`, { method: "POST", signal })).json();
     },
 
     /** The upright image as a bitmap, perhaps smaller than the image itself. */
     photo: (digest) => bitmapOf(`samref/images/${digest}`),
 
-    /** Address of a small image, or null. */
-    thumb(digest) {
-      if (!thumbs.has(digest)) {
-        thumbs.set(digest, new Promise((resolve) => line.push({ digest, resolve })));
-        next();
-      }
-      return thumbs.get(digest);
-    },
+    /** A small image, as a blob. */
+    thumb: async (digest) => (await call(`samref/images/${digest}?thumb=1`)).blob(),
 
     exampleThumb: (name) => new URL(`samref/examples/${encodeURIComponent(name)}?thumb=1`, base).href,
 

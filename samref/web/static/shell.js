@@ -37,6 +37,7 @@ export function buildShell(root) {
   const panel = h("aside", { class: "samref-panel", id: "samref-panel", "aria-label": "Classes, objects and files" });
   const strip = h("nav", { class: "samref-strip", "aria-label": "Images" });
   const start = h("section", { class: "samref-start", "aria-label": "Open an image" });
+  const uploads = h("section", { class: "samref-uploads", "aria-label": "Uploads" });
   const toasts = h("div", { class: "samref-toasts", role: "region", "aria-label": "Messages" });
   const dropHint = h(
     "div",
@@ -44,7 +45,7 @@ export function buildShell(root) {
     h("span", {}, "Drop images, or files of labels, to add them"),
   );
   root.setAttribute("tabindex", "-1");
-  root.append(header, tools, stage, foot, panel, strip, start, toasts, dropHint);
+  root.append(header, tools, stage, foot, panel, strip, start, uploads, toasts, dropHint);
   followTheme(root);
   return {
     root,
@@ -62,6 +63,7 @@ export function buildShell(root) {
     panel,
     strip,
     start,
+    uploads,
     toasts,
     dropHint,
   };

@@ -38,10 +38,23 @@ export const INITIAL = Object.freeze({
 /** The state after an answer to `request` ({verb, args, first}). Errors and byes change only what they carry. */
 export function mergeAnswer(state, answer, request) {
   let next = state;
-  if (answer.workspace) next = { ...next, workspace: answer.workspace };
+  if (answer.workspace) next = { ...next, workspace: mergeWorkspace(state.workspace, answer.workspace) };
   if (answer.history) next = { ...next, history: answer.history };
   if (answer.view) next = mergeView(next, answer.view, answer.kind === "error" ? null : request);
   return next;
+}
+
+/** Of a workspace that the page has, only what changed is sent: `since` is the revision it changed from, 0 is all. */
+function mergeWorkspace(known, wire) {
+  if (!known || !wire.since) return wire;
+  if (wire.images.length === 0) return { ...known, ...wire, images: known.images };
+  const changed = new Map(wire.images.map((image) => [image.digest, image]));
+  const images = known.images.map((image) => {
+    const now = changed.get(image.digest);
+    changed.delete(image.digest);
+    return now ?? image;
+  });
+  return { ...known, ...wire, images: [...images, ...changed.values()] };
 }
 
 function mergeView(state, view, request) {

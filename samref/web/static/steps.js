@@ -3,7 +3,7 @@
 import { iconButton } from "./dom.js";
 
 /** Fill the place; gives `update(state)`. */
-export function createSteps(container, actions) {
+export function createSteps(container, actions, imagesOf) {
   const back = iconButton("back", "Image before this one", () => actions.perform("image:previous"), {
     data: { key: "image:previous" },
   });
@@ -12,11 +12,9 @@ export function createSteps(container, actions) {
   });
   container.append(back, on);
   return (state) => {
-    const images = state.workspace?.images ?? [];
-    const open = (state.opening ?? state.image)?.digest;
-    const at = images.findIndex((one) => one.digest === open);
-    container.hidden = images.length < 2;
-    back.disabled = at <= 0;
-    on.disabled = at < 0 || at === images.length - 1;
+    const { shown, open } = imagesOf(state);
+    container.hidden = shown.length < 2;
+    back.disabled = open === 0;
+    on.disabled = open === shown.length - 1;
   };
 }

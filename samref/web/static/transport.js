@@ -23,6 +23,9 @@ const QUESTIONS = new Set(["hello", "sync"]);
 /** These change nothing either; what one of them is refused for does not concern what waits behind it. */
 const LOOKS = new Set([...QUESTIONS, "preview_tidy", "history"]);
 
+/** Verbs about images as a whole: they depend on nothing before them, and doing them twice is doing them once. */
+export const ABOUT_IMAGES = new Set(["mark_image", "remove_images", "restore_images"]);
+
 /**
  * @param {object} wire
  * @param {(message: object) => void} wire.post sends one request
@@ -124,7 +127,8 @@ export function createTransport({
   /** What waits behind a refused request was meant for a state that never came about. */
   function refuseWaiting(request) {
     if (LOOKS.has(request.verb)) return;
-    waiting = waiting.filter((item) => QUESTIONS.has(item.verb) || item.verb.startsWith("open"));
+    const goesOn = ({ verb }) => QUESTIONS.has(verb) || ABOUT_IMAGES.has(verb) || verb.startsWith("open");
+    waiting = waiting.filter(goesOn);
   }
 
   function watchSilence() {
@@ -152,6 +156,10 @@ export function createTransport({
     if (again && inFlight && !inFlight.answered && !QUESTIONS.has(inFlight.verb) && inFlight.image) {
       const { verb, image, args, meta, revision } = inFlight;
       lost = { verb, image, args, meta, revision };
+    }
+    if (again && inFlight && !inFlight.answered && ABOUT_IMAGES.has(inFlight.verb)) {
+      const { verb, image, args, meta } = inFlight;
+      waiting.unshift({ verb, image, args, meta });
     }
     inFlight = null;
     waiting = waiting.filter((item) => item.verb !== "sync");

@@ -11,9 +11,9 @@ const KEPT = "export";
 /**
  * Build the dialog; gives {element, open(state), isOpen()}.
  *
- * @param {object} parts {routes, importLabels, tell(sentence)}
+ * @param {object} parts {routes, importLabels, showBulk, tell(sentence)}
  */
-export function createExport({ routes, importLabels, tell }) {
+export function createExport({ routes, importLabels, showBulk, tell }) {
   loadStyles();
   let state = null; // of the page, when the dialog was opened
   let choices = { ...CHOICES, ...recallChoices() };
@@ -58,6 +58,20 @@ export function createExport({ routes, importLabels, tell }) {
     on: { change: () => take([...input.files]) },
   });
   const chooseFiles = iconButton("upload", "Choose label files", () => input.click(), { text: "Choose files…" });
+  const makeMasks = h(
+    "button",
+    {
+      type: "button",
+      class: "samref-button",
+      on: {
+        click: () => {
+          dialog.close();
+          showBulk();
+        },
+      },
+    },
+    "Masks from boxes",
+  );
   const imported = h("div", { class: "samref-export-said", role: "status" });
   const dialog = h(
     "dialog",
@@ -206,11 +220,14 @@ export function createExport({ routes, importLabels, tell }) {
   async function take(files) {
     input.value = "";
     imported.replaceChildren();
+    let found = 0;
     for (const file of files) {
-      const { message, failed } = await importLabels(file, { quiet: true });
+      const { message, failed, boxes } = await importLabels(file, { quiet: true });
+      found += boxes.length;
       const line = files.length > 1 ? `${file.name}: ${message}` : message;
       imported.append(h("p", failed ? { class: "samref-export-error" } : {}, line));
     }
+    if (found) imported.append(makeMasks);
     if (files.length) ask();
   }
 
