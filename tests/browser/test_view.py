@@ -96,7 +96,7 @@ def test_nothing_lies_over_a_fitted_image_and_no_message_over_a_button(
     before = page.place
     for number in range(3):
         page.give_file(f"broken-{number}.png", b"no image", "image/png", "drop")
-    page.page.locator(".samref-toast").first.wait_for()
+    page.page.locator(".samref-toast").last.wait_for()
     assert page.page.evaluate(COVERED) == []
     assert page.place == before, "a message does not move the image"
     page.page.locator(".samref-draft .samref-accept").click()
