@@ -32,6 +32,7 @@ export function createObjectList(actions, swatchOf) {
   const bar = createObjectBar(actions);
   let shown = null;
   let selection = new Set();
+  let listed = null; // the rows, shown and hidden by scrolling
 
   narrow.addEventListener("change", () => shown && rows.show(rowsOf(shown)));
 
@@ -128,7 +129,8 @@ export function createObjectList(actions, swatchOf) {
       selection = new Set(selectionOf(state));
       const all = state.annotations.list;
       const items = rowsOf(state);
-      rows.show(items);
+      if (items === listed) rows.refresh();
+      else rows.show((listed = items));
       setText(count, all.length === 0 ? "" : items.length === all.length ? all.length : `${items.length} of ${all.length}`);
       setAttribute(list, "aria-rowcount", String(items.length));
       list.hidden = items.length === 0;
