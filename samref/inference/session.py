@@ -562,7 +562,18 @@ class Session:
         """Take the pixels of an object from others; one of which nothing is left goes."""
         taken = self._found(annotation_id)
         others = [self._unlocked(other_id) for other_id in other_ids if other_id != annotation_id]
-        return self._taken_from(others, taken.mask)
+        return self._overlap_taken(others, taken.mask)
+
+    def subtract_others(self, annotation_id: str, other_ids: Sequence[str]) -> Events:
+        """Take the pixels of others from an object."""
+        annotation = self._unlocked(annotation_id)
+        others = [self._found(other_id) for other_id in other_ids if other_id != annotation_id]
+        if not others:
+            raise LabelError("There is no other object to take pixels from.")
+        taken = others[0].mask.union(*(a.mask for a in others[1:]))
+        if annotation.mask.minus(taken).area == 0:
+            raise LabelError("Nothing of the object would be left. Delete it instead.")
+        return self._overlap_taken([annotation], taken)
 
     def order(self, annotation_id: str, to: Order) -> Events:
         """Move an object over or under others: by one, or all the way."""
@@ -891,6 +902,12 @@ class Session:
         """An annotation with another mask, which its prompts do not tell any more."""
         return replace(annotation, mask=mask, prompts=Prompts(), by_hand=None, **changes)
 
+    def _overlap_taken(self, others: Iterable[Annotation], taken: Rle) -> Events:
+        events = self._taken_from(others, taken)
+        if not events:
+            raise LabelError("The objects do not overlap, so there is nothing to take.")
+        return events
+
     def _taken_from(self, others: Iterable[Annotation], taken: Rle) -> Events:
         """Others without those pixels."""
         gone, put = [], []
@@ -962,11 +979,20 @@ class Session:
             view,
             mask=shown,
             window=answer.window if hand is None else None,
-            coarse=answers.coarse if answers.final is not None else None,
+            coarse=_by_hand(answers.coarse, hand) if answers.final is not None else None,
             score=answer.score,
             stage=answer.stage,
             seconds=answer.seconds,
         )
+
+
+def _by_hand(answer: Prediction | None, hand: HandWork | None) -> Prediction | None:
+    """An answer with the pixels that were set by hand."""
+    if answer is None or hand is None:
+        return answer
+    mask = hand.over(answer.mask)
+    assert mask is not None, "there was one"
+    return replace(answer, mask=mask, window=MaskWindow.from_rle(mask))
 
 
 def _boxes_about(click: Click, answer: Prediction, size: ImageSize) -> tuple[Box, Box]:

@@ -334,6 +334,14 @@ class SubtractFrom(ImageRequest):
     others: Identifiers
 
 
+class SubtractOthers(ImageRequest):
+    """Takes the pixels of others from one annotation."""
+
+    verb: Literal["subtract_others"]
+    id: Identifier
+    others: Identifiers
+
+
 class Order(ImageRequest):
     """Moves an annotation over or under others."""
 
@@ -446,6 +454,7 @@ AnyRequest: TypeAlias = (
     | Merge
     | Split
     | SubtractFrom
+    | SubtractOthers
     | Order
     | Copy
     | UseModel

@@ -87,6 +87,7 @@ from samref.web.protocol import (
     Split,
     Subtract,
     SubtractFrom,
+    SubtractOthers,
     Sync,
     Tidy,
     Travel,
@@ -231,7 +232,7 @@ _LIST_KEEPING = (
 )
 """Requests that change no list of the workspace."""
 
-_ON_MASK = (Commit, Tidy, Subtract, Merge, Split, SubtractFrom)
+_ON_MASK = (Commit, Tidy, Subtract, Merge, Split, SubtractFrom, SubtractOthers)
 """Requests that work on masks: on the refined one where it is under way, and on a thread."""
 
 
@@ -833,6 +834,7 @@ _VERBS: Mapping[type[Request], Callable[[Session, Any], Events]] = {
     Merge: lambda session, request: session.merge(request.ids),
     Split: lambda session, request: session.split(request.id),
     SubtractFrom: lambda session, request: session.subtract_from(request.id, request.others),
+    SubtractOthers: lambda session, request: session.subtract_others(request.id, request.others),
     Order: lambda session, request: session.order(request.id, request.to),
     UseModel: lambda session, request: session.use_model(request.name),
 }

@@ -235,6 +235,7 @@ class Labeller:
     def _on_drawing(self, digest: str, image: Image) -> Iterator[tuple[float, Callable[[], Act]]]:
         if len(image.steps) < 12:
             yield 10, lambda: Act("prompt", digest, {"prompts": self._prompts()})
+            yield 4, lambda: Act("paint", digest, self._stroke())
         if image.past:
             yield 3, lambda: Act("undo", digest)
         if image.future:
@@ -255,6 +256,9 @@ class Labeller:
             yield 3, lambda: Act("edit", digest, {"id": chosen["id"]})
         yield 2, lambda: Act("delete", digest, {"id": chosen["id"]})
         yield 2, lambda: Act("set_visible", digest, {"id": chosen["id"], "visible": not chosen["visible"]})
+        if len(image.annotations) > 1:
+            ids = [a["id"] for a in self.rng.sample(image.annotations, 2)]
+            yield 1, lambda: Act("merge", digest, {"ids": ids})
         if others:
             yield 2, lambda: Act("reclass", digest, {"id": chosen["id"], "class_id": self.rng.choice(others)})
 
@@ -319,6 +323,13 @@ class Labeller:
         mask = np.zeros((HEIGHT, WIDTH), dtype=np.bool_)
         mask[y : y + height, x : x + width] = True
         return Rle.from_mask(mask).to_coco()
+
+    def _stroke(self) -> dict[str, Any]:
+        """A rectangle that is added, and perhaps another one beside it that is removed."""
+        x, y = self.rng.randrange(WIDTH - 40), self.rng.randrange(HEIGHT - 40)
+        added = {"box": [x, y, 20, 30], "counts": _full(20, 30)}
+        removed = {"box": [x + 20, y, 20, 30], "counts": _full(20, 30)} if self.rng.random() < 0.5 else None
+        return {"added": added, "removed": removed, "how": "brush"}
 
     def _prompts(self) -> list[dict[str, Any]]:
         is_single = self.wanted != "prompt" and self.rng.random() < 0.7

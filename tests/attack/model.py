@@ -50,9 +50,9 @@ ANNOTATION_KEYS = (
 
 @dataclass
 class Step:
-    """One prompt of a draft, and the final mask shown for it."""
+    """One prompt of a draft (None: a stroke by hand), and the final mask shown for it."""
 
-    prompt: Wire
+    prompt: Wire | None
     mask: Any = UNKNOWN
     coarse: Any = UNKNOWN
 
@@ -80,6 +80,11 @@ class Image:
     @property
     def is_drawing(self) -> bool:
         return self.cursor > 0 or self.start is not None
+
+    @property
+    def prompts(self) -> list[Wire]:
+        """What was said of the draft."""
+        return [step.prompt for step in self.steps[: self.cursor] if step.prompt is not None]
 
     @property
     def mask(self) -> Any:
@@ -184,7 +189,7 @@ def _change(image: Image, act: Act) -> None:
         _act(image, act)
 
 
-def _act(image: Image, act: Act) -> None:
+def _act(image: Image, act: Act) -> None:  # noqa: C901 - one case for each verb
     """One verb that makes an entry of the history."""
     values = act.values
     match act.verb:
@@ -194,6 +199,11 @@ def _act(image: Image, act: Act) -> None:
                     image.past.append(image.moment())
                 image.steps = [*image.steps, Step(prompt)]
                 image.cursor = len(image.steps)
+        case "paint":
+            image.steps = [*image.steps, Step(None)]
+            image.cursor = len(image.steps)
+        case "merge":
+            _merge(image, values["ids"])
         case "clear":
             image.end_draft()
         case "commit":
@@ -221,7 +231,16 @@ def _act(image: Image, act: Act) -> None:
 
 
 def _said(image: Image) -> tuple[Wire | None, list[Wire]]:
-    return image.start, [step.prompt for step in image.steps[: image.cursor]]
+    return image.start, image.prompts
+
+
+def _merge(image: Image, ids: Sequence[str]) -> None:
+    """The first has all pixels; no prompts tell of them."""
+    image.put(image.annotation(ids[0]) | dict.fromkeys(("mask", "score", "area", "clicks", "seconds"), UNKNOWN))
+    image.annotations = [a for a in image.annotations if a["id"] not in ids[1:]]
+    image.said.pop(ids[0], None)
+    if image.editing in ids[1:]:
+        image.end_draft()
 
 
 def _edit(image: Image, annotation_id: str) -> None:
@@ -294,14 +313,14 @@ def differences(image: Image, view: Wire) -> list[str]:
         "file name": (image.file_name, view["image"]["file_name"]),
         "revision": (image.revision, view["revision"]),
         "annotations": (image.annotations, _annotations(view)),
-        "number of prompts": (image.cursor, draft["count"]),
+        "number of prompts": (len(image.prompts), draft["count"]),
         "edited annotation": (image.editing, draft["editing"]),
         "can undo": (bool(image.past), view["undo"] is not None),
         "can redo": (bool(image.future), view["redo"] is not None),
         "mask": (image.mask, draft["mask"]),
     }
     if "prompts" in draft:
-        pairs["prompts"] = ([s.prompt for s in image.steps[: image.cursor]], draft["prompts"])
+        pairs["prompts"] = (image.prompts, draft["prompts"])
     # Beside a refined mask the coarse one is sent as a coarser preview sooner than alone.
     if step is not None and step.mask is UNKNOWN and _scale(step.coarse) == _scale(draft["coarse"]):
         pairs["coarse mask"] = (step.coarse, draft["coarse"])

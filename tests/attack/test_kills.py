@@ -26,7 +26,9 @@ ACT_S = (0.03, 0.12)
 AIMS = (
     "prompt",
     None,
+    "paint",
     "import",
+    "merge",
     "commit",
     "upload",
     "delete",

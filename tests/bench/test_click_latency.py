@@ -1,4 +1,4 @@
-"""How long a person waits in Chromium: from the pointer going down to each stage's mask on the screen."""
+"""How long a person waits in Chromium: from the pointer being lifted to each stage's mask on the screen."""
 
 from __future__ import annotations
 

@@ -106,6 +106,7 @@ def test_accepted_objects_are_hidden_edited_again_and_deleted_from_the_list(new_
     assert np.array_equal(page.object_masks[0], cup)
     assert page.state["draft"]["count"] == 0
 
+    page.page.get_by_label("Outlines", exact=True).uncheck()  # they reach over into the other object
     row = page.objects.locator("li").first
     page.in_one_task(row.get_by_title("Hide").click)
     assert page.state["objects"][0]["visible"] is False

@@ -66,6 +66,11 @@ def client_of(page: LabellingPage, x: float, y: float) -> tuple[float, float]:
     return left, top
 
 
+def close_messages(page: LabellingPage) -> None:
+    """Close all messages, such as tips."""
+    page.page.evaluate("() => document.querySelectorAll('.samref-toast').forEach((one) => one.remove())")
+
+
 def click(page: LabellingPage, x: float, y: float) -> LabellingPage:
     """Click or tap on an image position, whichever way the view is turned."""
     at = client_of(page, x, y)
@@ -83,6 +88,7 @@ def test_nothing_lies_over_a_fitted_image_and_no_message_over_a_button(
     page = new_page(**screen).open_example("coffee")
     click(page, *CUP)
     expect(page.page.locator(".samref-accept").first).to_be_visible()
+    close_messages(page)
     for corner in page.page.evaluate(CORNERS):
         assert corner["on"] == "samref-overlay", f"a corner of the image cannot be clicked: {corner}"
     place = page.place
@@ -140,17 +146,18 @@ def test_a_turned_view_shows_and_points_at_the_right_pixels(new_page: NewPage) -
     upright = colours()
     for turns in (1, 2, 3):
         page.press("r")
+        close_messages(page)
+        page.page.mouse.move(5, 5)
         assert page.page.evaluate(f"() => {HOOK}.view().turns") == turns
         assert np.abs(np.array(colours()) - np.array(upright)).max() <= 24, "each pixel keeps its colour"
         at = (100.5 + 60 * turns, 90.5 + 50 * turns)
         click(page, *at)
-        last = page.prompts[-1]
-        assert (last["x"], last["y"]) == (int(at[0]), int(at[1]))
-        mask = page.mask
-        rows, columns = np.nonzero(mask)
+        assert [(one["x"], one["y"]) for one in page.prompts] == [(int(at[0]), int(at[1]))]
+        rows, columns = np.nonzero(page.mask)
         middle = len(rows) // 2
-        inside = (int(columns[middle]), int(rows[middle]))
-        assert page.page.evaluate(f"(at) => {HOOK}.overlayPixel(...at)[3]", list(inside)) > 0
+        inside = [int(columns[middle]), int(rows[middle])]
+        assert page.page.evaluate(f"(at) => {HOOK}.overlayPixel(...at)[3]", inside) > 0
+        page.press("Escape").settle()
     page.press("Shift+R").press("Shift+R").press("Shift+R")
     assert page.page.evaluate(f"() => {HOOK}.view().turns") == 0
 
@@ -261,20 +268,20 @@ def test_own_keys_act_are_printed_and_outlive_a_reload(new_page: NewPage) -> Non
     page.page.get_by_role("button", name="B: Box").click()
     page.press("f")
     expect(said).to_contain_text("F means “Fit the image”")
-    page.press("q")
-    expect(said).to_contain_text("Q")
+    page.press("w")
+    expect(said).to_contain_text("W")
     page.press("Escape")
     expect(page.page.get_by_label("Keyboard and gestures", exact=True)).to_be_hidden()
     page.press("b")
     assert page.state["tool"] == "click"
-    page.press("q")
+    page.press("w")
     assert page.state["tool"] == "box"
-    expect(page.page.get_by_role("button", name="Box (Q)")).to_be_visible()
+    expect(page.page.get_by_role("button", name="Box (W)")).to_be_visible()
     page.page.reload()
-    page.settle().press("p").press("q")
+    page.settle().press("p").press("w")
     assert page.state["tool"] == "box"
     page.press("?")
-    expect(page.page.locator(".samref-help-line", has_text="drag around the object").locator("kbd")).to_have_text("Q")
+    expect(page.page.locator(".samref-help-line", has_text="drag around the object").locator("kbd")).to_have_text("W")
     page.page.get_by_role("button", name="Change keys").click()
     page.page.get_by_role("button", name="Reset all keys").click()
     page.press("Escape").press("p").press("b")
@@ -289,6 +296,8 @@ def test_shortcuts_act_while_a_list_has_the_focus_and_its_choice_stays(new_page:
     page.press("b").press("s")
     assert page.state["tool"] == "scribble"
     assert models.input_value() == before
+    page.page.get_by_label("Outlines only").click()
+    assert page.page.evaluate("() => document.activeElement.className").startswith("samref-stage")
     missing = page.page.locator(".samref-model optgroup option").first
     if missing.count():
         models.select_option(missing.get_attribute("value"))
@@ -319,8 +328,31 @@ def test_what_is_deleted_or_dropped_is_offered_back(new_page: NewPage) -> None:
     assert page.settle().state["objects"] == []
     toast.get_by_role("button", name="Undo", exact=True).click()
     page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
-    page.page.locator(".samref-travel").get_by_role("button", name="Undo: accept").click()
+    page.page.locator(".samref-draft").get_by_role("button", name="Undo: accept").click()
     page.wait(f"() => {HOOK}.state().draft.count === 1 && {HOOK}.state().annotations.list.length === 0").settle()
+
+
+def test_a_message_lists_all_it_is_about_and_stays_while_it_is_read(new_page: NewPage) -> None:
+    page = new_page().open_example("coffee")
+    page.page.evaluate(
+        """async () => {
+          const sheet = document.querySelector("link[href*='samref.css']").href;
+          const { createToasts } = await import(new URL("toasts.js", sheet).href);
+          const toasts = createToasts(document.querySelector(".samref-toasts"));
+          toasts.error("3 files were refused.", { details: ["a.svg: <b>no</b>", "b.svg: no", "c.svg: no"] });
+          toasts.info("Deleted cup 3.", { action: { label: "Undo", run: () => (window.undone = true) } });
+        }"""
+    )
+    listed = page.page.locator(".samref-toast", has_text="3 files were refused.")
+    listed.get_by_text("Show all 3").click()
+    expect(listed.locator("li")).to_have_text(["a.svg: <b>no</b>", "b.svg: no", "c.svg: no"])
+    page.page.locator(".samref-toast").get_by_role("button", name="Undo", exact=True).click()
+    assert page.page.evaluate("() => window.undone") is True
+    expect(page.page.locator(".samref-toast", has_text="Deleted cup 3.")).to_have_count(0)
+    page.page.wait_for_timeout(10_000)
+    expect(listed).to_be_visible()
+    listed.get_by_role("button", name="Close this message").click()
+    expect(listed).to_have_count(0)
 
 
 def test_the_focus_goes_to_the_image_that_was_opened_by_key(new_page: NewPage) -> None:
@@ -346,7 +378,7 @@ def test_a_lost_server_is_said_at_once_and_what_is_done_meanwhile_arrives_once(
         page.wait(f"() => {HOOK}.phase() === 'offline'")
         assert time.monotonic() - began < 2.5, "two seconds, and half a second for the machine"
         page.press("Enter").press("Enter")
-        expect(page.page.locator(".samref-toast")).to_have_text("Kept until the server is back: accept.")
+        expect(page.page.locator(".samref-toast", has_text="Kept until the server is back: accept.")).to_be_visible()
         server.start()
         page.wait(f"() => {HOOK}.state().annotations.list.length === 1 && {HOOK}.phase() === 'ready'").settle()
         assert page.state["revision"] == 3

@@ -51,7 +51,8 @@ def blob(size: ImageSize, seed: int) -> Mask:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     part = (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.zeros_like(part), contours, -1, 1, cv2.FILLED).astype(np.bool_)
+    filled: Mask = cv2.drawContours(np.zeros_like(part), contours, -1, 1, cv2.FILLED).astype(np.bool_)
+    return filled
 
 
 def made(name: str, mask: Mask, class_id: int) -> Annotation:

@@ -1,12 +1,13 @@
 /** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
 
 import { adjustmentOf } from "./adjust.js";
-import { nameOf } from "./announcer.js";
 import { BRUSH } from "./toolbar.js";
 import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
 import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
+import { neighbourOf } from "./image_list.js";
 import { closeImage } from "./state.js";
 import { recall, remember } from "./memory.js";
+import { OBJECT_ACTIONS, createObjectActions } from "./object_actions.js";
 
 /** What a request is called while it waits for the server to come back. */
 const WAITS = {
@@ -18,6 +19,14 @@ const WAITS = {
   tidy: "clean up",
   subtract: "subtract the other objects",
   delete: "delete",
+  delete_all: "delete",
+  describe: "change the objects",
+  merge: "merge",
+  split: "split",
+  subtract_from: "take the overlap",
+  subtract_others: "take the overlap",
+  order: "change the order",
+  copy: "copy",
   edit: "edit again",
   reclass: "change the class",
   set_visible: "show or hide",
@@ -29,10 +38,11 @@ const WAITS = {
 
 /**
  * @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
- *   showBulk, imagesOf(state), uploads: () => uploads}
+ *   showBulk(): open masks from boxes, imagesOf(state), uploads: () => uploads}
  */
 export function createActions(parts) {
-  const { root, store, transport, routes, toasts, announcer, canvas, help, keeping, showBulk } = parts;
+  const { root, store, transport, routes, toasts, announcer, canvas, help, keeping } = parts;
+  const { showBulk, imagesOf, uploads } = parts;
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
 
@@ -58,6 +68,15 @@ export function createActions(parts) {
     });
   }
 
+  const objects = createObjectActions({
+    store,
+    ask,
+    toasts,
+    canvas,
+    root,
+    offerUndo,
+    nextImage: () => neighbourOf(imagesOf(state()), openDigest(), 1),
+  });
   const hands = createHandActions({ store, ask, toasts, canvas });
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
@@ -92,7 +111,7 @@ export function createActions(parts) {
         toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
-    ask("commit", { class_id: classId });
+    ask("commit", { class_id: classId, overlap: state().overlap });
     store.set({ selected: null, positive: true }); // the next object begins with what belongs to it
   }
 
@@ -128,13 +147,6 @@ export function createActions(parts) {
 
   // ---- objects ----------------------------------------------------------------------------------------------
 
-  function remove(id) {
-    if (!id) return;
-    offerUndo(`Deleted ${nameOf(state(), id)}.`, (now) => !now.annotations.list.some((one) => one.id === id));
-    ask("delete", { id });
-    if (state().selected === id) store.set({ selected: null });
-  }
-
   function edit(id) {
     const object = state().annotations.list.find((one) => one.id === id);
     if (!object) return;
@@ -142,16 +154,9 @@ export function createActions(parts) {
     ask("edit", { id });
   }
 
-  function chooseClass(id) {
-    const { selected, draft, annotations } = state();
-    store.set({ classId: id });
-    const object = annotations.list.find((one) => one.id === selected);
-    if (object && draft.count === 0 && object.class_id !== id) ask("reclass", { id: selected, class_id: id });
-  }
-
   function chooseClassByNumber(number) {
     const one = state().workspace?.classes[number - 1];
-    if (one) chooseClass(one.id);
+    if (one) objects.chooseClass(one.id);
   }
 
   // ---- images ---------------------------------------------------------------------------------------------
@@ -166,7 +171,6 @@ export function createActions(parts) {
     openImage,
     closeImage: leaveImage,
     importLabels,
-    isLabels,
     openDigest,
   });
 
@@ -209,7 +213,7 @@ export function createActions(parts) {
   async function showExport(part) {
     try {
       exporting ??= import("./export/dialog.js").then(({ createExport }) => {
-        const made = createExport({ routes, importLabels, tell: toasts.info });
+        const made = createExport({ routes, importLabels, showBulk, tell: toasts.info });
         root.append(made.element);
         return made;
       });
@@ -239,10 +243,11 @@ export function createActions(parts) {
   /** What a shortcut stands for; false when there was nothing to do with the key. */
   function perform(action, event) {
     const [name, argument] = action.split(":");
-    if (IMAGE_ACTIONS.has(name)) return images.perform(name, argument);
     if (hands.performAtCursor(name, event)) return true;
     if (HAND_ACTIONS.has(name)) return hands.performHand(name, argument);
     if (name === "delete" && canvas().removeChosen()) return true;
+    if (OBJECT_ACTIONS.has(name)) return objects.perform(name, argument);
+    if (IMAGE_ACTIONS.has(name)) return images.perform(name, argument);
     switch (name) {
       case "accept":
         return accept();
@@ -256,8 +261,6 @@ export function createActions(parts) {
         return nextCandidate(event);
       case "dropCorner":
         return canvas().isDrawing() ? canvas().dropCorner() : canvas().removeChosen();
-      case "delete":
-        return state().selected ? remove(state().selected) : false;
       case "edit":
         return state().selected ? edit(state().selected) : false;
       case "class":
@@ -310,6 +313,7 @@ export function createActions(parts) {
   const hideStart = () => store.set({ startShown: false });
 
   return {
+    ...objects,
     ...hands,
     prompt,
     accept,
@@ -317,14 +321,12 @@ export function createActions(parts) {
     undo,
     redo,
     edit,
-    remove,
-    chooseClass,
     openImage,
     openExample,
-    ...images.actions,
-    onStored: images.onStored,
     importLabels,
     showExport,
+    ...images.actions,
+    onStored: images.onStored,
     setBrush,
     changeBrush,
     hold,
@@ -333,14 +335,9 @@ export function createActions(parts) {
     setSign,
     setOutlineOnly,
     hideStart,
-    select: (id) => store.set({ selected: id }),
-    setVisible: (id, visible) => ask("set_visible", { id, visible }),
-    reclass: (id, classId) => ask("reclass", { id, class_id: classId }),
     useModel: (name) => ask("use_model", { name }),
-    addClass: (name) => ask("add_class", { name }),
-    changeClass: (id, changes) => ask("change_class", { class_id: id, ...changes }),
-    removeClass: (id) => ask("remove_class", { class_id: id }),
     setOpacity,
+    setOverlap: (overlap) => store.set({ overlap }),
     /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
     look: (changes) => store.set(changes),
     adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),
@@ -361,6 +358,3 @@ const NOTHING_TO_REMOVE =
   "There is nothing to remove from yet. Say first what belongs to the object: click on it, or press X for Add.";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-/** Whether a dropped file holds labels; a PNG is taken for an image, and as a mask only by the import. */
-const isLabels = (file) => file.type === "application/json" || /\.(json|zip|xml|txt)$/i.test(file.name ?? "");

@@ -33,7 +33,8 @@ export function sentenceOf(told) {
 
 function timeLeft(seconds) {
   if (seconds === null || seconds === undefined) return "";
-  return seconds < 90 ? `, about ${Math.max(1, Math.round(seconds))} s left` : `, about ${Math.round(seconds / 60)} min left`;
+  const [count, unit] = seconds < 90 ? [Math.max(1, Math.round(seconds)), "s"] : [Math.round(seconds / 60), "min"];
+  return `, about ${count} ${unit} left`;
 }
 
 /** The attributes of an object that somebody has looked at. */
@@ -267,16 +268,20 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
       return toasts.error(error.message);
     }
     collect(false);
-    reviewing = true;
-    walker.hidden = false;
+    setReviewing(true);
     actions.chooseTool("hand");
     go(0);
   }
 
   function endReview() {
-    reviewing = false;
-    walker.hidden = true;
+    setReviewing(false);
     wanted = edited = null;
+  }
+
+  function setReviewing(on) {
+    reviewing = on;
+    walker.hidden = !on;
+    first.hidden = second.hidden = on;
   }
 
   function go(number) {
@@ -302,11 +307,7 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
     if (!object) return;
     wanted = null;
     actions.select(object.id);
-    const { x, y, width, height } = object.mask;
-    const [clientX, clientY] = canvas().inspect.imageToClient(x + width / 2, y + height / 2);
-    const { left, top, right, bottom } = stage.getBoundingClientRect();
-    const isInSight = clientX > left && clientX < right && clientY > top && clientY < bottom;
-    if (!isInSight) canvas().showAt(x + width / 2, y + height / 2);
+    canvas().zoomTo(object.mask);
   }
 
   /** It is right: say so, and go to the next. */
@@ -314,11 +315,8 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
     const item = queue[at];
     const object = item && objectNow(item.id);
     if (!object || isDrawing()) return;
-    transport.send(
-      "describe",
-      { ids: [item.id], attributes: reviewed(object.attributes) },
-      { image: item.image },
-    );
+    const attributes = reviewed(object.attributes);
+    transport.send("describe", { ids: [item.id], attributes }, { image: item.image });
     leave(item);
   }
 

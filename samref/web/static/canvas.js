@@ -9,12 +9,13 @@ import { watchDisplaySize } from "./display_size.js";
 import { createHandLayer, createPendingMask } from "./hand_layer.js";
 import { createLatencies } from "./latency.js";
 import { createPainter } from "./painter.js";
+import { objectToSelect, objectsAt } from "./object_scene.js";
+import { showing, zoomedTo } from "./object_view.js";
 import { grabAt, movedPrompt } from "./prompt_edit.js";
 import { polygonRegion, toWire } from "./raster.js";
 import { containsPixel } from "./rle.js";
 import { findClass, parseColour } from "./state.js";
 import * as Tools from "./tools.js";
-import { createVertexTool } from "./vertex_tool.js";
 import * as View from "./view.js";
 
 const WHEEL_STEP = 1.0016; // per unit of wheel delta: one notch of a mouse (100) zooms by about 1.17
@@ -26,14 +27,16 @@ const BEATS = 8;
 /** Marks shrink on objects smaller than this many CSS pixels. */
 const ROOMY_OBJECT = 60;
 
+const CLICK_ON_AN_OBJECT = "Click on an object: its outline gets corners to pull.";
+
 /** Tools with a width. */
 const WIDE_TOOLS = new Set(["scribble", "brush", "eraser"]);
 
 /**
  * @param {object} parts {stage, photo, overlay, brush: elements; store; places; unanswered(): [{verb, args}] that the
  *   server has not answered, oldest first; onPrompt(prompt, meta), onHand({added, removed, how}),
- *   onReshape({id, added, removed}), onReplacePrompt(index, prompt | null), onBrush(direction), onSelect(id | null),
- *   onHint(text), onReadout({zoom, pixel}), onView(view | null), announce(text)}
+ *   onReshape({id, added, removed}), onReplacePrompt(index, prompt | null), onBrush(direction), onSelect(id | null, "only" | "toggle"),
+ *   onHover(id | null), objectScene: see object_scene.js, onHint(text), onReadout({zoom, pixel}), onView(view | null), announce(text)}
  */
 export function createCanvas({
   stage,
@@ -43,11 +46,13 @@ export function createCanvas({
   store,
   unanswered,
   onPrompt,
+  objectScene,
   onHand,
   onReshape,
   onReplacePrompt,
   onBrush,
   onSelect,
+  onHover,
   onHint,
   onReadout,
   announce,
@@ -138,14 +143,14 @@ export function createCanvas({
     const photoToo = withPhoto || dirty.photo;
     dirty = { photo: false, scheduled: false };
     if (photoToo) painter.paintPhoto(view);
-    painter.paintOverlay(view, scene());
+    if (painter.paintOverlay(view, scene())) schedule();
     painted.count += 1;
     latencies.painted();
   }
 
   function scene() {
     const state = store.get();
-    const { draft, annotations } = state;
+    const { draft } = state;
     const pending = unanswered();
     const prompts = pending.flatMap(({ verb, args }) => (verb === "prompt" ? args.prompts : []));
     keepBeating(prompts.length > 0);
@@ -153,14 +158,7 @@ export function createCanvas({
     const mask = draftMask(state);
     const shownPrompts = draftPrompts(draft.prompts, pending);
     return {
-      objects: annotations.list
-        .filter((one) => one.visible && one.id !== draft.editing)
-        .map((one) => ({
-          id: one.id,
-          mask: objectMask(one, pending),
-          colour: colourOf(one.class_id),
-          selected: one.id === state.selected,
-        })),
+      ...withHandWork(objectScene.scene(state), pending),
       draft: {
         mask: state.preview ?? (state.holdCoarse !== state.coarseShown ? (draft.coarse ?? mask) : mask),
         colour: colourOf(state.classId),
@@ -169,7 +167,7 @@ export function createCanvas({
       prompts: shownPrompts,
       pending: prompts,
       marked: state.tool === "hand" && marked !== null ? (shownPrompts[marked] ?? null) : null,
-      vertices: state.tool === "vertices" ? vertices.scene() : null,
+      vertices: state.tool === "vertices" ? vertices : null,
       cursor: cursor?.pixel ?? null,
       shape: Tools.preview(gesture),
       pointer: pointer ?? cursorDevice(),
@@ -185,6 +183,15 @@ export function createCanvas({
   function draftMask({ draft } = store.get()) {
     const steps = unanswered().flatMap(({ verb, args }) => (verb === "paint" ? [args] : []));
     return image ? pendingMask(draft.mask, steps, image.width, image.height) : draft.mask;
+  }
+
+  /** The objects with what a hand did to them and the server has not answered yet. */
+  function withHandWork(shown, pending) {
+    const ids = new Set(pending.flatMap(({ verb, args }) => (verb === "reshape" ? [args.id] : [])));
+    if (ids.size === 0) return shown;
+    const reshaped = (list) =>
+      list.map((one) => (ids.has(one.id) ? { ...one, mask: objectMask(one, pending) } : one));
+    return { ...shown, objects: reshaped(shown.objects), outlined: reshaped(shown.outlined) };
   }
 
   function objectMask({ id, mask }, pending) {
@@ -264,6 +271,7 @@ export function createCanvas({
     if (type === "down") hideCursor();
     run(Tools.step(gesture, toolEvent, toolContext(toolEvent)), event);
     if (type === "move" && gesture.mode === "idle") hover(toolEvent);
+    if (type === "move") nameUnder(event, toolEvent.pixel);
     moveBrush(event);
     tellReadout(toolEvent.pixel);
   }
@@ -284,7 +292,7 @@ export function createCanvas({
     if (pointerType === "touch") return;
     const { tool, draft } = store.get();
     const unit = view.pixelRatio / view.scale;
-    if (tool === "vertices" && vertices.hover(position, unit)) schedule();
+    if (tool === "vertices" && vertices?.hover(position, unit)) schedule();
     const grip = tool === "hand" ? grabAt(draft.prompts, position, unit, marked) : null;
     stage.classList.toggle("samref-on-prompt", grip !== null);
     if (tool === "hand") mark(grip?.index ?? null);
@@ -304,7 +312,7 @@ export function createCanvas({
     for (const action of actions) DO[action.do](action, event);
     if (hand.isActive() && gesture.mode !== "brush") dropStroke(); // a second finger, Esc, another tool
     if (gesture.mode !== "prompt") dragged = null;
-    if (gesture.mode !== "vertex") vertices.abandon();
+    if (gesture.mode !== "vertex") vertices?.abandon();
     tellOpenPolygon();
     if (drawing || actions.length) schedule();
   }
@@ -313,12 +321,12 @@ export function createCanvas({
     prompt: ({ prompt }, event) => onPrompt(prompt, latencies.begin(event?.timeStamp)),
     pan: ({ dx, dy }) => setView(View.panBy(view, dx, dy)),
     pinch: ({ factor, at, dx, dy }) => setView(View.panBy(View.zoomAt(view, factor, ...at), dx, dy)),
-    select: ({ pixel }) => onSelect(objectAt(...pixel)),
+    select: ({ pixel }, event) => selectAt(pixel, event?.shiftKey),
     hint: ({ text }) => onHint(text),
     stroke: paintStroke,
     strokeEnd: endStroke,
     fill: fillPolygon,
-    vertex: ({ phase, event }) => vertices.pointer(phase, event, view.pixelRatio / view.scale),
+    vertex: pullVertex,
     movePrompt,
   };
 
@@ -340,7 +348,8 @@ export function createCanvas({
     const { region, erase, canvas, place } = hand.end();
     const pixels = toWire(region);
     if (!pixels) return;
-    if (erase && !before) return onHint("There is nothing to erase yet: click on an object, or paint one with the brush.");
+    if (erase && !before)
+      return onHint("There is nothing to erase yet: click on an object, or paint one with the brush.");
     onHand({ added: erase ? null : pixels, removed: erase ? pixels : null, how: erase ? "eraser" : "brush" });
     const after = draftMask();
     if (after && canvas) painter.giveDraftCanvas(after, draftColour(), canvas, place);
@@ -354,7 +363,8 @@ export function createCanvas({
   function fillPolygon({ points, positive, how }) {
     const pixels = toWire(polygonRegion([points], image.width, image.height));
     if (!pixels) return;
-    if (!positive && !draftMask()) return onHint("There is nothing to cut from yet: switch to Add (X), or click on an object.");
+    if (!positive && !draftMask())
+      return onHint("There is nothing to cut from yet: switch to Add (X), or click on an object.");
     onHand({ added: positive ? pixels : null, removed: positive ? null : pixels, how });
   }
 
@@ -383,16 +393,38 @@ export function createCanvas({
     onReplacePrompt(index, null);
   }
 
-  const vertices = createVertexTool({
-    target: vertexTarget,
-    tolerance: () => store.get().tolerance,
-    imageSize: () => [image.width, image.height],
-    onHint,
-    onChange({ id, added, removed }) {
-      if (id === null) onHand({ added, removed, how: "vertices" });
-      else onReshape({ id, added, removed });
-    },
-  });
+  /** A press beside the outline takes another object's instead. */
+  function pullVertex({ phase, event }) {
+    if (!vertices || vertices.pointer(phase, event, view.pixelRatio / view.scale)) return;
+    if (phase !== "down" || event.button !== 0 || draftMask()) return;
+    const id = objectToSelect(store.get(), ...event.pixel);
+    onSelect(id, "only");
+    if (id !== null) return;
+    const isLocked = objectsAt(store.get(), ...event.pixel).length > 0;
+    onHint(isLocked ? "That object is locked. Unlock it in the list to change its outline." : CLICK_ON_AN_OBJECT);
+  }
+
+  let vertices = null; // comes with the first use of its tool
+
+  async function loadVertices() {
+    let module = null;
+    try {
+      module = await import("./vertex_tool.js");
+    } catch {
+      return onHint("The corners could not be loaded. Choose the tool again when the server is back.");
+    }
+    vertices ??= module.createVertexTool({
+      target: vertexTarget,
+      tolerance: () => store.get().tolerance,
+      imageSize: () => [image.width, image.height],
+      onHint,
+      onChange({ id, added, removed }) {
+        if (id === null) onHand({ added, removed, how: "vertices" });
+        else onReshape({ id, added, removed });
+      },
+    });
+    store.set({}); // the corners are there now
+  }
 
   /** The outline that gets handles: the draft's, else the selected object's. */
   function vertexTarget() {
@@ -403,7 +435,7 @@ export function createCanvas({
     const masksBut = (id) => others.filter((one) => one.id !== id).map((one) => one.mask);
     const mask = draftMask(state);
     if (mask) return { id: null, mask, others: masksBut(null) };
-    const object = annotations.list.find((one) => one.id === selected && one.visible);
+    const object = annotations.list.find((one) => one.id === selected && one.visible && !one.locked);
     if (!object) return null;
     return { id: object.id, mask: objectMask(object, unanswered()), others: masksBut(object.id) };
   }
@@ -418,7 +450,8 @@ export function createCanvas({
 
   // ---- the keyboard's pointer ---------------------------------------------------------------------------------
 
-  const cursorDevice = () => (cursor && view ? View.imageToDevice(view, cursor.pixel[0] + 0.5, cursor.pixel[1] + 0.5) : null);
+  const cursorDevice = () =>
+    cursor && view ? View.imageToDevice(view, cursor.pixel[0] + 0.5, cursor.pixel[1] + 0.5) : null;
 
   function toggleCursor() {
     if (!view) return false;
@@ -426,7 +459,9 @@ export function createCanvas({
     const middle = View.deviceToPixel(view, view.deviceWidth / 2, view.deviceHeight / 2);
     cursor = { pixel: View.clampPixel(view, middle), fresh: true, held: false };
     schedule();
-    announce(`Crosshair at ${cursor.pixel.join(", ")}. Arrows move it, Enter presses the tool, Shift and Enter says not the object.`);
+    announce(
+      `Crosshair at ${cursor.pixel.join(", ")}. Arrows move it, Enter presses the tool, Shift and Enter says not the object.`,
+    );
   }
 
   function hideCursor() {
@@ -499,15 +534,29 @@ export function createCanvas({
     return under ? `${x}, ${y}, ${under}` : `${x}, ${y}`;
   }
 
-  /** Id of the topmost visible object at an image pixel, or null. */
-  function objectAt(x, y) {
-    const hit = store.get().annotations.list.findLast((one) => one.visible && containsPixel(one.mask, x, y));
-    return hit?.id ?? null;
+  /** Select the object at an image pixel; `more` adds it to those selected or takes it out. */
+  function selectAt(pixel, more = false) {
+    onSelect(objectToSelect(store.get(), ...pixel), more ? "toggle" : "only");
+  }
+
+  /** Control (Command) + left button selects, whatever the tool. */
+  function selects(event) {
+    if (!view || event.button !== 0 || !(event.ctrlKey || event.metaKey) || Tools.isDrawing(gesture)) return false;
+    selectAt(toToolEvent("down", event).pixel, event.shiftKey);
+    return true;
+  }
+
+  /** The object under a pointer that does nothing else is named and outlined. */
+  function nameUnder({ pointerType, buttons }, pixel) {
+    if (pointerType === "touch") return;
+    const isFree = buttons === 0 && gesture.mode === "idle" && !Tools.isDrawing(gesture);
+    onHover(isFree ? (objectsAt(store.get(), ...pixel)[0]?.id ?? null) : null);
   }
 
   overlay.addEventListener("pointerdown", (event) => {
     stage.focus({ preventScroll: true });
     if (event.button === 1) event.preventDefault(); // no autoscroll
+    if (selects(event)) return;
     overlay.setPointerCapture?.(event.pointerId);
     onPointer("down", event);
   });
@@ -518,6 +567,7 @@ export function createCanvas({
     pointer = null;
     ring.hide();
     if (!Tools.isDrawing(gesture)) mark(null);
+    onHover(null);
     tellReadout();
     if (Tools.isDrawing(gesture)) schedule();
   });
@@ -548,7 +598,10 @@ export function createCanvas({
   );
 
   for (const kind of ["keydown", "keyup"]) {
-    globalThis.addEventListener(kind, (event) => (ctrlDown = event.key === "Control" ? kind === "keydown" : event.ctrlKey));
+    globalThis.addEventListener(
+      kind,
+      (event) => (ctrlDown = event.key === "Control" ? kind === "keydown" : event.ctrlKey),
+    );
   }
   globalThis.addEventListener("blur", () => (ctrlDown = false));
 
@@ -574,8 +627,12 @@ export function createCanvas({
     run({ gesture: Tools.abandon(gesture), actions: [] });
   }
 
+  const needsVertices = () => store.get().tool === "vertices" && vertices === null;
+  if (needsVertices()) loadVertices();
+
   store.subscribe((now, before) => {
     if (now.tool !== before.tool) {
+      if (needsVertices()) loadVertices();
       abandon();
       if (cursor) cursor.held = false;
       marked = null;
@@ -596,18 +653,21 @@ export function createCanvas({
     zoom: (direction) => view && setView(View.zoomCentre(view, KEY_ZOOM ** direction)),
     pan: (dx, dy) =>
       view && setView(View.panBy(view, -dx * KEY_PAN * size.pixelRatio, -dy * KEY_PAN * size.pixelRatio)),
+    /** Move the image, if needed, until the mask is in sight. */
+    reveal: (mask) => view && setView(showing(view, mask)),
+    zoomTo: (mask) => view && setView(zoomedTo(view, mask)),
     isDrawing: () => Tools.isDrawing(gesture),
     abandon,
     draftMask: () => draftMask(),
     /** Take away the handle or prompt that is chosen; false when none is. */
     removeChosen() {
       const { tool } = store.get();
-      if (tool === "vertices") return vertices.remove();
+      if (tool === "vertices") return vertices?.remove() ?? false;
       if (tool !== "hand" || marked === null || draftIsBusy()) return false;
       removePrompt(marked);
       return true;
     },
-    countHandles: () => vertices.count(),
+    countHandles: () => vertices?.count() ?? 0,
     cursor: {
       toggle: toggleCursor,
       hide: hideCursor,

@@ -295,7 +295,8 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
 
   async function look() {
     looking = null;
-    if (probing || store.get().offline || transport().isBusy() || performance.now() - heardAt < LOOK_MS) return;
+    if (probing || store.get().offline || transport().isBusy()) return;
+    if (performance.now() - heardAt < LOOK_MS) return onPresence(); // it gave a sign of life meanwhile
     heardAt = performance.now();
     const found = await probe(PATIENCE_MS);
     if (lostMeanwhile) onLost(lostMeanwhile);

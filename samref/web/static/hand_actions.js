@@ -18,7 +18,15 @@ const REST_MS = 120;
 /** Clean-ups of the draft: what the amount is and how far it goes (areas also to `ALL`); null: there is none. */
 export const TIDY = Object.freeze([
   { how: "fill_holes", text: "Fill holes", unit: "px²", amount: ALL, least: 1, most: 100_000, about: "up to" },
-  { how: "drop_islands", text: "Drop islands", unit: "px²", amount: 100, least: 1, most: 100_000, about: "smaller than" },
+  {
+    how: "drop_islands",
+    text: "Drop islands",
+    unit: "px²",
+    amount: 100,
+    least: 1,
+    most: 100_000,
+    about: "smaller than",
+  },
   { how: "smooth", text: "Smooth", unit: "px", amount: 3, least: 1, most: 50, about: "by" },
   { how: "grow", text: "Grow", unit: "px", amount: 2, least: 1, most: 50, about: "by" },
   { how: "shrink", text: "Shrink", unit: "px", amount: 2, least: 1, most: 50, about: "by" },

@@ -21,7 +21,17 @@ export function createHandLayer() {
    * place in the image if there is one.
    */
   function begin({ mask, canvas, place, colour, erase, width, height }) {
-    stroke = { region: new Region(width, height), erase, last: null, canvas: null, context: null, box: null, colour, width, height };
+    stroke = {
+      region: new Region(width, height),
+      erase,
+      last: null,
+      canvas: null,
+      context: null,
+      box: null,
+      colour,
+      width,
+      height,
+    };
     if (!mask) return;
     if (canvas) {
       const box = [place[0], place[1], place[0] + canvas.width, place[1] + canvas.height];
@@ -56,7 +66,8 @@ export function createHandLayer() {
       const { context, box } = stroke;
       const put = erase ? "clearRect" : "fillRect";
       for (let i = 0; i < runs.length; i += 3) {
-        if (runs[i + 1] < runs[i + 2]) context[put](runs[i] - box[0], runs[i + 1] - box[1], 1, runs[i + 2] - runs[i + 1]);
+        if (runs[i + 1] < runs[i + 2])
+          context[put](runs[i] - box[0], runs[i + 1] - box[1], 1, runs[i + 2] - runs[i + 1]);
       }
     }
   }

@@ -7,10 +7,10 @@ export const IMAGE_ACTIONS = new Set(["image", "doneNext", "mark"]);
 
 /**
  * @param {object} parts {store, transport, routes, toasts, uploads: () => uploads, imagesOf(state), openImage(digest),
- *   closeImage(), importLabels(file), isLabels(file), openDigest()}
+ *   closeImage(), importLabels(file), openDigest(), isDrawing()}
  */
 export function createImageActions(parts) {
-  const { store, transport, routes, toasts, uploads, imagesOf, openImage, closeImage, openDigest } = parts;
+  const { store, transport, routes, toasts, uploads, imagesOf, openImage, closeImage, importLabels, openDigest } = parts;
   const state = () => store.get();
   const find = (digest) => state().workspace?.images.find((one) => one.digest === digest);
   const ask = (verb, args) => transport.send(verb, args, { image: null }); // about no image in particular
@@ -116,12 +116,12 @@ export function createImageActions(parts) {
 
   /** Images, or files of labels, that somebody dropped, pasted or chose: {file, name}, as intake.js gives them. */
   async function addFiles(files, others = []) {
-    const labels = files.filter(({ file }) => parts.isLabels(file));
-    const images = files.filter(({ file }) => !parts.isLabels(file));
+    const labels = files.filter(({ file }) => isLabels(file));
+    const images = files.filter(({ file }) => !isLabels(file));
     if (others.length && !files.length) return toasts.info("No image was found in that folder.");
     const items = images.map(({ file, name }) => ({ name, send: sender(file, name), look: () => touch(file) }));
     await uploads().add(items, others);
-    for (const { file } of labels) await parts.importLabels(file); // after the images that it may speak of
+    for (const { file } of labels) await importLabels(file); // after the images that it may speak of
   }
 
   function sender(file, name) {
@@ -193,3 +193,6 @@ export function createImageActions(parts) {
     },
   };
 }
+
+/** Whether a dropped file holds labels; a PNG is taken for an image, and as a mask only by the import. */
+const isLabels = (file) => file.type === "application/json" || /\.(json|zip|xml|txt)$/i.test(file.name ?? "");

@@ -3,7 +3,16 @@
  * says by `data-key` which action it stands for.
  */
 
+import { setAttribute } from "./dom.js";
 import { labelOf, onKeysChanged } from "./shortcuts.js";
+
+/** Say on a button what it would do now: "Undo: accept cup 3 (Ctrl + Z)". */
+export function nameButton(button, word, what) {
+  const key = labelOf(button.dataset.key);
+  const label = `${word}${what ? `: ${what}` : ""}${key ? ` (${key})` : ""}`;
+  setAttribute(button, "title", label);
+  setAttribute(button, "aria-label", label);
+}
 
 /** Fill in the keys below `root`, now and whenever they change. */
 export function followKeys(root) {

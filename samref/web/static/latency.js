@@ -1,5 +1,6 @@
 /**
- * How long a person waits: from the pointer going down to the dot, the coarse and the refined mask on the screen.
+ * How long a person waits: from the moment a prompt is made (a click, when it is lifted) to the dot, the coarse
+ * and the refined mask on the screen.
  *
  * Marks and measures are in the browser's own performance timeline as well (`samref:dot`, `samref:coarse`,
  * `samref:refined`), so that its profiler shows them.
@@ -18,7 +19,7 @@ export function createLatencies() {
   return {
     /** A prompt was made at that moment (an event's timeStamp); gives what to hand to `expect` with its answers. */
     begin(timeStamp = performance.now()) {
-      performance.mark("samref:pointerdown", { startTime: timeStamp });
+      performance.mark("samref:prompt", { startTime: timeStamp });
       expect("dot", timeStamp);
       return { startedAt: timeStamp };
     },

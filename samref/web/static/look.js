@@ -12,7 +12,10 @@ const TONES = [
 /** Gives {element, update(state)}. */
 export function createLook(actions) {
   const opacity = slider("Opacity", "Opacity of masks", 0, 100, 1, (value) => actions.setOpacity(value / 100));
-  const outline = check("Outlines only", "outline", (on) => actions.look({ outlineOnly: on }));
+  const edges = check("Outlines", null, (on) => actions.look({ outlines: on }));
+  const outline = check("No fill", "outline", (on) => actions.look({ outlineOnly: on }));
+  const own = check("By object", "instanceColours", (on) => actions.look({ instanceColours: on }));
+  own.element.title = "A colour for each object, not for each class";
   const crosshair = check("Lines at the pointer", "crosshair", (on) => actions.look({ crosshair: on }));
   const minimap = check("Overview", "minimap", (on) => actions.look({ minimap: on }));
   const twoFingers = check("Wheel moves, Ctrl + wheel zooms", null, (on) => actions.look({ twoFingers: on }));
@@ -48,7 +51,7 @@ export function createLook(actions) {
     { class: "samref-look" },
     opacity.element,
     h("div", { class: "samref-hold" }, hide, coarse),
-    outline.element,
+    h("div", { class: "samref-checks" }, edges.element, outline.element, own.element),
     adjusting,
     h(
       "details",
@@ -64,7 +67,9 @@ export function createLook(actions) {
     element,
     update(state) {
       opacity.show(Math.round(state.opacity * 100), `${Math.round(state.opacity * 100)} %`);
+      edges.input.checked = state.outlines;
       outline.input.checked = state.outlineOnly;
+      own.input.checked = state.instanceColours;
       crosshair.input.checked = state.crosshair;
       minimap.input.checked = state.minimap;
       twoFingers.input.checked = state.twoFingers;

@@ -35,6 +35,7 @@ import { listenToKeys } from "./keyboard.js";
 import { followKeys } from "./key_hints.js";
 import { isForgetful, recall, recallSettings, remember } from "./memory.js";
 import { createMinimap } from "./minimap.js";
+import { createObjectScene } from "./object_scene.js";
 import { createPanel } from "./panel.js";
 import { createPlaces } from "./places.js";
 import { containsPixel } from "./rle.js";
@@ -42,7 +43,7 @@ import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
 import { SHORTCUTS, useKeys } from "./shortcuts.js";
 import { INITIAL, createStore, phaseOf } from "./state.js";
-import { createSteps, createTravel } from "./steps.js";
+import { createSteps } from "./steps.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
 import { createThumbs } from "./thumbs.js";
@@ -54,9 +55,16 @@ import { createWire } from "./wire.js";
 const SETTINGS = {
   opacity: 0.5,
   outlineOnly: false,
+  outlines: true,
+  instanceColours: false,
   brushWidth: BRUSH.normal,
-  imageSort: "added",
+  overlap: "keep",
+  listOrder: "drawn",
+  listHeight: 0,
+  detailsOpen: false,
+  closedSections: "",
   tolerance: TOLERANCE.normal,
+  imageSort: "added",
   crosshair: false,
   minimap: true,
   twoFingers: false,
@@ -68,6 +76,12 @@ const PAGE = {
   positive: true,
   classId: null,
   selected: null,
+  selection: [],
+  hovered: null,
+  hiddenClasses: [],
+  recentClasses: [],
+  listText: "",
+  listClass: null,
   openPolygon: false, // somebody has begun one and not closed it
   preview: null, // mask a clean-up would give
   previewing: null, // which one was asked for
@@ -132,8 +146,9 @@ export function mount({ root, base }) {
     place: shell.uploads,
     onStored: (stored, batch) => actions.onStored(stored, batch),
   });
-  const shared = { root, store, transport, routes, toasts, announcer, help, keeping };
-  const actions = createActions({ ...shared, canvas: () => canvas, showBulk, imagesOf, uploads: () => uploads });
+  const shared = { root, store, transport, routes, toasts, announcer, help, keeping, imagesOf };
+  const actions = createActions({ ...shared, canvas: () => canvas, showBulk, uploads: () => uploads });
+  const objectScene = createObjectScene();
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
   const canvas = createCanvas({
@@ -147,7 +162,9 @@ export function mount({ root, base }) {
     onReplacePrompt: actions.replacePrompt,
     onBrush: actions.changeBrush,
     announce: (text) => announcer.say(text, "crosshair"),
+    objectScene,
     onSelect: actions.select,
+    onHover: actions.hover,
     onHint: toasts.info,
     onReadout: readout,
     onView: (view) => {
@@ -158,13 +175,12 @@ export function mount({ root, base }) {
   const adjust = createAdjuster(root, [shell.photo]);
   const updateCrosshair = createCrosshair(shell.stage, shell.overlay);
   const updateSteps = createSteps(shell.steps, actions, imagesOf);
-  const updateTravel = createTravel(shell.travel, actions);
   const updateToolbar = createToolbar(shell.tools, actions);
   const history = createHistory(actions);
   root.append(history.element);
   const updateDraftBar = createDraftBar(shell.draftBar, actions, history, shell.stage);
   const updateHeader = createHeader(shell.header, actions, toasts);
-  const updatePanel = createPanel(shell.panel, actions);
+  const updatePanel = createPanel(shell.panel, actions, objectScene.swatch);
   const updateStart = createStart(shell.start, actions, { imagesOf, thumbs, exampleThumb: routes.exampleThumb });
   const updateStrip = createStrip(shell.strip, actions, { imagesOf, thumbs });
 
@@ -187,7 +203,6 @@ export function mount({ root, base }) {
     if (focusIsLost && !startShown(state)) stage.focus({ preventScroll: true }); // what was pressed is hidden now
     updateStrip(state);
     updateSteps(state);
-    updateTravel(state);
     updateCrosshair(state.crosshair);
     adjust(state.adjustment);
     minimap.update(canvas.inspect.view(), state.minimap);
@@ -218,7 +233,8 @@ export function mount({ root, base }) {
   async function showBulk() {
     const { createBulk } = await import("./bulk.js");
     const { panel, stage } = shell;
-    bulk ??= createBulk({ panel, stage, store, routes, transport, canvas: () => canvas, toasts, actions, tab: wire.tab });
+    const parts = { panel, stage, store, routes, transport, toasts, actions, tab: wire.tab };
+    bulk ??= createBulk({ ...parts, canvas: () => canvas });
     bulk.open();
   }
 

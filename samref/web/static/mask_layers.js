@@ -6,6 +6,9 @@ import { coarser, toPixels } from "./rle.js";
 /** The layer of accepted objects never has more pixels than this; larger images get it at a half, a third, … */
 const MAX_LAYER_PIXELS = 32_000_000;
 
+/** When more objects than this change at once, all are drawn anew. */
+const MOST_CHANGES = 40;
+
 /** A canvas of the mask's crop, one canvas pixel for each of its pixels, in an opaque colour. */
 export function maskCanvas(mask, colour) {
   const canvas = makeCanvas(mask.columns, mask.rows);
@@ -19,27 +22,39 @@ export function drawMask(context, mask, canvas) {
   context.drawImage(canvas, 0, 0, width / scale, height / scale, x, y, width, height);
 }
 
-const outlines = new WeakMap(); // mask -> paths by step
+const outlines = new WeakMap(); // mask -> {segments, path} by step
 
 /**
- * The mask's outline as a path in the image frame, for a view of `scale` display dots per image pixel: as fine as the
- * display can show. Made once for each mask and halving of the scale.
+ * The sides of the mask's pixels as [x0, y0, x1, y1, …] in the image frame, left and upper end first, for a view of
+ * `scale` display dots per image pixel: as fine as the display can show. Made once for each mask and halving of the
+ * scale.
  */
+export function outlineOf(mask, scale) {
+  return outlineAt(mask, scale).segments;
+}
+
+/** The same as a path. */
 export function outlinePath(mask, scale) {
-  const step = 2 ** Math.max(0, Math.round(Math.log2(1 / (scale * mask.scale))));
-  if (!outlines.has(mask)) outlines.set(mask, new Map());
-  const paths = outlines.get(mask);
-  let path = paths.get(step);
-  if (!path) {
-    path = new Path2D();
-    const segments = outlineSegments(coarser(mask, step));
+  const outline = outlineAt(mask, scale);
+  if (!outline.path) {
+    outline.path = new Path2D();
+    const { path, segments } = outline;
     for (let i = 0; i < segments.length; i += 4) {
       path.moveTo(segments[i], segments[i + 1]);
       path.lineTo(segments[i + 2], segments[i + 3]);
     }
-    paths.set(step, path);
   }
-  return path;
+  return outline.path;
+}
+
+function outlineAt(mask, scale) {
+  const step = 2 ** Math.max(0, Math.round(Math.log2(1 / (scale * mask.scale))));
+  if (!outlines.has(mask)) outlines.set(mask, new Map());
+  const steps = outlines.get(mask);
+  if (!steps.has(step)) {
+    steps.set(step, { segments: Float64Array.from(outlineSegments(coarser(mask, step))), path: null });
+  }
+  return steps.get(step);
 }
 
 /**
@@ -52,25 +67,35 @@ export function createObjectLayer(imageWidth, imageHeight) {
   const height = Math.ceil(imageHeight / reduction);
   let canvas = null; // made with the first object
   let context = null;
+  let scratch = null;
   let shown = new Map(); // id -> {mask, colour}
+  let asked = null; // the list that is shown
 
   /** Make the layer show exactly `objects`: [{id, mask, colour: [r, g, b]}], bottom first. */
   function show(objects) {
+    if (objects === asked) return;
+    asked = objects;
     const before = shown;
     shown = new Map(objects.filter(({ mask }) => mask).map(({ id, mask, colour }) => [id, { mask, colour }]));
     if (!canvas && shown.size === 0) return;
     if (!canvas) make();
     const stays = (id) => isSame(before.get(id), shown.get(id));
-    for (const [id, { mask }] of before) if (!stays(id)) repaint(mask);
-    const painted = [...shown].filter(([id]) => stays(id)).map(([, object]) => object);
-    const order = [...shown.values()];
-    for (const [id, object] of shown) {
-      if (stays(id)) continue;
-      const at = order.indexOf(object);
-      const under = painted.some((other) => order.indexOf(other) > at && touch(other.mask, object.mask));
-      if (under) repaint(object.mask);
+    const gone = [...before].filter(([id]) => !stays(id)).map(([, object]) => object);
+    const come = [...shown.keys()].filter((id) => !stays(id));
+    if (gone.length + come.length > MOST_CHANGES || hasNewOrder(before, shown)) return drawAll();
+    for (const { mask } of gone) repaint(mask);
+    const place = new Map([...shown.values()].map((object, i) => [object, i]));
+    for (const id of come) {
+      const object = shown.get(id);
+      const isUnder = (other) => place.get(other) > place.get(object) && touch(other.mask, object.mask);
+      if ([...shown].some(([other, its]) => stays(other) && isUnder(its))) repaint(object.mask);
       else draw(object);
     }
+  }
+
+  function drawAll() {
+    context.clearRect(0, 0, imageWidth + reduction, imageHeight + reduction);
+    for (const object of shown.values()) draw(object);
   }
 
   function make() {
@@ -90,8 +115,14 @@ export function createObjectLayer(imageWidth, imageHeight) {
     context.restore();
   }
 
+  /** Through one canvas for all objects: a thousand of their own would take longer to make than to paint. */
   function draw({ mask, colour }) {
-    drawMask(context, mask, maskCanvas(mask, colour));
+    scratch ??= makeCanvas(1, 1);
+    if (scratch.width < mask.columns) scratch.width = mask.columns;
+    if (scratch.height < mask.rows) scratch.height = mask.rows;
+    const pixels = new ImageData(toPixels(mask, colour), mask.columns, mask.rows);
+    scratch.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
+    drawMask(context, mask, scratch);
   }
 
   /** The box in whole layer pixels, so that its border is not painted by halves. */
@@ -106,6 +137,18 @@ export function createObjectLayer(imageWidth, imageHeight) {
 
 function isSame(a, b) {
   return a !== undefined && b !== undefined && a.mask === b.mask && String(a.colour) === String(b.colour);
+}
+
+/** Whether objects that were there before lie in another order now. */
+function hasNewOrder(before, now) {
+  const place = new Map([...now.keys()].map((id, i) => [id, i]));
+  let last = -1;
+  for (const id of before.keys()) {
+    if (!place.has(id)) continue;
+    if (place.get(id) < last) return true;
+    last = place.get(id);
+  }
+  return false;
 }
 
 function touch(a, b) {

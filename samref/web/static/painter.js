@@ -4,10 +4,11 @@
  * Masks are drawn without smoothing: a display dot shows the mask pixel under its middle, as `view.js` counts it.
  */
 
-import { createObjectLayer, drawMask, maskCanvas, outlinePath } from "./mask_layers.js";
+import { createObjectLayer, drawMask, maskCanvas } from "./mask_layers.js";
+import { createOutlineLayer, strokeOutline } from "./outline_layer.js";
+import { drawTag } from "./object_tag.js";
 import { drawCross, drawCursor, drawPrompt, drawShape } from "./prompt_marks.js";
-import { drawVertices } from "./vertex_marks.js";
-import { imageToDevice, transformOf, visibleBox, visiblePixels } from "./view.js";
+import { imageToDevice, transformOf, visiblePixels } from "./view.js";
 
 /** From this many display dots per image pixel on, the photo shows its pixels as squares. */
 const SHOW_PHOTO_PIXELS = 3;
@@ -18,6 +19,8 @@ const SMALLEST_LEVEL = 600;
 /** A draft is a little stronger than the accepted objects. */
 const DRAFT_STRENGTH = 1.15;
 
+/** The outline of the object under the pointer, in CSS pixels. */
+const HOVER_WIDTH = 3;
 /** Its outline is nearly white: seen even beside objects of its own class, or on things of its colour. */
 const pale = (channel) => Math.round(channel + (255 - channel) * 0.6);
 
@@ -26,6 +29,7 @@ export function createPainter(photo, overlay) {
   const overlayContext = overlay.getContext("2d");
   let levels = []; // the photo, largest first
   let objects = null; // layer of accepted objects
+  const outlines = createOutlineLayer();
   let draft = { mask: null, colour: null, canvas: null, place: null }; // place: [x, y] of a canvas wider than the mask
 
   /** Another image: its bitmap (any size of the same shape; null while it loads) and its true size. */
@@ -33,6 +37,7 @@ export function createPainter(photo, overlay) {
     for (const level of levels) level.close?.();
     levels = bitmap ? [bitmap] : [];
     objects = createObjectLayer(imageWidth, imageHeight);
+    outlines.clear();
   }
 
   /** The same image's photo has arrived. */
@@ -78,10 +83,11 @@ export function createPainter(photo, overlay) {
   }
 
   /**
-   * Everything over the photo.
+   * Everything over the photo; true when outlines are still missing that another paint will bring.
    *
-   * scene: {objects: [{id, mask, colour, selected}], draft: {mask, colour, live: {canvas, place} | null}, prompts,
-   *         pending, shape, pointer, marked: prompt | null, vertices, cursor: pixel | null, markSize 0..1,
+   * scene: {objects, outlined: [{id, mask, colour, selected}], hovered: {mask, colour, name} | null,
+   *         draft: {mask, colour, live: {canvas, place} | null}, prompts, pending, shape, pointer,
+   *         marked: prompt | null, vertices: {draw} | null, cursor: pixel | null, markSize 0..1,
    *         opacity 0..1, outlineOnly, hidden, beat}
    */
   function paintOverlay(view, scene) {
@@ -89,33 +95,37 @@ export function createPainter(photo, overlay) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.clearRect(0, 0, overlay.width, overlay.height);
-    if (!view) return;
-    if (!scene.hidden) paintMasks(context, view, scene);
+    if (!view) return false;
+    const unfinished = scene.hidden ? false : paintMasks(context, view, scene);
     const { markSize: size, beat } = scene;
     for (const prompt of scene.pending) drawPrompt(context, view, prompt, { size, pending: true, beat });
     if (scene.shape) drawShape(context, view, scene.shape, scene.pointer);
     if (scene.cursor) drawCursor(context, view, scene.cursor);
+    return unfinished;
   }
 
-  /** Objects, draft and its prompts: what can be hidden. */
+  /** Objects, draft and its prompts: what can be hidden; true when outlines are still missing. */
   function paintMasks(context, view, scene) {
     objects.show(scene.objects);
     context.imageSmoothingEnabled = false;
     intoImageFrame(context, view, () => {
-      if (scene.outlineOnly) {
-        for (const { mask, colour } of scene.objects) if (mask) strokeOutline(context, view, mask, colour, 1.75);
-      } else {
-        fillObjects(context, view, scene.opacity);
-      }
-      for (const { mask, colour, selected } of scene.objects) {
-        if (selected && mask) strokeOutline(context, view, mask, colour, 2);
-      }
+      if (!scene.outlineOnly) fillObjects(context, view, scene.opacity);
+    });
+    const unfinished = outlines.paint(context, view, scene.outlined);
+    if (scene.hovered?.mask) paintHovered(context, view, scene.hovered);
+    intoImageFrame(context, view, () => {
       if (scene.draft.live) paintLiveDraft(context, scene);
       else if (scene.draft.mask) paintDraft(context, view, scene);
     });
     for (const prompt of scene.prompts) drawPrompt(context, view, prompt, { size: scene.markSize });
     if (scene.marked) drawCross(context, view, scene.marked);
-    if (scene.vertices) drawVertices(context, view, scene.vertices);
+    scene.vertices?.draw(context, view);
+    return unfinished;
+  }
+
+  function paintHovered(context, view, { mask, colour, name }) {
+    strokeOutline(context, view, mask, colour, HOVER_WIDTH);
+    drawTag(context, view, mask, name);
   }
 
   function fillObjects(context, view, opacity) {
@@ -198,23 +208,6 @@ function intoImageFrame(context, view, draw) {
   draw();
   context.restore();
 }
-
-/** A line of constant width on the display along the mask's border: light on dark, so that it shows on any ground. */
-function strokeOutline(context, view, mask, [red, green, blue], width) {
-  const [x0, y0, x1, y1] = visibleBox(view);
-  if (mask.x > x1 || mask.y > y1 || mask.x + mask.width < x0 || mask.y + mask.height < y0) return;
-  const unit = view.pixelRatio / view.scale;
-  const path = outlinePath(mask, view.scale);
-  context.lineCap = "square";
-  context.strokeStyle = "rgba(0, 0, 0, 0.5)";
-  context.lineWidth = (width + 1.5) * unit;
-  context.stroke(path);
-  context.strokeStyle = `rgb(${lighter(red)}, ${lighter(green)}, ${lighter(blue)})`;
-  context.lineWidth = width * unit;
-  context.stroke(path);
-}
-
-const lighter = (channel) => Math.round(channel + (255 - channel) * 0.35);
 
 function halved(source) {
   const canvas = document.createElement("canvas");

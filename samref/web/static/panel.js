@@ -1,16 +1,22 @@
 /** The side panel: classes, objects, how masks look, files out and in. */
 
 import { createClassList } from "./class_list.js";
-import { h, iconButton } from "./dom.js";
+import { h, icon, iconButton, setAttribute } from "./dom.js";
 import { createLook } from "./look.js";
 import { createObjectList } from "./object_list.js";
 
 /** Fill the panel; gives `update(state)`. */
-export function createPanel(container, actions) {
+export function createPanel(container, actions, swatchOf) {
   const classes = createClassList(actions);
-  const objects = createObjectList(actions);
+  const objects = createObjectList(actions, swatchOf);
   const look = createLook(actions);
   const files = createFiles(actions);
+  const sections = [
+    createSection(actions, "Classes", classes.element),
+    createSection(actions, "Objects", objects.element, objects.count),
+    createSection(actions, "View", look.element),
+    createSection(actions, "Files", files.element),
+  ];
   container.append(
     h(
       "div",
@@ -18,19 +24,47 @@ export function createPanel(container, actions) {
       h("h2", {}, "Classes and objects"),
       iconButton("close", "Close", actions.togglePanel),
     ),
-    section("Classes", classes.element),
-    section("Objects", objects.element, objects.count, "samref-section-objects"),
-    section("View", look.element),
-    section("Files", files.element),
+    ...sections.map((one) => one.element),
   );
   return (state) => {
-    for (const part of [classes, objects, look, files]) part.update(state);
+    for (const part of [classes, objects, look, files, ...sections]) part.update(state);
     container.classList.toggle("samref-open", state.panelOpen);
   };
 }
 
-function section(title, content, extra = null, name = "") {
-  return h("section", { class: `samref-section ${name}`, "aria-label": title }, h("h3", {}, title, extra), content);
+/** A part of the panel that can be closed; which are closed is a setting, their names with commas between. */
+function createSection(actions, title, content, extra = null) {
+  const name = title.toLowerCase();
+  const heading = h(
+    "button",
+    { type: "button", class: "samref-section-heading", on: { click: toggle } },
+    icon("down"),
+    h("span", {}, title),
+  );
+  const body = h("div", { class: "samref-section-body" }, content);
+  const element = h(
+    "section",
+    { class: `samref-section samref-section-${name}`, "aria-label": title },
+    h("h3", {}, heading, extra),
+    body,
+  );
+  let closed = [];
+
+  function toggle() {
+    const next = closed.includes(name) ? closed.filter((one) => one !== name) : [...closed, name];
+    actions.set({ closedSections: next.join() });
+  }
+
+  return {
+    element,
+    update(state) {
+      closed = state.closedSections.split(",").filter(Boolean);
+      const open = !closed.includes(name);
+      body.hidden = !open;
+      element.classList.toggle("samref-closed", !open);
+      setAttribute(heading, "aria-expanded", String(open));
+    },
+  };
 }
 
 function createFiles(actions) {

@@ -59,7 +59,11 @@ export function handleOf(prompt) {
 /** The prompt after its `part` was dragged by (dx, dy) image pixels; it stays in the image. */
 export function movedPrompt(prompt, part, dx, dy, width, height) {
   if (prompt.type === "click") {
-    return { ...prompt, x: clamp(prompt.x + Math.round(dx), 0, width - 1), y: clamp(prompt.y + Math.round(dy), 0, height - 1) };
+    return {
+      ...prompt,
+      x: clamp(prompt.x + Math.round(dx), 0, width - 1),
+      y: clamp(prompt.y + Math.round(dy), 0, height - 1),
+    };
   }
   if (prompt.type === "scribble") {
     const [mx, my] = keptInside(prompt.points, Math.round(dx), Math.round(dy), width - 1, height - 1);
@@ -92,10 +96,7 @@ function movedBox(box, part, dx, dy, width, height) {
 function keptInside(points, dx, dy, width, height) {
   const xs = points.map(([x]) => x);
   const ys = points.map(([, y]) => y);
-  return [
-    clamp(dx, -Math.min(...xs), width - Math.max(...xs)),
-    clamp(dy, -Math.min(...ys), height - Math.max(...ys)),
-  ];
+  return [clamp(dx, -Math.min(...xs), width - Math.max(...xs)), clamp(dy, -Math.min(...ys), height - Math.max(...ys))];
 }
 
 const clamp = (value, least, most) => Math.min(Math.max(value, least), Math.max(least, most));

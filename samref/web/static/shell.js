@@ -25,9 +25,8 @@ export function buildShell(root) {
     overlay,
     brush,
   );
-  const travel = h("div", { class: "samref-travel", role: "group", "aria-label": "History" });
   // A row of its own: nothing that can be pressed lies over the image.
-  const foot = h("div", { class: "samref-foot" }, steps, readout, travel, draftBar, zoom);
+  const foot = h("div", { class: "samref-foot" }, steps, readout, draftBar, zoom);
   const header = h("header", { class: "samref-header" });
   const tools = h("div", {
     class: "samref-tools",
@@ -59,7 +58,6 @@ export function buildShell(root) {
     stage,
     foot,
     steps,
-    travel,
     header,
     tools,
     panel,

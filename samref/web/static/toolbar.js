@@ -1,6 +1,7 @@
 /** Tools at the left, the bar of the draft and the zoom buttons over the image. */
 
 import { h, icon, iconButton, setAttribute, setText } from "./dom.js";
+import { nameButton } from "./key_hints.js";
 import { findClass } from "./state.js";
 import { createTidyMenu } from "./tidy_menu.js";
 
@@ -94,7 +95,10 @@ export function createToolbar(container, actions) {
   const cornersText = h("span", { role: "status" });
   const cornersBox = h(
     "label",
-    { class: "samref-brush-width samref-corners", title: "Fewer or more corners; no pixel changes until one is pulled" },
+    {
+      class: "samref-brush-width samref-corners",
+      title: "Fewer or more corners; no pixel changes until one is pulled",
+    },
     cornersText,
     tolerance,
   );
@@ -140,7 +144,10 @@ export function makeOneStop(container, buttons) {
     const step = STEPS[event.key];
     if (at < 0 || step === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
-    const next = buttons[step === null ? (event.key === "Home" ? 0 : buttons.length - 1) : (at + step + buttons.length) % buttons.length];
+    const next =
+      buttons[
+        step === null ? (event.key === "Home" ? 0 : buttons.length - 1) : (at + step + buttons.length) % buttons.length
+      ];
     stopAt(next);
     next.focus();
   });
@@ -226,6 +233,8 @@ export function createDraftBar(container, actions, history, stage) {
     setText(score, draft.score === null ? "" : draft.score.toFixed(2));
     undo.disabled = !state.undo;
     redo.disabled = !state.redo;
+    nameButton(undo, "Undo", state.undo);
+    nameButton(redo, "Redo", state.redo);
     clear.disabled = draft.count === 0 && draft.editing === null && !draft.mask;
     accept.disabled = !draft.mask;
   };

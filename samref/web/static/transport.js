@@ -20,10 +20,11 @@ export const SYNC_MS = 30_000;
 /** Verbs that only ask; repeating them harms nobody and two waiting ones are one too many. */
 const QUESTIONS = new Set(["hello", "sync"]);
 
-/** Verbs about images as a whole: they depend on nothing before them, and doing them twice is doing them once. */
-export const ABOUT_IMAGES = new Set(["mark_image", "remove_images", "restore_images"]);
 /** These change nothing either; what one of them is refused for does not concern what waits behind it. */
 const LOOKS = new Set([...QUESTIONS, "preview_tidy", "history"]);
+
+/** Verbs about images as a whole: they depend on nothing before them, and doing them twice is doing them once. */
+export const ABOUT_IMAGES = new Set(["mark_image", "remove_images", "restore_images"]);
 
 /**
  * @param {object} wire

@@ -4,7 +4,10 @@ import { imageToDevice } from "./view.js";
 
 const SIDE = 7; // CSS pixels of a handle
 
-/** Draw the handles of `scene` (see vertex_tool.js), and the sides of the one that is pulled. */
+/**
+ * Draw the handles: `rings` as in vertices.js; `chosen` and `hovered` {ring, handle} or null; `held` {points} the three
+ * corners of a handle that is being pulled, or null.
+ */
 export function drawVertices(context, view, { rings, chosen, hovered, held }) {
   const unit = view.pixelRatio;
   context.save();

@@ -5,6 +5,7 @@
 
 import { sameMask } from "./hand_layer.js";
 import { union, minus, regionOf, toMask, toWire } from "./raster.js";
+import { drawVertices } from "./vertex_marks.js";
 import {
   addHandle,
   changeOf,
@@ -60,16 +61,14 @@ export function createVertexTool({ target, tolerance, imageSize, onChange, onHin
     shown = chosen = held = hovered = null;
   }
 
-  /** A press, move or lift of the tool; `unit` is image pixels per CSS pixel. */
+  /** A press, move or lift of the tool; `unit` is image pixels per CSS pixel. Says whether it was on the outline. */
   function pointer(phase, event, unit) {
     const now = sync();
-    if (!now) {
-      if (phase === "down") onHint("Select an object first: its outline gets handles.");
-      return;
-    }
+    if (!now) return false;
     if (phase === "down") press(event, unit);
     else if (phase === "move") pull(event, unit, now);
     else drop(now);
+    return chosen !== null || held !== null;
   }
 
   function press({ position, alt, button }, unit) {
@@ -148,10 +147,9 @@ export function createVertexTool({ target, tolerance, imageSize, onChange, onHin
     },
     isHolding: () => held !== null,
     count: () => (sync() ? countHandles(rings) : 0),
-    /** What to draw: {rings, chosen, hovered, held: {points: the three corners} | null}. */
-    scene() {
-      if (!sync()) return null;
-      return { rings, chosen, hovered, held: held && pulled(rings[held.ring], held) };
+    draw(context, view) {
+      if (!sync()) return;
+      drawVertices(context, view, { rings, chosen, hovered, held: held && pulled(rings[held.ring], held) });
     },
   };
 }

@@ -257,6 +257,10 @@ export function snapped([x, y], others, reach, width, height) {
 const outlines = new WeakMap();
 
 function outlineRings(mask) {
-  if (!outlines.has(mask)) outlines.set(mask, contoursOf(mask).map((points) => ({ points })));
+  if (!outlines.has(mask))
+    outlines.set(
+      mask,
+      contoursOf(mask).map((points) => ({ points })),
+    );
   return outlines.get(mask);
 }

@@ -45,6 +45,7 @@ VERBS = frozenset(
         "merge",
         "split",
         "subtract_from",
+        "subtract_others",
         "order",
         "paste",
         "use_model",

@@ -282,18 +282,23 @@ def test_what_is_done_in_bulk_waits_for_a_pause_of_everybody(monkeypatch: pytest
     monkeypatch.setattr(engine_module, "MAX_PAUSE_S", 0.4)
     monkeypatch.setattr(engine_module, "PAUSE_PER_STAGE", 1e9)
 
+    came: list[float] = []
+
     async def in_bulk(bench: Bench) -> None:
         async for prediction in bench.engine.segment(bench.source(), "exact", CLICK, None, owner="bulk", in_bulk=True):
             bench.order.append(f"bulk {prediction.stage}")
+            came.append(asyncio.get_running_loop().time())
 
     async def scenario() -> None:
         async with held() as bench:
             bench.later(in_bulk(bench))
+            asked = asyncio.get_running_loop().time()
             for _ in range(3):
                 bench.later(bench.click("a"))
             bench.later(bench.engine.embed(bench.source(make_image(5), "ahead"), "exact", owner="p", wanted=False))
             await bench.finish()
             assert bench.order[-2:] == ["bulk coarse", "bulk refined"]
             assert "ahead" in bench.order
+            assert came[0] - asked >= 0.4
 
     asyncio.run(scenario())

@@ -332,6 +332,23 @@ def test_an_overlap_is_taken_from_the_others_and_what_has_nothing_left_goes(desk
     assert [a.id for a in desk.subtract_from("two", ["one"]).annotations] == ["two"]
 
 
+def test_an_overlap_is_taken_from_the_object_itself(desk: Desk) -> None:
+    ids = two(desk)
+    view = desk.subtract_others("one", ids)
+    assert view.annotations[0].mask == block(2, 2, 12, 12).minus(block(8, 8, 20, 20))
+    assert view.annotations[1].mask == block(8, 8, 20, 20)
+    assert visible(desk.replayed()) == visible(view)
+    with pytest.raises(LabelError, match="do not overlap"):
+        desk.subtract_others("one", ["two"])
+    with pytest.raises(LabelError, match="do not overlap"):
+        desk.subtract_from("two", ["one"])
+    with pytest.raises(LabelError, match="no other object"):
+        desk.subtract_others("one", ["one"])
+    desk.reshape("two", HandWork(added=block(0, 0, 20, 20)))
+    with pytest.raises(LabelError, match="Delete it instead"):
+        desk.subtract_others("one", ["two"])
+
+
 def test_a_new_object_goes_under_or_over_the_others(desk: Desk) -> None:
     two(desk)
     desk.paint(HandWork(added=block(0, 0, 10, 24)), "lasso")
@@ -356,6 +373,7 @@ def test_a_locked_object_is_left_alone(desk: Desk) -> None:
         lambda: desk.merge(["two", "one"]),
         lambda: desk.split("one"),
         lambda: desk.subtract_from("two", ["one"]),
+        lambda: desk.subtract_others("one", ["two"]),
         lambda: desk.reshape("one", HandWork(added=ADDED)),
         lambda: desk.describe(Described(("one",), note="x")),
     ]

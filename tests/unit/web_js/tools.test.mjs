@@ -207,6 +207,8 @@ test("a drag with the Point tool is a box, by mouse and by finger; a short one s
     assert.deepEqual(prompts, [{ type: "box", x0: 10, y0: 10, x1: 41, y1: 31 }], pointerType);
     const short = play([at("down", 10, 10, rest), at("move", 11.5, 10, rest), at("up", 11.5, 10, rest)]);
     assert.deepEqual(short.prompts, [{ type: "click", x: 10, y: 10, positive: true }], pointerType);
+    const shaky = play([at("down", 10, 10, rest), at("move", 13, 10, rest), at("up", 13, 10, rest)]);
+    assert.deepEqual(shaky.prompts, [{ type: "click", x: 10, y: 10, positive: true }], pointerType);
   }
 });
 
@@ -341,7 +343,10 @@ test("a double click or a double tap closes a polygon at its last corner", () =>
       assert.deepEqual((actions[0].prompt ?? actions[0]).points, CORNERS, `${pointerType} ${tool}`);
     }
   }
-  const slow = play([...CORNERS, [30.4, 30]].flatMap(([x, y], i) => press(x, y, { time: i * 1000 })), { tool: "lasso" });
+  const slow = play(
+    [...CORNERS, [30.4, 30]].flatMap(([x, y], i) => press(x, y, { time: i * 1000 })),
+    { tool: "lasso" },
+  );
   assert.equal(Tools.preview(slow.gesture).points.length, 4);
 });
 
@@ -355,7 +360,14 @@ test("the hand takes hold of a prompt, and a drag below the slop only chooses it
       ["drop", true],
     ],
   );
-  assert.deepEqual(drag.actions[1], { do: "movePrompt", phase: "drop", grabbed, from: [10, 10], to: [16, 12], moved: true });
+  assert.deepEqual(drag.actions[1], {
+    do: "movePrompt",
+    phase: "drop",
+    grabbed,
+    from: [10, 10],
+    to: [16, 12],
+    moved: true,
+  });
   const [chosen] = play(press(10, 10), { tool: "hand", prompt: grabbed }).actions;
   assert.equal(chosen.moved, false);
 });

@@ -135,7 +135,8 @@ test("where only a preview is known, nothing of the old line is left beside the 
   const { added, removed } = changeOf(preview, moveHandle(ring, handle, [100, 70]), ...SIZE);
   const after = minus(union(exact, added), removed);
   const [diagonal, top] = [70, 30]; // beyond the new sides, from (40, 30) to (100, 70) and on to (140, 122)
-  for (let x = 102; x < 140; x++) for (let y = top; y < diagonal; y++) assert.equal(after.has(x, y), false, `${x} ${y}`);
+  for (let x = 102; x < 140; x++)
+    for (let y = top; y < diagonal; y++) assert.equal(after.has(x, y), false, `${x} ${y}`);
   assert.ok(after.has(60, 60) && after.has(50, 118));
 });
 

@@ -11,9 +11,9 @@ const KEPT = "export";
 /**
  * Build the dialog; gives {element, open(state), isOpen()}.
  *
- * @param {object} parts {routes, importLabels, tell(sentence)}
+ * @param {object} parts {routes, importLabels, showBulk, tell(sentence)}
  */
-export function createExport({ routes, importLabels, tell }) {
+export function createExport({ routes, importLabels, showBulk, tell }) {
   loadStyles();
   let state = null; // of the page, when the dialog was opened
   let choices = { ...CHOICES, ...recallChoices() };
@@ -59,6 +59,20 @@ export function createExport({ routes, importLabels, tell }) {
     on: { change: () => take([...input.files]) },
   });
   const chooseFiles = iconButton("upload", "Choose label files", () => input.click(), { text: "Choose files…" });
+  const makeMasks = h(
+    "button",
+    {
+      type: "button",
+      class: "samref-button",
+      on: {
+        click: () => {
+          dialog.close();
+          showBulk();
+        },
+      },
+    },
+    "Masks from boxes",
+  );
   const imported = h("div", { class: "samref-export-said", role: "status" });
   const dialog = h(
     "dialog",
@@ -208,11 +222,14 @@ export function createExport({ routes, importLabels, tell }) {
   async function take(files) {
     input.value = "";
     imported.replaceChildren();
+    let found = 0;
     for (const file of files) {
-      const { message, failed } = await importLabels(file, { quiet: true });
+      const { message, failed, boxes } = await importLabels(file, { quiet: true });
+      found += boxes.length;
       const line = files.length > 1 ? `${file.name}: ${message}` : message;
       imported.append(h("p", failed ? { class: "samref-export-error" } : {}, line));
     }
+    if (found) imported.append(makeMasks);
     if (files.length) ask();
   }
 
@@ -244,7 +261,7 @@ export function unfinishedIn(state) {
   const names = (state.workspace?.images ?? []).filter((one) => one.draft && !one.removed).map((one) => one.file_name);
   if (names.length === 0) return "";
   const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
-  return `Not in the export, because it was not accepted yet: an unfinished object in ${names.slice(0, 5).join(", ")}${more}.`;
+  return `Unfinished objects, in no export: ${names.slice(0, 5).join(", ")}${more}.`;
 }
 
 /** The images that can be chosen: the open one, those the list shows, and how many there are. */
