@@ -156,7 +156,7 @@ def test_states_are_shown_filtered_and_walked_by_keys(new_page: NewPage) -> None
     page = with_images(new_page, 4)
     order = [one["file_name"] for one in page.state["images"]]
     page.press("a").wait(f"(name) => {HOOK}.state().image?.file_name === name", order[1]).settle()
-    page.press("u").settle()
+    page.press("q").settle()
     page.press("PageDown").wait(f"(name) => {HOOK}.state().image?.file_name === name", order[2]).settle()
     page.click(40.5, 30.5)
     page.settle().press("a")

@@ -203,7 +203,7 @@ export function createStrip(container, actions, { imagesOf, thumbs }) {
     class: "samref-mark-done",
     data: { key: "doneNext" },
   });
-  const flag = iconButton("flag", "Unsure: flag the image, or take the flag away", () => actions.toggleMark("flagged"), {
+  const flag = iconButton("flag", "Flag the image as a question", () => actions.toggleMark("flagged"), {
     class: "samref-mark-flagged",
     data: { key: "mark:flagged" },
   });

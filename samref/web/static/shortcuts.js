@@ -88,8 +88,8 @@ export const SHORTCUTS = Object.freeze([
   },
   { group: "Images", keys: ["pagedown", "."], label: "Page Down", action: "image:next", text: "Next image" },
   { group: "Images", keys: ["pageup", ","], label: "Page Up", action: "image:previous", text: "Previous image" },
-  { group: "Images", keys: ["a"], action: "doneNext", text: "All done: mark the image and open the next one to do" },
-  { group: "Images", keys: ["u"], action: "mark:flagged", text: "Unsure: flag the image, or take the flag away" },
+  { group: "Images", keys: ["a"], action: "doneNext", text: "Done: mark the image and open the next one to do" },
+  { group: "Images", keys: ["q"], action: "mark:flagged", text: "Flag the image as a question, or take the flag away" },
   { group: "Images", keys: ["ctrl+v"], action: "paste", passive: true, fixed: true, text: "Paste an image" },
   { group: "Help", keys: ["?"], action: "help", text: "Show or hide this list" },
 ]);

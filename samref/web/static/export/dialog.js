@@ -261,7 +261,7 @@ export function unfinishedIn(state) {
   const names = (state.workspace?.images ?? []).filter((one) => one.draft && !one.removed).map((one) => one.file_name);
   if (names.length === 0) return "";
   const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
-  return `Not in the export, because it was not accepted yet: an unfinished object in ${names.slice(0, 5).join(", ")}${more}.`;
+  return `Unfinished objects, in no export: ${names.slice(0, 5).join(", ")}${more}.`;
 }
 
 /** The images that can be chosen: the open one, those the list shows, and how many there are. */
