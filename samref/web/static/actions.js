@@ -208,7 +208,8 @@ export function createActions(parts) {
         root.append(made.element);
         return made;
       });
-      (await exporting).open(state(), part);
+      const shown = imagesOf(state()).shown.filter((one) => !one.removed);
+      (await exporting).open({ ...state(), shownImages: shown.map((one) => one.digest) }, part);
     } catch {
       exporting = null;
       toasts.error("The export could not be opened: the server does not answer. Try again.");
