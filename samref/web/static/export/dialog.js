@@ -240,10 +240,10 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
     open(now, part = "export") {
       state = now;
       preview = null;
-      const { digest, count } = scopeOf(state);
+      const { digest, shown, count } = scopeOf(state);
       setText(unfinished, unfinishedIn(state));
       unfinished.hidden = unfinished.textContent === "";
-      choices.scope = digest && count < 2 ? "image" : "all";
+      choices.scope = shown ? "shown" : digest && count < 2 ? "image" : "all";
       imported.replaceChildren();
       update();
       if (!dialog.open) dialog.showModal();
@@ -268,8 +268,8 @@ export function unfinishedIn(state) {
 export function scopeOf(state) {
   const all = (state?.workspace?.images ?? []).filter((one) => !one.removed);
   const digest = (state?.opening ?? state?.image)?.digest ?? null;
-  const shown = state?.shownImages ?? null; // digests, where the list is filtered
-  return { digest, shown: shown && shown.length < all.length ? shown : null, count: all.length };
+  const shown = state?.shownImages ?? []; // digests of those that pass the filter of the list
+  return { digest, shown: shown.length && shown.length < all.length ? shown : null, count: all.length };
 }
 
 function radio(name, value, content, onChoose) {
