@@ -126,6 +126,7 @@ def preview_export(source: Source, request: ExportRequest) -> dict[str, Any]:
             {
                 "tolerance": each.tolerance,
                 "points": each.points,
+                "as_masks": each.as_masks,
                 "mean_iou": round(each.mean_iou, 4),
                 "worst_iou": round(each.worst_iou, 4),
             }

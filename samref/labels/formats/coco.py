@@ -137,6 +137,7 @@ def _annotation(record: ImageRecord, annotation: Annotation, options: Options, r
         "area": mask.area,
         "bbox": list(mask.box_xywh),
         "iscrowd": 0,
+        **({"attributes": dict(annotation.attributes)} if annotation.attributes else {}),
         "samref": own if iou == 1.0 else {**own, "iou": iou},
     }
 

@@ -88,6 +88,7 @@ class Simplification:
 
     tolerance: float
     points: int
+    as_masks: int  # objects that stay masks, because outlines cannot say their holes
     mean_iou: float
     worst_iou: float
 
@@ -104,7 +105,7 @@ def simplifications(
 
     Objects that stay run lengths have no corners and lose nothing: those with a hole, unless ``fill_holes``.
     """
-    points = [0] * len(tolerances)
+    points, as_masks = [0] * len(tolerances), [0] * len(tolerances)
     ious: list[list[float]] = [[] for _ in tolerances]
     for mask in masks:
         if not go_on():
@@ -112,6 +113,7 @@ def simplifications(
         for place, tolerance in enumerate(tolerances):
             outline = outline_of(mask, tolerance)
             if outline.has_holes and not fill_holes:
+                as_masks[place] += 1
                 ious[place].append(1.0)
                 continue
             filled = outline.without_holes()
@@ -120,7 +122,7 @@ def simplifications(
             ious[place].append(1.0 if is_exact else outline_iou(mask, filled, as_coco=as_coco))
     measured = len(ious[0]) if ious else 0
     return measured, [
-        Simplification(tolerance, points[place], sum(found) / len(found), min(found))
+        Simplification(tolerance, points[place], as_masks[place], sum(found) / len(found), min(found))
         for place, (tolerance, found) in enumerate(zip(tolerances, ious, strict=True))
         if found
     ]

@@ -347,8 +347,8 @@ class _ImageNames:
                     table.setdefault(name, []).append(image)
         # What samref calls images in its exports, where that is not their own name.
         self._given: dict[str, ImageRecord] = {}
-        for given in (file_names(images), safe_paths(images)):
-            for digest, name in given.items():
+        for exported in (file_names(images), safe_paths(images)):
+            for digest, name in exported.items():
                 self._given.setdefault(name, self._by_digest[digest])
                 self._given.setdefault(_stem(name), self._by_digest[digest])
         known = self._by_path.keys() | self._by_tail.keys()

@@ -15,7 +15,7 @@ from samref.labels.formats.source import Files, Options, Report, Source
 
 COLUMNS = (
     "image", "image_width", "image_height", "object", "class", "x", "y", "width", "height", "area", "parts", "holes",
-    "score", "model", "clicks", "seconds", "author", "created_at", "visible", "note",
+    "score", "model", "clicks", "seconds", "author", "created_at", "visible", "note", "attributes",
 )  # fmt: skip
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -57,6 +57,7 @@ def _cells(record: ImageRecord, name: str, source: Source, report: Report) -> It
             annotation.created_at.isoformat(timespec="seconds"),
             "yes" if annotation.visible else "no",
             plain_cell(annotation.note),
+            plain_cell("; ".join(f"{name}={value}" for name, value in annotation.attributes)),
         ]
 
 

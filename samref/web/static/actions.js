@@ -111,7 +111,7 @@ export function createActions(parts) {
         toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
-    ask("commit", { class_id: classId });
+    ask("commit", { class_id: classId, overlap: state().overlap });
     store.set({ selected: null, positive: true }); // the next object begins with what belongs to it
   }
 
@@ -166,8 +166,8 @@ export function createActions(parts) {
     transport,
     routes,
     toasts,
-    uploads,
-    imagesOf,
+    uploads: parts.uploads,
+    imagesOf: parts.imagesOf,
     openImage,
     closeImage: leaveImage,
     importLabels,
@@ -217,7 +217,7 @@ export function createActions(parts) {
         root.append(made.element);
         return made;
       });
-      (await exporting).open(state(), part);
+      (await exporting).open(images.forExport(state()), part);
     } catch {
       exporting = null;
       toasts.error("The export could not be opened: the server does not answer. Try again.");
@@ -337,6 +337,7 @@ export function createActions(parts) {
     hideStart,
     useModel: (name) => ask("use_model", { name }),
     setOpacity,
+    setOverlap: (overlap) => store.set({ overlap }),
     /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
     look: (changes) => store.set(changes),
     adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),

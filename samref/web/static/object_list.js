@@ -12,7 +12,7 @@ import { createVirtualList } from "./virtual_list.js";
 const ROW = Object.freeze({ mouse: 30, narrow: 44 });
 
 export function createObjectList(actions, swatchOf) {
-  const narrow = matchMedia("(max-width: 760px)");
+  const narrow = matchMedia("(max-width: 760px), (pointer: coarse)");
   const rowHeight = () => (narrow.matches ? ROW.narrow : ROW.mouse);
   const list = h("ul", {
     class: "samref-objects",

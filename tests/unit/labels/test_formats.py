@@ -509,13 +509,13 @@ def test_images_in_folders_are_found_by_their_paths() -> None:
 
 
 def test_voc_masks_in_colours_are_read_by_the_labelmap(project: Project) -> None:
-    files: dict[str, bytes | str] = dict(unpacked(written(project, "voc")[0]))
+    files = unpacked(written(project, "voc")[0])
     for path in [path for path in files if path.endswith(".png")]:
         data = io.BytesIO()
-        with Image.open(io.BytesIO(files[path])) as palette:  # type: ignore[arg-type]
+        with Image.open(io.BytesIO(files[path])) as palette:
             palette.convert("RGB").save(data, "PNG")
         files[path] = data.getvalue()
-    coloured = import_labels(packed(files), "x.zip", bare(project))
+    coloured = import_labels(packed(dict(files)), "x.zip", bare(project))
     numbered = import_labels(written(project, "voc")[0], "x.zip", bare(project))
     for image in project.images:
         assert contents(coloured.annotations[image.digest]) == contents(numbered.annotations[image.digest])

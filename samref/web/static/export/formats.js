@@ -104,15 +104,16 @@ export function requestOf(choices, state) {
   return request;
 }
 
-/** What a tolerance does, in words: "1 px: 412 corners instead of 2,310; IoU 0.98, worst 0.93". */
+/** What a tolerance does, in words: "1 px: 412 corners instead of 2,310; IoU 0.980, worst 0.931". */
 export function choiceSentence(curve, place, preview) {
   if (!preview) return "";
   if (curve.length === 0) return "No outlines";
-  const { tolerance, points, mean_iou: mean, worst_iou: worst } = curve[place];
+  const { tolerance, points, as_masks: masks, mean_iou: mean, worst_iou: worst } = curve[place];
   const of = preview.measured < preview.objects ? ` (of ${number(preview.measured)} objects)` : "";
-  if (place === 0) return `Exact: ${number(points)} corners${of}`;
-  const instead = `${number(points)} corners instead of ${number(curve[0].points)}${of}`;
-  return `${tolerance} px: ${instead}; IoU ${digits(mean)}, worst ${digits(worst)}`;
+  const rest = masks ? `; ${number(masks)} with holes stay${masks === 1 ? "s" : ""} as pixels` : "";
+  if (place === 0) return `Exact: ${number(points)} corners${of}${rest}`;
+  const instead = curve[0].as_masks === masks ? ` instead of ${number(curve[0].points)}` : "";
+  return `${tolerance} px: ${number(points)} corners${instead}${of}; IoU ${digits(mean)}, worst ${digits(worst)}${rest}`;
 }
 
 const number = (value) => value.toLocaleString("en");
