@@ -100,3 +100,16 @@ def test_the_dialog_fits_a_phone_and_refuses_in_a_sentence(new_page: NewPage) ->
         {"name": "x.xml", "mimeType": "text/xml", "buffer": b"<!DOCTYPE a><annotations/>"}
     )
     expect(dialog.locator(".samref-export-error")).to_contain_text("Export it as plain XML")
+
+
+def test_only_what_the_list_shows_is_exported_where_it_is_filtered(new_page: NewPage) -> None:
+    page = with_a_cup(new_page())
+    page.page.locator(".samref-home").click()
+    page.open_example("astronaut")
+    page.page.locator(".samref-home").click()
+    page.page.get_by_label("Search images by name").fill("coffee")
+    page.page.locator(".samref-home").click()
+    dialog = page.open_export()
+    expect(dialog).to_contain_text("Shown in the list (1)")
+    coco = json.loads(page.download("COCO", scope="Shown in the list"))
+    assert [image["file_name"] for image in coco["images"]] == ["coffee.jpg"]

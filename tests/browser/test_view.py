@@ -95,13 +95,8 @@ def test_nothing_lies_over_a_fitted_image_and_no_message_over_a_button(
     assert place.width * place.height >= 0.5 * screen["width"] * screen["height"], "the image keeps its room"
     before = page.place
     for number in range(3):
-        page.page.evaluate(
-            """(number) => document.querySelector(".samref-root").dispatchEvent(Object.assign(
-                 new Event("drop", { bubbles: true, cancelable: true }),
-                 { dataTransfer: { types: ["Files"], files: [new File(["{"], `broken-${number}.json`)] } }))""",
-            number,
-        )
-    page.page.locator(".samref-toast").first.wait_for()
+        page.give_file(f"broken-{number}.png", b"no image", "image/png", "drop")
+    page.page.locator(".samref-toast").last.wait_for()
     assert page.page.evaluate(COVERED) == []
     assert page.place == before, "a message does not move the image"
     page.page.locator(".samref-draft .samref-accept").click()

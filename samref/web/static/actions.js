@@ -166,8 +166,8 @@ export function createActions(parts) {
     transport,
     routes,
     toasts,
-    uploads,
-    imagesOf,
+    uploads: parts.uploads,
+    imagesOf: parts.imagesOf,
     openImage,
     closeImage: leaveImage,
     importLabels,
@@ -217,7 +217,7 @@ export function createActions(parts) {
         root.append(made.element);
         return made;
       });
-      (await exporting).open(state(), part);
+      (await exporting).open(images.forExport(state()), part);
     } catch {
       exporting = null;
       toasts.error("The export could not be opened: the server does not answer. Try again.");

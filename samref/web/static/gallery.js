@@ -199,7 +199,7 @@ export function createStrip(container, actions, { imagesOf, thumbs }) {
     data: { key: "image:previous" },
   });
   const next = iconButton("forward", "Image after this one", () => actions.goBy(1), { data: { key: "image:next" } });
-  const done = iconButton("check", "Done: mark the image and open the next one to do", actions.doneNext, {
+  const done = iconButton("check", "All done: mark the image and open the next one to do", actions.doneNext, {
     class: "samref-mark-done",
     data: { key: "doneNext" },
   });

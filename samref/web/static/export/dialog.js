@@ -43,6 +43,7 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
   const border = checkbox("Pixels beside an edge are undecided (255)", "border");
   const images = checkbox("The image files, too (in a zip file)", "images");
   const said = h("div", { class: "samref-export-said", role: "status" });
+  const unfinished = h("p", { hidden: true });
   const download = h(
     "button",
     { type: "button", class: "samref-button samref-accept samref-export-download", on: { click: save } },
@@ -108,6 +109,7 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
         sliderRow,
         ...[fillHoles, border, images].map((one) => one.element),
       ),
+      unfinished,
       h("div", { class: "samref-export-end" }, said, download),
       h("h2", {}, "Import"),
       h(
@@ -238,8 +240,10 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
     open(now, part = "export") {
       state = now;
       preview = null;
-      const { digest, count } = scopeOf(state);
-      choices.scope = digest && count < 2 ? "image" : "all";
+      const { digest, shown, count } = scopeOf(state);
+      setText(unfinished, unfinishedIn(state));
+      unfinished.hidden = unfinished.textContent === "";
+      choices.scope = shown ? "shown" : digest && count < 2 ? "image" : "all";
       imported.replaceChildren();
       update();
       if (!dialog.open) dialog.showModal();
@@ -252,12 +256,20 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
   };
 }
 
+/** Which images have an object that nobody accepted yet, in a sentence; "" where there is none. */
+export function unfinishedIn(state) {
+  const names = (state.workspace?.images ?? []).filter((one) => one.draft && !one.removed).map((one) => one.file_name);
+  if (names.length === 0) return "";
+  const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
+  return `Unfinished objects, in no export: ${names.slice(0, 5).join(", ")}${more}.`;
+}
+
 /** The images that can be chosen: the open one, those the list shows, and how many there are. */
 export function scopeOf(state) {
-  const all = state?.workspace?.images ?? [];
+  const all = (state?.workspace?.images ?? []).filter((one) => !one.removed);
   const digest = (state?.opening ?? state?.image)?.digest ?? null;
-  const shown = state?.shownImages ?? null; // digests, where the list is filtered
-  return { digest, shown: shown && shown.length < all.length ? shown : null, count: all.length };
+  const shown = state?.shownImages ?? []; // digests of those that pass the filter of the list
+  return { digest, shown: shown.length && shown.length < all.length ? shown : null, count: all.length };
 }
 
 function radio(name, value, content, onChoose) {
