@@ -538,10 +538,13 @@ export function createCanvas({
     onSelect(objectToSelect(store.get(), ...pixel), more ? "toggle" : "only");
   }
 
-  /** Control (Command) + left button selects, whatever the tool. */
+  /** Control (Command) + left button selects, whatever the tool; on a corner it is held to snap it. */
   function selects(event) {
     if (!view || event.button !== 0 || !(event.ctrlKey || event.metaKey) || Tools.isDrawing(gesture)) return false;
-    selectAt(toToolEvent("down", event).pixel, event.shiftKey);
+    const { pixel, position } = toToolEvent("down", event);
+    const pulls = store.get().tool === "vertices" && vertices?.isOver(position, view.pixelRatio / view.scale);
+    if (pulls) return false;
+    selectAt(pixel, event.shiftKey);
     return true;
   }
 
