@@ -226,9 +226,8 @@ def test_pulling_a_corner_of_an_accepted_outline_changes_its_two_sides_only(page
     ys, xs = np.nonzero(before)
     left, top, right, foot = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
 
-    page.press("v")
-    page.click(150.5, 150.5)
     page.press("y")
+    page.click(150.5, 150.5)  # takes the object
     expect(page.page.locator(".samref-corners span")).to_have_text("4 corners")
     page.drag((right, foot), (right + 60, foot + 40))
     page.settle()

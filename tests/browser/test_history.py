@@ -72,3 +72,28 @@ def test_tab_shows_what_else_a_lone_click_can_mean(new_page: NewPage) -> None:
     assert np.array_equal(page.mask, first)
     page.page.keyboard.press("Shift+Tab")
     assert not page.page.evaluate("() => document.activeElement.matches('.samref-stage')"), "Tab still moves the focus"
+
+
+def test_a_new_object_can_leave_others_their_pixels(new_page: NewPage) -> None:
+    page = new_page().open_example("coffee")
+    page.click(300.5, 180.5)
+    page.settle()
+    first = page.mask
+    page.page.keyboard.press("t")
+    page.page.get_by_label("When accepted").select_option("under")
+    page.page.keyboard.press("Escape")
+    page.page.keyboard.press("Enter")
+    page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
+    page.page.keyboard.press("l")
+    corners = [page.place.window_at(x, y) for x, y in ((200, 100), (420, 100), (420, 300), (200, 300))]
+    page.page.mouse.move(*corners[0])
+    page.page.mouse.down()
+    for corner in corners[1:]:
+        page.page.mouse.move(*corner)
+    page.page.mouse.up()
+    page.settle()
+    drawn = page.mask
+    page.page.keyboard.press("Enter")
+    page.wait(f"() => {HOOK}.state().annotations.list.length === 2").settle()
+    second = page.page.evaluate(f"() => {HOOK}.state().annotations.list[1].area")
+    assert second == np.count_nonzero(drawn & ~first) < np.count_nonzero(drawn)

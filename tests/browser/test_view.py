@@ -95,13 +95,8 @@ def test_nothing_lies_over_a_fitted_image_and_no_message_over_a_button(
     assert place.width * place.height >= 0.5 * screen["width"] * screen["height"], "the image keeps its room"
     before = page.place
     for number in range(3):
-        page.page.evaluate(
-            """(number) => document.querySelector(".samref-root").dispatchEvent(Object.assign(
-                 new Event("drop", { bubbles: true, cancelable: true }),
-                 { dataTransfer: { types: ["Files"], files: [new File(["{"], `broken-${number}.json`)] } }))""",
-            number,
-        )
-    page.page.locator(".samref-toast").first.wait_for()
+        page.give_file(f"broken-{number}.png", b"no image", "image/png", "drop")
+    page.page.locator(".samref-toast").last.wait_for()
     assert page.page.evaluate(COVERED) == []
     assert page.place == before, "a message does not move the image"
     page.page.locator(".samref-draft .samref-accept").click()
@@ -268,20 +263,20 @@ def test_own_keys_act_are_printed_and_outlive_a_reload(new_page: NewPage) -> Non
     page.page.get_by_role("button", name="B: Box").click()
     page.press("f")
     expect(said).to_contain_text("F means “Fit the image”")
-    page.press("q")
-    expect(said).to_contain_text("Q")
+    page.press("w")
+    expect(said).to_contain_text("W")
     page.press("Escape")
     expect(page.page.get_by_label("Keyboard and gestures", exact=True)).to_be_hidden()
     page.press("b")
     assert page.state["tool"] == "click"
-    page.press("q")
+    page.press("w")
     assert page.state["tool"] == "box"
-    expect(page.page.get_by_role("button", name="Box (Q)")).to_be_visible()
+    expect(page.page.get_by_role("button", name="Box (W)")).to_be_visible()
     page.page.reload()
-    page.settle().press("p").press("q")
+    page.settle().press("p").press("w")
     assert page.state["tool"] == "box"
     page.press("?")
-    expect(page.page.locator(".samref-help-line", has_text="drag around the object").locator("kbd")).to_have_text("Q")
+    expect(page.page.locator(".samref-help-line", has_text="drag around the object").locator("kbd")).to_have_text("W")
     page.page.get_by_role("button", name="Change keys").click()
     page.page.get_by_role("button", name="Reset all keys").click()
     page.press("Escape").press("p").press("b")
@@ -330,6 +325,29 @@ def test_what_is_deleted_or_dropped_is_offered_back(new_page: NewPage) -> None:
     page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
     page.page.locator(".samref-draft").get_by_role("button", name="Undo: accept").click()
     page.wait(f"() => {HOOK}.state().draft.count === 1 && {HOOK}.state().annotations.list.length === 0").settle()
+
+
+def test_a_message_lists_all_it_is_about_and_stays_while_it_is_read(new_page: NewPage) -> None:
+    page = new_page().open_example("coffee")
+    page.page.evaluate(
+        """async () => {
+          const sheet = document.querySelector("link[href*='samref.css']").href;
+          const { createToasts } = await import(new URL("toasts.js", sheet).href);
+          const toasts = createToasts(document.querySelector(".samref-toasts"));
+          toasts.error("3 files were refused.", { details: ["a.svg: <b>no</b>", "b.svg: no", "c.svg: no"] });
+          toasts.info("Deleted cup 3.", { action: { label: "Undo", run: () => (window.undone = true) } });
+        }"""
+    )
+    listed = page.page.locator(".samref-toast", has_text="3 files were refused.")
+    listed.get_by_text("Show all 3").click()
+    expect(listed.locator("li")).to_have_text(["a.svg: <b>no</b>", "b.svg: no", "c.svg: no"])
+    page.page.locator(".samref-toast").get_by_role("button", name="Undo", exact=True).click()
+    assert page.page.evaluate("() => window.undone") is True
+    expect(page.page.locator(".samref-toast", has_text="Deleted cup 3.")).to_have_count(0)
+    page.page.wait_for_timeout(10_000)
+    expect(listed).to_be_visible()
+    listed.get_by_role("button", name="Close this message").click()
+    expect(listed).to_have_count(0)
 
 
 def test_the_focus_goes_to_the_image_that_was_opened_by_key(new_page: NewPage) -> None:

@@ -4,6 +4,7 @@ import { adjustmentOf } from "./adjust.js";
 import { BRUSH } from "./toolbar.js";
 import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
 import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
+import { neighbourOf } from "./image_list.js";
 import { closeImage } from "./state.js";
 import { recall, remember } from "./memory.js";
 import { OBJECT_ACTIONS, createObjectActions } from "./object_actions.js";
@@ -67,7 +68,15 @@ export function createActions(parts) {
     });
   }
 
-  const objects = createObjectActions({ store, ask, toasts, canvas, root, offerUndo });
+  const objects = createObjectActions({
+    store,
+    ask,
+    toasts,
+    canvas,
+    root,
+    offerUndo,
+    nextImage: () => neighbourOf(imagesOf(state()), openDigest(), 1),
+  });
   const hands = createHandActions({ store, ask, toasts, canvas });
 
   /** One prompt from the canvas; its dot is painted at once because the transport knows it. */
@@ -102,7 +111,7 @@ export function createActions(parts) {
         toasts.info(serverPhase === "preparing" ? "The image is still being prepared." : "Click on an object first.");
       return;
     }
-    ask("commit", { class_id: classId });
+    ask("commit", { class_id: classId, overlap: state().overlap });
     store.set({ selected: null, positive: true }); // the next object begins with what belongs to it
   }
 
@@ -157,8 +166,8 @@ export function createActions(parts) {
     transport,
     routes,
     toasts,
-    uploads,
-    imagesOf,
+    uploads: parts.uploads,
+    imagesOf: parts.imagesOf,
     openImage,
     closeImage: leaveImage,
     importLabels,
@@ -208,8 +217,7 @@ export function createActions(parts) {
         root.append(made.element);
         return made;
       });
-      const shown = imagesOf(state()).shown.filter((one) => !one.removed);
-      (await exporting).open({ ...state(), shownImages: shown.map((one) => one.digest) }, part);
+      (await exporting).open(images.forExport(state()), part);
     } catch {
       exporting = null;
       toasts.error("The export could not be opened: the server does not answer. Try again.");
@@ -329,6 +337,7 @@ export function createActions(parts) {
     hideStart,
     useModel: (name) => ask("use_model", { name }),
     setOpacity,
+    setOverlap: (overlap) => store.set({ overlap }),
     /** How the image looks on this page: outlineOnly, crosshair, minimap, twoFingers. */
     look: (changes) => store.set(changes),
     adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),

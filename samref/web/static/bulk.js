@@ -268,16 +268,20 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
       return toasts.error(error.message);
     }
     collect(false);
-    reviewing = true;
-    walker.hidden = false;
+    setReviewing(true);
     actions.chooseTool("hand");
     go(0);
   }
 
   function endReview() {
-    reviewing = false;
-    walker.hidden = true;
+    setReviewing(false);
     wanted = edited = null;
+  }
+
+  function setReviewing(on) {
+    reviewing = on;
+    walker.hidden = !on;
+    first.hidden = second.hidden = on;
   }
 
   function go(number) {
@@ -303,11 +307,7 @@ export function createBulk({ panel, stage, store, routes, transport, canvas, toa
     if (!object) return;
     wanted = null;
     actions.select(object.id);
-    const { x, y, width, height } = object.mask;
-    const [clientX, clientY] = canvas().inspect.imageToClient(x + width / 2, y + height / 2);
-    const { left, top, right, bottom } = stage.getBoundingClientRect();
-    const isInSight = clientX > left && clientX < right && clientY > top && clientY < bottom;
-    if (!isInSight) canvas().showAt(x + width / 2, y + height / 2);
+    canvas().zoomTo(object.mask);
   }
 
   /** It is right: say so, and go to the next. */

@@ -27,6 +27,8 @@ const BEATS = 8;
 /** Marks shrink on objects smaller than this many CSS pixels. */
 const ROOMY_OBJECT = 60;
 
+const CLICK_ON_AN_OBJECT = "Click on an object: its outline gets corners to pull.";
+
 /** Tools with a width. */
 const WIDE_TOOLS = new Set(["scribble", "brush", "eraser"]);
 
@@ -187,8 +189,7 @@ export function createCanvas({
   function withHandWork(shown, pending) {
     const ids = new Set(pending.flatMap(({ verb, args }) => (verb === "reshape" ? [args.id] : [])));
     if (ids.size === 0) return shown;
-    const reshaped = (list) =>
-      list.map((one) => (ids.has(one.id) ? { ...one, mask: objectMask(one, pending) } : one));
+    const reshaped = (list) => list.map((one) => (ids.has(one.id) ? { ...one, mask: objectMask(one, pending) } : one));
     return { ...shown, objects: reshaped(shown.objects), outlined: reshaped(shown.outlined) };
   }
 
@@ -393,14 +394,13 @@ export function createCanvas({
 
   /** A press beside the outline takes another object's instead. */
   function pullVertex({ phase, event }) {
-    if (!vertices || vertices.pointer(phase, event, view.pixelRatio / view.scale)) return;
+    if (vertices?.pointer(phase, event, view.pixelRatio / view.scale)) return;
     if (phase !== "down" || event.button !== 0 || draftMask()) return;
-    const id = objectAt(...event.pixel);
-    onSelect(id);
-    if (store.get().annotations.list.some((one) => one.id === id && one.locked)) {
-      return onHint("That object is locked. Unlock it in the list to change its outline.");
-    }
-    if (id === null && store.get().selected === null) onHint("Click on an object: its outline gets corners to pull.");
+    const id = objectToSelect(store.get(), ...event.pixel);
+    onSelect(id, "only");
+    if (id !== null) return;
+    const isLocked = objectsAt(store.get(), ...event.pixel).length > 0;
+    onHint(isLocked ? "That object is locked. Unlock it in the list to change its outline." : CLICK_ON_AN_OBJECT);
   }
 
   let vertices = null; // comes with the first use of its tool

@@ -199,11 +199,11 @@ export function createStrip(container, actions, { imagesOf, thumbs }) {
     data: { key: "image:previous" },
   });
   const next = iconButton("forward", "Image after this one", () => actions.goBy(1), { data: { key: "image:next" } });
-  const done = iconButton("check", "Done: mark the image and open the next one to do", actions.doneNext, {
+  const done = iconButton("check", "All done: mark the image and open the next one to do", actions.doneNext, {
     class: "samref-mark-done",
     data: { key: "doneNext" },
   });
-  const flag = iconButton("flag", "Flag the image as a question", () => actions.toggleMark("flagged"), {
+  const flag = iconButton("flag", "Unsure: flag the image, or take the flag away", () => actions.toggleMark("flagged"), {
     class: "samref-mark-flagged",
     data: { key: "mark:flagged" },
   });

@@ -114,7 +114,7 @@ export function createImageActions(parts) {
 
   // ---- bringing them in -----------------------------------------------------------------------------------
 
-  /** Images, or COCO files, that somebody dropped, pasted or chose: {file, name}, as intake.js gives them. */
+  /** Images, or files of labels, that somebody dropped, pasted or chose: {file, name}, as intake.js gives them. */
   async function addFiles(files, others = []) {
     const labels = files.filter(({ file }) => isLabels(file));
     const images = files.filter(({ file }) => !isLabels(file));
@@ -169,9 +169,17 @@ export function createImageActions(parts) {
     return toggleMark(argument);
   }
 
+  /** The state with what an export asks of images: which are shown, and what is newer here than in the list. */
+  function forExport(now) {
+    const { ordered, shown } = imagesOf(now);
+    const shownImages = shown.filter((one) => !one.removed).map((one) => one.digest);
+    return { ...now, shownImages, workspace: now.workspace && { ...now.workspace, images: ordered } };
+  }
+
   return {
     perform,
     onStored,
+    forExport,
     actions: {
       addFiles,
       openFolder,

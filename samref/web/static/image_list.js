@@ -62,6 +62,7 @@ export function neighbourOf({ ordered, shown, open }, digest, step) {
   if (open >= 0) return shown[open + step] ?? null;
   const isShown = new Set(shown);
   const at = ordered.findIndex((one) => one.digest === digest);
+  if (at < 0) return null;
   for (let i = at + step; i >= 0 && i < ordered.length; i += step) if (isShown.has(ordered[i])) return ordered[i];
   return null;
 }

@@ -8,6 +8,7 @@ const MOST = 2000;
 /** Gives {element, update(height)}; a height of 0 leaves the list to the style sheet. */
 export function createSizer(box, { least, label, onSize }) {
   let from = null; // {y, height} where a drag began
+  let shown = null;
   const element = h("div", {
     class: "samref-sizer",
     role: "separator",
@@ -38,6 +39,8 @@ export function createSizer(box, { least, label, onSize }) {
   return {
     element,
     update(height) {
+      if (height === shown) return; // the box is not measured at every update of the page
+      shown = height;
       const wanted = height > 0 ? `0 0 ${height}px` : "";
       if (box.style.flex !== wanted) box.style.flex = wanted;
       setAttribute(element, "aria-valuenow", String(height || box.clientHeight));

@@ -58,6 +58,7 @@ const SETTINGS = {
   outlines: true,
   instanceColours: false,
   brushWidth: BRUSH.normal,
+  overlap: "keep",
   listOrder: "drawn",
   listHeight: 0,
   detailsOpen: false,

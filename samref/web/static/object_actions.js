@@ -5,8 +5,9 @@ import { findClass } from "./state.js";
 
 const MOST_RECENT = 9;
 
-/** @param {object} parts {store, ask(verb, args), toasts, canvas: () => canvas, root, offerUndo(text, isDone)} */
-export function createObjectActions({ store, ask, toasts, canvas, root, offerUndo }) {
+/** @param {object} parts {store, ask(verb, args), toasts, canvas: () => canvas, root, offerUndo(text, isDone),
+ *   nextImage(): the image after the open one, or null} */
+export function createObjectActions({ store, ask, toasts, canvas, root, offerUndo, nextImage }) {
   const state = () => store.get();
   const selected = () => selectionOf(state());
 
@@ -87,9 +88,8 @@ export function createObjectActions({ store, ask, toasts, canvas, root, offerUnd
   }
 
   function copyToNext() {
-    const { image, workspace } = state();
-    const images = workspace?.images ?? [];
-    const next = images[images.findIndex((one) => one.digest === image?.digest) + 1];
+    const { image } = state();
+    const next = nextImage();
     if (selected().length === 0) return toasts.info("Select the objects to copy first.");
     if (!next) return toasts.info("This is the last image; there is none to copy to.");
     if (next.width !== image.width || next.height !== image.height) {

@@ -13,7 +13,7 @@ import { createVirtualList } from "./virtual_list.js";
 const ROW = Object.freeze({ mouse: 30, narrow: 44 });
 
 export function createObjectList(actions, swatchOf) {
-  const narrow = matchMedia("(max-width: 760px)");
+  const narrow = matchMedia("(max-width: 760px), (pointer: coarse)");
   const rowHeight = () => (narrow.matches ? ROW.narrow : ROW.mouse);
   const list = h("ul", {
     class: "samref-objects",
@@ -32,6 +32,7 @@ export function createObjectList(actions, swatchOf) {
   const bar = createObjectBar(actions);
   let shown = null;
   let selection = new Set();
+  let listed = null; // the rows, shown and hidden by scrolling
 
   narrow.addEventListener("change", () => shown && rows.show(rowsOf(shown)));
 
@@ -128,7 +129,8 @@ export function createObjectList(actions, swatchOf) {
       selection = new Set(selectionOf(state));
       const all = state.annotations.list;
       const items = rowsOf(state);
-      rows.show(items);
+      if (items === listed) rows.refresh();
+      else rows.show((listed = items));
       setText(count, all.length === 0 ? "" : items.length === all.length ? all.length : `${items.length} of ${all.length}`);
       setAttribute(list, "aria-rowcount", String(items.length));
       list.hidden = items.length === 0;

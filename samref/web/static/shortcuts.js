@@ -8,7 +8,7 @@
 
 export const SHORTCUTS = Object.freeze([
   { group: "Object", keys: ["enter"], action: "accept", text: "Accept the mask (or close the polygon)" },
-  { group: "Object", keys: ["ctrl+z"], action: "undo", text: "Undo the last prompt" },
+  { group: "Object", keys: ["ctrl+z"], action: "undo", text: "Undo, whatever it was" },
   { group: "Object", keys: ["ctrl+y", "ctrl+shift+z"], action: "redo", text: "Redo" },
   { group: "Object", keys: ["escape"], action: "clear", fixed: true, text: "Drop the unfinished polygon, else the draft" },
   { group: "Object", keys: ["backspace"], action: "dropCorner", text: "Take back the polygon's last corner" },
@@ -88,8 +88,8 @@ export const SHORTCUTS = Object.freeze([
   },
   { group: "Images", keys: ["pagedown", "."], label: "Page Down", action: "image:next", text: "Next image" },
   { group: "Images", keys: ["pageup", ","], label: "Page Up", action: "image:previous", text: "Previous image" },
-  { group: "Images", keys: ["a"], action: "doneNext", text: "Done: mark the image and open the next one to do" },
-  { group: "Images", keys: ["q"], action: "mark:flagged", text: "Flag the image as a question, or take the flag away" },
+  { group: "Images", keys: ["a"], action: "doneNext", text: "All done: mark the image and open the next one to do" },
+  { group: "Images", keys: ["u"], action: "mark:flagged", text: "Unsure: flag the image, or take the flag away" },
   { group: "Images", keys: ["ctrl+v"], action: "paste", passive: true, fixed: true, text: "Paste an image" },
   { group: "Help", keys: ["?"], action: "help", text: "Show or hide this list" },
 ]);

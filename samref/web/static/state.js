@@ -125,7 +125,7 @@ export const PHASES = Object.freeze({
   empty: ["No image", "Open one to begin"],
   opening: ["Opening", "The image is on its way"],
   preparing: ["Preparing", "The model looks at the image; you may click already"],
-  ready: ["Ready", "Click on the object"],
+  ready: ["Ready", "Drag a box around the object, or click on it"],
   coarse: ["Coarse mask", "Looking for the object"],
   refining: ["Refining", "The coarse mask is here, a finer one follows"],
   done: ["Done", "Correct it, or press Enter to accept"],

@@ -4,9 +4,21 @@ import { h, iconButton, setAttribute, setText } from "./dom.js";
 import { ALL, TIDY } from "./hand_actions.js";
 import { SHORTCUTS, labelsOf } from "./shortcuts.js";
 
+/** What becomes of pixels that other objects have, when a mask is accepted. */
+const OVERLAPS = [
+  ["keep", "objects may overlap"],
+  ["under", "others keep their pixels"],
+  ["over", "it takes pixels from others"],
+];
+
 /** Gives {button, menu, update(state)}. */
 export function createTidyMenu(actions) {
   const rows = TIDY.map((item) => createRow(item, actions));
+  const overlap = h(
+    "select",
+    { on: { change: () => actions.setOverlap(overlap.value) } },
+    OVERLAPS.map(([value, text]) => h("option", { value }, text)),
+  );
   const menu = h(
     "div",
     {
@@ -18,6 +30,7 @@ export function createTidyMenu(actions) {
       on: { keydown: onKey, pointerleave: actions.leaveTidy, focusout: onFocusOut },
     },
     rows.map(({ element }) => element),
+    h("label", { class: "samref-tidy-overlap" }, h("span", {}, "When accepted"), overlap),
   );
   const button = iconButton("tidy", "Clean up the mask (T)", () => actions.toggleTidyMenu(), {
     class: "samref-tidy-button",
@@ -53,6 +66,7 @@ export function createTidyMenu(actions) {
     setAttribute(button, "aria-expanded", String(open));
     menu.hidden = !open;
     for (const row of rows) row.update(state);
+    overlap.value = state.overlap;
     if (open && !wasOpen) {
       cameFrom = document.activeElement;
       rows[0].press.focus({ preventScroll: true });

@@ -32,6 +32,9 @@ const SLOP = 4;
 /** The same for a finger. */
 const TOUCH_SLOP = 12;
 
+/** With the Point tool a drag that ends within so many times that distance was a click by a shaky hand. */
+const SHAKY = 2;
+
 /** A box with a side shorter than this many image pixels, or CSS pixels, was not meant. */
 const SMALLEST_BOX = 3;
 const SMALLEST_DRAG = 6;
@@ -168,7 +171,7 @@ function pointerMove(gesture, event, context) {
     case "pinch":
       return moved({}, [pinchAction(gesture.pointers, pointers)]);
     case "tap":
-      return moved(far() ? { mode: "box", from: gesture.at, to: inside(event.pixel, context) } : {});
+      return moved(far() ? { mode: "box", from: gesture.at, to: inside(event.pixel, context), tapped: true } : {});
     case "box":
       return moved({ to: inside(event.pixel, context) });
     case "scribble":
@@ -207,8 +210,7 @@ function pointerUp(gesture, event, context) {
       return still ? done({ do: "select", pixel: event.pixel }) : done();
     }
     case "tap": {
-      const [x, y] = gesture.at;
-      return done({ do: "prompt", prompt: { type: "click", x, y, positive: gesture.positive } });
+      return done(clickAction(gesture.at, gesture.positive));
     }
     case "box":
       return { gesture: next, actions: [boxAction(gesture, event, context)] };
@@ -249,7 +251,9 @@ const keptPolygon = ({ mode, closes, polygon }) => (mode === "free" && closes ? 
 function boxAction(gesture, event, context) {
   const box = boxBetween(gesture.from, inside(event.pixel, context));
   const [wide, high] = difference(event.device, gesture.start).map((along) => Math.abs(along) / context.pixelRatio);
-  if (distance(event.device, gesture.start) <= slopOf(event, context)) {
+  const gone = distance(event.device, gesture.start);
+  if (gesture.tapped && gone <= SHAKY * slopOf(event, context)) return clickAction(gesture.from, gesture.positive);
+  if (gone <= slopOf(event, context)) {
     return { do: "hint", text: "Drag from one corner of the object to the opposite one." };
   }
   const least = Math.min(box.x1 - box.x0, box.y1 - box.y0);
@@ -259,6 +263,8 @@ function boxAction(gesture, event, context) {
   if (gesture.positive) return { do: "prompt", prompt: { type: "box", ...box } };
   return { do: "prompt", prompt: { type: "polygon", points: cornersOf(box), positive: false } };
 }
+
+const clickAction = ([x, y], positive) => ({ do: "prompt", prompt: { type: "click", x, y, positive } });
 
 export const cornersOf = ({ x0, y0, x1, y1 }) => [
   [x0, y0],

@@ -5,13 +5,16 @@
  * lost connection is waited for, and a reload tells what had not been uploaded yet.
  */
 
-import { h, iconButton, setText } from "./dom.js";
+import { h, iconButton, setAttribute, setText } from "./dom.js";
 import { nameIn } from "./image_list.js";
 import { recall, remember } from "./memory.js";
 
 const AT_ONCE = 2;
 const LOOK_AGAIN_MS = 2_000;
 const SHOWN_MS = 6_000;
+
+/** A server that says nothing for so long is looked for again. */
+const PATIENCE_MS = 4_000;
 
 /** An upload that the server, which is there, does not get in so many tries is given up. */
 const TRIES = 3;
@@ -62,8 +65,15 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
   const waits = h("p", { hidden: true }, "The server does not answer. Uploading goes on when it is back.");
   const cancelButton = h("button", { type: "button", class: "samref-button", on: { click: cancel } }, "Cancel");
   const closeButton = iconButton("close", "Close the list of uploads", close);
-  const list = h("ul", { class: "samref-upload-remarks", tabindex: "0", "aria-label": "What was refused, and why" });
-  place.append(h("div", { class: "samref-upload-head" }, said, cancelButton, closeButton), bar, waits, list);
+  const list = h("ul", { class: "samref-upload-remarks", tabindex: "0", "aria-label": "What there is to say", hidden: true });
+  const showButton = h("button", {
+    type: "button",
+    class: "samref-button samref-outlined",
+    "aria-expanded": "false",
+    on: { click: () => showRemarks(list.hidden) },
+  });
+  const head = h("div", { class: "samref-upload-head" }, said, bar, showButton, cancelButton, closeButton);
+  place.append(head, waits, list);
   place.hidden = true;
 
   function add(items, others = []) {
@@ -82,8 +92,22 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
   function begin() {
     batch = { total: 0, opened: 0, known: 0, refused: 0, cancelled: false, ended: false, first: true };
     batch.done = new Promise((resolve) => (batch.resolve = resolve));
+    batch.stopped = new Promise((resolve) => (batch.stop = resolve));
     clearTimeout(batch.timer);
     list.replaceChildren();
+    showRemarks(false);
+  }
+
+  function showRemarks(on) {
+    list.hidden = !on;
+    setAttribute(showButton, "aria-expanded", String(on));
+    nameButton();
+  }
+
+  function nameButton() {
+    const count = list.children.length;
+    showButton.hidden = count === 0;
+    setText(showButton, list.hidden ? `Show ${plural(count, "remark")}` : "Hide remarks");
   }
 
   async function work() {
@@ -108,29 +132,36 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
         return;
       } catch (error) {
         if (mine.cancelled) return;
-        const again = job.renewed || error.code === "busy" || (error.code === "offline" && (await isWorthATry(item)));
-        if (!again || (error.code === "offline" && !job.renewed && tries++ >= TRIES)) return refuse(item, error, mine);
+        const isLost = error.code === "offline";
+        const again = job.renewed || error.code === "busy" || (isLost && (await isWorthATry(item, mine)));
+        if (!again || (isLost && !job.renewed && tries++ >= TRIES)) return refuse(item, error, mine);
         if (job.renewed) job.abort = new AbortController();
         job.renewed = false;
-        if (error.code === "busy") await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+        if (error.code === "busy") await pause(mine);
       }
     }
   }
 
   /** Wait until the server answers; false when it does and the file is what cannot be read. */
-  async function isWorthATry(item) {
+  async function isWorthATry(item, mine) {
     try {
       await item.look?.();
     } catch {
       item.unreadable = true;
       return false;
     }
-    while (!batch.cancelled && !(await routes.isAlive())) {
+    const isHere = async () => (await routes.probe(PATIENCE_MS)) === "here";
+    while (!mine.cancelled && !(await Promise.race([isHere(), mine.stopped]))) {
       waits.hidden = false;
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+      await pause(mine);
     }
     waits.hidden = true;
     return true;
+  }
+
+  /** Some time, or until the batch is cancelled. */
+  function pause(mine) {
+    return Promise.race([new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS)), mine.stopped]);
   }
 
   function note(item, stored, mine) {
@@ -155,6 +186,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
 
   function cancel() {
     batch.cancelled = true;
+    batch.stop();
     line = [];
     for (const { abort } of running) abort.abort();
     if (running.size === 0) end();
@@ -165,6 +197,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
     mine.ended = true;
     tell();
     const remarks = list.children.length;
+    if (remarks > 0 && store.get().startShown) showRemarks(true); // nobody is at work on an image that would move
     if (mine.total === 1) {
       place.hidden = true;
       if (mine.last) toasts[mine.last.kind](mine.last.text);
@@ -189,7 +222,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
     if (ended) setText(said, summaryOf(batch));
     else setText(said, `${done} of ${total}${refused ? `, ${refused} refused` : ""}`);
     if (total > 1) place.hidden = false;
-    list.hidden = list.children.length === 0;
+    nameButton();
     keep();
     store.set({ uploading: line.length + running.size });
   }
@@ -215,6 +248,7 @@ export function createUploads({ store, routes, toasts, onStored, place }) {
     bar.hidden = cancelButton.hidden = true;
     setText(said, `The page was reloaded before ${plural(kept.count, "image")} had been uploaded. Choose them again.`);
     list.replaceChildren(h("li", {}, `${kept.names.join(", ")}${more}`));
+    showRemarks(true);
     place.hidden = false;
   }
 

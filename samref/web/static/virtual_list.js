@@ -24,7 +24,7 @@ export function scrollTo(index, top, room, height) {
  * Rows of equal height inside `box`, which scrolls.
  *
  * `create()` makes a row, `{element, update(item, index)}`, to be used for one item after another.
- * Gives `{show(items), reveal(index)}`.
+ * Gives `{show(items), refresh(), reveal(index)}`.
  */
 export function createVirtualList(box, list, rowHeight, create) {
   const space = h("div", { class: "samref-space", "aria-hidden": "true" });
@@ -95,6 +95,10 @@ export function createVirtualList(box, list, rowHeight, create) {
       items = next;
       space.style.height = `${items.length * rowHeight()}px`;
       place({ changed: true });
+    },
+    /** The same items look different: update their rows, without measuring anything. */
+    refresh() {
+      rows.forEach((row, i) => row.update(items[first + i], first + i));
     },
     /** Scroll as little as needed to see the row. */
     reveal(index) {

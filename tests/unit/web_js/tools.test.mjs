@@ -207,6 +207,8 @@ test("a drag with the Point tool is a box, by mouse and by finger; a short one s
     assert.deepEqual(prompts, [{ type: "box", x0: 10, y0: 10, x1: 41, y1: 31 }], pointerType);
     const short = play([at("down", 10, 10, rest), at("move", 11.5, 10, rest), at("up", 11.5, 10, rest)]);
     assert.deepEqual(short.prompts, [{ type: "click", x: 10, y: 10, positive: true }], pointerType);
+    const shaky = play([at("down", 10, 10, rest), at("move", 13, 10, rest), at("up", 13, 10, rest)]);
+    assert.deepEqual(shaky.prompts, [{ type: "click", x: 10, y: 10, positive: true }], pointerType);
   }
 });
 

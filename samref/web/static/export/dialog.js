@@ -43,6 +43,7 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
   const border = checkbox("Pixels beside an edge are undecided (255)", "border");
   const images = checkbox("The image files, too (in a zip file)", "images");
   const said = h("div", { class: "samref-export-said", role: "status" });
+  const unfinished = h("p", { hidden: true });
   const download = h(
     "button",
     { type: "button", class: "samref-button samref-accept samref-export-download", on: { click: save } },
@@ -108,6 +109,7 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
         sliderRow,
         ...[fillHoles, border, images].map((one) => one.element),
       ),
+      unfinished,
       h("div", { class: "samref-export-end" }, said, download),
       h("h2", {}, "Import"),
       h(
@@ -193,6 +195,8 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
     fillHoles.box.checked = choices.fillHoles;
     border.box.checked = choices.border;
     images.box.checked = choices.images;
+    setText(unfinished, unfinishedIn(state, requestOf(choices, state).images));
+    unfinished.hidden = unfinished.textContent === "";
     const lines = preview ? [...headline(preview), ...preview.sentences] : ["Looking at the labels …"];
     said.replaceChildren(...lines.map((line) => h("p", {}, line)));
   }
@@ -250,6 +254,15 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
       download.disabled = !count;
     },
   };
+}
+
+/** Which images have an object that nobody accepted yet, in a sentence; "" where there is none. */
+export function unfinishedIn(state, digests = null) {
+  const isMeant = (one) => one.draft && !one.removed && (!digests || digests.includes(one.digest));
+  const names = (state.workspace?.images ?? []).filter(isMeant).map((one) => one.file_name);
+  if (names.length === 0) return "";
+  const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
+  return `Not in the export, because it was not accepted yet: an unfinished object in ${names.slice(0, 5).join(", ")}${more}.`;
 }
 
 /** The images that can be chosen: the open one, those the list shows, and how many there are. */
