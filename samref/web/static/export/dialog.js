@@ -195,6 +195,8 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
     fillHoles.box.checked = choices.fillHoles;
     border.box.checked = choices.border;
     images.box.checked = choices.images;
+    setText(unfinished, unfinishedIn(state, requestOf(choices, state).images));
+    unfinished.hidden = unfinished.textContent === "";
     const lines = preview ? [...headline(preview), ...preview.sentences] : ["Looking at the labels …"];
     said.replaceChildren(...lines.map((line) => h("p", {}, line)));
   }
@@ -257,8 +259,9 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
 }
 
 /** Which images have an object that nobody accepted yet, in a sentence; "" where there is none. */
-export function unfinishedIn(state) {
-  const names = (state.workspace?.images ?? []).filter((one) => one.draft && !one.removed).map((one) => one.file_name);
+export function unfinishedIn(state, digests = null) {
+  const isMeant = (one) => one.draft && !one.removed && (!digests || digests.includes(one.digest));
+  const names = (state.workspace?.images ?? []).filter(isMeant).map((one) => one.file_name);
   if (names.length === 0) return "";
   const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
   return `Unfinished objects, in no export: ${names.slice(0, 5).join(", ")}${more}.`;
