@@ -243,8 +243,6 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
       state = now;
       preview = null;
       const { digest, shown, count } = scopeOf(state);
-      setText(unfinished, unfinishedIn(state));
-      unfinished.hidden = unfinished.textContent === "";
       choices.scope = shown ? "shown" : digest && count < 2 ? "image" : "all";
       imported.replaceChildren();
       update();
