@@ -77,7 +77,7 @@ export function createCanvas({
   let ctrlDown = false; // a pinch on a trackpad comes as a wheel with Control that nobody holds
   let dragged = null; // {index, prompt} of a prompt that is being moved
   let marked = null; // number of the prompt under the Hand, or chosen
-  let cursor = null; // {pixel, fresh: not pressed here yet, from: the device event of a first press} or null
+  let cursor = null; // the keyboard's crosshair: {pixel, fresh: not pressed here yet, held: a box is begun} or null
   const painted = { count: 0, seq: null, stage: null, at: null };
 
   // ---- images and views -----------------------------------------------------------------------------------
