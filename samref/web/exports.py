@@ -136,7 +136,7 @@ def preview_export(source: Source, request: ExportRequest) -> dict[str, Any]:
         "images": len(source.images),
         "looked_at": looked,
         "objects": report.objects,
-        "sentences": list(report.sentences),
+        "sentences": list(report.sentences[bool(report.drafts) :]),  # of drafts the page knows the names
         "measured": measured,
         "curve": curve,
     }

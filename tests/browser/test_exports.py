@@ -71,7 +71,7 @@ def test_an_unfinished_draft_is_named_before_the_download(new_page: NewPage) -> 
     page.click(150.5, 320.5)
     page.settle()
     dialog = page.open_export()
-    expect(dialog).to_contain_text("1 image has an unfinished draft; it is not exported.")
+    expect(dialog).to_contain_text("an unfinished object in coffee.jpg.")
 
 
 def test_a_png_of_objects_has_16_bits_and_its_legend_inside(new_page: NewPage) -> None:
@@ -100,3 +100,16 @@ def test_the_dialog_fits_a_phone_and_refuses_in_a_sentence(new_page: NewPage) ->
         {"name": "x.xml", "mimeType": "text/xml", "buffer": b"<!DOCTYPE a><annotations/>"}
     )
     expect(dialog.locator(".samref-export-error")).to_contain_text("Export it as plain XML")
+
+
+def test_only_what_the_list_shows_is_exported_where_it_is_filtered(new_page: NewPage) -> None:
+    page = with_a_cup(new_page())
+    page.page.locator(".samref-home").click()
+    page.open_example("astronaut")
+    page.page.locator(".samref-home").click()
+    page.page.get_by_label("Search images by name").fill("coffee")
+    page.page.locator(".samref-home").click()
+    dialog = page.open_export()
+    expect(dialog).to_contain_text("Shown in the list (1)")
+    coco = json.loads(page.download("COCO", scope="Shown in the list"))
+    assert [image["file_name"] for image in coco["images"]] == ["coffee.jpg"]

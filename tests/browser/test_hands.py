@@ -243,6 +243,12 @@ def test_pulling_a_corner_of_an_accepted_outline_changes_its_two_sides_only(page
     page.press("Control+z").settle()
     assert np.array_equal(page.object_masks[0], before)
 
+    page.page.keyboard.down("Control")
+    page.drag((right, foot), (right + 40, 397.0))  # three pixels from the border: Ctrl draws it there
+    page.page.keyboard.up("Control")
+    page.settle()
+    assert page.object_masks[0][397:].any()
+
 
 def test_a_clean_up_is_previewed_and_done_by_one_key(page: LabellingPage) -> None:
     """A ring: filled on the image while the menu's line has the focus, in the draft after Shift + O."""

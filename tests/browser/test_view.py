@@ -53,6 +53,15 @@ CORNERS = f"""() => {{
   }});
 }}"""
 
+SAY = """async (messages) => {
+  const sheet = document.querySelector("link[href*='samref.css']").href;
+  const { createToasts } = await import(new URL("toasts.js", sheet).href);
+  const toasts = createToasts(document.querySelector(".samref-toasts"));
+  for (const [kind, text, { details, action }] of messages) {
+    toasts[kind](text, { details, action: action && { ...action, run: () => (window.undone = true) } });
+  }
+}"""
+
 HEAR = """() => {
   window.heard = [];
   const region = document.querySelector(".samref-announcer");
@@ -94,14 +103,8 @@ def test_nothing_lies_over_a_fitted_image_and_no_message_over_a_button(
     place = page.place
     assert place.width * place.height >= 0.5 * screen["width"] * screen["height"], "the image keeps its room"
     before = page.place
-    for number in range(3):
-        page.page.evaluate(
-            """(number) => document.querySelector(".samref-root").dispatchEvent(Object.assign(
-                 new Event("drop", { bubbles: true, cancelable: true }),
-                 { dataTransfer: { types: ["Files"], files: [new File(["{"], `broken-${number}.json`)] } }))""",
-            number,
-        )
-    page.page.locator(".samref-toast").first.wait_for()
+    page.page.evaluate(SAY, [["error", f"Message {number}. " * 9, {}] for number in range(3)])
+    page.page.locator(".samref-toast").last.wait_for()
     assert page.page.evaluate(COVERED) == []
     assert page.place == before, "a message does not move the image"
     page.page.locator(".samref-draft .samref-accept").click()
@@ -335,13 +338,11 @@ def test_what_is_deleted_or_dropped_is_offered_back(new_page: NewPage) -> None:
 def test_a_message_lists_all_it_is_about_and_stays_while_it_is_read(new_page: NewPage) -> None:
     page = new_page().open_example("coffee")
     page.page.evaluate(
-        """async () => {
-          const sheet = document.querySelector("link[href*='samref.css']").href;
-          const { createToasts } = await import(new URL("toasts.js", sheet).href);
-          const toasts = createToasts(document.querySelector(".samref-toasts"));
-          toasts.error("3 files were refused.", { details: ["a.svg: <b>no</b>", "b.svg: no", "c.svg: no"] });
-          toasts.info("Deleted cup 3.", { action: { label: "Undo", run: () => (window.undone = true) } });
-        }"""
+        SAY,
+        [
+            ["error", "3 files were refused.", {"details": ["a.svg: <b>no</b>", "b.svg: no", "c.svg: no"]}],
+            ["info", "Deleted cup 3.", {"action": {"label": "Undo"}}],
+        ],
     )
     listed = page.page.locator(".samref-toast", has_text="3 files were refused.")
     listed.get_by_text("Show all 3").click()

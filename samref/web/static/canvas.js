@@ -189,8 +189,7 @@ export function createCanvas({
   function withHandWork(shown, pending) {
     const ids = new Set(pending.flatMap(({ verb, args }) => (verb === "reshape" ? [args.id] : [])));
     if (ids.size === 0) return shown;
-    const reshaped = (list) =>
-      list.map((one) => (ids.has(one.id) ? { ...one, mask: objectMask(one, pending) } : one));
+    const reshaped = (list) => list.map((one) => (ids.has(one.id) ? { ...one, mask: objectMask(one, pending) } : one));
     return { ...shown, objects: reshaped(shown.objects), outlined: reshaped(shown.outlined) };
   }
 
@@ -395,7 +394,7 @@ export function createCanvas({
 
   /** A press beside the outline takes another object's instead. */
   function pullVertex({ phase, event }) {
-    if (!vertices || vertices.pointer(phase, event, view.pixelRatio / view.scale)) return;
+    if (vertices?.pointer(phase, event, view.pixelRatio / view.scale)) return;
     if (phase !== "down" || event.button !== 0 || draftMask()) return;
     const id = objectToSelect(store.get(), ...event.pixel);
     onSelect(id, "only");
@@ -539,10 +538,13 @@ export function createCanvas({
     onSelect(objectToSelect(store.get(), ...pixel), more ? "toggle" : "only");
   }
 
-  /** Control (Command) + left button selects, whatever the tool. */
+  /** Control (Command) + left button selects, whatever the tool; on a corner it is held to snap it. */
   function selects(event) {
     if (!view || event.button !== 0 || !(event.ctrlKey || event.metaKey) || Tools.isDrawing(gesture)) return false;
-    selectAt(toToolEvent("down", event).pixel, event.shiftKey);
+    const { pixel, position } = toToolEvent("down", event);
+    const pulls = store.get().tool === "vertices" && vertices?.isOver(position, view.pixelRatio / view.scale);
+    if (pulls) return false;
+    selectAt(pixel, event.shiftKey);
     return true;
   }
 

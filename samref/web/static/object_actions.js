@@ -48,11 +48,12 @@ export function createObjectActions({ store, ask, toasts, canvas, root, offerUnd
 
   function remove(ids) {
     if (ids.length === 0) return false;
+    const locked = ids.find((id) => findObject(state(), id)?.locked);
+    if (locked) return toasts.error(`${namesOf(state()).get(locked)} is locked. Unlock it first.`);
     const what = ids.length === 1 ? namesOf(state()).get(ids[0]) : `${ids.length} objects`;
     offerUndo(`Deleted ${what}.`, (now) => !now.annotations.list.some((one) => ids.includes(one.id)));
     if (ids.length === 1) ask("delete", { id: ids[0] });
     else ask("delete_all", { ids });
-    if (ids.includes(state().selected)) store.set({ selected: null });
   }
 
   /** Notes, attributes, class, lock or visibility of some objects: `changes` as the request `describe` has them. */
@@ -118,7 +119,7 @@ export function createObjectActions({ store, ask, toasts, canvas, root, offerUnd
   function chooseClass(id) {
     const { draft } = state();
     store.set({ classId: id, recentClasses: [id, ...state().recentClasses.filter((one) => one !== id)].slice(0, MOST_RECENT) });
-    const ids = draft.count === 0 ? selectedObjects(state()).filter((one) => one.class_id !== id) : [];
+    const ids = draft.count === 0 && !draft.mask ? selectedObjects(state()).filter((one) => one.class_id !== id) : [];
     if (ids.length === 1) ask("reclass", { id: ids[0].id, class_id: id });
     else if (ids.length) describe(ids.map((one) => one.id), { class_id: id }); // prettier-ignore
   }

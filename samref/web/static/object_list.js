@@ -5,7 +5,6 @@
 
 import { h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { createSizer } from "./list_sizer.js";
-import { createObjectBar } from "./object_bar.js";
 import { ORDERS, findObject, namesOf, rowsOf, scoreOf, selectionOf } from "./objects.js";
 import { createVirtualList } from "./virtual_list.js";
 
@@ -29,7 +28,8 @@ export function createObjectList(actions, swatchOf) {
   const count = h("span", { class: "samref-count" });
   const tools = createTools(actions);
   const sizer = createSizer(box, { least: ROW.mouse * 3, label: "Height of the list", onSize: (listHeight) => actions.set({ listHeight }) });
-  const bar = createObjectBar(actions);
+  const barPlace = h("div", { class: "samref-bar-place", hidden: true });
+  let bar = null;
   let shown = null;
   let selection = new Set();
   let listed = null; // the rows, shown and hidden by scrolling
@@ -119,8 +119,20 @@ export function createObjectList(actions, swatchOf) {
     event.preventDefault();
   }
 
+  /** The bar comes with the first object: nobody needs it before, and the page begins sooner. */
+  async function updateBar() {
+    barPlace.hidden = false;
+    bar ??= import("./object_bar.js").then(({ createObjectBar }) => {
+      const made = createObjectBar(actions);
+      barPlace.append(made.element);
+      return made;
+    });
+    const { update } = await bar;
+    update(shown);
+  }
+
   return {
-    element: h("div", { class: "samref-objects-part" }, tools.element, box, sizer.element, bar.element),
+    element: h("div", { class: "samref-objects-part" }, tools.element, box, sizer.element, barPlace),
     count,
     update(state) {
       if (!differs(shown, state)) return;
@@ -149,7 +161,7 @@ export function createObjectList(actions, swatchOf) {
       setAttribute(list, "aria-activedescendant", active);
       tools.update(state);
       sizer.update(state.listHeight);
-      bar.update(state);
+      if (all.length) updateBar();
     },
   };
 }

@@ -8,7 +8,7 @@
 
 export const SHORTCUTS = Object.freeze([
   { group: "Object", keys: ["enter"], action: "accept", text: "Accept the mask (or close the polygon)" },
-  { group: "Object", keys: ["ctrl+z"], action: "undo", text: "Undo the last prompt" },
+  { group: "Object", keys: ["ctrl+z"], action: "undo", text: "Undo, whatever it was" },
   { group: "Object", keys: ["ctrl+y", "ctrl+shift+z"], action: "redo", text: "Redo" },
   { group: "Object", keys: ["escape"], action: "clear", fixed: true, text: "Drop the unfinished polygon, else the draft" },
   { group: "Object", keys: ["backspace"], action: "dropCorner", text: "Take back the polygon's last corner" },

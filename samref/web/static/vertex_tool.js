@@ -145,7 +145,11 @@ export function createVertexTool({ target, tolerance, imageSize, onChange, onHin
     abandon() {
       held = null;
     },
-    isHolding: () => held !== null,
+    /** Whether a press there would take hold of the outline. */
+    isOver(position, unit) {
+      if (!sync()) return false;
+      return Boolean(handleAt(rings, position, HANDLE_REACH * unit) ?? lineAt(rings, position, LINE_REACH * unit));
+    },
     count: () => (sync() ? countHandles(rings) : 0),
     draw(context, view) {
       if (!sync()) return;

@@ -195,6 +195,8 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
     fillHoles.box.checked = choices.fillHoles;
     border.box.checked = choices.border;
     images.box.checked = choices.images;
+    setText(unfinished, unfinishedIn(state, requestOf(choices, state).images));
+    unfinished.hidden = unfinished.textContent === "";
     const lines = preview ? [...headline(preview), ...preview.sentences] : ["Looking at the labels …"];
     said.replaceChildren(...lines.map((line) => h("p", {}, line)));
   }
@@ -240,10 +242,8 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
     open(now, part = "export") {
       state = now;
       preview = null;
-      const { digest, count } = scopeOf(state);
-      setText(unfinished, unfinishedIn(state));
-      unfinished.hidden = unfinished.textContent === "";
-      choices.scope = digest && count < 2 ? "image" : "all";
+      const { digest, shown, count } = scopeOf(state);
+      choices.scope = shown ? "shown" : digest && count < 2 ? "image" : "all";
       imported.replaceChildren();
       update();
       if (!dialog.open) dialog.showModal();
@@ -257,8 +257,9 @@ export function createExport({ routes, importLabels, showBulk, tell }) {
 }
 
 /** Which images have an object that nobody accepted yet, in a sentence; "" where there is none. */
-export function unfinishedIn(state) {
-  const names = (state.workspace?.images ?? []).filter((one) => one.draft && !one.removed).map((one) => one.file_name);
+export function unfinishedIn(state, digests = null) {
+  const isMeant = (one) => one.draft && !one.removed && (!digests || digests.includes(one.digest));
+  const names = (state.workspace?.images ?? []).filter(isMeant).map((one) => one.file_name);
   if (names.length === 0) return "";
   const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
   return `Unfinished objects, in no export: ${names.slice(0, 5).join(", ")}${more}.`;
@@ -268,8 +269,8 @@ export function unfinishedIn(state) {
 export function scopeOf(state) {
   const all = (state?.workspace?.images ?? []).filter((one) => !one.removed);
   const digest = (state?.opening ?? state?.image)?.digest ?? null;
-  const shown = state?.shownImages ?? null; // digests, where the list is filtered
-  return { digest, shown: shown && shown.length < all.length ? shown : null, count: all.length };
+  const shown = state?.shownImages ?? []; // digests of those that pass the filter of the list
+  return { digest, shown: shown.length && shown.length < all.length ? shown : null, count: all.length };
 }
 
 function radio(name, value, content, onChoose) {
