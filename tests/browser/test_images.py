@@ -130,7 +130,7 @@ def test_a_removed_image_comes_back_with_its_labels(new_page: NewPage) -> None:
     assert len(page.state["objects"]) == 1
     page.page.get_by_role("button", name="Remove this image").click()
     page.wait(f"() => {HOOK}.state().image?.file_name !== 'IMG_0.png'").settle()
-    page.page.get_by_role("button", name="Undo", exact=True).last.click()
+    page.page.locator(".samref-toast-action").last.click()
     page.wait(f"() => {HOOK}.state().image?.file_name === 'IMG_0.png'").settle()
     assert len(page.state["objects"]) == 1
 
