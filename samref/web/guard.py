@@ -31,8 +31,10 @@ ANY_ADDRESS = "any address"
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
+_OF_EVERYTHING = {"X-Content-Type-Options": "nosniff"}
+
 _COMMON_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
+    **_OF_EVERYTHING,
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
@@ -126,7 +128,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-                for name, value in (_COMMON_HEADERS if kind in _NO_DOCUMENTS else self._headers).items():
+                for name, value in (_OF_EVERYTHING if kind in _NO_DOCUMENTS else self._headers).items():
                     headers.setdefault(name, value)
             await send(message)
 

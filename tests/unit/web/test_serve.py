@@ -101,7 +101,17 @@ OPEN_TO_ALL = {
 }
 """Every address that answers without a token: the page, its parts, and the door that makes a workspace."""
 
-WITH_TOKEN = {"/samref/export", "/samref/export/preview", "/samref/images", "/samref/images/{digest}", "/samref/import"}
+WITH_TOKEN = {
+    "/samref/bulk",
+    "/samref/export",
+    "/samref/export/preview",
+    "/samref/folder",
+    "/samref/images",
+    "/samref/images/{digest}",
+    "/samref/import",
+    "/samref/import-boxes",
+    "/samref/review",
+}
 
 
 def test_every_address_is_known_and_the_rest_of_gradio_is_closed(page: Page, client: httpx.Client) -> None:
@@ -121,6 +131,17 @@ def _paths(routes: Iterable[Any]) -> Iterator[str]:
             yield route.path
         inner = getattr(getattr(route, "original_router", None), "routes", ())
         yield from _paths(inner)
+
+
+def test_modules_come_packed_to_who_takes_them_and_whole_to_others(client: httpx.Client) -> None:
+    address = f"/samref/static/{__version__}/canvas.js"
+    packed = client.get(address, headers={"Accept-Encoding": "br"})
+    whole = client.get(address, headers={"Accept-Encoding": "identity"})
+    assert (packed.headers["content-encoding"], "content-encoding" in whole.headers) == ("br", False)
+    assert int(packed.headers["content-length"]) * 2 < int(whole.headers["content-length"])
+    assert packed.content == whole.content, "httpx has unpacked it"
+    again = client.get(address, headers={"Accept-Encoding": "br", "If-None-Match": packed.headers["etag"]})
+    assert again.status_code == 304
 
 
 def test_nothing_is_left_in_the_folder_for_temporary_files(
