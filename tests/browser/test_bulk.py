@@ -69,8 +69,8 @@ def test_boxes_are_imported_drawn_done_after_a_kill_and_reviewed(new_browser: Ne
         page.page.reload()
         page.wait(f"() => {HOOK}?.state().image?.file_name?.startsWith('chelsea')").settle()
         resume = box.get_by_role("button", name="Start")
-        expect(box).to_contain_text("Done:" if not resume.is_visible() else "To do:")
-        if resume.is_visible() and resume.is_enabled():
+        if resume.is_visible() and resume.is_enabled():  # else all was done before the kill
+            expect(box).to_contain_text("To do:")
             resume.click()
         page.wait(f"() => {HOOK}.state().workspace.images.every((one) => one.annotations === 2)").settle()
         assert len(page.state["objects"]) == 2

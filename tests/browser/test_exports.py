@@ -71,7 +71,7 @@ def test_an_unfinished_draft_is_named_before_the_download(new_page: NewPage) -> 
     page.click(150.5, 320.5)
     page.settle()
     dialog = page.open_export()
-    expect(dialog).to_contain_text("an unfinished object in coffee.jpg.")
+    expect(dialog).to_contain_text("in no export: coffee.jpg.")
 
 
 def test_a_png_of_objects_has_16_bits_and_its_legend_inside(new_page: NewPage) -> None:

@@ -44,7 +44,7 @@ def test_the_history_is_a_list_that_outlives_a_reload(new_page: NewPage) -> None
     page.page.keyboard.press("Enter")
     page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
     page.page.reload()
-    page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
+    page.wait(f"() => {HOOK}?.state().annotations.list.length === 1").settle()
     page.page.get_by_role("button", name="History").click()
     dialog = page.page.get_by_role("dialog", name="History of this image")
     entries = dialog.get_by_role("listitem")

@@ -299,7 +299,7 @@ def test_shortcuts_act_while_a_list_has_the_focus_and_its_choice_stays(new_page:
     page.press("b").press("s")
     assert page.state["tool"] == "scribble"
     assert models.input_value() == before
-    page.page.get_by_label("Outlines only").click()
+    page.page.get_by_label("No fill").click()
     assert page.page.evaluate("() => document.activeElement.className").startswith("samref-stage")
     missing = page.page.locator(".samref-model optgroup option").first
     if missing.count():
