@@ -53,7 +53,7 @@ def test_frames_with_a_thousand_objects(chromium: str, tmp_path: Path, record: R
             frames = {name: frames_while(page, move) for name, move in MOVES.items()}
             page.page.get_by_label("Find objects").fill("kind 12")
             few = frames_while(page, SCROLL_LIST)
-            rows = page.objects.locator("li").count()
+            rows = page.objects.locator("[role=row]").count()
             browser.close()
     finally:
         server.stop()

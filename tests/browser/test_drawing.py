@@ -107,7 +107,7 @@ def test_accepted_objects_are_hidden_edited_again_and_deleted_from_the_list(new_
     assert page.state["draft"]["count"] == 0
 
     page.page.get_by_label("Outlines", exact=True).uncheck()  # they reach over into the other object
-    row = page.objects.locator("li").first
+    row = page.objects.locator("[role=row]").first
     page.in_one_task(row.get_by_title("Hide").click)
     assert page.state["objects"][0]["visible"] is False
     decided = page.place.decided
@@ -127,7 +127,7 @@ def test_accepted_objects_are_hidden_edited_again_and_deleted_from_the_list(new_
 
     page.in_one_task(row.get_by_title("Delete").click)
     assert [one["id"] for one in page.state["objects"]] == [second["id"]]
-    expect(page.objects.locator("li")).to_have_count(1)
+    expect(page.objects.locator("[role=row]")).to_have_count(1)
 
     page.objects.locator(".samref-object").click()
     page.in_one_task(lambda: page.press("Delete"))

@@ -93,22 +93,22 @@ def test_coco_files_hold_the_pixels_of_the_page_and_bring_objects_back(new_page:
     assert np.array_equal(indices > 0, np.logical_or.reduce(shown))
 
     for _ in shown:
-        page.in_one_task(page.objects.locator("li").first.get_by_title("Delete").click)
+        page.in_one_task(page.objects.locator("[role=row]").first.get_by_title("Delete").click)
     assert page.state["objects"] == []
-    expect(page.objects.locator("li")).to_have_count(0)
+    expect(page.objects.locator("[role=row]")).to_have_count(0)
 
     page.open_export().locator("input[type=file]").set_input_files(
         {"name": "export.json", "mimeType": "application/json", "buffer": exact}
     )
     expect(page.exporting).to_contain_text("3 objects in 1 image imported.")
     page.exporting.get_by_role("button", name="Close").click()
-    expect(page.objects.locator("li")).to_have_count(3)
+    expect(page.objects.locator("[role=row]")).to_have_count(3)
     page.settle()
     back = page.object_masks
     assert all(np.array_equal(before, after) for before, after in zip(shown, back, strict=True))
     assert [one["class_id"] for one in page.state["objects"]] == [one["id"] for one in page.state["classes"]]
 
-    page.in_one_task(page.objects.locator("li").first.get_by_title("Edit again").click)
+    page.in_one_task(page.objects.locator("[role=row]").first.get_by_title("Edit again").click)
     assert np.array_equal(page.mask, shown[0])
     page.press("Escape").settle()
 
@@ -123,7 +123,7 @@ def test_coco_files_hold_the_pixels_of_the_page_and_bring_objects_back(new_page:
 def test_the_screenshot_of_the_readme_shows_the_page_as_it_is(new_page: NewPage, root: Path) -> None:
     page = new_page(width=1200, height=750, color_scheme="light").open_example("astronaut")
     label_objects(page, ASTRONAUT)
-    page.in_one_task(page.objects.locator("li").last.get_by_title("Edit again").click)
+    page.in_one_task(page.objects.locator("[role=row]").last.get_by_title("Edit again").click)
     page.page.mouse.move(5, 5)
     target = root / "docs" / "screenshot.png"
     shot = np.asarray(Image.open(io.BytesIO(page.page.screenshot())).convert("RGB")).astype(int)

@@ -24,7 +24,7 @@ def page_value(page: LabellingPage, name: str) -> Any:
 
 def selection(page: LabellingPage) -> list[str]:
     """Ids of the selected rows, wherever they are, as a screen reader is told of those that exist."""
-    rows = page.objects.locator("li[aria-selected=true]")
+    rows = page.objects.locator("[role=row][aria-selected=true]")
     return [str(row.get_attribute("id")).removeprefix("samref-object-") for row in rows.all()]
 
 
@@ -57,8 +57,8 @@ def test_a_crowd_is_selected_from_the_image_and_from_the_list(new_page: NewPage)
     box = page.page.locator(".samref-objects-box").bounding_box()
     assert box
     assert box["height"] >= 10 * 30, "ten rows are seen"
-    assert page.objects.locator("li").count() < 40
-    assert page.objects.locator("li").first.inner_text().strip() == "kind 1 1", "what was imported has no score"
+    assert page.objects.locator("[role=row]").count() < 40
+    assert page.objects.locator("[role=row]").first.inner_text().strip() == "kind 1 1", "what was imported has no score"
 
     far = objects[70]
     assert not row_of(page, far).count()
@@ -96,11 +96,11 @@ def test_a_crowd_is_selected_from_the_image_and_from_the_list(new_page: NewPage)
     assert page.place.scale > 3 * fitted
 
     page.page.get_by_label("Find objects").fill("kind 12")
-    expect(page.objects.locator("li")).to_have_count(6)
+    expect(page.objects.locator("[role=row]")).to_have_count(6)
     page.page.get_by_label("Find objects").fill("")
     page.page.get_by_label("Order of the list").select_option("area")
     areas = {one["id"]: one["area"] for one in objects}
-    ids = [str(row.get_attribute("id"))[14:] for row in page.objects.locator("li").all()]
+    ids = [str(row.get_attribute("id"))[14:] for row in page.objects.locator("[role=row]").all()]
     page.page.locator(".samref-objects-box").evaluate("(box) => (box.scrollTop = 0)")
     assert [areas[one] for one in ids] == sorted((areas[one] for one in ids), reverse=True)
 
@@ -111,10 +111,10 @@ def test_several_objects_are_changed_at_once_and_come_back(new_page: NewPage) ->
     ids = [one["id"] for one in objects]
     bar = page.page.get_by_role("group", name="Selected objects")
 
-    first = page.objects.locator("li").nth(0).locator(".samref-object")
+    first = page.objects.locator("[role=row]").nth(0).locator(".samref-object")
     first.click()
-    page.objects.locator("li").nth(2).locator(".samref-object").click(modifiers=["Shift"])
-    page.objects.locator("li").nth(5).locator(".samref-object").click(modifiers=["Control"])
+    page.objects.locator("[role=row]").nth(2).locator(".samref-object").click(modifiers=["Shift"])
+    page.objects.locator("[role=row]").nth(5).locator(".samref-object").click(modifiers=["Control"])
     chosen = [*ids[:3], ids[5]]
     assert selection(page) == chosen
     page.in_one_task(lambda: page.press("Delete"))
@@ -123,7 +123,7 @@ def test_several_objects_are_changed_at_once_and_come_back(new_page: NewPage) ->
     assert [one["id"] for one in page.state["objects"]] == ids
 
     first.click()
-    page.objects.locator("li").nth(1).locator(".samref-object").click(modifiers=["Shift"])
+    page.objects.locator("[role=row]").nth(1).locator(".samref-object").click(modifiers=["Shift"])
     page.in_one_task(lambda: bar.get_by_label("Class of the selected objects").select_option(label="kind 3"))
     kinds = {one["name"]: one["id"] for one in page.state["classes"]}
     assert [one["class_id"] for one in page.state["objects"][:2]] == [kinds["kind 3"]] * 2
@@ -165,7 +165,7 @@ def test_an_object_is_described_ordered_hidden_and_locked(new_page: NewPage) -> 
     one = page.state["objects"][4]
     assert (one["note"], one["attributes"]) == ("half <b>hidden</b>", [["side", "left"]])
     page.page.get_by_label("Find objects").fill("LEFT")
-    expect(page.objects.locator("li")).to_have_count(1)
+    expect(page.objects.locator("[role=row]")).to_have_count(1)
     page.page.get_by_label("Find objects").fill("")
 
     bar.get_by_label("More").click()
@@ -262,7 +262,7 @@ def test_a_new_class_is_chosen_and_many_are_found_by_typing(new_page: NewPage) -
 
 def test_a_thousand_objects_stay_quick(new_page: NewPage) -> None:
     page = open_crowd(new_page(width=1440, height=900), 1000, 13)
-    assert page.objects.locator("li").count() < 40
+    assert page.objects.locator("[role=row]").count() < 40
     many = max(frames_while(page, SCROLL_LIST) for _ in range(3))
     page.page.get_by_label("Find objects").fill("kind 12")
     few = max(frames_while(page, SCROLL_LIST) for _ in range(3))

@@ -14,7 +14,7 @@ const ROW = Object.freeze({ mouse: 30, narrow: 44 });
 export function createObjectList(actions, swatchOf) {
   const narrow = matchMedia("(max-width: 760px), (pointer: coarse)");
   const rowHeight = () => (narrow.matches ? ROW.narrow : ROW.mouse);
-  const list = h("ul", {
+  const list = h("div", {
     class: "samref-objects",
     role: "grid",
     tabindex: "0",
@@ -52,7 +52,7 @@ export function createObjectList(actions, swatchOf) {
     const edit = iconButton("pencil", "Edit again", () => actions.edit(id), later);
     const remove = iconButton("trash", "Delete", () => actions.remove(id), later);
     const row = h(
-      "li",
+      "div",
       { role: "row", on: { click: onClick, dblclick: onDoubleClick, pointerenter: () => actions.hover(id) } },
       h("span", { class: "samref-object", role: "gridcell" }, swatch, name, marks, score),
       h("span", { class: "samref-object-acts", role: "gridcell" }, edit, remove, lock, eye),
