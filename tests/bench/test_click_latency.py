@@ -38,7 +38,7 @@ def test_from_click_to_painted_mask(chromium: str, tmp_path: Path, record: Recor
             for number, (x, y) in enumerate(places):
                 if number % CLICKS_AN_OBJECT == 0 and number:
                     page.press("Escape").settle()
-                page.click(float(x), float(y), button="right" if number % 3 == 2 else "left")
+                page.click(float(x), float(y), button="right" if number % CLICKS_AN_OBJECT == 2 else "left")
                 page.settle()
                 page.wait(f"(n) => {HOOK}.stats().latencies.refined.length >= n", before + number + 1)
             latencies = page.page.evaluate(f"() => {HOOK}.stats().latencies")
