@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
-from io import FileIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
 from samref.datasets import AUTO, ImageRecord, find_images, sample_objects
-from samref.errors import DataError, ModelError, StorageError
+from samref.errors import ModelError
 from samref.evaluation.grabcut import GRABCUT, GrabCutPredictor
 from samref.evaluation.noc import ClickCurve, ClickProtocol, EvaluatedPredictor, Stage, click_curve
 from samref.evaluation.report import (
@@ -30,7 +27,7 @@ from samref.evaluation.report import (
     write_json,
 )
 from samref.evaluation.report.page import check_page, write_page
-from samref.files import disk_errors
+from samref.files import Journal
 from samref.inference.device import load_predictor
 from samref.models.sam import SPECS as SAM_SPECS
 from samref.models.sam.model import MultimaskMode
@@ -39,9 +36,6 @@ Curves: TypeAlias = dict[tuple[Stage, str], ClickCurve]
 """By stage and object."""
 
 JOURNAL_SUFFIX = ".partial.jsonl"
-
-_VALUE_SHOWN = 40
-"""Longest value of an argument that is quoted when two runs differ in it."""
 
 _MULTIMASK: Mapping[str, MultimaskMode] = {"single": "single", "first": "first-click", "best": "always"}
 """Modes of SAM by their names in :attr:`ClickProtocol.sam_masks`."""
@@ -144,7 +138,7 @@ def evaluate(
         data_sha256=data_digest(records),
     )
     target = next((path for path in (json_path, html_path) if path is not None and not is_device(path)), None)
-    journal = None if target is None else Journal(journal_path(target), _header(report), restart=restart)
+    journal = None if target is None else CurveJournal(journal_path(target), _header(report), restart=restart)
     ids = [record.sample_id(key) for record in records for key in record.keys or ()]
     with nullcontext() if journal is None else closing(journal):
         curves = {} if journal is None else dict(journal.curves)
@@ -183,7 +177,7 @@ def _measure(
     records: Sequence[ImageRecord],
     protocol: ClickProtocol,
     known: Curves,
-    journal: Journal | None,
+    journal: CurveJournal | None,
     progress: bool,
 ) -> Iterator[tuple[Stage, ClickCurve]]:
     """The curves that are not known yet, image by image as they are done; each is in the journal before the next."""
@@ -219,7 +213,7 @@ def _measure_image(
     record: ImageRecord,
     wanted: Sequence[tuple[Stage, str]],
     protocol: ClickProtocol,
-    journal: Journal | None,
+    journal: CurveJournal | None,
 ) -> list[tuple[Stage, ClickCurve]]:
     """Curves of one image's objects, which share its embedding."""
     image = record.read_image()
@@ -237,7 +231,7 @@ def _measure_image(
             dataset=record.dataset,
         )
         if journal is not None:
-            journal.add(stage, curve)
+            journal.keep(stage, curve)
         found.append((stage, curve))
     return found
 
@@ -260,111 +254,20 @@ def read_header(path: Path) -> dict[str, Any]:
     return header if isinstance(header, dict) else {}
 
 
-class Journal:
-    """What a running measurement has found out so far, on disk; any number of threads may add to it.
-
-    A file of JSON lines: a header that says what is measured, then one line per object and stage, each on the disk
-    before the next object is begun. NaN is written as ``NaN``, which Python's JSON reader takes back and strict ones do
-    not. :attr:`curves` is what earlier runs left.
-    """
+class CurveJournal(Journal):
+    """What a running measurement has found out so far; :attr:`curves` is what earlier runs left."""
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, restart: bool = False) -> None:
-        """Open it, or begin it where there is none; ``header`` is everything the numbers depend on, as JSON values.
-
-        One that belongs to a measurement with other arguments is refused, as is one that another process is writing.
-        """
-        self.path = path
+        """Open it, or begin it where there is none; ``header`` is everything the numbers depend on, as JSON values."""
         self.curves: Curves = {}
-        self._lock = threading.Lock()
-        with disk_errors(f"{path} cannot be written"):
-            self._file: FileIO = path.open("a+b", buffering=0)
-        try:
-            _claim(self._file, path)
-            self._begin(json.loads(json.dumps(header)), restart)
-        except BaseException:
-            self._file.close()
-            raise
+        super().__init__(path, header, self._read, restart=restart)
 
-    def add(self, stage: Stage, curve: ClickCurve) -> None:
-        """Keep one object's curve; it is on the disk when this returns.
+    def keep(self, stage: Stage, curve: ClickCurve) -> None:
+        """Keep one object's curve."""
+        self.add({"stage": stage, **asdict(curve)})
 
-        On a full disk what was kept before stays, and the run can go on from there later.
-        """
-        with self._lock:
-            self._append({"stage": stage, **asdict(curve)})
-
-    def remove(self) -> None:
-        """Delete the file: the report holds everything now."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _begin(self, header: Mapping[str, Any], restart: bool) -> None:
-        with disk_errors(f"{self.path} cannot be read"):
-            self._file.seek(0)
-            lines = self._file.read().split(b"\n")
-        whole = [] if restart else lines[:-1]  # behind the last line break is what a killed run had not finished
-        for number, line in enumerate(whole, 1):
-            try:
-                values = dict(json.loads(line).items())
-                if number > 1:
-                    stage = values.pop("stage")
-                    parts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-                    curve = ClickCurve(**parts)
-                    self.curves[stage, curve.sample_id] = curve
-            except (ValueError, AttributeError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{self.path} is damaged in line {number}. Start with --restart to throw it away and measure anew."
-                ) from error
-            if number == 1:
-                _refuse_differing(self.path, values, header)
-        with disk_errors(f"{self.path} cannot be written"):
-            self._file.truncate(sum(len(line) + 1 for line in whole))
-        if not whole:
-            self._append(header)
-
-    def _append(self, value: Mapping[str, Any]) -> None:
-        """A line, whole or not at all."""
-        line = memoryview(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n")
-        with disk_errors(f"{self.path} could not be continued"):
-            end = self._file.seek(0, os.SEEK_END)
-            try:
-                while line:
-                    line = line[self._file.write(line) :]
-                os.fsync(self._file.fileno())
-            except OSError:
-                self._file.truncate(end)
-                raise
-
-
-def _claim(file: FileIO, path: Path) -> None:
-    """One process at a time, where the system can tell."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StorageError(
-            f"Another evaluation is writing {path} right now. Wait for it, or name another file."
-        ) from error
-
-
-def _refuse_differing(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    def shown(value: Any) -> str:
-        text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= _VALUE_SHOWN else f"{text[: _VALUE_SHOWN - 3]}..."
-
-    differing = [
-        f"{key} was {shown(old.get(key))} and is {shown(new.get(key))}"
-        for key in dict.fromkeys((*old, *new))
-        if old.get(key) != new.get(key)
-    ]
-    if differing:
-        raise DataError(
-            f"{path} was left by another measurement: {'; '.join(differing)}. "
-            "Give the same arguments to go on with it, or --restart to throw it away."
-        )
+    def _read(self, values: dict[str, Any]) -> None:
+        stage = values.pop("stage")
+        parts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        curve = ClickCurve(**parts)
+        self.curves[stage, curve.sample_id] = curve

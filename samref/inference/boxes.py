@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,8 @@ from tqdm import tqdm
 from samref.core.geometry import ImageSize
 from samref.core.images import DecodedImage
 from samref.core.prompts import Box, Prompts
-from samref.errors import DataError, ImageError, LabelError, PromptError, StorageError
-from samref.files import disk_errors
+from samref.errors import ImageError, LabelError, PromptError, StorageError
+from samref.files import Journal, disk_errors
 from samref.inference.image_source import image_from
 from samref.inference.predictor import Prediction, Predictor, check_prompt_kinds
 from samref.labels.annotations import NOT_REVIEWED, Annotation
@@ -172,7 +169,7 @@ def segment_boxes(
             except _FAULTS as error:
                 outcome.add_fault(task.name, str(error))
             else:
-                journal.add(key, found)
+                journal.keep(key, found)
                 done[task.name] = found
             bar.update()
     for task in tasks:
@@ -216,102 +213,22 @@ def _segment_image(predictor: Predictor, task: BoxTask, image: DecodedImage, cla
     return Segmented(task.name, image.digest, image.size, tuple(annotations.values()), tuple(faults))
 
 
-class BoxJournal:
-    """What a run has done so far, on the disk, for one process at a time.
-
-    A file of JSON lines: a header that says what the masks depend on, then a line an image, each on the disk before the
-    next image is begun. What a killed run had not finished writing is left out of account.
-
-    Attributes:
-        known: what earlier runs left, by :attr:`BoxTask.key`.
-    """
+class BoxJournal(Journal):
+    """What a run has done so far; :attr:`known` is what earlier runs left, by :attr:`BoxTask.key`."""
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, restart: bool = False) -> None:
-        """Open it, or begin it where there is none.
-
-        Args:
-            path: of the file.
-            header: what the masks depend on, as JSON values.
-            restart: throw away what is there.
-
-        Raises:
-            DataError: it is damaged, or belongs to a run with other arguments.
-            StorageError: it cannot be written, or another process is writing it.
-        """
-        self.path = path
+        """Open it, or begin it where there is none; ``header`` is what the masks depend on, as JSON values."""
         self.known: dict[str, Segmented] = {}
-        with disk_errors(f"{path} cannot be written"):
-            self._file: FileIO = path.open("a+b", buffering=0)
-        try:
-            self._claim()
-            self._begin({"version": JOURNAL_VERSION, **header}, restart)
-        except BaseException:
-            self._file.close()
-            raise
+        super().__init__(path, {"version": JOURNAL_VERSION, **header}, self._read, restart=restart)
 
-    def add(self, key: str, found: Segmented) -> None:
-        """Keep what became of an image; it is on the disk when this returns."""
+    def keep(self, key: str, found: Segmented) -> None:
+        """Keep what became of an image."""
         size = [found.size.height, found.size.width]
         about = {"key": key, "name": found.name, "digest": found.digest, "size": size, "faults": list(found.faults)}
-        self._append(about | {"annotations": [to_plain(annotation) for annotation in found.annotations]})
+        self.add(about | {"annotations": [to_plain(annotation) for annotation in found.annotations]})
 
-    def remove(self) -> None:
-        """Delete the file: the results hold everything now."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _claim(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(
-                f"Another run is writing {self.path} right now. Wait for it, or name another file with --out."
-            ) from error
-
-    def _begin(self, header: Mapping[str, Any], restart: bool) -> None:
-        with disk_errors(f"{self.path} cannot be read"):
-            self._file.seek(0)
-            lines = self._file.read().split(b"\n")
-        whole = [] if restart else lines[:-1]
-        for number, line in enumerate(whole, start=1):
-            try:
-                values = dict(json.loads(line).items())
-                if number > 1:
-                    self.known[values["key"]] = _segmented(values)
-            except (ValueError, AttributeError, KeyError, TypeError, LabelError) as error:
-                raise DataError(
-                    f"{self.path} is damaged in line {number}. Start with --restart to throw it away and begin anew."
-                ) from error
-            if number == 1 and values != header:
-                changed = [key for key in dict.fromkeys((*values, *header)) if values.get(key) != header.get(key)]
-                raise DataError(
-                    f"{self.path} was left by a run with another {' and '.join(changed)}. Give the same arguments to "
-                    "go on with it, or --restart to throw it away."
-                )
-        with disk_errors(f"{self.path} cannot be written"):
-            self._file.truncate(sum(len(line) + 1 for line in whole))
-        if not whole:
-            self._append(header)
-
-    def _append(self, value: Mapping[str, Any]) -> None:
-        """A line, whole or not at all."""
-        line = memoryview(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n")
-        with disk_errors(f"{self.path} could not be continued"):
-            end = self._file.seek(0, os.SEEK_END)
-            try:
-                while line:
-                    line = line[self._file.write(line) :]
-                os.fsync(self._file.fileno())
-            except OSError:
-                self._file.truncate(end)
-                raise
+    def _read(self, values: dict[str, Any]) -> None:
+        self.known[values["key"]] = _segmented(values)
 
 
 def _segmented(values: Mapping[str, Any]) -> Segmented:

@@ -21,7 +21,7 @@ from samref.evaluation import run
 from samref.evaluation.grabcut import GrabCutPredictor
 from samref.evaluation.noc import ClickCurve, ClickProtocol
 from samref.evaluation.report import Report, report_to_dict
-from samref.evaluation.run import Journal, evaluate, journal_path, read_header
+from samref.evaluation.run import CurveJournal, evaluate, journal_path, read_header
 from samref.inference.predictor import Predictor
 from samref.models.registry import build_model
 from tests.unit.evaluation.painter import Canvas, Painter, Painting, write_zoo
@@ -206,10 +206,10 @@ def curve(key: str, *ious: float) -> ClickCurve:
 def test_what_was_kept_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     path = journal_path(tmp_path / "numbers.json")
     kept = curve("1", 1 / 3, 0.1 + 0.2), curve("2", math.nan, 1.0)
-    with closing(Journal(path, HEADER)) as journal:
-        journal.add("coarse", kept[0])
-        journal.add("refined", kept[1])
-    with closing(Journal(path, HEADER)) as journal:
+    with closing(CurveJournal(path, HEADER)) as journal:
+        journal.keep("coarse", kept[0])
+        journal.keep("refined", kept[1])
+    with closing(CurveJournal(path, HEADER)) as journal:
         assert list(journal.curves) == [("coarse", "zoo/a#1"), ("refined", "zoo/a#2")]
         assert journal.curves["coarse", "zoo/a#1"] == kept[0]
         again = journal.curves["refined", "zoo/a#2"]
@@ -220,61 +220,61 @@ def test_what_was_kept_comes_back_to_the_last_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("torn", [b'{"stage": "coarse", "sample_', b"\x00\x00", b""])
 def test_a_line_that_a_killed_run_had_not_finished_is_dropped(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with closing(Journal(path, HEADER)) as journal:
-        journal.add("refined", curve("1", 0.5))
+    with closing(CurveJournal(path, HEADER)) as journal:
+        journal.keep("refined", curve("1", 0.5))
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
-    with closing(Journal(path, HEADER)) as journal:
+    with closing(CurveJournal(path, HEADER)) as journal:
         assert list(journal.curves) == [("refined", "zoo/a#1")]
-        journal.add("refined", curve("2", 0.6))
-    with closing(Journal(path, HEADER)) as journal:
+        journal.keep("refined", curve("2", 0.6))
+    with closing(CurveJournal(path, HEADER)) as journal:
         assert [key for _, key in journal.curves] == ["zoo/a#1", "zoo/a#2"]
 
 
 def test_a_run_killed_within_the_header_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "x.partial.jsonl"
     path.write_bytes(b'{"model": "pain')
-    with closing(Journal(path, HEADER)) as journal:
+    with closing(CurveJournal(path, HEADER)) as journal:
         assert journal.curves == {}
     assert read_header(path) == HEADER
 
 
 def test_a_journal_of_other_arguments_is_refused_with_what_differs_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with closing(Journal(path, HEADER)) as journal:
-        journal.add("refined", curve("1", 0.5))
+    with closing(CurveJournal(path, HEADER)) as journal:
+        journal.keep("refined", curve("1", 0.5))
     before = path.read_bytes()
     with pytest.raises(DataError, match=r"max_clicks was 3 and is 9.*--restart") as caught:
-        Journal(path, {**HEADER, "max_clicks": 9})
+        CurveJournal(path, {**HEADER, "max_clicks": 9})
     assert "model" not in str(caught.value).partition("measurement:")[2]
     assert path.read_bytes() == before
-    with closing(Journal(path, {**HEADER, "max_clicks": 9}, restart=True)) as journal:
+    with closing(CurveJournal(path, {**HEADER, "max_clicks": 9}, restart=True)) as journal:
         assert journal.curves == {}
 
 
 @pytest.mark.parametrize("line", [b"rubbish", b"[1]", b'{"stage": "refined"}', b'{"sample_id": "a"}'])
 def test_a_damaged_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with closing(Journal(path, HEADER)) as journal:
-        journal.add("refined", curve("1", 0.5))
+    with closing(CurveJournal(path, HEADER)) as journal:
+        journal.keep("refined", curve("1", 0.5))
     path.write_bytes(path.read_bytes() + line + b"\n")
     with pytest.raises(DataError, match=r"damaged in line 3.*--restart"):
-        Journal(path, HEADER)
+        CurveJournal(path, HEADER)
 
 
 def test_two_processes_do_not_write_one_journal(tmp_path: Path) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with closing(Journal(path, HEADER)), pytest.raises(StorageError, match="Another evaluation"):
-        Journal(path, HEADER)
+    with closing(CurveJournal(path, HEADER)), pytest.raises(StorageError, match="Another run"):
+        CurveJournal(path, HEADER)
 
 
 def test_a_full_disk_is_said_and_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.partial.jsonl"
-    with closing(Journal(path, HEADER)) as journal:
-        journal.add("refined", curve("1", 0.5))
+    with closing(CurveJournal(path, HEADER)) as journal:
+        journal.keep("refined", curve("1", 0.5))
         monkeypatch.setattr(journal, "_file", _FullAfter(journal._file, 7))
         with pytest.raises(StorageError, match="disk is full"):
-            journal.add("refined", curve("2", 0.5))
+            journal.keep("refined", curve("2", 0.5))
         monkeypatch.undo()
     assert [json.loads(line).get("sample_id") for line in path.read_bytes().splitlines()] == [None, "zoo/a#1"]
 
