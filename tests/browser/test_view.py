@@ -419,3 +419,15 @@ def test_axe_finds_nothing_on_the_work_page(new_page: NewPage, server: Server, t
             "() => axe.run(document, { rules: { 'label-content-name-mismatch': { enabled: true } } })"
         )
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
+
+
+def test_a_click_on_a_message_reaches_the_image_below(new_page: NewPage) -> None:
+    page = new_page(width=1280, height=800).open_example("raccoon")
+    page.click(512.5, 384.5)
+    page.settle().press("Escape").settle()
+    toast = page.page.locator(".samref-toast-text").first
+    expect(toast).to_be_visible()
+    box = toast.bounding_box()
+    assert box is not None
+    page.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait(f"() => {HOOK}.state().draft.count === 1").settle()
