@@ -3,7 +3,7 @@
 A new database gets the present tables at once and is stamped; an older one is upgraded by Alembic, whose revisions
 lie in ``versions``. A SQLite file tells its revision in ``user_version``, too. Version 1 came before Alembic, so its
 files have no row in Alembic's table, and the first revision (0002) begins where they are; one of version 2 is stamped
-when it is first opened to be written.
+when it is first opened to be written, before any later revision.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import sqlalchemy as sa
 
 from samref.errors import StorageError
 from samref.labels.tables import SCHEMA_REVISION, meta_table, metadata, version_table
+
+FIRST_REVISION = "0002"
+"""Alembic's first; databases from before it begin with that one."""
 
 
 def is_up_to_date(connection: sa.Connection, unstamped: int = 0) -> bool:
@@ -47,7 +50,10 @@ def bring_up_to_date(connection: sa.Connection, unstamped: int = 0) -> None:
         if version_table.name not in tables:
             version_table.create(connection)
             connection.execute(version_table.insert(), {"version_num": SCHEMA_REVISION})
-    elif _revision(connection, tables, unstamped) is not None:
+    elif (found := _revision(connection, tables, unstamped)) is not None:
+        if version_table.name not in tables and found >= FIRST_REVISION:
+            version_table.create(connection)
+            connection.execute(version_table.insert(), {"version_num": found})
         _upgrade(connection)
     elif tables:
         raise StorageError("The database of labels is damaged: it does not say which version it is of. Restore a copy.")

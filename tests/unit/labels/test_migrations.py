@@ -191,7 +191,7 @@ def test_alembic_finds_nothing_to_change_in_new_tables(address: str, tmp_path: P
     engine.dispose()
 
 
-def test_a_file_of_version_2_from_before_alembic_is_stamped(path: Path) -> None:
+def test_a_file_of_this_version_that_lost_alembic_s_table_is_stamped(path: Path) -> None:
     store = ProjectStore(path)
     made = store.create_workspace()
     store.close()
@@ -207,11 +207,12 @@ def test_a_file_of_version_2_from_before_alembic_is_stamped(path: Path) -> None:
 NEW_IN_3 = ("mark", "has_draft", "removed", "changed_at")
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", "sqlite before Alembic", "postgresql"])
 def test_version_2_learns_from_the_logs_which_images_have_a_draft(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    place = tmp_path / "samref.sqlite" if kind == "sqlite" else request.getfixturevalue("address")
+    is_file = kind.startswith("sqlite")
+    place = tmp_path / "samref.sqlite" if is_file else request.getfixturevalue("address")
 
     def opened() -> ProjectStore:
         return ProjectStore(place, blobs=tmp_path / "images")
@@ -230,8 +231,11 @@ def test_version_2_learns_from_the_logs_which_images_have_a_draft(
     with store.database.write() as connection:
         for column in NEW_IN_3:
             connection.exec_driver_sql(f"ALTER TABLE images DROP COLUMN {column}")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
-        if kind == "sqlite":
+        if kind == "sqlite before Alembic":
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+        else:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+        if is_file:
             connection.exec_driver_sql("PRAGMA user_version = 2")
         rubbish = sa.text("UPDATE events SET body = 'rubbish' WHERE digest = :digest AND number = 2")
         connection.execute(rubbish, {"digest": damaged})
@@ -244,6 +248,8 @@ def test_version_2_learns_from_the_logs_which_images_have_a_draft(
         ("damaged.jpg", False, "", False),
     ]
     assert {digest: store.events(made.id, digest) for digest in (begun, plain)} == logs
+    with store.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [(SCHEMA_REVISION,)]
     store.append_to_all(made.id, [begun], ImageMarked("done"))
     assert store.images(made.id)[0].mark == "done"
     store.close()
