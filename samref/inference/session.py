@@ -366,10 +366,11 @@ class Session:
         async with self._turn:
             await self._settled()
             click, step = self._lone_click()
-        answers = self._memo[id(step)]
-        assert answers.final is not None, "it has settled"
+        answers = self._memo.setdefault(id(step), _Answers(step))
         if answers.candidates is None:
-            answers.candidates = await self._find_candidates(click, answers.final)
+            # Of a choice that came back from the log the click's own answer was never asked for.
+            answer = answers.final or await self._ask_aside(Prompts((click,)))
+            answers.candidates = await self._find_candidates(click, answer)
         if len(answers.candidates) < 2:
             raise SessionError("The model sees nothing else that this click could mean. Add a click or draw a box.")
         return answers.candidates
@@ -378,17 +379,20 @@ class Session:
         found = [log.MaskChosen(answer.mask, answer.score, "choose the object")]
         if "box" not in self._spec(self.model).prompts or answer.mask.area == 0:
             return tuple(found)
-        for what, box in zip(
-            ("choose a part", "choose a group"), _boxes_about(click, answer, self._view.size), strict=True
-        ):
-            predictions = self._engine.segment(
-                self.image, self.model, Prompts((box, click)), None, owner=f"{self.session_id}:candidates"
-            )
-            async with aclosing(predictions):
-                *_, last = [prediction async for prediction in predictions]
+        part, group = _boxes_about(click, answer, self._view.size)
+        for what, box in (("choose a part", part), ("choose a group", group)):
+            last = await self._ask_aside(Prompts((box, click)))
             if last.mask.area and all(rle_iou(last.mask, each.mask) < SAME_CANDIDATE for each in found):
                 found.append(log.MaskChosen(last.mask, last.score, what))
         return tuple(found)
+
+    async def _ask_aside(self, prompts: Prompts) -> Prediction:
+        """The model's final answer to prompts that are not those of the draft."""
+        owner = f"{self.session_id}:candidates"
+        predictions = self._engine.segment(self.image, self.model, prompts, None, owner=owner)
+        async with aclosing(predictions):
+            *_, last = [prediction async for prediction in predictions]
+        return last
 
     def _lone_click(self) -> tuple[Click, DraftStep]:
         draft = self._state.draft

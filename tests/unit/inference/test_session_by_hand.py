@@ -215,6 +215,18 @@ def test_the_masks_of_a_lone_click_go_round(desk: Desk) -> None:
     assert visible(desk.replayed()) == visible(desk.session.view)
 
 
+def test_a_choice_that_came_back_from_the_log_can_be_changed(desk: Desk) -> None:
+    desk.open()
+    desk.click(A)
+    found = candidates(desk)
+    desk.choose(found)
+    desk.session = desk.sit_down()
+    assert desk.settle().draft.mask == found[1].mask
+    again = candidates(desk)
+    assert [each.mask for each in again] == [each.mask for each in found]
+    assert desk.choose(again).draft.mask == found[2].mask
+
+
 def test_the_model_goes_on_from_the_mask_that_was_chosen(desk: Desk) -> None:
     desk.open()
     desk.click(A)
