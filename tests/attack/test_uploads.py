@@ -158,7 +158,9 @@ def test_whole_images_of_all_formats_are_taken_upright(served: AttackedServer, l
     person.close()
 
 
-def test_file_names_are_only_ever_names(served: AttackedServer, labels: Person, figures: Figures) -> None:
+def test_file_names_are_only_ever_names_and_lead_nowhere_but_down(
+    served: AttackedServer, labels: Person, figures: Figures
+) -> None:
     person = Person(served.url)
     person.hello()
     noise = np.random.default_rng(5)
@@ -171,10 +173,12 @@ def test_file_names_are_only_ever_names(served: AttackedServer, labels: Person, 
             assert answer.status_code == TAKEN, f"{name!r}: {answer.text}"
             kept = answer.json()["file_name"]
             assert kept.strip() == kept != ""
-            assert len(kept) <= 200
+            assert len(kept) <= 400
             assert kept.isprintable()
-            assert "/" not in kept
             assert "\\" not in kept
+            parts = kept.split("/")  # folders of the image stay; they lead nowhere but down
+            assert all(part.strip(". ") and ":" not in part for part in parts[:-1])
+            assert parts[-1].strip(".")
     assert {path for path in served.data.rglob("*") if path.parent == served.data} == before
     assert _check_workspace(person) == []
     person.close()
