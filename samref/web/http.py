@@ -92,13 +92,19 @@ class _Lines(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._texts) as texts:
             async for text in texts:
-                part = {"type": "http.response.body", "body": f"{text}\n".encode(), "more_body": True}
-                try:
-                    await asyncio.wait_for(send(part), SLOW_READER_S)
-                except TimeoutError:
-                    _log.info("A browser stopped reading its answer; the connection is closed.")
+                if not await _is_read(send, f"{text}\n".encode(), "answer"):
                     return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _is_read(send: Send, body: bytes, what: str) -> bool:
+    """Send one more part of a response; whether the browser still reads."""
+    try:
+        await asyncio.wait_for(send({"type": "http.response.body", "body": body, "more_body": True}), SLOW_READER_S)
+    except TimeoutError:
+        _log.info("A browser stopped reading its %s; the connection is closed.", what)
+        return False
+    return True
 
 
 class _Download(Response):
@@ -119,11 +125,7 @@ class _Download(Response):
         with self._file:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while data := await asyncio.to_thread(self._file.read, _PART_BYTES):
-                part = {"type": "http.response.body", "body": data, "more_body": True}
-                try:
-                    await asyncio.wait_for(send(part), SLOW_READER_S)
-                except TimeoutError:
-                    _log.info("A browser stopped reading its download; the connection is closed.")
+                if not await _is_read(send, data, "download"):
                     return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
