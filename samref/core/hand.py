@@ -59,6 +59,10 @@ class HandWork:
             _set(self.removed, later.added, later.removed),
         )
 
+    def after(self, earlier: HandWork | None) -> HandWork:
+        """All that is known where something may have been set before."""
+        return self if earlier is None else earlier.then(self)
+
 
 def _set(known: Rle | None, taken: Rle | None, given: Rle | None) -> Rle | None:
     if known is not None and taken is not None:

@@ -99,7 +99,7 @@ class Rle:
 
     def union(self, *others: Rle) -> Rle:
         """The pixels of this mask and of masks of the same size."""
-        return self if not others else _of_coco(coco_mask.merge([one.to_coco() for one in (self, *others)]))
+        return union_of((self, *others))
 
     def intersection(self, other: Rle) -> Rle:
         """The pixels that both masks have."""
@@ -282,6 +282,19 @@ def mask_iou(pred: Mask, gt: Mask, ignore: Mask | None = None) -> float:
     if union == 0:
         return float("nan")
     return float(np.float32(np.count_nonzero(pred & gt)) / np.float32(union))
+
+
+def union_of(masks: Sequence[Rle]) -> Rle:
+    """The pixels of any of the masks of one image; there is at least one."""
+    return masks[0] if len(masks) == 1 else union_of_coded([mask.to_coco() for mask in masks])
+
+
+def union_of_coded(parts: list[dict[str, Any]]) -> Rle:
+    """As :func:`union_of`, of masks as pycocotools codes them."""
+    while len(parts) > 1:  # in pairs: one after another would read the whole so far again for each
+        parts = [coco_mask.merge(parts[place : place + 2]) for place in range(0, len(parts), 2)]
+    height, width = parts[0]["size"]
+    return Rle.from_counts(height, width, parts[0]["counts"].decode("ascii"))
 
 
 def rle_iou(one: Rle, other: Rle) -> float:

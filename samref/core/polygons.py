@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from samref.core.geometry import ImageSize
-from samref.core.masks import Mask, Rle
+from samref.core.masks import Mask, Rle, union_of_coded
 from samref.errors import LabelError
 
 Ring: TypeAlias = tuple[tuple[float, float], ...]
@@ -245,10 +245,9 @@ def mask_of_checked(segmentation: Any, size: ImageSize) -> Rle | None:
         if isinstance(counts, str):
             return Rle.from_counts(size.height, size.width, counts)
         return Rle.from_runs(size.height, size.width, counts)
-    parts = [coco_mask.frPyObjects([polygon], size.height, size.width)[0] for polygon in _listed(segmentation)]
-    while len(parts) > 1:  # in pairs: one after another would read the whole so far again for each
-        parts = [coco_mask.merge(parts[place : place + 2]) for place in range(0, len(parts), 2)]
-    return Rle.from_counts(size.height, size.width, parts[0]["counts"].decode("ascii"))
+    return union_of_coded(
+        [coco_mask.frPyObjects([polygon], size.height, size.width)[0] for polygon in _listed(segmentation)]
+    )
 
 
 def _listed(polygons: list[Any]) -> list[Any]:

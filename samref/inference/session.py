@@ -30,7 +30,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from samref.core.geometry import ImageSize
 from samref.core.hand import CleanUp, HandTool, HandWork, check_hand_work, clean_up
-from samref.core.masks import MaskWindow, Rle, rle_iou
+from samref.core.masks import MaskWindow, Rle, rle_iou, union_of
 from samref.core.prompts import Box, Click, Prompt, Prompts, check_drawing_cost, check_prompts
 from samref.errors import LabelError, ModelError, PromptError, SessionError, StaleError, SupersededError
 from samref.inference.engine import Engine, StoredImage
@@ -340,11 +340,11 @@ class Session:
 
     def subtract(self) -> Events:
         """Take the pixels of all other objects that are shown from the draft, now and in all later answers."""
-        mask, others = self._drawn("take others from"), [a.mask for a in self._others()]
+        mask, others = self._drawn("take others from"), self._others()
         if not others:
             return ()
         _check_steps(self._state.draft, 1)
-        taken = others[0].union(*others[1:])
+        taken = _pixels_of(others)
         return (log.HandPainted(None, taken, "subtract"),) if mask.intersection(taken).area else ()
 
     def choose(self, candidates: Sequence[log.MaskChosen]) -> Events:
@@ -457,7 +457,7 @@ class Session:
             )
         edited, others = draft.edited, self._others()
         kept = others if overlap == "under" else [a for a in others if overlap == "over" and a.locked]
-        mask = shown.mask.minus(kept[0].mask.union(*(a.mask for a in kept[1:]))) if kept else shown.mask
+        mask = shown.mask.minus(_pixels_of(kept)) if kept else shown.mask
         if mask.area == 0:
             raise LabelError(
                 "The mask is empty, so there is nothing to accept. Click inside the object."
@@ -531,7 +531,7 @@ class Session:
         mask = work.over(annotation.mask)
         if mask is None or mask.area == 0:
             raise LabelError("Nothing of the object would be left. Delete it instead.")
-        known = work if annotation.by_hand is None else annotation.by_hand.then(work)
+        known = work.after(annotation.by_hand)
         return (log.AnnotationsReplaced("move an outline", (), (replace(annotation, mask=mask, by_hand=known),)),)
 
     def merge(self, annotation_ids: Sequence[str]) -> Events:
@@ -542,7 +542,7 @@ class Session:
         first, *others = merged_ones
         merged = self._made_of(
             first,
-            first.mask.union(*(a.mask for a in others)),
+            _pixels_of(merged_ones),
             score=min(a.score for a in merged_ones),
             seconds=sum(a.seconds for a in merged_ones),
             clicks=sum(a.clicks for a in merged_ones),
@@ -574,7 +574,7 @@ class Session:
         others = [self._found(other_id) for other_id in other_ids if other_id != annotation_id]
         if not others:
             raise LabelError("There is no other object to take pixels from.")
-        taken = others[0].mask.union(*(a.mask for a in others[1:]))
+        taken = _pixels_of(others)
         if annotation.mask.minus(taken).area == 0:
             raise LabelError("Nothing of the object would be left. Delete it instead.")
         return self._overlap_taken([annotation], taken)
@@ -920,8 +920,7 @@ class Session:
             if left.area == 0:
                 gone.append(other.id)
             elif left != other.mask:
-                known = HandWork(None, other.mask.intersection(taken))
-                known = known if other.by_hand is None else other.by_hand.then(known)
+                known = HandWork(None, other.mask.intersection(taken)).after(other.by_hand)
                 put.append(replace(other, mask=left, by_hand=known))
         if not gone and not put:
             return ()
@@ -988,6 +987,11 @@ class Session:
             stage=answer.stage,
             seconds=answer.seconds,
         )
+
+
+def _pixels_of(annotations: Sequence[Annotation]) -> Rle:
+    """The pixels of any of some objects; there is at least one."""
+    return union_of([annotation.mask for annotation in annotations])
 
 
 def _by_hand(answer: Prediction | None, hand: HandWork | None) -> Prediction | None:

@@ -564,8 +564,7 @@ def _prompted(draft: DraftState, prompt: Prompt, basis: int | None) -> DraftStat
 
 def _painted(draft: DraftState, work: HandWork) -> DraftState:
     number = draft.cursor
-    before = draft.hand_until(number)
-    return _stepped(draft, DraftStep(None, number, work if before is None else before.then(work)))
+    return _stepped(draft, DraftStep(None, number, work.after(draft.hand_until(number))))
 
 
 def _stepped(draft: DraftState, step: DraftStep) -> DraftState:

@@ -14,11 +14,11 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from samref.core.masks import Mask, Rle
+from samref.core.masks import Mask, Rle, union_of
 from samref.errors import ImportFormatError, LabelError
 from samref.labels.annotations import Annotation, ImageRecord
 from samref.labels.formats.outlines import outline_iou, outline_of
-from samref.labels.formats.reading import MAX_ENTRIES, Collector, LabelImport, joined, parse_xml, rle_of_crop
+from samref.labels.formats.reading import MAX_ENTRIES, Collector, LabelImport, parse_xml, rle_of_crop
 from samref.labels.formats.source import FileNames, Files, Options, Report, Source
 
 _MAX_NUMBERS = 2_000_000  # in one shape
@@ -156,7 +156,7 @@ def _read_image(image: ET.Element, names: frozenset[str], collector: Collector) 
         except LabelError as error:
             raise LabelError(f"shape {place}: {error}") from error
     for (_, name), masks in groups.items():
-        collector.add(record, collector.label_class(name), joined(masks))
+        collector.add(record, collector.label_class(name), union_of(masks))
 
 
 def _read_mask(shape: ET.Element, record: ImageRecord, collector: Collector) -> Rle:

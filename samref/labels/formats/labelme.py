@@ -21,7 +21,7 @@ from PIL import Image
 from pydantic_core import SchemaValidator
 from pydantic_core import core_schema as cs
 
-from samref.core.masks import Mask, Rle
+from samref.core.masks import Mask, Rle, union_of
 from samref.errors import ImportFormatError, LabelError
 from samref.labels.annotations import Annotation, ImageRecord
 from samref.labels.classes import LabelClass
@@ -32,7 +32,6 @@ from samref.labels.formats.reading import (
     Collector,
     LabelImport,
     ZipEntries,
-    joined,
     open_png,
     parse_json,
     rle_of_crop,
@@ -162,7 +161,7 @@ def read_labelme(values: Any, collector: Collector, among: frozenset[str] = froz
         except LabelError as error:
             raise LabelError(f"shape {place}: {error}") from error
     for (_, name), masks in groups.items():
-        collector.add(record, collector.label_class(name), joined(masks))
+        collector.add(record, collector.label_class(name), union_of(masks))
 
 
 def _read_shape(

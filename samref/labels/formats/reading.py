@@ -24,7 +24,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -34,7 +34,6 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from samref.core.geometry import ImageSize
 from samref.core.masks import Mask, Rle, mask_box
@@ -600,19 +599,6 @@ def read_text(data: bytes) -> str:
 def _clipped(value: float, side: int) -> int:
     """The pixel that a coordinate lies in, moved into the image."""
     return min(max(math.floor(value), 0), side - 1)
-
-
-def joined(masks: Sequence[Rle]) -> Rle:
-    """The pixels of any of the masks of one image."""
-    if len(masks) == 1:
-        return masks[0]
-    parts = [mask.to_coco() for mask in masks]
-    while len(parts) > 1:  # in pairs: one after another would read the whole so far again for each
-        parts = [coco_mask.merge(parts[place : place + 2]) for place in range(0, len(parts), 2)]
-    counts = parts[0]["counts"]
-    return Rle.from_counts(
-        masks[0].height, masks[0].width, counts if isinstance(counts, str) else counts.decode("ascii")
-    )
 
 
 def read_png(data: bytes, record: ImageRecord) -> Image.Image:
