@@ -165,6 +165,5 @@ def space_defaults(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _with_space_host(hosts: str, environment: Mapping[str, str]) -> str:
     """The names that were set and those Hugging Face gave the Space: several, once it has a domain of its own."""
-    return ",".join(
-        dict.fromkeys(name for name in (*hosts.split(","), *environment.get("SPACE_HOST", "").split(",")) if name)
-    )
+    names = [*hosts.split(","), *environment.get("SPACE_HOST", "").split(",")]
+    return ",".join(dict.fromkeys(name.strip() for name in names if name.strip()))

@@ -128,7 +128,7 @@ def test_every_setting_is_described_and_is_a_flag_and_a_variable() -> None:
     assert isinstance(command, typer.core.TyperGroup)
     options = {option.name: option for option in command.commands["serve"].params}
     values: dict[Any, str] = {int: "7", float: "7.5", bool: "no", Path: "/tmp/x"}
-    limited = {"precision": "bf16", "frame_ancestors": "*"}
+    limited = {"precision": "bf16", "frame_ancestors": "*", "api": "yes"}
     for name, field in Settings.model_fields.items():
         option = options[name]
         assert option.opts[0] == ("--data" if name == "data_folder" else f"--{name.replace('_', '-')}")
