@@ -197,6 +197,7 @@ def _build_around(store: ProjectStore, settings: Settings, offered: ImageFolder 
         keeping=lambda: _keeping(store, settings),
         version=__version__,
         folder=offered,
+        api=settings.api,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,

@@ -195,12 +195,14 @@ class Surroundings:
         keeping: how work is kept.
         version: of samref.
         folder: of images on this machine that may be opened.
+        api: whether scripts may ask for masks.
     """
 
     models: Callable[[], Sequence[ModelEntry]]
     keeping: Callable[[], Mapping[str, Any]]
     version: str
     folder: ImageFolder | None = None
+    api: bool = False
 
 
 @dataclass(slots=True)
@@ -469,6 +471,7 @@ class Server:
             },
             "keeping": dict(self._surroundings.keeping()),
             "version": self._surroundings.version,
+            "api": self._surroundings.api,
             "folder": None if self._surroundings.folder is None else self._surroundings.folder.name,
         }
 
