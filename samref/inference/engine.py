@@ -116,10 +116,12 @@ class Engine(Protocol):
         *,
         owner: str,
         corrected: Rle | None = None,
+        final_only: bool = False,
         in_bulk: bool = False,
     ) -> AsyncGenerator[Prediction, None]:
         """The answers to one object's prompts, coarse first; see :meth:`samref.inference.predictor.Predictor.predict`.
 
+        ``final_only``: whoever asks has a coarse mask already; all stages are one, in the rank of refined masks.
         ``in_bulk`` is for what no person waits for.
 
         Raises:
@@ -263,13 +265,14 @@ class LocalEngine:
         *,
         owner: str,
         corrected: Rle | None = None,
+        final_only: bool = False,
         in_bulk: bool = False,
     ) -> AsyncGenerator[Prediction, None]:
         predictor = await self._loaded(model)
         embedding = await self._embedding(image, predictor, Rank.BULK if in_bulk else Rank.EMBED, owner)
-        stages = predictor.predict(embedding, prompts, state, corrected=corrected)
+        stages = predictor.predict(embedding, prompts, state, corrected=corrected, final_only=final_only)
         for number in range(len(predictor.spec.stages)):
-            rank = Rank.BULK if in_bulk else Rank.COARSE if number == 0 else Rank.REFINED
+            rank = Rank.BULK if in_bulk else Rank.COARSE if number == 0 and not final_only else Rank.REFINED
             prediction = await self._run(predictor, rank, owner, functools.partial(next, stages, None))
             if prediction is None:
                 return

@@ -149,6 +149,7 @@ class Predictor:
         *,
         corrected: Rle | None = None,
         error_map: bool = False,
+        final_only: bool = False,
     ) -> Iterator[Prediction]:
         """Answer one object's prompts: the coarse mask first, then the refined one; the last is final.
 
@@ -160,6 +161,7 @@ class Predictor:
             state: of the answer to the prompts before; None for a new object.
             corrected: the object's mask where a person changed it since that answer; the model goes on from it.
             error_map: whether to fill ``Prediction.error_mask``.
+            final_only: give the last answer alone; no mask is drawn of those before it.
 
         Raises:
             PromptError: at the call, not at the first stage: no prompts, prompts that do not fit the image, or
@@ -175,7 +177,8 @@ class Predictor:
         if corrected is not None:
             logits = _mask_prompt(corrected, embedding.frame).to(self._device)
             state = replace(state, low_res_logits=logits, final_logits=logits)
-        return self._stages(embedding, prompts, state, error_map)
+        outputs = self._model.decode(embedding.features, self._batch(prompts, embedding.frame), state)
+        return self._stages(embedding.frame, _last_of(outputs) if final_only else outputs, error_map)
 
     def segment(
         self,
@@ -220,12 +223,10 @@ class Predictor:
         *_, final = self.predict(self.embed(decoded), prompts)
         return final
 
-    def _stages(
-        self, embedding: Embedding, prompts: Prompts, state: DecoderState, error_map: bool
-    ) -> Iterator[Prediction]:
+    @staticmethod
+    def _stages(frame: Frame, outputs: Iterator[MaskOutput], error_map: bool) -> Iterator[Prediction]:
         seconds = 0.0
         started = time.perf_counter()
-        outputs = self._model.decode(embedding.features, self._batch(prompts, embedding.frame), state)
         while True:
             # Entered anew for each stage: inference mode belongs to the thread, and while this generator waits the
             # thread is the consumer's.
@@ -233,7 +234,6 @@ class Predictor:
                 output = next(outputs, None)
                 if output is None:
                     return
-                frame = embedding.frame
                 _check_finite(output)
                 mask, window = windowed_mask(output.logits, frame, output.patch)
                 wrong = output.error_logits if error_map else None
@@ -248,6 +248,12 @@ class Predictor:
         moved = prompts.mapped(frame.to_model, (scale_x * scale_y) ** 0.5)
         mask = None if prompts.mask is None else _mask_prompt(prompts.mask, frame).to(self._device)
         return PromptBatch(moved, frame, mask)
+
+
+def _last_of(outputs: Iterator[MaskOutput]) -> Iterator[MaskOutput]:
+    """The last of a model's answers; all are computed when it is asked for."""
+    *_, last = outputs
+    yield last
 
 
 def _check_finite(output: MaskOutput) -> None:

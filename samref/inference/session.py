@@ -237,6 +237,7 @@ class Session:
         self._at_work = 0  # verbs that wait or run
         self._work: asyncio.Task[None] | None = None
         self._asked: Question | None = None
+        self._seen_coarse: DraftStep | None = None  # whose coarse mask whoever said it has already
         self._failure: Exception | None = None
         self._changed = asyncio.Event()
         self._fold(events)
@@ -613,7 +614,9 @@ class Session:
 
     # ---- on the event loop, and the model's work
 
-    async def perform(self, verb: Verb, tab_id: str, seen: int, *, on_mask: bool = False) -> SessionView:
+    async def perform(
+        self, verb: Verb, tab_id: str, seen: int, *, on_mask: bool = False, seen_coarse: bool = False
+    ) -> SessionView:
         """Do one verb; it is recorded on another thread, since that waits for the disk; then the model catches up.
 
         The view is the one right after the verb, to be given to :meth:`watch`.
@@ -624,17 +627,18 @@ class Session:
             seen: the revision which that tab last saw.
             on_mask: it works on the draft's mask: wait for the one under way first, and decide on a thread, since
                 that may take a while on a large image.
+            seen_coarse: that tab has a coarse mask of its own already, so that none is made here.
 
         Raises:
             StaleError: another tab changed the image since.
             SamrefError: the verb is refused; nothing was changed.
         """
         self._at_work += 1
-        task = asyncio.create_task(self._perform(verb, tab_id, seen, on_mask))
+        task = asyncio.create_task(self._perform(verb, tab_id, seen, on_mask, seen_coarse))
         task.add_done_callback(self._performed)
         return await asyncio.shield(task)  # whoever asked may go away; what is recorded must be folded all the same
 
-    async def _perform(self, verb: Verb, tab_id: str, seen: int, on_mask: bool) -> SessionView:
+    async def _perform(self, verb: Verb, tab_id: str, seen: int, on_mask: bool, seen_coarse: bool) -> SessionView:
         async with self._turn:
             self._check_fresh(tab_id, seen)
             if on_mask:
@@ -643,6 +647,8 @@ class Session:
             if events:
                 await asyncio.to_thread(self._record, *events)
                 self._happened(events)
+                draft = self._state.draft
+                self._seen_coarse = draft.steps[draft.cursor - 1] if seen_coarse and draft.cursor else None
                 self._note_writer(tab_id)
                 self._notify()
             self.catch_up()
@@ -767,6 +773,7 @@ class Session:
             question.prompts,
             question.state,
             corrected=question.corrected,
+            final_only=question.step is self._seen_coarse,
             owner=self.session_id,
         )
         prediction = None

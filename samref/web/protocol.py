@@ -143,11 +143,13 @@ class Sync(Request):
 class AddPrompts(ImageRequest):
     """Adds prompts to the draft in order, all or none.
 
-    Answers: `coarse`, then `refined`; before them `preparing` when the image must be encoded (again) first.
+    Answers: `coarse`, then `refined`; before them `preparing` when the image must be encoded (again) first. To a page
+    that has painted a coarse mask of its own (`mine`): at once that the prompts are recorded, then `refined`.
     """
 
     verb: Literal["prompt"]
     prompts: Any = Field(description=f"list of 1 to {MAX_PROMPTS} prompts")
+    coarse: Literal["send", "mine"] = Field(default="send", description="`send` or `mine`: who makes the coarse mask")
 
 
 class WireMask(BaseModel):

@@ -368,16 +368,23 @@ class Server:
                 await session.perform(lambda s: (boxes_drawn(s.view, boxes, class_id),), request.tab, request.revision)
                 await self.bulk.came(workspace.id)
                 return workspace, _watched(session.watch())
+            case AddPrompts(coarse=coarse):
+                session = await self._session(workspace.id, request.image)
+                seen = coarse == "mine"
+                verb: Verb = partial(_decide, request=request)
+                view = await session.perform(verb, request.tab, request.revision, seen_coarse=seen)
+                # The page painted its own prompt: it need not hear of the state without an answer. It must where the
+                # next answer is the refined one, since its next request waits for a first answer to this.
+                return workspace, _watched(session.watch(after=None if seen else view))
             case _:
                 if isinstance(request, UseModel):
                     self._check_model(request.name)
                     await asyncio.to_thread(self._engine.spec, request.name)  # loads it, which is slow
                 session = await self._session(workspace.id, request.image)
-                verb: Verb = partial(_decide, request=request)
+                verb = partial(_decide, request=request)
                 on_mask = isinstance(request, _ON_MASK)
-                view = await session.perform(verb, request.tab, request.revision, on_mask=on_mask)
-                # The page painted its own prompt: it need not hear of the state without an answer.
-                return workspace, _watched(session.watch(after=view if isinstance(request, AddPrompts) else None))
+                await session.perform(verb, request.tab, request.revision, on_mask=on_mask)
+                return workspace, _watched(session.watch())
 
     async def _present(self, workspace: _Workspace, request: Request) -> _Answers:
         """The open image as it is, if there is one."""

@@ -59,10 +59,10 @@ class Bench:
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
         self.tasks.append(asyncio.create_task(work))
 
-    async def click(self, owner: str) -> list[Prediction]:
+    async def click(self, owner: str, *, final_only: bool = False) -> list[Prediction]:
         seen = []
         async with contextlib.aclosing(
-            self.engine.segment(self.source(), "exact", CLICK, None, owner=owner)
+            self.engine.segment(self.source(), "exact", CLICK, None, owner=owner, final_only=final_only)
         ) as predictions:
             async for prediction in predictions:
                 self.order.append(f"{owner} {prediction.stage}")
@@ -114,6 +114,26 @@ def test_everybodys_coarse_mask_goes_before_anybodys_refined_one() -> None:
             await until(lambda: bench.engine.stats().waiting == 4)
             await bench.finish()
             assert bench.order == ["a coarse", "b coarse", "c coarse", "a refined", "b refined", "c refined"]
+
+    asyncio.run(scenario())
+
+
+def test_whoever_has_a_coarse_mask_already_gets_the_final_one_after_the_coarse_masks_of_others() -> None:
+    async def scenario() -> None:
+        async with held() as bench:
+            seen: list[Prediction] = []
+
+            async def click() -> None:
+                seen.extend(await bench.click("a", final_only=True))
+
+            bench.later(click())
+            bench.later(bench.click("b"))
+            await until(lambda: bench.engine.stats().waiting == 3)
+            await bench.finish()
+            assert bench.order[:2] == ["b coarse", "a refined"]
+            predictor = make_predictor("exact")
+            *_, final = predictor.predict(predictor.embed(IMAGE), CLICK)
+            assert [(p.stage, p.mask, p.score) for p in seen] == [(final.stage, final.mask, final.score)]
 
     asyncio.run(scenario())
 

@@ -98,6 +98,25 @@ def test_a_click_is_answered_by_a_coarse_and_then_a_refined_mask(
     run(scenario())
 
 
+def test_a_page_with_a_coarse_mask_of_its_own_hears_that_it_is_recorded_and_gets_the_same_refined_mask(
+    server: Server,
+) -> None:
+    async def scenario() -> None:
+        usual = await opened(server, "usual")
+        wanted = await usual.view_of("prompt", prompts=[MIDDLE])
+        page = await opened(server)
+        answers = await page.ask("prompt", prompts=[MIDDLE], coarse="mine")
+        told, *_, last = [answer["view"] for answer in answers]
+        assert (told["phase"], told["draft"]["count"], told["draft"]["mask"]) == ("preparing", 1, None)
+        assert (last["phase"], last["draft"]["coarse"]) == ("refined", None)
+        assert "coarse" not in [answer["view"]["phase"] for answer in answers]
+        assert last["draft"]["mask"] == wanted["draft"]["mask"]
+        following = await page.ask("prompt", prompts=[CORNER])
+        assert following[-1]["view"]["draft"]["coarse"] is not None, "only that one was its own"
+
+    run(scenario())
+
+
 def test_the_mask_on_the_wire_is_the_one_the_model_gives(server: Server) -> None:
     async def scenario() -> None:
         page = await opened(server)
