@@ -17,7 +17,6 @@
     ├── RequestError                 request     a request of the page cannot be read: a bug, or a tampered page
     ├── BusyError                    busy        the server has too much to do just now
     ├── SettingsError                settings    a setting of the server cannot be used
-    ├── SpaceError                   space       a Space cannot be described, built, pushed or reached
     ├── DataError                    data        a data set folder does not hold what was expected
     ├── TrainingError                training    training cannot go on (loss not finite, state of another run, ...)
     └── SpaceError                   space       the Spacefile, the folder made of it or the Space cannot be used
@@ -119,12 +118,6 @@ class SettingsError(SamrefError):
     """A setting has a value that cannot be used."""
 
     code = "settings"
-
-
-class SpaceError(SamrefError):
-    """A Space cannot be described, built, pushed or reached."""
-
-    code = "space"
 
 
 class DataError(SamrefError):
