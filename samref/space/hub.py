@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
     LocalTokenNotFoundError,
@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # public, and named late
 
 from samref import __version__
 from samref.errors import SpaceError
@@ -54,20 +54,19 @@ SPACE_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 _TOKENS = "https://huggingface.co/settings/tokens"
 _BILLING = "https://huggingface.co/settings/billing"
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MOST_WORDS = 300
 _HIDDEN = "•••"
 
 # The base of the library's own error is that of a lost connection, too: of httpx in its version 1, of httpx2 in 2.
 _ConnectionLost: type[Exception] = HfHubHTTPError.__bases__[0]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 Say = Callable[[str], None]
 
 
-class HubFault(SpaceError):
+class HubError(SpaceError):
     """The Hub refused a call, or was not reached.
 
     Attributes:
@@ -151,14 +150,23 @@ class Hub:
         space: owner/name.
         say: told about waits, one line each.
         sleep: waits that many seconds.
+        clock: seconds since some moment.
     """
 
-    def __init__(self, api: HfApi, space: str, say: Say, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        api: HfApi,
+        space: str,
+        say: Say,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not SPACE_NAME.fullmatch(space):
             raise SpaceError(f"“{clean(space)}” is not the name of a Space; give OWNER/NAME, as in anna/samref.")
         self.api = api
         self.space = space
         self.sleep = sleep
+        self.clock = clock
         self._say = say
         self._hidden: set[str] = set()
         self._user = ""
@@ -190,7 +198,7 @@ class Hub:
         self._user = str(who.get("name", ""))
         token = (who.get("auth") or {}).get("accessToken") or {}
         if token.get("role") == "read":
-            raise HubFault(
+            raise HubError(
                 f"The token of {self._user} may only read. Make one that may write at {_TOKENS} and log in with it: "
                 "hf auth login --force",
                 403,
@@ -200,13 +208,13 @@ class Hub:
     def look(self) -> Present | None:
         """All that can be known of the Space, or None where there is none yet."""
         try:
-            info = self.ask("looking at the Space", self.api.space_info, self.space)
-        except HubFault as fault:
+            info = self.ask("looking at the Space", lambda: self.api.space_info(self.space))
+        except HubError as fault:
             if fault.status == 404:
                 return None
             raise
-        variables = self.ask("reading its variables", self.api.get_space_variables, self.space)
-        secrets = self.ask("reading the names of its secrets", self.api.get_space_secrets, self.space)
+        variables = self.ask("reading its variables", lambda: self.api.get_space_variables(self.space))
+        secrets = self.ask("reading the names of its secrets", lambda: self.api.get_space_secrets(self.space))
         host = info.host or (f"https://{info.subdomain}.hf.space" if info.subdomain else "")
         return Present(
             self.commits(),
@@ -250,7 +258,7 @@ class Hub:
 
     def runtime(self) -> Runtime:
         """What the Space does just now."""
-        found = self.ask("asking what it does", self.api.get_space_runtime, self.space)
+        found = self.ask("asking what it does", lambda: self.api.get_space_runtime(self.space))
         raw: Mapping[str, Any] = found.raw
         return Runtime(
             _word(found.stage) or "",
@@ -287,11 +295,14 @@ class Hub:
 
     def set_variable(self, name: str, value: str, note: str) -> None:
         """Add a variable, or change it."""
-        self.ask(f"setting the variable {name}", self.api.add_space_variable, self.space, name, value, description=note)
+        self.ask(
+            f"setting the variable {name}",
+            lambda: self.api.add_space_variable(self.space, name, value, description=note),
+        )
 
     def remove_variable(self, name: str) -> None:
         """Take a variable away."""
-        self.ask(f"removing the variable {name}", self.api.delete_space_variable, self.space, name)
+        self.ask(f"removing the variable {name}", lambda: self.api.delete_space_variable(self.space, name))
 
     def set_secret(self, name: str, value: str, note: str) -> None:
         """Add a secret, or change it; its value is in this one request and in nothing that is said or logged."""
@@ -301,7 +312,9 @@ class Hub:
                 "HF_DEBUG is set, so the Hub's library would write secrets into its log; nothing was sent. Unset it "
                 "and push again."
             )
-        self.ask(f"setting the secret {name}", self.api.add_space_secret, self.space, name, value, description=note)
+        self.ask(
+            f"setting the secret {name}", lambda: self.api.add_space_secret(self.space, name, value, description=note)
+        )
 
     def set_hardware(self, hardware: str, sleep_after_s: int | None) -> None:
         """Ask for other hardware."""
@@ -316,11 +329,11 @@ class Hub:
 
     def set_sleep(self, seconds: int) -> None:
         """Let the Space sleep after so many seconds without a visitor."""
-        self.ask("setting when it sleeps", self.api.set_space_sleep_time, self.space, seconds)
+        self.ask("setting when it sleeps", lambda: self.api.set_space_sleep_time(self.space, seconds))
 
     def restart(self) -> None:
         """Start the Space again, also from sleep or pause."""
-        self.ask("restarting it", self.api.restart_space, self.space)
+        self.ask("restarting it", lambda: self.api.restart_space(self.space))
 
     def commit(
         self, folder: Path, add: Sequence[str], delete: Sequence[str], parent: str, title: str, text: str
@@ -328,10 +341,10 @@ class Hub:
         """Change files in one commit on top of ``parent``; its id.
 
         Raises:
-            HubFault: of a ``status`` in :data:`FOREIGN` where another commit came first, and one that
-                :attr:`HubFault.leaves_open` where the commit may have arrived.
+            HubError: of a ``status`` in :data:`FOREIGN` where another commit came first, and one that
+                :attr:`HubError.leaves_open` where the commit may have arrived.
         """
-        operations = [
+        operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
             *(CommitOperationAdd(path, str(folder / path)) for path in add),
             *(CommitOperationDelete(path, is_folder=False) for path in delete),
         ]
@@ -356,19 +369,22 @@ class Hub:
 
     # ---- the one door
 
-    def ask(
-        self, doing: str, function: Callable[P, T], *args: P.args, repeats: int = MOST_REPEATS, **kwargs: P.kwargs
-    ) -> T:
-        """What ``function`` answers; what may be repeated is tried again ``repeats`` times.
+    def ask(self, doing: str, call: Callable[[], T], *, repeats: int = MOST_REPEATS) -> T:
+        """What ``call`` answers.
 
         Args:
             doing: what the call does, as the end of "while …".
+            call: a call of the Hub's library.
+            repeats: how often it is made again after a lost connection or a fault of the Hub's own.
+
+        Raises:
+            HubError: the Hub refused, or was not reached.
         """
         waits = 0
         for trial in count(1):
             get_session().timeout = ANSWER_S
             try:
-                return function(*args, **kwargs)
+                return call()
             except (HfHubHTTPError, RuntimeError, _ConnectionLost) as error:
                 cause = _http_cause(error)
                 if cause is None:
@@ -383,7 +399,7 @@ class Hub:
                     continue
                 raise self._fault(doing, status, cause) from self._untold(error)
             except LocalTokenNotFoundError as error:
-                raise HubFault(
+                raise HubError(
                     f"There is no token for the Hub on this machine. Make one that may write at {_TOKENS} and log in "
                     "with it: hf auth login",
                     401,
@@ -398,7 +414,7 @@ class Hub:
         seconds = _seconds_to_wait(error.response.headers)
         if waits > MOST_WAITS or seconds > LONGEST_WAIT_S:
             again = "some minutes" if seconds <= LONGEST_WAIT_S else f"{seconds / 60:.0f} minutes"
-            raise HubFault(
+            raise HubError(
                 f"The Hub is asked too often (while {doing}). Run the same command again in {again}: what is done "
                 "already is not done again.",
                 TOO_MANY_REQUESTS,
@@ -406,7 +422,7 @@ class Hub:
         self.say(f"The Hub is asked too often: waiting {seconds:.0f} s, as it says ({waits} of {MOST_WAITS}).")
         self.sleep(seconds)
 
-    def _fault(self, doing: str, status: int | None, error: Exception) -> HubFault:
+    def _fault(self, doing: str, status: int | None, error: Exception) -> HubError:
         if status is None:
             sentence = (
                 f"The connection to the Hub was lost (while {doing}). See whether {self.api.endpoint} can be reached "
@@ -414,7 +430,7 @@ class Hub:
             )
         else:
             sentence = self._sentence(status, doing, error)
-        return HubFault(self.without_secrets(sentence), status)
+        return HubError(self.without_secrets(sentence), status)
 
     def _sentence(self, status: int, doing: str, error: Exception) -> str:
         owner, name = self.space.split("/")
@@ -455,7 +471,7 @@ class Hub:
 
     def _unreadable(self, doing: str, error: Exception) -> SpaceError:
         if isinstance(error, json.JSONDecodeError | KeyError):
-            return HubFault(
+            return HubError(
                 f"The Hub's answer cannot be read (while {doing}). Where HF_ENDPOINT is set, see that it is a Hub, and "
                 "update huggingface_hub.",
                 None,
@@ -474,12 +490,9 @@ def connect(space: str, say: Say, *, endpoint: str | None = None, token: str | N
     return Hub(api, space, say)
 
 
-def digests(path: Path) -> tuple[str, str]:
-    """What the Hub may call this file: git's SHA-1 of a small one, SHA-256 of a large one."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest(), hashlib.sha256(
-        data
-    ).hexdigest()
+def git_digest(data: bytes) -> str:
+    """What git calls a file of that content."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def clean(text: str) -> str:
@@ -496,11 +509,9 @@ def _word(value: Any) -> str | None:
 def _http_cause(error: BaseException) -> Exception | None:
     """The refusal or the lost connection behind an error: the library wraps those of an upload."""
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, HfHubHTTPError | _ConnectionLost):
-            return cause if isinstance(cause, Exception) else None
+    while cause is not None and not isinstance(cause, _ConnectionLost):
         cause = cause.__cause__
-    return None
+    return cause
 
 
 def _status(error: Exception) -> int | None:
