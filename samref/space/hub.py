@@ -162,7 +162,7 @@ class Hub:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not SPACE_NAME.fullmatch(space):
-            raise SpaceError(f"“{clean(space)}” is not the name of a Space; give OWNER/NAME, as in anna/samref.")
+            raise SpaceError(f"“{clean(space)}” is not the name of a Space. Give OWNER/NAME, as in anna/samref.")
         self.api = api
         self.space = space
         self.sleep = sleep
@@ -476,7 +476,8 @@ class Hub:
                 "update huggingface_hub.",
                 None,
             )
-        return SpaceError(self.without_secrets(f"The Hub refuses (while {doing}): {clean(str(error))}"))
+        told = self.without_secrets(clean(str(error)))
+        return SpaceError(f"The Hub refuses (while {doing}). Mend what it names and try again. The Hub says: {told}")
 
     def _untold(self, error: BaseException) -> BaseException | None:
         """The cause to keep beside a sentence: none where its text holds a secret."""

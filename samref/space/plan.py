@@ -196,7 +196,7 @@ def make_plan(wanted: Wanted, present: Present | None, hub: Hub, *, overwrite: b
         delete,
         hardware,
         sleeps,
-        now.stage in ASLEEP,
+        now.stage in ASLEEP or (now.stage in FAILED and not (add or change or delete)),
         _costs(wanted, now),
         remarks,
     )

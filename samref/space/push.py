@@ -18,7 +18,9 @@ from samref.files import counted
 from samref.space.hub import FOREIGN, Hub, HubError, Present, Runtime
 from samref.space.plan import (
     ASLEEP,
+    FAILED,
     NOTE,
+    RUNNING,
     SECRET_VARIABLE,
     Plan,
     Wanted,
@@ -40,8 +42,6 @@ SETTLE_S = 60.0
 """So long after a change the Hub may still tell the stage of before it, where it does not say which commit runs."""
 
 POLL_S = 5.0
-RUNNING = "RUNNING"
-FAILED = frozenset({"BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def push(
     if patience_s <= 0:
         hub.say(f"Sent. `python -m samref space status {hub.space}` tells when it runs.")
         return Pushed(commit, present.address, "")
-    wait_until_running(hub, commit, patience_s, changed=plan.changes)
+    wait_until_running(hub, commit, patience_s, changed=plan.changes, committed=plan.commits)
     return Pushed(commit, present.address, _click(hub, present, first_click))
 
 
@@ -273,10 +273,11 @@ def _after_a_fault(hub: Hub, fault: HubError, parent: str, digest: str) -> str |
 # ---- waiting
 
 
-def wait_until_running(hub: Hub, commit: str, patience_s: float, *, changed: bool) -> None:
+def wait_until_running(hub: Hub, commit: str, patience_s: float, *, changed: bool, committed: bool) -> None:
     """Return as soon as the Space runs ``commit``, telling each new stage.
 
-    ``changed`` says that something was just done to it, so that the Hub may still tell of before.
+    Where something was just ``changed``, the Hub may still tell of before; where that was a commit (``committed``), the
+    commit that it names tells which.
 
     Raises:
         SpaceError: it failed (its last log lines were said), it stopped, or it takes longer than ``patience_s``.
@@ -290,9 +291,9 @@ def wait_until_running(hub: Hub, commit: str, patience_s: float, *, changed: boo
             hub.say(f"{passed:4.0f} s  {in_words(now.stage)}")
             moved = moved or bool(last)
             last = now.stage
-        settled = now.commit == commit or not changed or moved or passed >= SETTLE_S
+        settled = (committed and now.commit == commit) or not changed or moved or passed >= SETTLE_S
         on_its_hardware = now.hardware is None or now.wanted_hardware in (None, now.hardware)
-        if now.stage == RUNNING and on_its_hardware and (now.commit == commit or (now.commit is None and settled)):
+        if now.stage == RUNNING and settled and on_its_hardware and now.commit in (None, commit):
             return
         if now.stage in FAILED and settled:
             raise _failure(hub, now)
@@ -302,8 +303,9 @@ def wait_until_running(hub: Hub, commit: str, patience_s: float, *, changed: boo
                 "push again: nothing is sent twice."
             )
         if passed >= patience_s:
+            older = "" if now.commit in (None, commit) else f", of the older commit {now.commit[:7]}"
             raise SpaceError(
-                f"After {patience_s / 60:.0f} minutes the Space is still {in_words(now.stage)}. Look at "
+                f"After {patience_s / 60:.0f} minutes the Space is still {in_words(now.stage)}{older}. Look at "
                 f"{hub.page}?logs=build; the same command waits on, and nothing is sent twice."
             )
         hub.sleep(POLL_S)
