@@ -91,4 +91,4 @@ def offer_model(context: BrowserContext, *, trusted: bool = False, **orders: Any
     context.add_init_script(f"globalThis.localModel = {json.dumps(orders)}")
     if trusted:
         key = f"{json.dumps(ABOUT)} + '|' + navigator.userAgent"
-        context.add_init_script(f"localStorage.setItem('samref.localTrust', {key})")
+        context.add_init_script(f"if (location.protocol === 'http:') localStorage.setItem('samref.localTrust', {key})")
