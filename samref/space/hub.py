@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
     LocalTokenNotFoundError,
@@ -170,6 +170,11 @@ class Hub:
         self._say = say
         self._hidden: set[str] = set()
         self._user = ""
+
+    @property
+    def token(self) -> str:
+        """The token that all is asked with, "" where there is none."""
+        return str(self.api.token or get_token() or "")
 
     @property
     def page(self) -> str:
