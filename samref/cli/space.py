@@ -136,6 +136,9 @@ def _fresh_build(root: Path, target: str) -> Iterator[tuple[Spacefile, BuiltSpac
 
 
 def _needs_hub(command: str) -> None:
+    """Before the Hub's library is imported: say where it is missing, and keep its bars out of files."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if find_spec("huggingface_hub") is None:
         raise SpaceError(
             f"space {command} needs the package huggingface_hub, which is not installed. Install it with: "

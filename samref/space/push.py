@@ -148,7 +148,7 @@ def push(
     present = hub.look()
     plan = make_plan(wanted, present, hub, overwrite=overwrite, replace=replace)
     hub.say(f"{user} → {hub.page}, target {wanted.target}:")
-    for line in plan_in_words(plan, wanted, present, person.given, hub):
+    for line in plan_in_words(plan, wanted, present, person.given, hub, whole=dry_run):
         hub.say(f"  {line}")
     if dry_run:
         if plan.costs:
@@ -164,7 +164,8 @@ def push(
         plan, present = _plan_after_creation(hub, wanted, overwrite=overwrite)
     commit = _change(hub, wanted, plan, present, secrets)
     if patience_s <= 0:
-        hub.say(f"Sent. `python -m samref space status {hub.space}` tells when it runs.")
+        sent = "Sent" if plan.changes else "There was nothing to send"
+        hub.say(f"{sent}. `python -m samref space status {hub.space}` tells when it runs.")
         return Pushed(commit, present.address, "")
     wait_until_running(hub, commit, patience_s, changed=plan.changes, committed=plan.commits)
     return Pushed(commit, present.address, _click(hub, present, first_click))

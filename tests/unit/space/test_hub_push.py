@@ -239,6 +239,17 @@ def test_a_gitignore_that_holds_a_file_back_is_said(bench: Bench) -> None:
     assert "new.py" in bench.refused()
 
 
+def test_a_push_names_some_files_and_a_dry_run_all(bench: Bench) -> None:
+    for number in range(30):
+        bench.write(f"samref/part_{number}.py", f"# {number}\n".encode())
+    bench.push(dry_run=True)
+    assert sum(line.startswith("  add ") for line in bench.said) == 35
+    bench.push()
+    assert sum(line.startswith("  add ") for line in bench.said) == 11
+    assert "  add 25 files more" in bench.said
+    assert "  commit 35 files at once" in bench.said
+
+
 # ---- dry run
 
 
