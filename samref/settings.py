@@ -1,7 +1,11 @@
-"""Settings of the labelling server: flags win, then ``SAMREF_<NAME>``, then Gradio's own variables, then defaults."""
+"""Settings of the labelling server: flags win, then ``SAMREF_<NAME>``, then Gradio's own variables, then defaults.
+
+On a Space of Hugging Face some defaults are others (:func:`space_defaults`).
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +21,9 @@ ENVIRONMENT_PREFIX = "SAMREF_"
 
 GRADIO_VARIABLES = {"host": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
 """Hugging Face Spaces and other hosts of Gradio apps set these."""
+
+SPACE_FRAMES = "https://huggingface.co https://*.hf.space"
+"""Pages that show a Space in a frame: Hugging Face's own, and other Spaces."""
 
 FLAGS = {"data_folder": "--data"}
 """Flags of ``samref serve`` that are not called like their field."""
@@ -42,6 +49,7 @@ WANTED_BY_FIELD = {
     "precision": "auto, fp32 or bf16",
     "pixels": f"a whole number from 1 to {MAX_PIXELS}",
     "demo_days": "0 (keep for good) or more",
+    "ship_to": "an address such as hf://buckets/owner/name, or nothing",
     "frame_ancestors": "self, * or addresses such as https://example.org",
 }
 
@@ -83,6 +91,12 @@ class Settings(BaseModel):
         pattern=r"^(\*|self|https?://[\w.*:-]+( https?://[\w.*:-]+)*)$",
         description="Pages that may show this one in a frame: self, *, or addresses separated by spaces",
     )
+    api: bool = Field(default=False, description="Whether scripts may ask for masks through Gradio's API")
+    ship_to: str = Field(
+        default="", description="Address that labels are copied to and restored from, as fsspec knows it; empty: none"
+    )
+    ship_every_s: float = Field(default=5.0, gt=0, description="Seconds between copies of what was newly done")
+    snapshot_every_s: float = Field(default=300.0, gt=0, description="Seconds between whole copies of the labels")
     self_test: bool = Field(default=True, description="Click a bundled image at start and print the times")
 
     @classmethod
@@ -93,8 +107,8 @@ class Settings(BaseModel):
                 f"{WORKSPACE_DAYS} is set, but workspaces are not removed by their age any more. Unset it; a demo that "
                 f"should forget its visitors can set {ENVIRONMENT_PREFIX}DEMO_DAYS instead."
             )
-        values: dict[str, Any] = {}
-        said_by: dict[str, str] = {}
+        values = space_defaults(environment)
+        said_by = dict.fromkeys(values, "A variable of the Space")
         for name in cls.model_fields:
             variables = [f"{ENVIRONMENT_PREFIX}{name.upper()}", GRADIO_VARIABLES.get(name, "")]
             sources = [(flag_of(name), flags.get(name)), *((each, environment.get(each)) for each in variables)]
@@ -102,6 +116,8 @@ class Settings(BaseModel):
                 if value is not None:
                     values[name], said_by[name] = value, source
                     break
+        if is_space(environment):
+            values["hosts"] = _with_space_host(values["hosts"], environment)
         try:
             return cls(**values)
         except ValidationError as error:
@@ -116,3 +132,38 @@ class Settings(BaseModel):
 def flag_of(name: str) -> str:
     """How ``samref serve`` calls the field ``name``."""
     return FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def is_space(environment: Mapping[str, str]) -> bool:
+    """Whether this runs as a Space of Hugging Face."""
+    return environment.get("SYSTEM") == "spaces"
+
+
+def is_zero_gpu(environment: Mapping[str, str]) -> bool:
+    """Whether this runs as a Space that is lent a GPU for seconds at a time; the package ``spaces`` asks the same."""
+    return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def space_defaults(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The defaults that a Space has instead of this machine's; nothing elsewhere.
+
+    The disk of a Space forgets everything at its next start, whatever the folder, and its home may be missing: labels
+    lie where temporary files do. On ZeroGPU the model stays on the CPU (docs/adr/0019-zero-gpu.md).
+    """
+    if not is_space(environment):
+        return {}
+    defaults: dict[str, Any] = {
+        "host": "0.0.0.0",  # noqa: S104 - the proxy of the Spaces reaches it no other way
+        "hosts": "",
+        "frame_ancestors": SPACE_FRAMES,
+        "data_folder": Path(tempfile.gettempdir()) / "samref",
+    }
+    if is_zero_gpu(environment):
+        defaults["device"] = "cpu"
+    return defaults
+
+
+def _with_space_host(hosts: str, environment: Mapping[str, str]) -> str:
+    """The names that were set and those Hugging Face gave the Space: several, once it has a domain of its own."""
+    names = [*hosts.split(","), *environment.get("SPACE_HOST", "").split(",")]
+    return ",".join(dict.fromkeys(name.strip() for name in names if name.strip()))

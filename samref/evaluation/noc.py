@@ -37,6 +37,12 @@ AMORTISED_CLICKS = 20
 LOWERED_BY = 0.01
 """A click does harm where it lowers IoU by more than a point (FocSAM's stability study)."""
 
+GOOD = 0.90
+"""A mask of this IoU is as good as done: most people would accept it."""
+
+BROKEN_BY = 0.05
+"""A click breaks a good mask where it lowers its IoU by more than this."""
+
 STROKE_DIRECTIONS = 36
 """Directions tried for a first stroke, every 5 degrees of a half turn."""
 
@@ -164,6 +170,16 @@ class ClickCurve:
         """Clicks that lowered IoU by more than :data:`LOWERED_BY`; the first one cannot."""
         return sum(before - after > LOWERED_BY for before, after in pairwise(self.ious))
 
+    @property
+    def clicks_on_good(self) -> int:
+        """Clicks on a mask that was :data:`GOOD` already."""
+        return sum(before >= GOOD for before in self.ious[:-1])
+
+    @property
+    def breaking_clicks(self) -> int:
+        """Those of them that lowered IoU by more than :data:`BROKEN_BY`."""
+        return sum(before >= GOOD and before - after > BROKEN_BY for before, after in pairwise(self.ious))
+
 
 def click_curve(
     predictor: EvaluatedPredictor,
@@ -217,7 +233,8 @@ def last_answer(predictions: Iterator[_Prediction], stage: Stage) -> _Prediction
 class Scores:
     """The numbers of one data set, or their mean over data sets.
 
-    ``objects``, ``never`` and ``at_max`` are counts, summed in a mean over data sets; by IoU or by number of clicks:
+    ``objects``, ``never``, ``at_max``, ``on_good`` and ``breaking`` are counts, summed in a mean over data sets; by IoU
+    or by number of clicks:
 
     Attributes:
         noc: mean number of clicks to each IoU, a failure counting as ``max_clicks``.
@@ -230,6 +247,8 @@ class Scores:
         click_s: median seconds per click, embedding not included; also their mean and 95th percentile.
         amortised_s: mean seconds per click with a twentieth of the encoder's mean time in each (FocSAM's "SPC").
         harmful_rate: clicks after the first that lowered IoU by more than a point, as a fraction of all such clicks.
+        on_good: clicks on masks of IoU 0.9 or more.
+        breaking: those of them that lowered it by more than five points.
     """
 
     objects: int
@@ -245,6 +264,8 @@ class Scores:
     click_s_p95: float
     amortised_s: float
     harmful_rate: float
+    on_good: int
+    breaking: int
 
 
 def by_dataset(curves: Iterable[ClickCurve]) -> dict[str, list[ClickCurve]]:
@@ -277,14 +298,19 @@ def score_curves(curves: Sequence[ClickCurve], max_clicks: int, targets: Sequenc
         click_s_p95=float(np.percentile(seconds, 95)),
         amortised_s=statistics.fmean(curve.encode_s for curve in curves) / AMORTISED_CLICKS + click_s_mean,
         harmful_rate=sum(curve.harmful_clicks for curve in curves) / later if later else 0.0,
+        on_good=sum(curve.clicks_on_good for curve in curves),
+        breaking=sum(curve.breaking_clicks for curve in curves),
     )
+
+
+_COUNTS = frozenset({"objects", "never", "at_max", "on_good", "breaking"})
 
 
 def average_scores(scores: Sequence[Scores]) -> Scores:
     """The mean over data sets, each with the same weight whatever its number of objects; counts are summed."""
 
     def together(name: str) -> Any:
-        combine = sum if name in ("objects", "never", "at_max") else statistics.fmean
+        combine = sum if name in _COUNTS else statistics.fmean
         values = [getattr(one, name) for one in scores]
         if isinstance(values[0], Mapping):
             return {key: combine([one[key] for one in values]) for key in values[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,49 @@ def test_gradios_variables_count_where_ours_say_nothing() -> None:
     assert (settings.host, settings.port) == ("0.0.0.0", 8000)
     settings = Settings.from_environment({**gradio, "SAMREF_HOST": "localhost"}, port="9000")
     assert (settings.host, settings.port) == ("localhost", 9000)
+
+
+SPACE = {
+    "SYSTEM": "spaces",
+    "SPACE_HOST": "ana-samref.hf.space,label.example.org",
+    "GRADIO_SERVER_NAME": "0.0.0.0",
+    "GRADIO_SERVER_PORT": "7861",
+}
+
+
+def test_a_space_listens_where_its_proxy_looks_and_may_be_framed_by_hugging_face() -> None:
+    settings = Settings.from_environment(SPACE)
+    assert (settings.host, settings.port) == ("0.0.0.0", 7861)
+    assert settings.hosts.split(",") == ["ana-samref.hf.space", "label.example.org"]
+    assert settings.frame_ancestors == "https://huggingface.co https://*.hf.space"
+    assert settings.device == "auto"
+    assert not settings.api
+    assert not settings.ship_to
+    assert Settings.from_environment({"SYSTEM": "spaces"}).host == "0.0.0.0"
+
+
+def test_what_is_set_wins_over_the_defaults_of_a_space_and_adds_to_its_names() -> None:
+    environment = {**SPACE, "SAMREF_HOST": "10.0.0.1", "SAMREF_FRAME_ANCESTORS": "self", "SAMREF_HOSTS": "more.example"}
+    settings = Settings.from_environment(environment, data_folder="/tmp/labels")
+    assert (settings.host, settings.frame_ancestors) == ("10.0.0.1", "self")
+    assert settings.hosts.split(",") == ["more.example", "ana-samref.hf.space", "label.example.org"]
+    assert settings.data_folder == Path("/tmp/labels")
+
+
+def test_the_labels_of_a_space_lie_where_there_need_be_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", "")
+    assert Settings.from_environment(SPACE).data_folder == tmp_path / "samref"
+
+
+@pytest.mark.parametrize("said", ["true", "True", "1", "t"])
+def test_on_zero_gpu_the_model_stays_on_the_cpu(said: str) -> None:
+    assert Settings.from_environment({**SPACE, "SPACES_ZERO_GPU": said}).device == "cpu"
+
+
+@pytest.mark.parametrize("environment", [{}, {"SPACES_ZERO_GPU": "true"}, {**SPACE, "SPACES_ZERO_GPU": "false"}])
+def test_elsewhere_the_device_is_chosen(environment: dict[str, str]) -> None:
+    assert Settings.from_environment(environment).device == "auto"
 
 
 def test_a_home_folder_is_found() -> None:
@@ -84,7 +128,7 @@ def test_every_setting_is_described_and_is_a_flag_and_a_variable() -> None:
     assert isinstance(command, typer.core.TyperGroup)
     options = {option.name: option for option in command.commands["serve"].params}
     values: dict[Any, str] = {int: "7", float: "7.5", bool: "no", Path: "/tmp/x"}
-    limited = {"precision": "bf16", "frame_ancestors": "*"}
+    limited = {"precision": "bf16", "frame_ancestors": "*", "api": "yes"}
     for name, field in Settings.model_fields.items():
         option = options[name]
         assert option.opts[0] == ("--data" if name == "data_folder" else f"--{name.replace('_', '-')}")

@@ -22,6 +22,7 @@ from samref.errors import DataError, StorageError
 from samref.evaluation.bootstrap import Difference, stage_differences
 from samref.evaluation.grabcut import GRABCUT
 from samref.evaluation.noc import (
+    GOOD,
     IOU_TARGETS,
     ClickCurve,
     ClickProtocol,
@@ -210,6 +211,8 @@ def scores_to_dict(scores: Scores) -> dict[str, Any]:
         "boundary_iou": {str(k): _rounded(value) for k, value in scores.mbiou.items()},
         **{name: _rounded(getattr(scores, name)) for name in _TIMES},
         "harmful_rate": _rounded(scores.harmful_rate, 4),
+        "on_good": scores.on_good,
+        "breaking": scores.breaking,
     }
 
 
@@ -314,6 +317,10 @@ def report_notes(report: Report) -> list[str]:
         counts = ", ".join(f"@{percent(target)}: {count}" for target, count in scores.at_max.items())
         lines.append(f"{stage}: objects whose clicks equal {protocol.max_clicks} (the published count): {counts}.")
         harm = f"{100 * scores.harmful_rate:.1f} % of the clicks after the first lowered IoU by more than a point"
+        broken = (
+            f"{scores.breaking} of {scores.on_good} clicks on masks of IoU {GOOD} or more lowered it by more than 5"
+        )
+        lines.append(f"{stage}: {broken} points.")
         lines.append(f"{stage}: {harm}; {scores.amortised_s:.3f} s per click with a twentieth of the encoder.")
     lines += [f"{one.to_sentence('refined', 'coarse')}." for one in report.differences]
     if protocol.stop_at is not None:

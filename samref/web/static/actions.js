@@ -40,9 +40,9 @@ const WAITS = {
 
 /**
  * @param {object} parts {root, store, transport, toasts, announcer, canvas: () => canvas, page: actions of the page,
- *   imagesOf(state)}
+ *   local: () => the model in this browser, see local/assistant.js, or null, imagesOf(state)}
  */
-export function createActions({ root, store, transport, toasts, announcer, canvas, page, imagesOf }) {
+export function createActions({ root, store, transport, toasts, announcer, canvas, local, page, imagesOf }) {
   const state = () => store.get();
   const { openDigest } = page;
 
@@ -84,7 +84,8 @@ export function createActions({ root, store, transport, toasts, announcer, canva
     if (!openDigest()) return;
     if (made.positive === false && isDraftEmpty()) return toasts.info(NOTHING_TO_REMOVE);
     tellOfBoxes(made);
-    transport.send("prompt", { prompts: [made] }, { image: openDigest(), meta });
+    transport.send("prompt", { prompts: [made], ...local()?.promise(made) }, { image: openDigest(), meta });
+    local()?.foresee(meta);
     tell();
   }
 
@@ -218,6 +219,8 @@ export function createActions({ root, store, transport, toasts, announcer, canva
         return store.set({ masksHidden: !state().masksHidden });
       case "toggleCoarse":
         return store.set({ coarseShown: !state().coarseShown });
+      case "hoverMask":
+        return store.set({ hoverMask: !state().hoverMask });
       case "crosshair":
         return store.set({ crosshair: !state().crosshair });
       case "minimap":

@@ -20,7 +20,7 @@ import { keepSettings, recall, recallSettings } from "./memory.js";
 import { createPageActions } from "./page_actions.js";
 import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
-import { INITIAL, createStore, phaseOf } from "./state.js";
+import { INITIAL, createStore, phaseOf, shownAhead } from "./state.js";
 import { createThumbs } from "./thumbs.js";
 import { createToasts } from "./toasts.js";
 import { createTransport } from "./transport.js";
@@ -102,7 +102,8 @@ export function mount({ root, base, later = [] }) {
   const updateHeader = createHeader(shell.header, page, toasts);
   const updateStart = createStart(shell.start, page, { imagesOf, thumbs, exampleThumb: routes.exampleThumb });
 
-  const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
+  const isAhead = () => shownAhead(store.get(), transport.unansweredPrompts()) !== null;
+  const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered(), isAhead: isAhead() });
   const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);
   let workbench = null;
 
@@ -134,7 +135,7 @@ export function mount({ root, base, later = [] }) {
   async function load() {
     preload(later);
     const { createWorkbench } = await fetched();
-    const parts = { root, shell, store, transport, wire, routes, toasts, announcer, imagesOf, thumbs };
+    const parts = { root, base, shell, store, transport, wire, routes, toasts, announcer, imagesOf, thumbs };
     workbench = createWorkbench({ ...parts, page, startShown });
     const { stats, ...inspect } = workbench.inspect;
     root.samref = Object.freeze({ ...hook, ...inspect, stats: () => ({ ...stats(), ...hook.stats() }) });

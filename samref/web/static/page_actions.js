@@ -3,6 +3,7 @@
  * and in, open the parts of the page that lie over everything. The work itself is in actions.js.
  */
 
+import { h } from "./dom.js";
 import { createImageActions } from "./image_actions.js";
 import { remember } from "./memory.js";
 import { closeImage } from "./state.js";
@@ -90,7 +91,8 @@ export function createPageActions(parts) {
     const { createExport } = await import("./export/dialog.js");
     return shown(createExport({ routes, importLabels, showBulk, tell: toasts.info }));
   });
-  const withHelp = part("The help", async () => shown((await import("./help.js")).createHelp()));
+  const helpNotes = h("div", { class: "samref-help-notes" });
+  const withHelp = part("The help", async () => shown((await import("./help.js")).createHelp(helpNotes)));
   const withKeeping = part("“Your work”", async () => {
     const { createKeeping } = await import("./keeping_dialog.js");
     const dialog = shown(createKeeping(keys, toasts));
@@ -114,6 +116,8 @@ export function createPageActions(parts) {
     showExport: (name) => withExport((dialog) => dialog.open(images.forExport(state()), name)),
     showKeeping: () => withKeeping((dialog) => dialog.open(state())),
     help: () => withHelp((dialog) => dialog.toggle()),
+    /** Have the help say something below the keys. */
+    noteInHelp: (element) => helpNotes.append(element),
     showStart: () => store.set({ startShown: !state().startShown || !state().image }),
     hideStart: () => store.set({ startShown: false }),
     togglePanel: () => store.set({ panelOpen: !state().panelOpen }),

@@ -13,7 +13,8 @@
  *   overlayPixel(x, y)     RGBA of the overlay where the middle of that image pixel is shown, null when out of sight
  *   draftPixel(x, y)       whether the draft's mask has that image pixel (of what was sent: a preview is coarser)
  *   objectPixel(id, x, y)  the same for an accepted object
- *   stats()                {painted: {count, seq, stage, at}, latencies: {dot, coarse, refined} in ms, transport}
+ *   stats()                {painted: {count, seq, stage, at}, latencies: {dot, local, coarse, refined} in ms, transport,
+ *                          local: see local/assistant.js, null before it is loaded}
  */
 
 import { createActions } from "./actions.js";
@@ -50,6 +51,8 @@ const SETTINGS = {
   crosshair: false,
   minimap: true,
   twoFingers: false,
+  localModel: true,
+  hoverMask: true,
 };
 
 /** What is remembered only while the page is open. */
@@ -78,17 +81,18 @@ const WORK = {
 /**
  * Build the work page into the shell.
  *
- * @param {object} parts {root, shell, store, transport, wire, routes, toasts, announcer, imagesOf, thumbs,
+ * @param {object} parts {root, base, shell, store, transport, wire, routes, toasts, announcer, imagesOf, thumbs,
  *   page: its actions, startShown(state)}
  *
  * Gives {update(state), expectPaint(seq, stage, startedAt), showBulk(), useModel(name), inspect}.
  */
 export function createWorkbench(parts) {
-  const { root, shell, store, transport, wire, routes, toasts, announcer, imagesOf, thumbs, page, startShown } = parts;
+  const { root, base, shell, store, transport, wire, routes, toasts, announcer, imagesOf, thumbs, page, startShown } = parts;
   useKeys(parse(recall("keys")));
   store.set({ ...WORK, ...recallSettings(SETTINGS), ...recallTab() });
   const places = createPlaces();
-  const actions = createActions({ root, store, transport, toasts, announcer, page, imagesOf, canvas: () => canvas });
+  const shared = { root, store, transport, toasts, announcer, page, imagesOf };
+  const actions = createActions({ ...shared, canvas: () => canvas, local: () => local });
   const objectScene = createObjectScene();
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
@@ -111,6 +115,7 @@ export function createWorkbench(parts) {
     onView: (view) => {
       minimap.update(view, store.get().minimap);
       bulk?.place();
+      local?.hideHover();
     },
   });
   const adjust = createAdjuster(root, [shell.photo]);
@@ -123,7 +128,10 @@ export function createWorkbench(parts) {
   const updatePanel = createPanel(shell.panel, actions, objectScene.swatch);
   const updateStrip = createStrip(shell.strip, actions, { imagesOf, thumbs });
   let shownImage = null;
+  let shownPhoto = null; // promise of its bitmap
   let bulk = null;
+  let local = null;
+  let localIsCalled = false;
 
   function update(state) {
     updateToolbar(state, canvas.countHandles);
@@ -148,13 +156,28 @@ export function createWorkbench(parts) {
     minimap.setPhoto(null);
     canvas.setImage(image);
     if (!image) return;
-    routes.photo(digest).then(
+    shownPhoto = routes.photo(digest);
+    shownPhoto.then(
       (bitmap) => {
         if (shownImage === digest) minimap.setPhoto(bitmap);
         canvas.setPhoto(digest, bitmap);
+        callLocal();
       },
       (error) => shownImage === digest && toasts.error(error.message),
     );
+  }
+
+  /** The model in this browser: called when the first photo is here, comes when nothing else is to do. */
+  function callLocal() {
+    if (localIsCalled || !store.get().workspace?.local) return;
+    localIsCalled = true;
+    whenIdle(async () => {
+      const { createAssistant } = await import("./local/assistant.js");
+      const photoOf = async (digest) =>
+        digest === shownImage ? createImageBitmap(await shownPhoto) : routes.photo(digest);
+      const help = { note: page.noteInHelp };
+      local = createAssistant({ base, ...shell, store, transport, canvas, photoOf, imagesOf, help });
+    });
   }
 
   /** Masks from boxes: a part of the page that is loaded when somebody wants it. */
@@ -191,11 +214,15 @@ export function createWorkbench(parts) {
     useModel: actions.useModel,
     inspect: {
       ...canvas.inspect,
+      stats: () => ({ ...canvas.inspect.stats(), local: local?.stats() ?? null }),
       draftPixel: (x, y) => containsPixel(store.get().draft.mask, x, y),
       objectPixel: (id, x, y) => containsPixel(store.get().annotations.list.find((one) => one.id === id)?.mask, x, y),
     },
   };
 }
+
+/** Call when the browser has nothing to do; soon in one that does not say. */
+const whenIdle = globalThis.requestIdleCallback ?? ((callback) => setTimeout(callback, 500));
 
 /** What this tab keeps over a reload. */
 function recallTab() {

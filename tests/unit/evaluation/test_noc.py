@@ -89,6 +89,16 @@ def test_a_click_does_harm_when_it_lowers_iou_by_more_than_a_point() -> None:
     assert score_curves([curve(0.5)], 1).harmful_rate == 0
 
 
+def test_a_click_breaks_a_good_mask_when_it_lowers_it_by_more_than_five_points() -> None:
+    broken = curve(0.95, 0.89, 0.83, 0.92, 0.88, 0.95)
+    assert (broken.clicks_on_good, broken.breaking_clicks) == (2, 1), "0.89 to 0.83 was no good mask"
+    assert (curve(0.5, 0.97).clicks_on_good, curve(0.97).clicks_on_good) == (0, 0), "nobody clicked on it"
+    scores = score_curves([broken, curve(0.9, 0.9)], 6)
+    assert (scores.on_good, scores.breaking) == (3, 1)
+    both = average_scores([scores, scores])
+    assert (both.on_good, both.breaking) == (6, 2)
+
+
 def test_seconds_per_click_are_given_with_and_without_the_encoder() -> None:
     scores = score_curves([curve(0.5, 0.6, encode_s=2.0), curve(0.5, 0.6, encode_s=4.0)], 20)
     assert scores.click_s_mean == pytest.approx(0.1)
