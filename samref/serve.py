@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 
 from samref import __version__
 from samref.core.images import decode_image, hold_large_blocks_apart
@@ -30,10 +31,11 @@ from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
 from samref.settings import Settings, is_space
+from samref.web.first_load import NEVER_CHANGES, FirstLoad, PackedFiles, pack_ahead
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
-from samref.web.page import STATIC_FOLDER
+from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
 from samref.web.scripting import Scripting
 from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
 
@@ -86,6 +88,7 @@ class App:
         """Arguments of Gradio's web application: our routes, the guard before everything, what runs beside it."""
         settings = self.settings
         routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
+        frontend = Mount("/assets", app=PackedFiles(FRONTEND_FOLDER / "assets", caching=NEVER_CHANGES))
         guard = Middleware(
             Guard,
             hosts=known_hosts(settings.host, settings.hosts),
@@ -93,7 +96,13 @@ class App:
             opened=() if self.scripting is None else self.scripting.openings,
             is_probed=is_space(os.environ),
         )
-        return {"routes": routes, "middleware": [guard], "lifespan": self._life, **NO_API_PAGES}
+        first_load = Middleware(FirstLoad, files=files_of_first_view(), sheet=SHEET)
+        return {
+            "routes": [*routes, frontend],
+            "middleware": [guard, first_load],
+            "lifespan": self._life,
+            **NO_API_PAGES,
+        }
 
     @property
     def uploads(self) -> Path | None:
@@ -111,6 +120,7 @@ class App:
         waiting = ThreadPoolExecutor(self.settings.max_threads, thread_name_prefix="samref-wait")
         asyncio.get_running_loop().set_default_executor(waiting)
         threading.Thread(target=self.keep_house, name="samref-house", daemon=True).start()
+        threading.Thread(target=pack_ahead, args=[files_to_pack()], name="samref-pack", daemon=True).start()
         yield
         waiting.shutdown(wait=False, cancel_futures=True)
 
