@@ -111,6 +111,7 @@ WITH_TOKEN = {
     "/samref/import",
     "/samref/import-boxes",
     "/samref/review",
+    "/samref/saved",
 }
 
 
