@@ -502,6 +502,11 @@ class Acting(dict[str, str]):
         return super().items()
 
 
+def test_an_answer_that_is_not_a_hubs_is_one_sentence(bench: Bench) -> None:
+    bench.hub.fail("GET", f"/spaces/{SPACE}$", 200, {"hello": "I am a proxy"})
+    assert "cannot be read" in bench.refused()
+
+
 def test_a_hub_that_is_not_there_is_one_sentence(bench: Bench) -> None:
     bench.hub.endpoint = "http://127.0.0.1:9"
     assert "cannot" in bench.refused() or "lost" in bench.refused()
