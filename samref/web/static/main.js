@@ -120,6 +120,7 @@ export function mount({ root, base }) {
   const routes = createRoutes(base, () => connection.keys.current());
   const connection = createConnection({
     store,
+    base,
     routes,
     toasts,
     transport: () => transport,
