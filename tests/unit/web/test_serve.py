@@ -130,6 +130,7 @@ WITH_TOKEN = {
     "/samref/import",
     "/samref/import-boxes",
     "/samref/review",
+    "/samref/saved",
 }
 
 
