@@ -196,6 +196,8 @@ class Surroundings:
         version: of samref.
         folder: of images on this machine that may be opened.
         api: whether scripts may ask for masks.
+        lent: what a page needs to have a GPU prepare an image, by the image's digest and the model; None where it is
+            prepared here.
     """
 
     models: Callable[[], Sequence[ModelEntry]]
@@ -203,6 +205,7 @@ class Surroundings:
     version: str
     folder: ImageFolder | None = None
     api: bool = False
+    lent: Callable[[str, str], Mapping[str, Any] | None] = lambda *_: None
 
 
 @dataclass(slots=True)
@@ -341,6 +344,7 @@ class Server:
                 known = known_annotations if view.digest == request.image else 0
                 with_prompts = not isinstance(request, AddPrompts)  # the page has them
                 sections["view"] = view_to_wire(view, known, with_prompts=with_prompts)
+                sections["gpu"] = self._surroundings.lent(view.digest, view.model)
             if is_first:  # later stages of an answer change no list
                 sections["workspace"] = await self._workspace_section(request, workspace)
             is_first = False
