@@ -160,6 +160,10 @@ class _Routes:
         name = tidy_path(unquote(request.headers.get(FILE_NAME_HEADER, "")))
         return await self._put(workspace_id, name, await _body(request, self._server.limits.upload_bytes))
 
+    async def saved(self, request: Request) -> Response:
+        await asyncio.to_thread(self._server.find, _token(request))
+        return _json({"saved": await asyncio.to_thread(self._server.saved)})
+
     async def folder(self, request: Request) -> Response:
         await asyncio.to_thread(self._server.find, _token(request))
         paths, left_out = await asyncio.to_thread(self._server.folder.paths)
@@ -263,6 +267,7 @@ def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRout
     return [
         Route("/samref/send", _guarded(routes.send), methods=["POST"]),
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
+        Route("/samref/saved", _guarded(routes.saved), methods=["GET"]),
         Route("/samref/folder", _guarded(routes.folder), methods=["GET"]),
         Route("/samref/folder", _guarded(routes.open_from_folder), methods=["POST"]),
         Route("/samref/images/{digest}", _guarded(routes.image), methods=["GET"]),

@@ -32,6 +32,7 @@ find_room_for_temporary_files()
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by Gradio when it is imported
 
 import gradio as gr  # noqa: E402 - after what it looks for
+from gradio.data_classes import BlocksConfigDict  # noqa: E402
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -135,6 +136,16 @@ class Page(gr.Blocks):
         self.queue(max_size=QUEUE_SIZE, api_open=False)
         self._bare = (set(self.blocks), len(self.children))
 
+    def get_config_file(self) -> BlocksConfigDict:
+        """What Gradio's scripts are told about the page.
+
+        They are not told that it is a Space: they would ask Hugging Face about it and load fonts from elsewhere, to
+        show a header that the page has no place for.
+        """
+        config = super().get_config_file()
+        config["space_id"] = None
+        return config
+
     @property
     def is_reloading(self) -> bool:
         """Whether Gradio's reloader (``gradio app.py``) runs the script again beside the server it watches for."""
@@ -225,6 +236,7 @@ def _look() -> dict[str, Any]:
         "enable_monitoring": False,
         "_frontend": False,  # no request to itself at start, which a busy machine does not answer in three seconds
         "show_error": False,
+        "pwa": False,  # on a Space it would be on: a manifest and icons, on every first load, for nothing
         "share": False,
         "quiet": True,
     }
