@@ -192,7 +192,6 @@ export function mount({ root, base }) {
   const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered(), isAhead: isAhead() });
   const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);
   let shownImage = null;
-  let shownPhoto = null; // promise of its bitmap
   let bulk = null;
   let local = null;
   let localIsCalled = false;
@@ -228,8 +227,7 @@ export function mount({ root, base }) {
     minimap.setPhoto(null);
     canvas.setImage(image);
     if (!image) return;
-    shownPhoto = routes.photo(digest);
-    shownPhoto.then(
+    routes.photo(digest).then(
       (bitmap) => {
         if (shownImage === digest) minimap.setPhoto(bitmap);
         canvas.setPhoto(digest, bitmap);
@@ -245,9 +243,7 @@ export function mount({ root, base }) {
     localIsCalled = true;
     whenIdle(async () => {
       const { createAssistant } = await import("./local/assistant.js");
-      const photoOf = async (digest) =>
-        digest === shownImage ? createImageBitmap(await shownPhoto) : routes.photo(digest);
-      local = createAssistant({ base, ...shell, store, transport, canvas, photoOf, imagesOf, help });
+      local = createAssistant({ base, ...shell, store, transport, routes, canvas, imagesOf, help });
     });
   }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { agrees, differingPixels } from "../../../samref/web/static/local/agreement.js";
-import { hasSimd, sentenceOf, whyNot } from "../../../samref/web/static/local/conditions.js";
+import { sentenceOf, whyNot } from "../../../samref/web/static/local/conditions.js";
 import { createHover } from "../../../samref/web/static/local/hover.js";
 import { createAnswers, foreseen } from "../../../samref/web/static/local/steps.js";
 
@@ -131,13 +131,6 @@ test("each reason not to load the model has its sentence", () => {
   for (const phase of ["loading", "preparing", "ready"]) said.add(sentenceOf({ phase, ms: 74 }));
   assert.equal(said.size, 14);
   for (const sentence of said) assert.match(sentence, /^[A-Z].*server.*\.$|^[A-Z].*server.*: the download broke off\.$/);
-});
-
-test("vectors are found by asking, and a browser without WebAssembly has none", () => {
-  assert.equal(hasSimd(), true, "this Node has them");
-  assert.equal(hasSimd(undefined), true);
-  assert.equal(hasSimd({ validate: () => false }), false);
-  assert.equal(hasSimd(null), false);
 });
 
 // ---- hover
