@@ -31,11 +31,15 @@ from samref.settings import Settings
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
+from samref.web.local import LocalModel
 from samref.web.page import STATIC_FOLDER
 from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
+
+LOCAL_MODEL = "tiny"
+"""The model whose first stage a page can run itself."""
 
 KEEP_HOUSE_EVERY_S = 60.0
 
@@ -81,7 +85,7 @@ class App:
     def application(self) -> dict[str, Any]:
         """Arguments of Gradio's web application: our routes, the guard before everything, what runs beside it."""
         settings = self.settings
-        routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
+        routes = build_routes(self.server, STATIC_FOLDER, version=__version__, local=local_model())
         guard = Middleware(
             Guard, hosts=known_hosts(settings.host, settings.hosts), frame_ancestors=settings.frame_ancestors
         )
@@ -175,6 +179,7 @@ def _build_around(store: ProjectStore, settings: Settings, offered: ImageFolder 
         keeping=lambda: _keeping(store, settings),
         version=__version__,
         folder=offered,
+        local=local_model().to_wire() if settings.model == LOCAL_MODEL else None,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,
@@ -186,6 +191,12 @@ def _build_around(store: ProjectStore, settings: Settings, offered: ImageFolder 
     examples = list_examples(assets_folder() / "examples")
     server = Server(store, engine, examples, surroundings, limits, model=settings.model)
     return App(settings, store, engine, server)
+
+
+def local_model() -> LocalModel:
+    """The embedded model for pages that run it themselves."""
+    base, _refiner = get_spec(LOCAL_MODEL).checkpoints
+    return LocalModel(assets_folder() / "browser", place_of(base))
 
 
 READ_ONLY = (

@@ -29,6 +29,7 @@ from samref.errors import ImageError, RequestError, SamrefError
 from samref.labels.annotations import tidy_file_name, tidy_path
 from samref.web.display import DisplayCopies
 from samref.web.exports import MadeExport, import_to_wire, parse_export
+from samref.web.local import FramedCopies, LocalModel
 from samref.web.protocol import UNEXPECTED, UnknownWorkspaceError, tab_and_sequence
 from samref.web.server import Server, image_to_wire
 
@@ -57,6 +58,11 @@ SECURE = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
 PRIVATE = {**SECURE, "Cache-Control": "no-store"}
+
+BYTES = "application/octet-stream"
+
+WORKER = "local/worker.js"
+"""The module that the page starts as a thread of its own."""
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +151,8 @@ class _Modules(StaticFiles):
         if isinstance(response, FileResponse) and response.status_code == 200 and "br" in takes:
             response = await self._compressed(response)
         response.headers.update({"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+        if path == WORKER:
+            response.headers["Cross-Origin-Embedder-Policy"] = "require-corp"  # an isolated page takes no other
         for name in self._FIRST_LOAD_ONLY:
             if name in response.headers:
                 del response.headers[name]
@@ -178,6 +186,7 @@ class _Routes:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._copies = DisplayCopies()
+        self._framed = FramedCopies()
         self._decoding = DecodeThreads()
 
     async def send(self, request: Request) -> Response:
@@ -212,7 +221,19 @@ class _Routes:
         digest = request.path_params["digest"]
         workspace_id, held = await asyncio.to_thread(self._server.image, _token(request), digest)
         decode = partial(self._server.decode, workspace_id, digest)
+        if request.query_params.get("framed") == "1":
+            return await self._framed_pixels(digest, held.size.pixels, request, decode)
         return await self._jpeg(digest, held.size.pixels, request, decode, PRIVATE)
+
+    async def _framed_pixels(
+        self, digest: str, pixels: int, request: Request, decode: Callable[[], DecodedImage]
+    ) -> Response:
+        data = self._framed.held(digest)
+        if data is None:
+            data = await self._decoding.run(pixels, partial(self._framed.get, digest, decode))
+        if "br" in request.headers.get("accept-encoding", ""):
+            return Response(data, media_type=BYTES, headers={**PRIVATE, "Content-Encoding": "br"})
+        return Response(await asyncio.to_thread(brotli.decompress, data), media_type=BYTES, headers=PRIVATE)
 
     async def example(self, request: Request) -> Response:
         example = self._server.example(request.path_params["name"])
@@ -282,16 +303,18 @@ class _Routes:
         return _json(await asyncio.to_thread(self._server.bulk.to_review, workspace_id))
 
 
-def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRoute]:
+def build_routes(server: Server, static: Path, *, version: str, local: LocalModel | None = None) -> list[BaseRoute]:
     """Routes to be given to the web server.
 
     Args:
         server: answers.
         static: folder of the ES modules and the style sheet.
         version: part of the modules' address.
+        local: the model for pages that run it themselves.
     """
     routes = _Routes(server)
     return [
+        *(() if local is None else local.routes()),
         Route("/samref/send", _guarded(routes.send), methods=["POST"]),
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
         Route("/samref/folder", _guarded(routes.folder), methods=["GET"]),

@@ -189,12 +189,14 @@ class Surroundings:
         keeping: how work is kept.
         version: of samref.
         folder: of images on this machine that may be opened.
+        local: the model that the page may run itself, and where it says which files that takes; None for no such.
     """
 
     models: Callable[[], Sequence[ModelEntry]]
     keeping: Callable[[], Mapping[str, Any]]
     version: str
     folder: ImageFolder | None = None
+    local: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -463,6 +465,7 @@ class Server:
             "keeping": dict(self._surroundings.keeping()),
             "version": self._surroundings.version,
             "folder": None if self._surroundings.folder is None else self._surroundings.folder.name,
+            "local": self._surroundings.local,
         }
 
     def _tab(self, tab_id: str) -> _Tab:
