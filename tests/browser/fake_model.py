@@ -95,7 +95,7 @@ def offer_model(context: BrowserContext, *, trusted: bool = False, **orders: Any
         return route.fulfill(response=answer, body=json.dumps(said) + "\n")
 
     context.route("**/samref/send", with_offer)
-    context.route("**/framed*", lambda route: route.fulfill(body=b"pixels"))
+    context.route("**/samref/images/*?framed=1", lambda route: route.fulfill(body=b"pixels"))
     context.route("**/local/model.js", lambda route: route.fulfill(content_type="text/javascript", body=FAKE))
     context.add_init_script(f"globalThis.localModel = {json.dumps(orders)}")
     if trusted:
