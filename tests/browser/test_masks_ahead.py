@@ -14,8 +14,8 @@ from playwright.sync_api import BrowserContext, Route
 
 from samref.labels.events import Prompted
 from tests.browser.conftest import NewBrowser
-from tests.browser.labelling_page import HOOK, LabellingPage
 from tests.browser.fake_model import RADIUS, offer_model
+from tests.browser.labelling_page import HOOK, LabellingPage
 from tests.browser.offline import Offline
 from tests.browser.server import Server
 
