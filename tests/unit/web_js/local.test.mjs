@@ -96,13 +96,12 @@ test("masks are compared pixel by pixel, wherever their boxes lie", () => {
   assert.equal(differingPixels(maskOf(["#", ".", "#"]), maskOf(["#", "#", "#"])), 1);
 });
 
-test("half a percent of the object may differ, and on a small one a part of its outline", () => {
+test("masks agree when nearly all that one of them has, both have", () => {
   const square = (side, missing) =>
-    maskOf(Array.from({ length: side }, (_, row) => "#".repeat(side - (row < missing ? 1 : 0)).padEnd(side, ".")));
-  assert.ok(agrees(square(100, 50), square(100, 0)));
-  assert.ok(!agrees(square(100, 51), square(100, 0)));
-  assert.ok(agrees(square(10, 4), square(10, 0)));
-  assert.ok(!agrees(square(10, 5), square(10, 0)));
+    maskOf(Array.from({ length: side }, (_, row) => (row < missing ? "." : "#").repeat(side)));
+  assert.ok(agrees(square(10, 2), square(10, 0)));
+  assert.ok(agrees(square(10, 0), square(10, 2)));
+  assert.ok(!agrees(square(10, 3), square(10, 0)));
   assert.ok(!agrees(null, square(10, 0)));
   assert.ok(agrees(null, null));
 });

@@ -69,7 +69,7 @@ export function createAssistant(parts) {
   const opened = new Map(); // digest -> "coming", "here" or "failed", the longest unused first
   let painting = null; // what the newest click is asked for: {meta}
   let isPainting = false;
-  let compared = null; // the server's mask that was compared last
+  let compared = null; // the answer that was compared with the server's last
   let warming = false;
   let idle = null;
   const counts = { painted: 0, promised: 0, dropped: 0 };
@@ -299,7 +299,7 @@ export function createAssistant(parts) {
     const { digest } = image;
     const mine = answers.known(digest, draft);
     if (!mine) return void warm(digest, draft);
-    if (!isTrusted()) compare(mine.mask, draft);
+    if (!isTrusted()) compare(mine, draft);
     if (draft.stage === "refined" && draft.coarse === null && mine.mask) {
       store.set({ draft: { ...draft, coarse: mine.mask } }); // for whoever holds the key to see it
     }
@@ -322,9 +322,9 @@ export function createAssistant(parts) {
 
   function compare(mine, { stage, mask, coarse }) {
     const theirs = stage === "coarse" ? mask : coarse;
-    if (!theirs || theirs === compared || theirs.scale !== 1 || (mine && mine.scale !== 1)) return;
-    compared = theirs;
-    if (agrees(mine, theirs)) return remember("localTrust", trustKey());
+    if (!theirs || mine === compared || theirs.scale !== 1) return; // a preview is coarser
+    compared = mine;
+    if (agrees(mine.mask, theirs)) return remember("localTrust", trustKey());
     differing += 1;
     if (differing < MOST_DIFFERENT) return;
     fail({ reason: "differs" });
