@@ -291,8 +291,8 @@ def _build_around(
         keeping=lambda: _keeping(store, settings, shipment),
         version=__version__,
         folder=offered,
-        local=local_model().to_wire() if settings.model == LOCAL_MODEL else None,
         api=settings.api,
+        local=local_model().to_wire() if settings.model == LOCAL_MODEL else None,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote
 
+import brotli
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -132,6 +133,16 @@ class _Download(Response):
                 if not await _is_read(send, data, "download"):
                     return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Modules(PackedFiles):
+    """The page's modules; one of them is also the script of a thread."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if path == WORKER:
+            response.headers["Cross-Origin-Embedder-Policy"] = "require-corp"  # an isolated page takes no other
+        return response
 
 
 class DecodeThreads:
@@ -299,7 +310,7 @@ def build_routes(server: Server, static: Path, *, version: str, local: LocalMode
         Route("/samref/export", _guarded(routes.export), methods=["GET", "POST"]),
         Route("/samref/export/preview", _guarded(routes.preview), methods=["POST"]),
         Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),
-        Mount(f"/samref/static/{version}", app=PackedFiles(static, caching=ASK_EACH_TIME)),
+        Mount(f"/samref/static/{version}", app=_Modules(static, caching=ASK_EACH_TIME)),
     ]
 
 

@@ -157,7 +157,7 @@ class FramedCopies:
     def get(self, digest: str, decode: Callable[[], DecodedImage]) -> bytes:
         """One image, packed with brotli; ``decode`` is called when it is not here."""
         return self._cache.get_or_create(
-            digest, lambda: brotli.compress(pack_pixels(framed_pixels(decode())), quality=_QUALITY)
+            digest, lambda: bytes(brotli.compress(pack_pixels(framed_pixels(decode())), quality=_QUALITY))
         )
 
     def held(self, digest: str) -> bytes | None:

@@ -195,16 +195,16 @@ class Surroundings:
         keeping: how work is kept.
         version: of samref.
         folder: of images on this machine that may be opened.
-        local: the model that the page may run itself, and where it says which files that takes; None for no such.
         api: whether scripts may ask for masks.
+        local: the model that the page may run itself, and where it says which files that takes; None for no such.
     """
 
     models: Callable[[], Sequence[ModelEntry]]
     keeping: Callable[[], Mapping[str, Any]]
     version: str
     folder: ImageFolder | None = None
-    local: Mapping[str, str] | None = None
     api: bool = False
+    local: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)

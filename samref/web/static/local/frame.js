@@ -74,22 +74,47 @@ export function encoderInput({ width, height, planes }, { resized, padded }) {
 const UNIT = Float32Array.from({ length: 256 }, (_, value) => Math.fround(value / 127.5) - 1);
 
 /**
- * The input at half the side, each value the mean of four: `{input, padded}`, padded to the next `multiple` again. What
- * lies in the padding counts as 0 there, too.
+ * `pixels` at another size: bilinear, antialiased where it shrinks (a triangle as wide as two of the new pixels), to whole
+ * numbers. As torch resizes, but for its rounding.
  */
-export function halved(input, padded, multiple) {
-  const next = (length) => Math.ceil(length / 2 / multiple) * multiple;
-  const half = { width: next(padded.width), height: next(padded.height) };
-  const output = new Float32Array(3 * half.width * half.height);
+export function shrunk({ width, height, planes }, to) {
+  const across = weightsOf(width, to.width);
+  const down = weightsOf(height, to.height);
+  const narrow = new Float32Array(3 * height * to.width);
+  for (let line = 0; line < 3 * height; line++) {
+    for (let column = 0; column < to.width; column++) {
+      const { first, weights } = across[column];
+      let sum = 0;
+      for (let i = 0; i < weights.length; i++) sum += weights[i] * planes[line * width + first + i];
+      narrow[line * to.width + column] = sum;
+    }
+  }
+  const output = new Uint8Array(3 * to.height * to.width);
   for (let plane = 0; plane < 3; plane++) {
-    for (let row = 0; row < padded.height / 2; row++) {
-      const from = (plane * padded.height + 2 * row) * padded.width;
-      const to = (plane * half.height + row) * half.width;
-      for (let column = 0; column < padded.width / 2; column++) {
-        const at = from + 2 * column;
-        output[to + column] = (input[at] + input[at + 1] + input[at + padded.width] + input[at + padded.width + 1]) / 4;
+    for (let row = 0; row < to.height; row++) {
+      const { first, weights } = down[row];
+      for (let column = 0; column < to.width; column++) {
+        let sum = 0;
+        let at = (plane * height + first) * to.width + column;
+        for (let i = 0; i < weights.length; i++, at += to.width) sum += weights[i] * narrow[at];
+        output[(plane * to.height + row) * to.width + column] = Math.round(sum);
       }
     }
   }
-  return { input: output, padded: half };
+  return { width: to.width, height: to.height, planes: output };
+}
+
+/** For each new place the first old one that counts, and the weights of it and those after it; their sum is 1. */
+function weightsOf(from, to) {
+  const scale = from / to;
+  const reach = Math.max(scale, 1);
+  return Array.from({ length: to }, (_, place) => {
+    const centre = (place + 0.5) * scale;
+    const first = Math.max(0, Math.floor(centre - reach + 0.5));
+    const end = Math.min(from, Math.floor(centre + reach + 0.5));
+    const weights = [];
+    for (let i = first; i < end; i++) weights.push(Math.max(0, 1 - Math.abs(i + 0.5 - centre) / reach));
+    const sum = weights.reduce((total, weight) => total + weight, 0);
+    return { first, weights: weights.map((weight) => weight / sum) };
+  });
 }
