@@ -40,12 +40,16 @@ from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
 from samref.web.lending import Lending, LentGpu
+from samref.web.local import LocalModel
 from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
 from samref.web.scripting import Scripting
 from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
+
+LOCAL_MODEL = "tiny"
+"""The model whose first stage a page can run itself."""
 
 KEEP_HOUSE_EVERY_S = 60.0
 
@@ -94,7 +98,7 @@ class App:
     def application(self) -> dict[str, Any]:
         """Arguments of Gradio's web application: our routes, the guard before everything, what runs beside it."""
         settings = self.settings
-        routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
+        routes = build_routes(self.server, STATIC_FOLDER, version=__version__, local=local_model())
         frontend = Mount("/assets", app=PackedFiles(FRONTEND_FOLDER / "assets", caching=NEVER_CHANGES))
         guard = Middleware(
             Guard,
@@ -303,6 +307,7 @@ def _build_around(
         folder=offered,
         api=settings.api,
         lent=(lambda *_: None) if lending is None else lending.to_wire,
+        local=local_model().to_wire() if settings.model == LOCAL_MODEL else None,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,
@@ -326,6 +331,12 @@ def _lent_gpu(store: ProjectStore) -> LentGpu | None:
 
     os.register_at_fork(after_in_child=store.database.forget_connections)
     return ZeroGpu()
+
+
+def local_model() -> LocalModel:
+    """The embedded model for pages that run it themselves."""
+    base, _refiner = get_spec(LOCAL_MODEL).checkpoints
+    return LocalModel(assets_folder() / "browser", place_of(base))
 
 
 READ_ONLY = (
