@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec  # type: ignore[import-untyped]
+import fsspec
 
 from samref.errors import SettingsError, StorageError
 from samref.files import replacing
@@ -289,10 +289,10 @@ class Depot:
 
     def _tidy(self, error: BaseException) -> str:
         """What an error says, in one line and without secrets."""
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if self._secret:
             said = said.replace(self._secret, "…")
-        return _TOKENS.sub("…", _PASSWORD.sub("", said))[:300]
+        return _TOKENS.sub("…", _PASSWORD.sub("", said))[:300] + "."
 
 
 def _blob(digest: str) -> str:

@@ -257,6 +257,11 @@ export function mount({ root, base }) {
     dialog.showModal();
   }
 
+  const unsubscribe = store.subscribe(({ workspace }) => {
+    if (!workspace?.keeping?.saved) return;
+    unsubscribe();
+    import("./saved.js").then(({ createSaved }) => createSaved({ header: shell.header, store, routes, toasts }));
+  });
   places.followSelection(store);
   announcer.follow(store);
   followKeys(root);
