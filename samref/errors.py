@@ -18,7 +18,8 @@
     ├── BusyError                    busy        the server has too much to do just now
     ├── SettingsError                settings    a setting of the server cannot be used
     ├── DataError                    data        a data set folder does not hold what was expected
-    └── TrainingError                training    training cannot go on (loss not finite, state of another run, ...)
+    ├── TrainingError                training    training cannot go on (loss not finite, state of another run, ...)
+    └── SpaceError                   space       the Spacefile, the folder made of it or the Space cannot be used
 
 Messages say what to do next, and may be mended. The word beside a class is its ``code``, which is part of the protocol
 with the page (docs/protocol.md) and does not change. Anything that is not a ``SamrefError`` is a bug.
@@ -129,3 +130,14 @@ class TrainingError(SamrefError):
     """Training cannot go on; the last good state is kept."""
 
     code = "training"
+
+
+class SpaceError(SamrefError):
+    """The Spacefile, the folder made of it, or the Space cannot be used; a line for each fault."""
+
+    code = "space"
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Each fault as a sentence."""
+        return tuple(str(self).splitlines())

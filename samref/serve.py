@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 
 from samref import __version__
 from samref.core.images import decode_image, hold_large_blocks_apart
@@ -32,11 +34,13 @@ from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
-from samref.settings import Settings
+from samref.settings import Settings, is_space
+from samref.web.first_load import NEVER_CHANGES, FirstLoad, PackedFiles, pack_ahead
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
-from samref.web.page import STATIC_FOLDER
+from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
+from samref.web.scripting import Scripting
 from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
@@ -80,6 +84,7 @@ class App:
     store: ProjectStore
     engine: LocalEngine
     server: Server
+    scripting: Scripting | None = None
     shipment: Shipment | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -88,10 +93,31 @@ class App:
         """Arguments of Gradio's web application: our routes, the guard before everything, what runs beside it."""
         settings = self.settings
         routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
+        frontend = Mount("/assets", app=PackedFiles(FRONTEND_FOLDER / "assets", caching=NEVER_CHANGES))
         guard = Middleware(
-            Guard, hosts=known_hosts(settings.host, settings.hosts), frame_ancestors=settings.frame_ancestors
+            Guard,
+            hosts=known_hosts(settings.host, settings.hosts),
+            frame_ancestors=settings.frame_ancestors,
+            opened=() if self.scripting is None else self.scripting.openings,
+            is_probed=is_space(os.environ),
         )
-        return {"routes": routes, "middleware": [guard], "lifespan": self._life, **NO_API_PAGES}
+        first_load = Middleware(FirstLoad, files=files_of_first_view(), sheet=SHEET)
+        return {
+            "routes": [*routes, frontend],
+            "middleware": [guard, first_load],
+            "lifespan": self._life,
+            **NO_API_PAGES,
+        }
+
+    @property
+    def uploads(self) -> Path | None:
+        """Folder for what scripts upload; None where they may not."""
+        return None if self.scripting is None else self.scripting.folder
+
+    def add_endpoints(self, page: Any) -> None:
+        """Add what Gradio's queue shall run, in the page's open context."""
+        if self.scripting is not None:
+            self.scripting.add_to(page)
 
     @asynccontextmanager
     async def _life(self, _: Any) -> AsyncIterator[None]:
@@ -99,6 +125,7 @@ class App:
         waiting = ThreadPoolExecutor(self.settings.max_threads, thread_name_prefix="samref-wait")
         asyncio.get_running_loop().set_default_executor(waiting)
         threading.Thread(target=self.keep_house, name="samref-house", daemon=True).start()
+        threading.Thread(target=pack_ahead, args=[files_to_pack()], name="samref-pack", daemon=True).start()
         yield
         waiting.shutdown(wait=False, cancel_futures=True)
 
@@ -135,6 +162,8 @@ class App:
         """Look after the store about once a minute, until :meth:`close`; for a thread of its own."""
         said = ""
         while not self._stopping.wait(KEEP_HOUSE_EVERY_S):
+            if self.scripting is not None:
+                self.scripting.sweep()
             try:
                 self.store.keep_house()
                 said = ""
@@ -150,6 +179,8 @@ class App:
         if self.shipment is not None:
             self.shipment.close()
         self.store.close()
+        if self.scripting is not None:
+            self.scripting.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +287,7 @@ def _build_around(
         keeping=lambda: _keeping(store, settings, shipment),
         version=__version__,
         folder=offered,
+        api=settings.api,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,
@@ -266,7 +298,7 @@ def _build_around(
     )
     examples = list_examples(assets_folder() / "examples")
     server = Server(store, engine, examples, surroundings, limits, model=settings.model)
-    return App(settings, store, engine, server, shipment)
+    return App(settings, store, engine, server, Scripting(server) if settings.api else None, shipment)
 
 
 READ_ONLY = (

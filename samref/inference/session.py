@@ -113,6 +113,8 @@ class DraftView:
         stage: which part of the model drew ``mask``.
         seconds: model time from the prompt to ``mask``.
         editing: id of the annotation that accepting would replace.
+        bases: for each prompt the number of the one whose memory its answer starts from, 0 for none; None where the
+            answers depend on more than prompts (strokes, a rough mask, a choice).
     """
 
     prompts: Prompts
@@ -124,6 +126,7 @@ class DraftView:
     stage: Stage | None = None
     seconds: float = 0.0
     editing: str | None = None
+    bases: tuple[int, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -974,7 +977,8 @@ class Session:
 
     def _draft_view(self, draft: DraftState) -> DraftView:
         hand = draft.hand_until(draft.cursor)
-        view = DraftView(draft.prompts, hand, editing=None if draft.edited is None else draft.edited.id)
+        editing = None if draft.edited is None else draft.edited.id
+        view = DraftView(draft.prompts, hand, editing=editing, bases=_bases_of(draft))
         mask, answer = self._answered(draft.cursor)
         shown = mask if hand is None else hand.over(mask)
         if shown is None:
@@ -994,6 +998,13 @@ class Session:
             stage=answer.stage,
             seconds=answer.seconds,
         )
+
+
+def _bases_of(draft: DraftState) -> tuple[int, ...] | None:
+    """See :attr:`DraftView.bases`."""
+    steps = draft.steps[: draft.cursor]
+    is_said = draft.mask is None and draft.hand is None and all(step.prompt is not None for step in steps)
+    return tuple(step.basis for step in steps) if is_said else None
 
 
 def _pixels_of(annotations: Sequence[Annotation]) -> Rle:

@@ -49,6 +49,9 @@ MAX_SELECTED = 10_000
 MOST_BOXES = 300
 """Boxes kept for later that a page is told of; more could not be told apart on an image."""
 
+MOST_BASES = 100
+"""Prompts of a draft up to which a page is told what each answer starts from; beyond, it makes no mask of its own."""
+
 COARSEST = 64
 """No preview has larger cells, in pixels."""
 
@@ -634,6 +637,7 @@ def _draft_to_wire(draft: DraftView, *, with_prompts: bool) -> dict[str, Any]:
         "score": None if draft.score is None else round(draft.score, 3),
         "stage": draft.stage,
         "editing": draft.editing,
+        "bases": None if draft.bases is None or len(draft.bases) > MOST_BASES else draft.bases,
     }
     if draft.hand is not None:
         parts = {"added": draft.hand.added, "removed": draft.hand.removed}

@@ -25,4 +25,4 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
 def test_the_codes_of_the_protocol_do_not_change() -> None:
     codes = {kind.code for kind in KINDS}
     protocol = {"stale", "busy", "request", "prompt", "image", "model", "import", "label", "storage", "session"}
-    assert codes == protocol | {"settings", "data", "training"}
+    assert codes == protocol | {"settings", "data", "training", "space"}

@@ -3,7 +3,8 @@
 import { h, iconButton } from "./dom.js";
 import { GESTURES, SHORTCUTS, labelsOf, onKeysChanged } from "./shortcuts.js";
 
-export function createHelp() {
+/** @param {Element} notes what else there is to say below the keys */
+export function createHelp(notes) {
   const columns = h("div", { class: "samref-help-columns" });
   const change = h("button", { type: "button", class: "samref-button", on: { click: changeKeys } }, "Change keys");
   const dialog = h(
@@ -20,6 +21,7 @@ export function createHelp() {
         iconButton("close", "Close", () => dialog.close()),
       ),
       columns,
+      notes,
     ),
   );
   dialog.addEventListener("close", print);

@@ -14,7 +14,7 @@ from samref.core.masks import Rle
 from samref.core.prompts import Click, Prompts
 from samref.errors import LabelError, PromptError, SessionError
 from samref.labels.events import AnnotationsImported, Described, HandPainted, MaskChosen
-from tests.unit.inference.desk import A, B, C, Desk, annotation, visible
+from tests.unit.inference.desk import A, B, C, Desk, annotation, settled, visible
 
 
 @pytest.fixture
@@ -53,6 +53,20 @@ def test_a_stroke_changes_the_pixels_under_it_and_no_others_and_asks_no_model(de
     assert view.draft.mask == mask.union(ADDED).minus(REMOVED)
     assert (view.phase, view.undo, view.draft.hand) == ("refined", "brush", HandWork(ADDED, REMOVED))
     assert desk.watch.stages == computed
+
+
+def test_a_draft_says_what_each_answer_starts_from_as_long_as_prompts_alone_decide_it(desk: Desk) -> None:
+    desk.open()
+    assert desk.session.view.draft.bases == ()
+    desk.click(A)
+    desk.prompt(B, C)
+    assert desk.session.view.draft.bases == (0, 1, 1), "two that came together start from the same one"
+    settled(desk.session)
+    assert desk.click(A).draft.bases == (0, 1, 1, 3)
+    assert desk.replayed().draft.bases == (0, 1, 1, 3)
+    assert desk.replace_prompt(1, None).draft.bases == (0, 1, 1), "what came after starts before it now"
+    assert desk.paint(HandWork(added=ADDED), "brush").draft.bases is None
+    assert desk.undo().draft.bases == (0, 1, 1)
 
 
 def test_no_later_click_changes_the_pixels_of_a_stroke(desk: Desk) -> None:

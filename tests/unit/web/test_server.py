@@ -110,6 +110,7 @@ def test_a_page_with_a_coarse_mask_of_its_own_hears_that_it_is_recorded_and_gets
         assert (told["phase"], told["draft"]["count"], told["draft"]["mask"]) == ("preparing", 1, None)
         assert (last["phase"], last["draft"]["coarse"]) == ("refined", None)
         assert "coarse" not in [answer["view"]["phase"] for answer in answers]
+        assert told["draft"]["bases"] == [0], "from which its next coarse mask goes on"
         assert last["draft"]["mask"] == wanted["draft"]["mask"]
         following = await page.ask("prompt", prompts=[CORNER])
         assert following[-1]["view"]["draft"]["coarse"] is not None, "only that one was its own"
