@@ -128,10 +128,7 @@ class Depot:
             raise SettingsError(f"{self.shown!r} is no address to ship to; file:///folder names a folder.")
         if address.startswith("hf://"):
             if not self._secret:
-                raise NoTokenError(
-                    f"The secret {TOKEN} is not set, so nothing is kept at {self.shown}: what is done here does not "
-                    "survive a restart of this machine."
-                )
+                raise NoTokenError(f"{TOKEN} is not set, so {self.shown} can neither be read nor written.")
             options["token"] = self._secret
         try:
             self._files, root = fsspec.url_to_fs(address, **options)

@@ -435,6 +435,7 @@ def test_without_a_token_the_server_runs_and_says_so(tmp_path: Path) -> None:
     begun = begin(tmp_path, lambda: Depot("hf://buckets/somebody/labels", {}))
     assert begun.depot is None
     assert "HF_TOKEN is not set" in str(begun.problem)
+    assert "does not survive" in str(begun.problem)
     with pytest.raises(NoTokenError):
         Depot("hf://datasets/somebody/labels", {"HF_TOKEN": ""})
 
@@ -463,7 +464,7 @@ def test_a_start_with_nothing_and_without_the_place_ships_nothing(
     with broken(refuse):
         begun = begin(tmp_path / "b", lambda: Depot(at_flaky, {}), patience_s=0)
     assert begun.depot is None
-    assert "does not survive a restart" in str(begun.problem)
+    assert "does not survive the loss" in str(begun.problem)
     assert dump(Sailor(tmp_path / "c", at_flaky).folder) == before, "an empty start has not taken its place"
 
 
