@@ -21,9 +21,9 @@ from tests.attack.model import Act, World, after
 from tests.attack.server import AttackedServer
 from tests.attack.size import seeded, sized
 
-LOSSES = sized(3, 60)
-LOSSES_PER_PLACE = 15
-TAKEOVERS = sized(1, 10)
+LOSSES = sized(3, 40)
+LOSSES_PER_PLACE = 10
+TAKEOVERS = sized(1, 8)
 PEOPLE = 2
 LONGEST_WORK_S = 4.0
 SHIPPING = {"SAMREF_SELF_TEST": "0", "SAMREF_SHIP_EVERY_S": "0.4", "SAMREF_SNAPSHOT_EVERY_S": "2.5"}
@@ -211,14 +211,14 @@ def test_what_was_called_saved_survives_the_loss_of_the_machine(tmp_path: Path, 
                     )
                 counts["losses"] += 1
                 assert [line for labeller in labellers for line in labeller.wrong] == []
+                figures.note("lost machine", losses=counts["losses"], acts=counts["acts"], called_saved_and_lost=0)
+                figures.note("lost machine", acts_after_the_shown_moment_lost=counts["after the moment"])
+                figures.times("lost machine", "between the shown moment and the loss", gaps)
+                figures.times("lost machine", "start with an empty disk", starts)
         finally:
             for labeller in labellers:
                 labeller.person.close()
             server.stop()
-    figures.note("lost machine", losses=counts["losses"], acts=counts["acts"], called_saved_and_lost=0)
-    figures.note("lost machine", acts_after_the_shown_moment_lost=counts["after the moment"])
-    figures.times("lost machine", "between the shown moment and the loss", gaps)
-    figures.times("lost machine", "start with an empty disk", starts)
     assert counts["acts"] >= 2 * LOSSES, "the people hardly got to work"
 
 
