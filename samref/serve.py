@@ -194,6 +194,12 @@ class App:
             self.scripting.close()
 
 
+NOT_COPIED = (
+    "What is done here is not copied to any other place, so it does not survive a restart of the server. Export what "
+    "you want to keep; whoever runs the server finds the reason in its log."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Shipment:
     """The labels' way to a place that outlives this machine; no ``shipper`` where nothing can be shipped."""
@@ -204,7 +210,7 @@ class Shipment:
 
     def saved(self) -> Saved:
         """How far labels are safe from the loss of this machine."""
-        return Saved(None, True, self.begun.problem) if self.shipper is None else self.shipper.saved()
+        return Saved(None, True, NOT_COPIED) if self.shipper is None else self.shipper.saved()
 
     def report(self) -> Iterator[str]:
         """What whoever started the server should hear."""
