@@ -28,11 +28,12 @@ from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
 from samref.settings import Settings
+from samref.web.examples import find_showcase, list_examples
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
 from samref.web.page import STATIC_FOLDER
-from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
+from samref.web.server import Limits, ModelEntry, Server, Surroundings
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
@@ -175,6 +176,8 @@ def _build_around(store: ProjectStore, settings: Settings, offered: ImageFolder 
         keeping=lambda: _keeping(store, settings),
         version=__version__,
         folder=offered,
+        showcase=find_showcase(assets_folder() / "showcase"),
+        api=settings.api,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,
