@@ -1,6 +1,7 @@
 /** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
 
 import { adjustmentOf } from "./adjust.js";
+import { clickWhenOpen } from "./first_click.js";
 import { BRUSH } from "./toolbar.js";
 import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
 import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
@@ -193,6 +194,16 @@ export function createActions(parts) {
     transport.send("open_example", { name }, { image: null });
   }
 
+  /** Open an example with a click on it, made where it was shown on the start page. */
+  function clickExample(name, x, y) {
+    openExample(name);
+    const send = (digest, click) => {
+      transport.send("prompt", { prompts: [click] }, { image: digest });
+      tell();
+    };
+    clickWhenOpen({ store, send }, name, x, y);
+  }
+
   /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask are kept for a job in bulk. */
   async function importLabels(file, { quiet = false } = {}) {
     try {
@@ -323,6 +334,7 @@ export function createActions(parts) {
     edit,
     openImage,
     openExample,
+    clickExample,
     importLabels,
     showExport,
     ...images.actions,

@@ -16,6 +16,16 @@ export function sentencesOf(keeping) {
   ].filter(Boolean);
 }
 
+/** What happens with images that are brought in, in one line; what hinders keeping comes first. */
+export function uploadsLine(keeping) {
+  const { folder = null, demo_days: days = 0, read_only: readOnly = null } = keeping ?? {};
+  const gone = ` until ${plural(days, "day")} pass without anybody using your workspace`;
+  const kept = folder
+    ? `Your images stay on this machine, in ${folder}.`
+    : `Your images and labels are kept on this server${days > 0 ? gone : "; nothing is removed by itself"}.`;
+  return readOnly ? `${readOnly} ${kept}` : kept;
+}
+
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
 /**

@@ -181,7 +181,13 @@ export function mount({ root, base }) {
   const updateDraftBar = createDraftBar(shell.draftBar, actions, history, shell.stage);
   const updateHeader = createHeader(shell.header, actions, toasts);
   const updatePanel = createPanel(shell.panel, actions, objectScene.swatch);
-  const updateStart = createStart(shell.start, actions, { imagesOf, thumbs, exampleThumb: routes.exampleThumb });
+  const updateStart = createStart(shell.start, actions, {
+    base,
+    imagesOf,
+    thumbs,
+    exampleThumb: routes.exampleThumb,
+    toasts,
+  });
   const updateStrip = createStrip(shell.strip, actions, { imagesOf, thumbs });
 
   const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
