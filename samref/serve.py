@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -27,12 +29,13 @@ from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
-from samref.settings import Settings
+from samref.settings import Settings, is_space
 from samref.web.examples import find_showcase, list_examples
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
 from samref.web.page import STATIC_FOLDER
+from samref.web.scripting import Scripting
 from samref.web.server import Limits, ModelEntry, Server, Surroundings
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
@@ -76,6 +79,7 @@ class App:
     store: ProjectStore
     engine: LocalEngine
     server: Server
+    scripting: Scripting | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -84,9 +88,23 @@ class App:
         settings = self.settings
         routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
         guard = Middleware(
-            Guard, hosts=known_hosts(settings.host, settings.hosts), frame_ancestors=settings.frame_ancestors
+            Guard,
+            hosts=known_hosts(settings.host, settings.hosts),
+            frame_ancestors=settings.frame_ancestors,
+            opened=() if self.scripting is None else self.scripting.openings,
+            is_probed=is_space(os.environ),
         )
         return {"routes": routes, "middleware": [guard], "lifespan": self._life, **NO_API_PAGES}
+
+    @property
+    def uploads(self) -> Path | None:
+        """Folder for what scripts upload; None where they may not."""
+        return None if self.scripting is None else self.scripting.folder
+
+    def add_endpoints(self, page: Any) -> None:
+        """Add what Gradio's queue shall run, in the page's open context."""
+        if self.scripting is not None:
+            self.scripting.add_to(page)
 
     @asynccontextmanager
     async def _life(self, _: Any) -> AsyncIterator[None]:
@@ -128,6 +146,8 @@ class App:
         """Look after the store about once a minute, until :meth:`close`; for a thread of its own."""
         said = ""
         while not self._stopping.wait(KEEP_HOUSE_EVERY_S):
+            if self.scripting is not None:
+                self.scripting.sweep()
             try:
                 self.store.keep_house()
                 said = ""
@@ -141,6 +161,8 @@ class App:
         self._stopping.set()
         self.engine.close()
         self.store.close()
+        if self.scripting is not None:
+            self.scripting.close()
 
 
 def build(settings: Settings) -> App:
@@ -188,7 +210,7 @@ def _build_around(store: ProjectStore, settings: Settings, offered: ImageFolder 
     )
     examples = list_examples(assets_folder() / "examples")
     server = Server(store, engine, examples, surroundings, limits, model=settings.model)
-    return App(settings, store, engine, server)
+    return App(settings, store, engine, server, Scripting(server) if settings.api else None)
 
 
 READ_ONLY = (

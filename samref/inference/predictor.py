@@ -32,7 +32,7 @@ from samref.models.interface import (
     Stage,
 )
 
-__all__ = ["Embedding", "Prediction", "Predictor", "check_prompt_kinds"]
+__all__ = ["Embedding", "Prediction", "Predictor", "check_prompt_kinds", "prompts_from"]
 
 ClickLike: TypeAlias = Click | tuple[float, float] | tuple[float, float, bool]
 
@@ -207,14 +207,7 @@ class Predictor:
             ImageError: the image cannot be used.
             PromptError: nothing was said, or it cannot be used.
         """
-        items: list[Prompt] = []
-        if box is not None:
-            items.append(box if isinstance(box, Box) else Box(*box))
-        items += [shape if isinstance(shape, Polygon) else Polygon(tuple(shape)) for shape in polygons]
-        items += [stroke if isinstance(stroke, Scribble) else Scribble(tuple(stroke)) for stroke in scribbles]
-        items += [click if isinstance(click, Click) else Click(*click) for click in clicks]
-        rough = mask if isinstance(mask, Rle) or mask is None else Rle.from_mask(mask)
-        prompts = Prompts(tuple(items), rough)
+        prompts = prompts_from(clicks, box, scribbles=scribbles, polygons=polygons, mask=mask)
         if prompts.is_empty():
             raise PromptError("Say where the object is: give at least one click, box, scribble or polygon.")
         decoded = image_from(image)
@@ -254,6 +247,24 @@ def _last_of(outputs: Iterator[MaskOutput]) -> Iterator[MaskOutput]:
     """The last of a model's answers; all are computed when it is asked for."""
     *_, last = outputs
     yield last
+
+
+def prompts_from(
+    clicks: Sequence[ClickLike] = (),
+    box: Box | Sequence[float] | None = None,
+    *,
+    scribbles: Sequence[Scribble | Sequence[Point]] = (),
+    polygons: Sequence[Polygon | Sequence[Point]] = (),
+    mask: Rle | Mask | None = None,
+) -> Prompts:
+    """What :meth:`Predictor.segment` is told about one object, in the order in which the model hears it."""
+    items: list[Prompt] = []
+    if box is not None:
+        items.append(box if isinstance(box, Box) else Box(*box))
+    items += [shape if isinstance(shape, Polygon) else Polygon(tuple(shape)) for shape in polygons]
+    items += [stroke if isinstance(stroke, Scribble) else Scribble(tuple(stroke)) for stroke in scribbles]
+    items += [click if isinstance(click, Click) else Click(*click) for click in clicks]
+    return Prompts(tuple(items), mask if isinstance(mask, Rle) or mask is None else Rle.from_mask(mask))
 
 
 def _check_finite(output: MaskOutput) -> None:

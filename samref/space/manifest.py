@@ -43,10 +43,13 @@ Hardware = Literal[
 Header = Literal["cross-origin-embedder-policy", "cross-origin-opener-policy", "cross-origin-resource-policy"]
 """The only headers that a Space may set, in lower case."""
 
-LICENCES = frozenset(
-    {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "agpl-3.0", "gpl-3.0"}
-)
-"""Identifiers of licences that Hugging Face knows; those that code of ours could carry."""
+LICENCES = {
+    "apache-2.0": "Apache License",
+    "mit": "Permission is hereby granted, free of charge",
+    "bsd-3-clause": "Redistribution and use in source and binary forms",
+    "agpl-3.0": "GNU AFFERO GENERAL PUBLIC LICENSE",
+}
+"""Words of each licence by the identifier that Hugging Face knows it by; those that samref could carry."""
 
 DESCRIPTION_LENGTH = 60
 """Hugging Face refuses a longer ``short_description``."""
@@ -248,10 +251,13 @@ class Spacefile(_Strict):
         return self.targets[name]
 
     def variables_of(self, target: str) -> dict[str, str]:
-        """All public variables that the Space of a target is given: those written down, and those that follow."""
+        """All public variables that the Space of a target is given: those written down, and those of the storage.
+
+        Raises:
+            SpaceError: there is no such target.
+        """
+        self.target(target)
         found = dict(self.variables)
-        if self.target(target).gpu_seconds is not None:
-            found[f"{ENVIRONMENT_PREFIX}GPU_SECONDS"] = str(self.target(target).gpu_seconds)
         if self.storage.ship_to is not None:
             found[f"{ENVIRONMENT_PREFIX}SHIP_TO"] = self.storage.ship_to
             found[f"{ENVIRONMENT_PREFIX}SHIP_EVERY_S"] = str(self.storage.ship_every)
@@ -281,8 +287,7 @@ def load_spacefile(path: Path) -> Spacefile:
     try:
         spacefile = Spacefile.model_validate(values)
     except ValidationError as error:
-        faults += [_sentence(path.name, fault) for fault in error.errors(include_url=False)]
-        raise SpaceError("\n".join(dict.fromkeys(faults))) from error
+        raise SpaceError("\n".join([*faults, *sentences_of(path.name, error)])) from error
     if faults:
         raise SpaceError("\n".join(faults))
     return spacefile
@@ -329,6 +334,11 @@ _PATTERNS = {
     r"^[a-z][a-z0-9-]*$": "a name of small letters, digits and hyphens, such as cpu",
 }
 _SHOWN = 80
+
+
+def sentences_of(file: str, error: ValidationError) -> list[str]:
+    """Each fault that a schema found in ``file``, as a sentence."""
+    return list(dict.fromkeys(_sentence(file, fault) for fault in error.errors(include_url=False)))
 
 
 def _sentence(file: str, fault: Mapping[str, Any]) -> str:

@@ -1,18 +1,22 @@
 """What every request passes before Gradio or our own routes see it: host, origin, address, size, headers.
 
 Gradio answers some ninety addresses, of which the page needs a handful; the rest (uploads, its queue, file and proxy
-routes, its API pages, monitoring) would be a way in that nothing here uses, so they are closed.
+routes, its API pages, monitoring) would be a way in that nothing here uses, so they are closed. What a server does
+besides (masks for scripts, a GPU that is lent) opens those of the rest that it needs, each an :class:`Opening`.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Literal
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,6 +60,29 @@ _POLICY = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An address of Gradio's that is open beside those of the page.
+
+    Attributes:
+        method: it can be asked with.
+        path: of the address; everything below it where this ends in "/".
+        max_bytes: of what may be sent there.
+        refusal: a sentence when nothing can be taken just now, asked each time.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    max_bytes: int = 0
+    refusal: Callable[[], str | None] = lambda: None
+
+    def leads_to(self, path: str) -> bool:
+        """Whether ``path`` is this address."""
+        if self.path.endswith("/"):
+            return path.startswith(self.path) and ".." not in path.split("/")
+        return path == self.path
+
+
 class Guard:
     """ASGI middleware around the whole application.
 
@@ -63,11 +90,24 @@ class Guard:
         app: what it guards.
         hosts: names this server answers to, in lower case; ``"*"`` among them means any.
         frame_ancestors: who may show the page in a frame: "self", "*" or addresses separated by spaces.
+        opened: addresses of Gradio's that are open beside those of the page.
+        is_probed: whether the start page is shown under any name: whoever runs the server looks there whether it is
+            up, under a name that nobody was told. Nothing else is, so a foreign name gains nothing by it.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], frame_ancestors: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: frozenset[str],
+        frame_ancestors: str,
+        opened: Sequence[Opening] = (),
+        is_probed: bool = False,
+    ) -> None:
         self._app = app
         self._hosts = hosts
+        self._opened = tuple(opened)
+        self._is_probed = is_probed
         self._headers = dict(_COMMON_HEADERS)
         own_frames_only = frame_ancestors == "self"
         if own_frames_only:
@@ -80,16 +120,24 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            refusal = self._refusal(scope)
+            opening = self._opening(scope)
+            refusal = self._refusal(scope, opening)
+            if opening is not None and refusal is None:
+                receive = _limited(receive, opening.max_bytes)
             await (refusal or self._app)(scope, receive, self._with_headers(send))
         else:  # nothing here speaks WebSocket
             await send({"type": "websocket.close", "code": 1008})
 
-    def _refusal(self, scope: Scope) -> JSONResponse | None:
+    def _opening(self, scope: Scope) -> Opening | None:
+        method, path = scope["method"], scope["path"]
+        return next((one for one in self._opened if one.method == method and one.leads_to(path)), None)
+
+    def _refusal(self, scope: Scope, opening: Opening | None) -> JSONResponse | None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         asked = [headers.get("host", ""), *headers.getlist("x-forwarded-host")]
+        is_probe = self._is_probed and path == "/" and method in ("GET", "HEAD")
         for host in asked:
-            if not self._is_known(_host_name(host)):
+            if not is_probe and not self._is_known(_host_name(host)):
                 return _refused(
                     HTTPStatus.FORBIDDEN,
                     f"This server does not answer to the name {host[:100]!r}. Whoever runs it can add the name with "
@@ -103,6 +151,11 @@ class Guard:
             )
         if path.startswith(OWN_FOLDER):
             return None
+        if opening is not None:
+            full = opening.refusal()
+            return None if full is None else _refused(HTTPStatus.SERVICE_UNAVAILABLE, full, code="busy")
+        if any(one.leads_to(path) for one in self._opened):
+            return _refused(HTTPStatus.METHOD_NOT_ALLOWED, "This address is asked in another way.")
         if path not in PAGE_ADDRESSES and not path.startswith(PAGE_FOLDERS):
             return _refused(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
         if method not in ("GET", "HEAD"):
@@ -170,5 +223,23 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _refused(status: HTTPStatus, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": "request", "message": message}}, status_code=status)
+def _refused(status: HTTPStatus, message: str, *, code: str = "request") -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+
+
+def _limited(receive: Receive, max_bytes: int) -> Receive:
+    """What comes in, until it is more than ``max_bytes``; Gradio itself would take any number of files at once."""
+    length = 0
+
+    async def receive_limited() -> Message:
+        nonlocal length
+        message = await receive()
+        length += len(message.get("body", b""))
+        if length > max_bytes:
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"This is larger than the {max_bytes / 2**20:.0f} MiB that this server takes at once. Send less.",
+            )
+        return message
+
+    return receive_limited

@@ -59,8 +59,14 @@ html, body { overscroll-behavior: none; }
 .toast-wrap { display: none !important; }
 """
 
-QUEUE_SIZE = 16
-"""Of Gradio's queue, into which the page puts nothing: it speaks to our own routes (docs/protocol.md)."""
+QUEUE_SIZE = 256
+"""Of Gradio's queue, for scripts and a GPU that is lent: the page speaks to our own routes (docs/protocol.md).
+
+It is said because Gradio would make it 1 on ZeroGPU, where the second who waits would be turned away.
+"""
+
+UPLOADS_VARIABLE = "GRADIO_TEMP_DIR"
+"""Where Gradio puts what scripts upload."""
 
 
 class Behind(Protocol):
@@ -69,6 +75,13 @@ class Behind(Protocol):
     @property
     def application(self) -> dict[str, Any]:
         """Arguments of the web application: own routes, middleware, lifespan."""
+
+    @property
+    def uploads(self) -> Path | None:
+        """Folder for what scripts upload; None where they may not."""
+
+    def add_endpoints(self, page: gr.Blocks) -> None:
+        """Add what Gradio's queue shall run, in the page's open context."""
 
     def report(self) -> Iterable[str]:
         """What whoever started the server should hear once it runs."""
@@ -93,7 +106,8 @@ class Page(gr.Blocks):
                 apply_default_css=False,
                 module_url=f"{STATIC_ADDRESS}/main.js",
             )
-        self.queue(max_size=QUEUE_SIZE)
+        self.queue(max_size=QUEUE_SIZE, api_open=False)
+        self._bare = (set(self.blocks), len(self.children))
 
     @property
     def is_reloading(self) -> bool:
@@ -121,11 +135,13 @@ class Page(gr.Blocks):
         check_port_is_free(settings.host, settings.port)
         behind = self._behind = self._build(settings)
         try:
+            self._add_endpoints(behind)
             return super().launch(
                 server_name=settings.host,
                 server_port=settings.port or None,
                 **{
                     "max_threads": settings.max_threads,
+                    "max_file_size": settings.upload_bytes,
                     **_look(),
                     **options,
                     "app_kwargs": {**options.get("app_kwargs", {}), **behind.application},
@@ -140,6 +156,18 @@ class Page(gr.Blocks):
         except BaseException:
             self.close(verbose=False)
             raise
+
+    def _add_endpoints(self, behind: Behind) -> None:
+        """Have Gradio's queue run what is behind the page now, and nothing of an earlier launch."""
+        known, count = self._bare
+        for number in [number for number in self.blocks if number not in known]:
+            del self.blocks[number]
+        del self.children[count:]
+        self.fns.clear()
+        if behind.uploads is not None:
+            os.environ[UPLOADS_VARIABLE] = str(behind.uploads)
+        with self:
+            behind.add_endpoints(self)
 
     def report(self) -> Iterable[str]:
         """What whoever launched the page should hear."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,9 +23,10 @@ from samref.caches import Cache, CacheFullError
 from samref.core.hand import HandWork
 from samref.core.images import DecodedImage, decode_image, decode_stored_image
 from samref.core.masks import MaskWindow
-from samref.core.prompts import MAX_POINTS, MAX_PROMPTS
+from samref.core.prompts import MAX_POINTS, MAX_PROMPTS, Prompts, check_drawing_cost, check_prompts
 from samref.errors import BusyError, ImageError, ModelError, SamrefError, UnknownModelError
 from samref.inference.engine import Engine, StoredImage
+from samref.inference.predictor import Prediction, check_prompt_kinds
 from samref.inference.session import Events, Session, SessionView, Verb
 from samref.labels.annotations import ImageRecord, Project, find_annotation
 from samref.labels.events import (
@@ -111,6 +114,9 @@ MAX_REQUESTS = 256
 MAX_OWN_REQUESTS = 32
 """The same for one workspace: a page has three at most, and people have tabs."""
 
+SCRIPT_PATIENCE_S = 120.0
+"""How long a script waits for a moment in which nobody clicks."""
+
 _IMPORTING = ThreadPoolExecutor(1, thread_name_prefix="samref-import")
 """One import at a time on this server, and none in a thread that a click may need; others wait for their turn."""
 
@@ -161,7 +167,7 @@ class Surroundings:
         version: of samref.
         folder: of images on this machine that may be opened.
         showcase: the finished result that the start page shows.
-        api: whether scripts are answered (:mod:`samref.web.scripting`).
+        api: whether scripts may ask for masks.
     """
 
     models: Callable[[], Sequence[ModelEntry]]
@@ -252,6 +258,7 @@ class Server:
         self._prefetching: set[asyncio.Task[float]] = set()
         self._tabs: OrderedDict[str, _Tab] = OrderedDict()
         self._running: Counter[str | None] = Counter()
+        self._scripts = itertools.count(1)
         self.bulk = BulkJobs(store, engine, self._stored_image, self._record_aside, self._is_drawn_in, model=model)
 
     # ---- requests of pages
@@ -437,9 +444,9 @@ class Server:
             },
             "keeping": dict(self._surroundings.keeping()),
             "version": self._surroundings.version,
+            "api": self._surroundings.api,
             "folder": None if self._surroundings.folder is None else self._surroundings.folder.name,
             "showcase": self._surroundings.showcase is not None,
-            "api": self._surroundings.api,
         }
 
     def _tab(self, tab_id: str) -> _Tab:
@@ -459,6 +466,45 @@ class Server:
         self._running[token] += change
         if not self._running[token]:
             del self._running[token]
+
+    # ---- scripts, which have no workspace
+
+    @property
+    def model(self) -> str:
+        """Name of the model that new images are opened with."""
+        return self._model
+
+    @property
+    def models(self) -> Sequence[ModelEntry]:
+        """The models that can be chosen, and what is to be done for those that cannot; the default first."""
+        return self._surroundings.models()
+
+    async def segment(self, image: DecodedImage, model: str, prompts: Prompts) -> Prediction:
+        """The mask of one object in an image that nothing is kept of; made when nobody clicks.
+
+        Raises:
+            PromptError: the prompts do not fit the image or the model.
+            ModelError: the model cannot be used on this machine.
+            BusyError: people clicked all the time.
+        """
+        chosen = model or self._model
+        self._check_model(chosen)
+        check_prompts(prompts, image.size)
+        check_drawing_cost(prompts.items, image.size)
+        check_prompt_kinds(prompts, await asyncio.to_thread(self._engine.spec, chosen))
+        stored = StoredImage(image.digest, lambda: image)
+        owner = f"script:{next(self._scripts)}"
+        try:
+            async with asyncio.timeout(SCRIPT_PATIENCE_S):
+                answers = self._engine.segment(stored, chosen, prompts, None, owner=owner, in_bulk=True)
+                async with aclosing(answers) as predictions:
+                    *_, final = [prediction async for prediction in predictions]
+        except TimeoutError as error:
+            raise BusyError(
+                "People are at work on this server, and their clicks go first. Try again in some minutes, or run "
+                "samref on your own machine."
+            ) from error
+        return final
 
     # ---- workspaces and their images; these may block
 

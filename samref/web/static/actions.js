@@ -39,11 +39,12 @@ const WAITS = {
 
 /**
  * @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
+ *   local: () => the model in this browser, see local/assistant.js, or null,
  *   showBulk(): open masks from boxes, imagesOf(state), uploads: () => uploads}
  */
 export function createActions(parts) {
   const { root, store, transport, routes, toasts, announcer, canvas, help, keeping } = parts;
-  const { showBulk, imagesOf, uploads } = parts;
+  const { showBulk, imagesOf, uploads, local } = parts;
   const state = () => store.get();
   const openDigest = () => (state().opening ?? state().image)?.digest;
 
@@ -85,7 +86,8 @@ export function createActions(parts) {
     if (!openDigest()) return;
     if (made.positive === false && isDraftEmpty()) return toasts.info(NOTHING_TO_REMOVE);
     tellOfBoxes(made);
-    transport.send("prompt", { prompts: [made] }, { image: openDigest(), meta });
+    transport.send("prompt", { prompts: [made], ...local()?.promise(made) }, { image: openDigest(), meta });
+    local()?.foresee(meta);
     tell();
   }
 
@@ -294,6 +296,8 @@ export function createActions(parts) {
         return store.set({ masksHidden: !state().masksHidden });
       case "toggleCoarse":
         return store.set({ coarseShown: !state().coarseShown });
+      case "hoverMask":
+        return store.set({ hoverMask: !state().hoverMask });
       case "crosshair":
         return store.set({ crosshair: !state().crosshair });
       case "minimap":

@@ -14,7 +14,7 @@ import { showing, zoomedTo } from "./object_view.js";
 import { grabAt, movedPrompt } from "./prompt_edit.js";
 import { polygonRegion, toWire } from "./raster.js";
 import { containsPixel } from "./rle.js";
-import { findClass, parseColour } from "./state.js";
+import { findClass, parseColour, shownAhead } from "./state.js";
 import * as Tools from "./tools.js";
 import * as View from "./view.js";
 
@@ -156,11 +156,13 @@ export function createCanvas({
     keepBeating(prompts.length > 0);
     const colourOf = (classId) => parseColour(findClass(state, classId)?.colour);
     const mask = draftMask(state);
+    const ahead = shownAhead(state, prompts);
+    const wantsCoarse = state.holdCoarse !== state.coarseShown;
     const shownPrompts = draftPrompts(draft.prompts, pending);
     return {
       ...withHandWork(objectScene.scene(state), pending),
       draft: {
-        mask: state.preview ?? (state.holdCoarse !== state.coarseShown ? (draft.coarse ?? mask) : mask),
+        mask: state.preview ?? (wantsCoarse && !ahead ? (draft.coarse ?? mask) : mask),
         colour: colourOf(state.classId),
         live: hand.shown(),
       },
@@ -180,9 +182,15 @@ export function createCanvas({
   }
 
   /** The draft as it will be when the server has answered all that a hand did. */
-  function draftMask({ draft } = store.get()) {
-    const steps = unanswered().flatMap(({ verb, args }) => (verb === "paint" ? [args] : []));
-    return image ? pendingMask(draft.mask, steps, image.width, image.height) : draft.mask;
+  function draftMask(state = store.get()) {
+    const pending = unanswered();
+    const steps = pending.flatMap(({ verb, args }) => (verb === "paint" ? [args] : []));
+    const ahead = shownAhead(
+      state,
+      pending.flatMap(({ verb, args }) => (verb === "prompt" ? args.prompts : [])),
+    );
+    const mask = ahead ? ahead.mask : state.draft.mask;
+    return image ? pendingMask(mask, steps, image.width, image.height) : mask;
   }
 
   /** The objects with what a hand did to them and the server has not answered yet. */

@@ -174,7 +174,8 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
       return toasts.error("This image was changed elsewhere meanwhile; what was done here without the server is dropped.");
     }
     for (const { verb, args } of grown === 0 ? kept.requests : rest) {
-      transport().send(verb, args, { image: image.digest });
+      const { coarse: _painted, ...said } = args; // what this browser's model had painted is gone with the reload
+      transport().send(verb, said, { image: image.digest });
     }
   }
 

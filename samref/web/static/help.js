@@ -5,6 +5,7 @@ import { GESTURES, SHORTCUTS, labelsOf, onKeysChanged } from "./shortcuts.js";
 
 export function createHelp() {
   const columns = h("div", { class: "samref-help-columns" });
+  const notes = h("div", { class: "samref-help-notes" });
   const change = h("button", { type: "button", class: "samref-button", on: { click: changeKeys } }, "Change keys");
   const dialog = h(
     "dialog",
@@ -20,6 +21,7 @@ export function createHelp() {
         iconButton("close", "Close", () => dialog.close()),
       ),
       columns,
+      notes,
     ),
   );
   dialog.addEventListener("close", print);
@@ -55,6 +57,8 @@ export function createHelp() {
 
   return {
     element: dialog,
+    /** Put what else there is to say below the keys. */
+    note: (element) => notes.append(element),
     isOpen: () => dialog.open,
     toggle: () => (dialog.open ? dialog.close() : dialog.showModal()),
   };

@@ -1,15 +1,15 @@
 /**
  * How long a person waits: from the moment a prompt is made (a click, when it is lifted) to the dot, the coarse
- * and the refined mask on the screen.
+ * and the refined mask on the screen. `local` is the coarse mask of the model in this browser, `coarse` the server's.
  *
- * Marks and measures are in the browser's own performance timeline as well (`samref:dot`, `samref:coarse`,
- * `samref:refined`), so that its profiler shows them.
+ * Marks and measures are in the browser's own performance timeline as well (`samref:dot`, `samref:local`,
+ * `samref:coarse`, `samref:refined`), so that its profiler shows them.
  */
 
 const KEPT = 50;
 
 export function createLatencies() {
-  const last = { dot: [], coarse: [], refined: [] };
+  const last = { dot: [], local: [], coarse: [], refined: [] };
   let expected = []; // {stage, startedAt} of what the next paint shows
 
   function expect(stage, startedAt) {
@@ -39,12 +39,12 @@ export function createLatencies() {
       });
     },
     /** The last waits in milliseconds, oldest first. */
-    last: () => ({ dot: [...last.dot], coarse: [...last.coarse], refined: [...last.refined] }),
+    last: () => ({ dot: [...last.dot], local: [...last.local], coarse: [...last.coarse], refined: [...last.refined] }),
   };
 }
 
 /** A message posted while a frame is made is delivered after that frame was painted. */
-function afterFrame(callback) {
+export function afterFrame(callback) {
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => {
     port1.close();

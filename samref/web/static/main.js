@@ -14,7 +14,8 @@
  *   overlayPixel(x, y)     RGBA of the overlay where the middle of that image pixel is shown, null when out of sight
  *   draftPixel(x, y)       whether the draft's mask has that image pixel (of what was sent: a preview is coarser)
  *   objectPixel(id, x, y)  the same for an accepted object
- *   stats()                {painted: {count, seq, stage, at}, latencies: {dot, coarse, refined} in ms, transport}
+ *   stats()                {painted: {count, seq, stage, at}, latencies: {dot, local, coarse, refined} in ms, transport,
+ *                          local: see local/assistant.js, null before it is loaded}
  */
 
 import { createActions } from "./actions.js";
@@ -42,7 +43,7 @@ import { containsPixel } from "./rle.js";
 import { createRoutes } from "./routes.js";
 import { buildShell } from "./shell.js";
 import { SHORTCUTS, useKeys } from "./shortcuts.js";
-import { INITIAL, createStore, phaseOf } from "./state.js";
+import { INITIAL, createStore, phaseOf, shownAhead } from "./state.js";
 import { createSteps } from "./steps.js";
 import { createToasts } from "./toasts.js";
 import { BRUSH, TOLERANCE, createDraftBar, createToolbar, createZoom } from "./toolbar.js";
@@ -68,6 +69,8 @@ const SETTINGS = {
   crosshair: false,
   minimap: true,
   twoFingers: false,
+  localModel: true,
+  hoverMask: true,
 };
 
 /** What this page remembers only while it is open. */
@@ -147,7 +150,7 @@ export function mount({ root, base }) {
     onStored: (stored, batch) => actions.onStored(stored, batch),
   });
   const shared = { root, store, transport, routes, toasts, announcer, help, keeping, imagesOf };
-  const actions = createActions({ ...shared, canvas: () => canvas, showBulk, uploads: () => uploads });
+  const actions = createActions({ ...shared, canvas: () => canvas, local: () => local, showBulk, uploads: () => uploads });
   const objectScene = createObjectScene();
   const minimap = createMinimap({ stage: shell.stage, showAt: (x, y) => canvas.showAt(x, y) });
   const readout = createZoom(shell.zoom, shell.readout, actions);
@@ -170,6 +173,7 @@ export function mount({ root, base }) {
     onView: (view) => {
       minimap.update(view, store.get().minimap);
       bulk?.place();
+      local?.hideHover();
     },
   });
   const adjust = createAdjuster(root, [shell.photo]);
@@ -190,10 +194,14 @@ export function mount({ root, base }) {
   });
   const updateStrip = createStrip(shell.strip, actions, { imagesOf, thumbs });
 
-  const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered() });
+  const isAhead = () => shownAhead(store.get(), transport.unansweredPrompts()) !== null;
+  const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered(), isAhead: isAhead() });
   const startShown = ({ startShown: asked, image, opening }) => asked || (!image && !opening);
   let shownImage = null;
+  let shownPhoto = null; // promise of its bitmap
   let bulk = null;
+  let local = null;
+  let localIsCalled = false;
 
   function update() {
     const state = store.get();
@@ -226,13 +234,27 @@ export function mount({ root, base }) {
     minimap.setPhoto(null);
     canvas.setImage(image);
     if (!image) return;
-    routes.photo(digest).then(
+    shownPhoto = routes.photo(digest);
+    shownPhoto.then(
       (bitmap) => {
         if (shownImage === digest) minimap.setPhoto(bitmap);
         canvas.setPhoto(digest, bitmap);
+        callLocal();
       },
       (error) => shownImage === digest && toasts.error(error.message),
     );
+  }
+
+  /** The model in this browser: called when the first photo is here, comes when nothing else is to do. */
+  function callLocal() {
+    if (localIsCalled || !store.get().workspace?.local) return;
+    localIsCalled = true;
+    whenIdle(async () => {
+      const { createAssistant } = await import("./local/assistant.js");
+      const photoOf = async (digest) =>
+        digest === shownImage ? createImageBitmap(await shownPhoto) : routes.photo(digest);
+      local = createAssistant({ base, ...shell, store, transport, canvas, photoOf, imagesOf, help });
+    });
   }
 
   /** Masks from boxes: a part of the page that is loaded when somebody wants it. */
@@ -296,13 +318,16 @@ export function mount({ root, base }) {
     ...canvas.inspect,
     draftPixel: (x, y) => containsPixel(store.get().draft.mask, x, y),
     objectPixel: (id, x, y) => containsPixel(store.get().annotations.list.find((one) => one.id === id)?.mask, x, y),
-    stats: () => ({ ...canvas.inspect.stats(), transport: transport.stats() }),
+    stats: () => ({ ...canvas.inspect.stats(), transport: transport.stats(), local: local?.stats() ?? null }),
   });
 
   update();
   connection.begin();
   if (recall("bulk", "session")) showBulk();
 }
+
+/** Call when the browser has nothing to do; soon in one that does not say. */
+const whenIdle = globalThis.requestIdleCallback ?? ((callback) => setTimeout(callback, 500));
 
 /** What this tab keeps over a reload. */
 function recallTab() {

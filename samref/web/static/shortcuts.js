@@ -74,6 +74,7 @@ export const SHORTCUTS = Object.freeze([
   { group: "View", keys: ["'"], action: "opacity:up", text: "Stronger masks" },
   { group: "View", keys: ["shift+h"], action: "toggleMasks", text: "Hide all masks, or show them again" },
   { group: "View", keys: ["shift+c"], action: "toggleCoarse", text: "See the coarse mask, or the fine one again" },
+  { group: "View", keys: ["shift+p"], action: "hoverMask", text: "The mask under the pointer, before a click" },
   { group: "View", keys: ["shift+l"], action: "crosshair", text: "Lines at the pointer" },
   { group: "View", keys: ["shift+m"], action: "minimap", text: "Overview when zoomed in" },
   { group: "View", keys: ["h"], action: "hide", held: true, text: "Hold: hide all masks" },
@@ -96,6 +97,7 @@ export const SHORTCUTS = Object.freeze([
 
 /** Gestures of mouse, pen and fingers, for the help overlay. */
 export const GESTURES = Object.freeze([
+  { label: "Point, without a click", text: "See the mask that a click there begins with" },
   { label: "Left click", text: "This belongs to the object" },
   { label: "Ctrl + click", text: "Select the object there; with Shift one more" },
   { label: "Drag with the Point tool", text: "A box around the object" },

@@ -14,6 +14,7 @@ const EMPTY_DRAFT = Object.freeze({
   stage: null,
   hand: null, // {added, removed}: masks of pixels set by hand
   editing: null,
+  bases: null, // for each prompt the number of the one whose memory its answer starts from; null where that says too little
 });
 
 const NO_ANNOTATIONS = Object.freeze({ revision: 0, list: [] });
@@ -32,6 +33,7 @@ export const INITIAL = Object.freeze({
   redo: null,
   history: null, // {at, entries: [{number, what}]}, as last asked for
   seconds: {},
+  ahead: null, // {prompts, mask}: what the model in this browser says of a draft that the server has not answered yet
   disagrees: false, // the draft here and on the server have different lengths: ask
 });
 
@@ -65,10 +67,11 @@ function mergeView(state, view, request) {
     ...state,
     image: same ? state.image : (view.image ?? null),
     revision: view.revision,
-    serverPhase: view.phase,
+    serverPhase: paintsItself(request) && view.phase === "preparing" ? "coarse" : view.phase,
     model: view.model ?? state.model,
     modelNote: view.model_note ?? "",
     draft,
+    ahead: same && isAhead(state.ahead, draft) ? state.ahead : null,
     annotations: mergeAnnotations(same ? state.annotations : NO_ANNOTATIONS, view.annotations),
     proposed: view.proposed ?? (same ? state.proposed : []),
     undo: view.undo ?? null,
@@ -78,19 +81,49 @@ function mergeView(state, view, request) {
   };
 }
 
-/** The answers to an accepted prompt leave the prompts out: they are those known before and those just sent. */
+/** Whether the page makes the coarse mask of that request's prompts itself. */
+const paintsItself = (request) => request?.verb === "prompt" && request.args.coarse === "mine";
+
+/** Whether a mask made in this browser is of prompts that the server has no mask of. */
+const isAhead = (ahead, draft) => ahead !== null && (ahead.prompts.length > draft.count || draft.stage === null);
+
+/**
+ * What the model in this browser says of the draft with the first of the prompts that wait, {prompts, mask}; null where
+ * it says nothing, or where the server's own mask is as new.
+ */
+export function shownAhead({ ahead, draft }, waiting) {
+  if (ahead === null || !isAhead(ahead, draft)) return null;
+  return isBeginning(ahead.prompts, [...draft.prompts, ...waiting]) ? ahead : null;
+}
+
+/** Whether a list of prompts begins with those of another. */
+function isBeginning(first, prompts) {
+  return first.length <= prompts.length && first.every((one, i) => isSamePrompt(one, prompts[i]));
+}
+
+const isSamePrompt = (one, other) => one === other || textOfPrompt(one) === textOfPrompt(other);
+
+/** The same text for the same prompt, whether it was made here or came from the server. */
+export const textOfPrompt = (prompt) => JSON.stringify(prompt, Object.keys(prompt).sort());
+
+/**
+ * The answers to an accepted prompt leave the prompts out: they are those known before and those just sent. What was
+ * shown stays until there is a mask that knows of them.
+ */
 function mergeDraft(known, wire, request) {
   if (!wire) return EMPTY_DRAFT;
   const sent = request?.verb === "prompt" && request.first ? request.args.prompts : [];
+  const waits = request?.verb === "prompt" && wire.mask === null;
   return {
     count: wire.count,
     prompts: wire.prompts ?? [...known.prompts, ...sent],
-    mask: readMask(wire.mask),
+    mask: waits ? known.mask : readMask(wire.mask),
     coarse: readMask(wire.coarse),
     score: wire.score ?? null,
     stage: wire.stage ?? null,
     hand: wire.hand ? { added: readMask(wire.hand.added), removed: readMask(wire.hand.removed) } : null,
     editing: wire.editing ?? null,
+    bases: wire.bases ?? null,
   };
 }
 
@@ -110,10 +143,11 @@ export function closeImage(state) {
  * What is going on, in one word: "empty", "opening", "preparing", "ready", "coarse" (a prompt waits for its coarse
  * mask), "refining", "done" or "offline".
  */
-export function phaseOf(state, { offline, opening, uploading, answeredFully, unanswered }) {
+export function phaseOf(state, { offline, opening, uploading, answeredFully, unanswered, isAhead: ahead = false }) {
   if (offline) return "offline";
   if (opening || (uploading && !state.image)) return "opening";
   if (!state.image) return "empty";
+  if (ahead) return "refining";
   if (unanswered === "prompt") return state.serverPhase === "preparing" ? "preparing" : "coarse";
   if (state.serverPhase === "preparing") return "preparing";
   if (state.serverPhase === "coarse" && !answeredFully) return "refining";

@@ -83,14 +83,14 @@ export function createTransport({
   function takeNext() {
     const first = waiting.shift();
     if (first.verb !== "prompt") return first;
-    const joined = { ...first, args: { prompts: [...first.args.prompts] } };
+    const joined = { ...first };
     while (
       waiting[0]?.verb === "prompt" &&
       waiting[0].image === first.image &&
       joined.args.prompts.length < MAX_JOINED
     ) {
       const next = waiting.shift();
-      joined.args.prompts.push(...next.args.prompts);
+      joined.args = { ...next.args, prompts: [...joined.args.prompts, ...next.args.prompts] };
       joined.meta = next.meta ?? joined.meta; // the newest prompt's
     }
     return joined;

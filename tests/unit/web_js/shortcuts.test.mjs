@@ -61,7 +61,7 @@ test("a held key is let go whatever else is held by then", () => {
 test("Shift makes another key of a letter, and of no other letter's key", () => {
   assert.equal(action(key("R", { shiftKey: true })), "turn:left");
   assert.equal(action(key("r")), "turn:right");
-  assert.equal(action(key("P", { shiftKey: true })), "tool:click");
+  assert.equal(action(key("F", { shiftKey: true })), "fit");
 });
 
 test("somebody's own key acts and is printed; the one that came with the page no longer does", () => {

@@ -9,6 +9,7 @@ import {
   mergeAnswer,
   parseColour,
   phaseOf,
+  shownAhead,
 } from "../../../samref/web/static/state.js";
 
 const DOT = { type: "click", x: 1, y: 2, positive: true };
@@ -142,4 +143,51 @@ test("listeners of the store hear what was and what is", () => {
   stop();
   store.set({ a: 6 });
   assert.deepEqual(heard, [[1, 5, 2]]);
+});
+
+// ---- masks made in this browser
+
+const OTHER = { type: "click", x: 5, y: 5, positive: false };
+const MINE = { verb: "prompt", args: { prompts: [DOT], coarse: "mine" }, first: true };
+const recorded = (count) => clicked(count, { mask: null, stage: null, bases: Array(count).fill(0) });
+const opened = () => ({ ...mergeAnswer(INITIAL, answer(viewOf({ draft: draftOf({ bases: [] }) })), OPEN) });
+
+test("a mask made in this browser is shown until the server has one of the same prompts", () => {
+  let state = { ...opened(), ahead: { prompts: [DOT], mask: "mine" } };
+  assert.equal(shownAhead(state, [DOT]).mask, "mine");
+  assert.equal(shownAhead(state, []), null, "the prompt did not leave");
+  assert.equal(shownAhead(state, [OTHER]), null);
+  state = mergeAnswer(state, answer({ ...recorded(1), phase: "preparing" }), MINE);
+  assert.equal(state.serverPhase, "coarse", "its coarse mask is the page's");
+  assert.equal(shownAhead(state, []).mask, "mine");
+  assert.equal(shownAhead(state, [OTHER]).mask, "mine");
+  state = mergeAnswer(state, answer(clicked(1, { stage: "refined" })), { ...MINE, first: false });
+  assert.equal(state.ahead, null);
+});
+
+test("a mask of two clicks outlives the refined mask of the first, and none a newer one of the server", () => {
+  let state = { ...opened(), ahead: { prompts: [DOT, OTHER], mask: "mine" } };
+  state = mergeAnswer(state, answer(clicked(1, { stage: "refined" })), CLICK);
+  assert.equal(shownAhead(state, [OTHER]).mask, "mine");
+  const undone = mergeAnswer(state, answer(viewOf({ draft: draftOf() })), { verb: "undo", args: {}, first: true });
+  assert.equal(shownAhead(undone, []), null);
+  const more = { ...CLICK, args: { prompts: [OTHER] } };
+  state = mergeAnswer(state, answer(clicked(2)), more);
+  assert.equal(shownAhead(state, []), null, "the server's coarse mask of both");
+});
+
+test("what was shown stays while nothing but the recording of a prompt is known", () => {
+  let state = mergeAnswer(opened(), answer(clicked(1, { stage: "refined" })), CLICK);
+  const shown = state.draft.mask;
+  state = mergeAnswer(state, answer(recorded(2)), { ...MINE, args: { prompts: [OTHER], coarse: "mine" } });
+  assert.equal(state.draft.mask, shown);
+  assert.deepEqual(state.draft.bases, [0, 0]);
+  state = mergeAnswer(state, answer(viewOf({ draft: draftOf() })), { verb: "undo", args: {}, first: true });
+  assert.equal(state.draft.mask, null);
+});
+
+test("a mask made in this browser counts as the coarse one", () => {
+  const state = opened();
+  assert.equal(phaseOf(state, { ...QUIET, unanswered: "prompt" }), "coarse");
+  assert.equal(phaseOf(state, { ...QUIET, unanswered: "prompt", isAhead: true }), "refining");
 });

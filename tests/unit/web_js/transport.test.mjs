@@ -251,6 +251,27 @@ test("nothing breaks over an empty value or an answer nobody asked for", () => {
   assert.equal(painted.length, 0);
 });
 
+test("of joined prompts the newest says who makes the coarse mask", () => {
+  const { transport, sent, answer } = setUp();
+  const click = (x, rest) =>
+    transport.send("prompt", { prompts: [{ type: "click", x, y: 0, positive: true }], ...rest }, { image: "cat" });
+  click(1, { coarse: "mine" });
+  click(2, {});
+  click(3, { coarse: "mine" });
+  answer(1);
+  click(4, { coarse: "mine" });
+  click(5, {});
+  answer(2);
+  assert.deepEqual(
+    sent.map(({ prompts, coarse }) => [prompts.map(({ x }) => x), coarse]),
+    [
+      [[1], "mine"],
+      [[2, 3], "mine"],
+      [[4, 5], undefined],
+    ],
+  );
+});
+
 /** Seeded numbers in [0, 1), so that a failure can be seen again. */
 function generator(seed) {
   let state = seed * 7919;
