@@ -109,7 +109,7 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     try {
       const { createScripting } = await import("./scripting.js");
       if (!scripting) {
-        scripting = createScripting({ base, api: workspaceShown?.api === true, toasts });
+        scripting = createScripting({ base, api: workspaceShown?.api === true });
         container.parentElement.append(scripting.element);
       }
       scripting.open();

@@ -1,6 +1,6 @@
 /** "Use it from a script": lines for Python, with this server's address filled in. Loaded when somebody asks. */
 
-import { h, iconButton } from "./dom.js";
+import { h, iconButton, setText } from "./dom.js";
 
 /** The lines that run samref itself. */
 export const LOCAL_LINES = `import samref
@@ -24,9 +24,9 @@ print(mask, about["area"], round(about["score"], 2))  # mask: a PNG file, 255 on
 /**
  * The dialog; gives {element, open()}.
  *
- * @param {object} parts {base: address of the page, api: whether the server answers scripts, toasts: {info}}
+ * @param {object} parts {base: address of the page, api: whether the server answers scripts}
  */
-export function createScripting({ base, api, toasts }) {
+export function createScripting({ base, api }) {
   const address = new URL(".", base);
   address.hash = address.search = "";
   const dialog = h(
@@ -68,22 +68,23 @@ export function createScripting({ base, api, toasts }) {
       spellcheck: "false",
       value: lines,
     });
+    const said = h("span", { role: "status" });
     const copy = h(
       "button",
-      { type: "button", class: "samref-button samref-outlined", on: { click: () => copyFrom(field) } },
+      { type: "button", class: "samref-button samref-outlined", on: { click: () => copyFrom(field, said) } },
       "Copy",
     );
-    return h("section", {}, h("h3", {}, title), h("p", {}, text), field, copy);
+    return h("section", {}, h("h3", {}, title), h("p", {}, text), field, copy, " ", said);
   }
 
-  async function copyFrom(field) {
+  async function copyFrom(field, said) {
     field.focus();
     field.select(); // what a page without permission to copy can do
     try {
       await navigator.clipboard.writeText(field.value);
-      toasts.info("Copied.");
+      setText(said, "Copied.");
     } catch {
-      toasts.info("Copying is not allowed here: the lines are marked, press Ctrl + C.");
+      setText(said, "Copying is not allowed here: the lines are marked, press Ctrl + C.");
     }
   }
 
