@@ -10,31 +10,37 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 
 from samref import __version__
 from samref.core.images import decode_image, hold_large_blocks_apart
 from samref.core.prompts import Click, Prompts
-from samref.errors import ModelError, StorageError
-from samref.files import assets_folder
+from samref.errors import ModelError, SettingsError, StorageError
+from samref.files import assets_folder, disk_errors
 from samref.inference.device import load_predictor
 from samref.inference.engine import LocalEngine
 from samref.labels.folder import DATABASE_NAME, IMAGES_NAME, FolderLock
+from samref.labels.shipping.depot import Depot
+from samref.labels.shipping.restoring import Begun, begin
+from samref.labels.shipping.shipper import Saved, Shipper
+from samref.labels.sqlite import SqliteDatabase
 from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
 from samref.settings import Settings, is_space
 from samref.web.examples import find_showcase, list_examples
+from samref.web.first_load import NEVER_CHANGES, FirstLoad, PackedFiles, pack_ahead
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
-from samref.web.page import STATIC_FOLDER
+from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
 from samref.web.scripting import Scripting
 from samref.web.server import Limits, ModelEntry, Server, Surroundings
 
@@ -80,6 +86,7 @@ class App:
     engine: LocalEngine
     server: Server
     scripting: Scripting | None = None
+    shipment: Shipment | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -87,6 +94,7 @@ class App:
         """Arguments of Gradio's web application: our routes, the guard before everything, what runs beside it."""
         settings = self.settings
         routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
+        frontend = Mount("/assets", app=PackedFiles(FRONTEND_FOLDER / "assets", caching=NEVER_CHANGES))
         guard = Middleware(
             Guard,
             hosts=known_hosts(settings.host, settings.hosts),
@@ -94,7 +102,13 @@ class App:
             opened=() if self.scripting is None else self.scripting.openings,
             is_probed=is_space(os.environ),
         )
-        return {"routes": routes, "middleware": [guard], "lifespan": self._life, **NO_API_PAGES}
+        first_load = Middleware(FirstLoad, files=files_of_first_view(), sheet=SHEET)
+        return {
+            "routes": [*routes, frontend],
+            "middleware": [guard, first_load],
+            "lifespan": self._life,
+            **NO_API_PAGES,
+        }
 
     @property
     def uploads(self) -> Path | None:
@@ -112,6 +126,7 @@ class App:
         waiting = ThreadPoolExecutor(self.settings.max_threads, thread_name_prefix="samref-wait")
         asyncio.get_running_loop().set_default_executor(waiting)
         threading.Thread(target=self.keep_house, name="samref-house", daemon=True).start()
+        threading.Thread(target=pack_ahead, args=[files_to_pack()], name="samref-pack", daemon=True).start()
         yield
         waiting.shutdown(wait=False, cancel_futures=True)
 
@@ -121,6 +136,8 @@ class App:
             yield f"Self-test: {self.self_test()}"
         if self.store.describe().is_read_only:
             yield f"{READ_ONLY} No restart is needed then."
+        if self.shipment is not None:
+            yield from self.shipment.report()
 
     def self_test(self) -> str:
         """Click a bundled image and say in one line how long it took.
@@ -160,9 +177,40 @@ class App:
         """Stop in order, when no more requests come: let the worker end, and close the database."""
         self._stopping.set()
         self.engine.close()
+        if self.shipment is not None:
+            self.shipment.close()
         self.store.close()
         if self.scripting is not None:
             self.scripting.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """The labels' way to a place that outlives this machine; no ``shipper`` where nothing can be shipped."""
+
+    address: str
+    begun: Begun
+    shipper: Shipper | None
+
+    def saved(self) -> Saved:
+        """How far labels are safe from the loss of this machine."""
+        return Saved(None, True, self.begun.problem) if self.shipper is None else self.shipper.saved()
+
+    def report(self) -> Iterator[str]:
+        """What whoever started the server should hear."""
+        fetched = self.begun.fetched
+        if self.begun.problem is not None:
+            yield self.begun.problem
+        if fetched is not None:
+            yield f"Fetched from {self.address}: {fetched}."
+            yield from (f"Not fetched: {fault}" for fault in fetched.faults)
+            if fetched.aside is not None:
+                yield f"The database that was in the data folder is kept as {fetched.aside}."
+
+    def close(self) -> None:
+        """Ship the rest."""
+        if self.shipper is not None:
+            self.shipper.close()
 
 
 def build(settings: Settings) -> App:
@@ -176,26 +224,68 @@ def build(settings: Settings) -> App:
     get_spec(settings.model)
     offered = offered_folder(settings)
     folder = settings.data_folder
+    lock = FolderLock(folder)
+    begun = _begin_shipping(settings, lock) if settings.ship_to else None
     store = ProjectStore(  # before the model: that the folder is in use should be said at once
         settings.database or folder / DATABASE_NAME,
         blobs=folder / IMAGES_NAME,
         max_bytes=settings.store_bytes,
         demo_days=settings.demo_days,
-        lock=FolderLock(folder),
+        lock=lock,
     )
+    shipment = None
     try:
-        return _build_around(store, settings, offered)
+        shipment = None if begun is None else _ship(begun, store, settings)
+        return _build_around(store, settings, offered, shipment)
     except BaseException:
+        if shipment is not None:
+            shipment.close()
         store.close()
         raise
 
 
-def _build_around(store: ProjectStore, settings: Settings, offered: ImageFolder | None) -> App:
+def _begin_shipping(settings: Settings, lock: FolderLock) -> Begun:
+    """Fetch the labels where that is needed; under the lock, or a server that runs there would be driven out."""
+    if settings.database:
+        raise SettingsError(
+            "SAMREF_SHIP_TO copies labels in SQLite, and SAMREF_DATABASE names another database, which has backups of "
+            "its own. Unset one of them."
+        )
+    folder = settings.data_folder
+    with disk_errors(f"The data folder {folder} could not be made"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock.acquire()
+    try:
+        return begin(folder, lambda: Depot(settings.ship_to, os.environ))
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _ship(begun: Begun, store: ProjectStore, settings: Settings) -> Shipment:
+    shipper = None
+    if begun.depot is not None:
+        assert isinstance(store.database, SqliteDatabase)
+        shipper = Shipper(
+            begun,
+            store.database,
+            store.blobs,
+            settings.data_folder,
+            ship_every_s=settings.ship_every_s,
+            snapshot_every_s=settings.snapshot_every_s,
+        )
+        shipper.start()
+    return Shipment(settings.ship_to if begun.depot is None else begun.depot.shown, begun, shipper)
+
+
+def _build_around(
+    store: ProjectStore, settings: Settings, offered: ImageFolder | None, shipment: Shipment | None
+) -> App:
     load = partial(load_predictor, device=settings.device, precision=settings.precision)
     engine = LocalEngine(load, settings.model, embedding_bytes=settings.embedding_bytes)
     surroundings = Surroundings(
         models=lambda: model_entries(settings.model),
-        keeping=lambda: _keeping(store, settings),
+        keeping=lambda: _keeping(store, settings, shipment),
         version=__version__,
         folder=offered,
         showcase=find_showcase(assets_folder() / "showcase"),
@@ -210,7 +300,7 @@ def _build_around(store: ProjectStore, settings: Settings, offered: ImageFolder 
     )
     examples = list_examples(assets_folder() / "examples")
     server = Server(store, engine, examples, surroundings, limits, model=settings.model)
-    return App(settings, store, engine, server, Scripting(server) if settings.api else None)
+    return App(settings, store, engine, server, Scripting(server) if settings.api else None, shipment)
 
 
 READ_ONLY = (
@@ -219,11 +309,16 @@ READ_ONLY = (
 )
 
 
-def _keeping(store: ProjectStore, settings: Settings) -> Mapping[str, Any]:
+def _keeping(store: ProjectStore, settings: Settings, shipment: Shipment | None) -> Mapping[str, Any]:
     """What the page says about how work is kept; where, only on the machine itself."""
     kept = store.describe()
+    saved = None if shipment is None else shipment.saved()
+    read_only = READ_ONLY if kept.is_read_only else None
+    if saved is not None and saved.is_taken_over:
+        read_only = saved.problem
     return {
         "folder": str(kept.folder) if is_loopback(settings.host) else None,
         "demo_days": kept.demo_days or 0,
-        "read_only": READ_ONLY if kept.is_read_only else None,
+        "read_only": read_only,
+        "saved": None if saved is None else asdict(saved),
     }

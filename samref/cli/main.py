@@ -28,7 +28,7 @@ COMMANDS = {
     "ablate": ("evaluate", "ablate", "Measure SAM-REF without, or with another use of, its parts."),
     "latency": ("evaluate", "latency", "Measure seconds for whole images."),
     "train": ("train", "train", "Train the embedded model, a refiner, or a paper's stage."),
-    "space": ("space", "app", "Make samref a Space of Hugging Face: build, check."),
+    "space": ("space", "app", "Make samref a Space of Hugging Face: build, check, push, status."),
     "precompute": ("train", "precompute_embeddings", "Store SAM's image embeddings for training."),
 }
 """The module in this package, the name in it, and what ``--help`` says, by the name of the command."""

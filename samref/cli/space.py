@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
 from samref.errors import SpaceError
 from samref.files import bytes_in_words, counted
-from samref.space.build import build_space, listing
+from samref.space.build import BuiltSpace, build_space, listing
 from samref.space.checks import check_space
-from samref.space.manifest import SPACEFILE_NAME, load_spacefile
+from samref.space.first_click import first_click
+from samref.space.manifest import SPACEFILE_NAME, Secret, Spacefile, load_spacefile
 
-app = typer.Typer(no_args_is_help=True, help="Build samref as a Space of Hugging Face, and check it.")
+app = typer.Typer(no_args_is_help=True, help="Build samref as a Space of Hugging Face, check it, push it.")
 
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Repository with the Spacefile.")]
+
+SpaceName: TypeAlias = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The Space on Hugging Face.")]
+TargetName: TypeAlias = Annotated[str, typer.Option(help="Machine, as the Spacefile names it: cpu, gpu or zerogpu.")]
+
+CLICK_PATIENCE_S = 180.0
+"""For the first click on a Space that has just begun to run, its page included."""
 
 LISTED = 10
 """Largest files that are shown after a build."""
@@ -25,7 +37,7 @@ LISTED = 10
 @app.command("build")
 def build_command(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the Space.")],
-    target: Annotated[str, typer.Option(help="Machine, as the Spacefile names it: cpu, gpu or zerogpu.")] = "cpu",
+    target: TargetName = "cpu",
     root: Root = Path(),
 ) -> None:
     """Make the folder that is pushed; the same repository gives the same bytes."""
@@ -57,3 +69,97 @@ def check_command(
                 faults += outcome.faults
     if faults:
         raise SpaceError(f"{counted(len(faults), 'fault')} must be mended before this can be a Space.")
+
+
+@app.command("push")
+def push_command(
+    space: SpaceName,
+    target: TargetName = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Yes to what costs money; for scripts.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also on top of a commit that no push made; history keeps that.")
+    ] = False,
+    replace_secret: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Secret to set although the Space has it; can be repeated.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Minutes to wait until it runs; 0 does not wait.")] = 30.0,
+    root: Root = Path(),
+) -> None:
+    """Build, and bring the Space to it: settings, one commit, hardware; then wait, and click once at its address.
+
+    Values of secrets are taken from SPACE_SECRET_<NAME>, or asked for. Run again after a fault: what is done already is
+    not done again.
+    """
+    _needs_hub("push")
+    from samref.space import hub, plan
+    from samref.space.push import Person, push
+
+    there = hub.connect(space, typer.echo)
+
+    def click(address: str, is_private: bool) -> object:
+        return first_click(address, patience_s=CLICK_PATIENCE_S, token=there.token if is_private else "")
+
+    with _fresh_build(root, target) as (spacefile, built):
+        for outcome in check_space(root.resolve(), spacefile, built, boots=False):
+            if outcome.faults:
+                raise SpaceError("\n".join(outcome.faults))
+        push(
+            there,
+            plan.Wanted.from_build(spacefile, built),
+            Person(os.environ, lambda question: _agreed(question, yes=yes), _typed_secret),
+            first_click=click,
+            patience_s=wait * 60,
+            dry_run=dry_run,
+            overwrite=overwrite,
+            replace=replace_secret or (),
+        )
+
+
+@app.command("status")
+def status_command(space: SpaceName, target: TargetName = "cpu", root: Root = Path()) -> None:
+    """Say what the Space does, and where it differs from the Spacefile and a fresh build; changes nothing."""
+    _needs_hub("status")
+    from samref.space import hub, plan
+
+    there = hub.connect(space, typer.echo)
+    with _fresh_build(root, target) as (spacefile, built):
+        for line in plan.status_in_words(there, plan.Wanted.from_build(spacefile, built)):
+            typer.echo(line)
+
+
+@contextmanager
+def _fresh_build(root: Path, target: str) -> Iterator[tuple[Spacefile, BuiltSpace]]:
+    spacefile = load_spacefile(root / SPACEFILE_NAME)
+    with tempfile.TemporaryDirectory(prefix="samref-space-") as folder:
+        yield spacefile, build_space(root.resolve(), spacefile, target, Path(folder) / target)
+
+
+def _needs_hub(command: str) -> None:
+    """Before the Hub's library is imported: say where it is missing, and keep its bars out of files."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if find_spec("huggingface_hub") is None:
+        raise SpaceError(
+            f"space {command} needs the package huggingface_hub, which is not installed. Install it with: "
+            "pip install 'huggingface_hub>=1.16,<3'"
+        )
+
+
+def _agreed(question: str, *, yes: bool) -> bool:
+    if yes:
+        typer.echo(f"{question} Yes, by --yes.")
+        return True
+    if not sys.stdin.isatty():
+        raise SpaceError(f"{question} Nobody is here to answer, so nothing was sent. Say yes with --yes.")
+    return typer.confirm(question)
+
+
+def _typed_secret(secret: Secret) -> str:
+    if not sys.stdin.isatty():
+        raise SpaceError(
+            f"The secret {secret.name} is needed ({secret.why}), and nobody is here to type it. Put its value into "
+            f"SPACE_SECRET_{secret.name} and push again; nothing was sent."
+        )
+    typed: str = typer.prompt(f"Secret {secret.name} ({secret.why})", hide_input=True)
+    return typed

@@ -50,8 +50,10 @@ class Database(abc.ABC):
         """Whether the last try to open it for writing was refused."""
 
     @abc.abstractmethod
-    def write(self) -> AbstractContextManager[sa.Connection]:
+    def write(self, *, is_upkeep: bool = False) -> AbstractContextManager[sa.Connection]:
         """The one transaction that writes: on the disk at the end, rolled back on any exception.
+
+        ``is_upkeep`` says that nobody's work is in it, so that no copy elsewhere has to be made for its sake.
 
         Raises:
             UnwritableError: the disk is full or may not be written to.
@@ -154,7 +156,7 @@ class ServerDatabase(Database):
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, is_upkeep: bool = False) -> Iterator[sa.Connection]:  # noqa: ARG002 - nothing listens
         if self._reads_only:
             raise UnwritableError(READ_ONLY)
         with self._counted(), self.errors(), self._engine.begin() as connection:

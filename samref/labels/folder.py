@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class BlobFolder:
     def __init__(self, folder: Path, *, make: bool = True) -> None:
         """Make the folder, for this user only, if it is not there; without ``make`` it may be missing."""
         self.folder = folder
+        self.on_published: Callable[[str], None] = lambda _: None  # told of each file that came, by its digest,
+        self.on_removed: Callable[[str], None] = lambda _: None  # and of each that went
         if make:
             with disk_errors("The folder for images could not be made"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,6 +73,7 @@ class BlobFolder:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 sync_folder(self.folder)
             put_in_place(part, path)
+        self.on_published(digest)
 
     def discard(self, part: Path) -> None:
         """Remove a staged file, if it still is one."""
@@ -112,6 +115,7 @@ class BlobFolder:
         with disk_errors("An image could not be removed"):
             size = self.size_bytes(digest)
             path.unlink(missing_ok=True)
+        self.on_removed(digest)
         return size or 0
 
     def set_aside(self, digest: str, mark: str) -> None:

@@ -15,8 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -42,6 +43,30 @@ _CHECKPOINT = "PRAGMA busy_timeout = 1000; PRAGMA wal_checkpoint({})"
 _log = logging.getLogger(__name__)
 
 
+_READING = ("SELECT", "PRAGMA", "BEGIN")
+"""How statements begin that change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A statement that changed something; ``values`` is one tuple, or with ``is_many`` a list of them."""
+
+    sql: str
+    values: Any
+    is_many: bool
+    rows: int  # that it changed
+
+
+class Listener(Protocol):
+    """Is told of what was written, in the order in which it was, before anybody hears that it was; must be quick."""
+
+    def on_written(self, changes: Sequence[Change], is_upkeep: bool) -> None:
+        """A transaction is on the disk, with these changes."""
+
+    def on_unknown(self) -> None:
+        """Something may have been written that is not told of."""
+
+
 class SqliteDatabase(Database):
     """Transactions on one SQLite file."""
 
@@ -62,6 +87,8 @@ class SqliteDatabase(Database):
         self._turn = threading.Lock()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._refusal: str | None = None
+        self._is_refused_for_good = False
+        self._listener: Listener | None = None
         self._tried_at = time.monotonic()
         if reads_only:
             self._refusal = READ_ONLY
@@ -85,13 +112,35 @@ class SqliteDatabase(Database):
         return self._refusal is not None
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, is_upkeep: bool = False) -> Iterator[sa.Connection]:
         deadline = time.monotonic() + WAIT_FOR_LOCK_S
         with self._counted(), self._turn_before(deadline), database_errors():
             engine = self._writable_engine()
             wait_s = max(0.0, deadline - time.monotonic())
-            with engine.execution_options(writes=True, wait_s=wait_s).begin() as connection:
-                yield connection
+            listener = self._listener
+            changes: list[Change] = []
+            options: dict[str, Any] = {} if listener is None else {"changes": changes}
+            is_ending = False
+            try:
+                with engine.execution_options(writes=True, wait_s=wait_s, **options).begin() as connection:
+                    yield connection
+                    is_ending = True
+            except BaseException:
+                if is_ending and listener is not None:
+                    listener.on_unknown()  # a commit that failed may be on the disk all the same
+                raise
+            if changes and listener is not None:
+                listener.on_written(changes, is_upkeep)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of every transaction from now on."""
+        with self._turn_before(time.monotonic() + WAIT_FOR_LOCK_S):
+            self._listener = listener
+
+    def refuse(self, sentence: str) -> None:
+        """Refuse every change from now on, with that sentence."""
+        with self._turn_before(time.monotonic() + WAIT_FOR_LOCK_S):
+            self._refusal, self._retries, self._is_refused_for_good = sentence, False, True
 
     def errors(self) -> AbstractContextManager[None]:
         return database_errors()
@@ -115,14 +164,22 @@ class SqliteDatabase(Database):
             # A script, since it is stepped to its end; execute() would take the first page only.
             self._run_script("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def copy_to(self, target: Path) -> None:
-        """Write the database as it is at this moment into a new file that needs no write-ahead log beside it."""
+    def copy_to(self, target: Path, on_moment: Callable[[], None] = lambda: None) -> None:
+        """Write the database as it is at this moment into a new file that needs no write-ahead log beside it.
+
+        ``on_moment`` is called at that moment, while no thread of this program writes.
+        """
         with self._counted(), database_errors():
             raw = self._engine.raw_connection()
             try:
+                source = raw.driver_connection
+                assert source is not None
+                with self._turn_before(time.monotonic() + WAIT_FOR_LOCK_S):
+                    source.execute("BEGIN")
+                    source.execute("SELECT count(*) FROM sqlite_master").fetchall()  # from now on this is what it sees
+                    on_moment()
                 with closing(sqlite3.connect(target)) as copy:
-                    assert raw.driver_connection is not None
-                    raw.driver_connection.backup(copy)
+                    source.backup(copy)
                     copy.execute("PRAGMA journal_mode = DELETE")
             finally:
                 raw.close()
@@ -157,6 +214,8 @@ class SqliteDatabase(Database):
         old, self._engine, self._refusal = self._engine, engine, None
         old.dispose()
         self._drop_copy()
+        if self._listener is not None:
+            self._listener.on_unknown()  # tables may have been brought up to date
         _log.warning("%s can be written to again.", self._path)
         return engine
 
@@ -214,7 +273,7 @@ class SqliteDatabase(Database):
 
     def _finish(self) -> None:
         """Put everything into the one file, and close it."""
-        if self._refusal is None:
+        if self._refusal is None or self._is_refused_for_good:
             try:
                 self._run_script(_CHECKPOINT.format("TRUNCATE"))
             except StorageError as error:
@@ -263,6 +322,12 @@ def _build_engine(path: Path, *, foreign_keys: bool = True, reads_only: bool = F
         wait_ms = round(options.get("wait_s", WAIT_FOR_LOCK_S) * 1000)
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def _note(connection: sa.Connection, cursor: Any, sql: str, values: Any, _: Any, is_many: bool) -> None:
+        changes: list[Change] | None = connection.get_execution_options().get("changes")
+        if changes is not None and not sql.startswith(_READING):
+            changes.append(Change(sql, values, is_many, cursor.rowcount))
 
     return engine
 
@@ -447,7 +512,8 @@ _SENTENCES = {
     "restore BACKUP`, or begin anew with the images that are there with `python -m samref workspaces recover`.",
 }
 
-_UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+"""What SQLite says of a disk that cannot be written to."""
 
 
 @contextmanager
@@ -464,7 +530,7 @@ def database_errors() -> Iterator[None]:
 
 def _in_words(said: BaseException | None) -> StorageError | None:
     code = getattr(said, "sqlite_errorcode", 0) & 0xFF  # the low byte; the rest says more exactly why
-    if code in _UNWRITABLE:
+    if code in UNWRITABLE:
         return UnwritableError(_SENTENCES[code])
     if code in _SENTENCES:
         return StorageError(_SENTENCES[code])

@@ -453,7 +453,7 @@ class ProjectStore:
 
     def _note_looks(self) -> None:
         looks = self._looks.copy()
-        with self.database.write() as connection:
+        with self.database.write(is_upkeep=True) as connection:
             queries.note_looks(connection, looks)
             queries.save_served_s(connection, self._served())
         for workspace_id, look in looks.items():

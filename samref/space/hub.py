@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
     LocalTokenNotFoundError,
@@ -172,6 +172,11 @@ class Hub:
         self._user = ""
 
     @property
+    def token(self) -> str:
+        """The token that all is asked with, "" where there is none."""
+        return str(self.api.token or get_token() or "")
+
+    @property
     def page(self) -> str:
         """Address of the Space's page on the Hub."""
         return f"{self.api.endpoint}/spaces/{self.space}"
@@ -213,11 +218,14 @@ class Hub:
             if fault.status == 404:
                 return None
             raise
+        commits = self.commits()
+        if not commits:
+            raise SpaceError(f"The Hub names no commit of {self.space}. See what is wrong with it at {self.page}.")
         variables = self.ask("reading its variables", lambda: self.api.get_space_variables(self.space))
         secrets = self.ask("reading the names of its secrets", lambda: self.api.get_space_secrets(self.space))
         host = info.host or (f"https://{info.subdomain}.hf.space" if info.subdomain else "")
         return Present(
-            self.commits(),
+            commits,
             self.files(),
             {name: Variable(each.value, each.description or "") for name, each in variables.items()},
             frozenset(secrets),
@@ -363,7 +371,7 @@ class Hub:
                 ),
                 repeats=0,
             )
-        for each in told:
+        for each in [each for each in told if issubclass(each.category, UserWarning)]:
             self.say(f"The Hub's library says: {clean(str(each.message))}")
         return str(made.oid)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from samref.errors import SpaceError
+from samref.files import counted
 from samref.space.build import BuiltSpace
 from samref.space.hub import Commit, Hub, Present, Runtime, git_digest
 from samref.space.manifest import Secret, Spacefile
@@ -65,6 +66,9 @@ STAGE_WORDS: Mapping[str, str] = {
     "SLEEPING": "asleep",
     "STOPPED": "stopped",
 }
+
+MOST_NAMED = 10
+"""Files that are named before a push; a dry run names all."""
 
 _FILES_LINE = re.compile(r"^samref-files: ([0-9a-f]{64})$", re.MULTILINE)
 
@@ -283,8 +287,13 @@ def sleep_in_words(seconds: int | None) -> str:
 # ---- what is said of a plan
 
 
-def plan_in_words(plan: Plan, wanted: Wanted, present: Present | None, given: Mapping[str, str], hub: Hub) -> list[str]:
-    """One line for each thing that will be done, and for what is left alone; no value of a secret is in it."""
+def plan_in_words(
+    plan: Plan, wanted: Wanted, present: Present | None, given: Mapping[str, str], hub: Hub, *, whole: bool
+) -> list[str]:
+    """One line for each thing that will be done, and for what is left alone; no value of a secret is in it.
+
+    Unless the ``whole`` of it is wanted, only the first files are named.
+    """
     lines = []
     if plan.creates:
         lines.append(f"create {hub.space} ({wanted.sdk}) on {price_in_words(wanted.hardware)}")
@@ -301,16 +310,15 @@ def plan_in_words(plan: Plan, wanted: Wanted, present: Present | None, given: Ma
             lines.append(
                 f"go without the secret {secret.name} ({secret.why}); {SECRET_VARIABLE}{secret.name} would set it"
             )
-    lines += [f"add {path}" for path in plan.add]
-    lines += [f"change {path}" for path in plan.change]
-    lines += [f"delete {path}" for path in plan.delete]
-    lines.append(
-        f"all this in one commit on {plan.parent[:7]}"
-        if plan.commits and plan.parent
-        else "all this in one commit"
-        if plan.commits
-        else "no commit: the files are those of this build"
-    )
+    for verb, paths in (("add", plan.add), ("change", plan.change), ("delete", plan.delete)):
+        named = paths if whole or len(paths) <= MOST_NAMED else paths[:MOST_NAMED]
+        lines += [f"{verb} {path}" for path in named]
+        lines += [f"{verb} {len(paths) - len(named)} files more"] if len(named) < len(paths) else []
+    if plan.commits:
+        count = counted(len(plan.add) + len(plan.change) + len(plan.delete), "file")
+        lines.append(f"commit {count} at once" + (f", on top of {plan.parent[:7]}" if plan.parent else ""))
+    else:
+        lines.append("commit nothing: the files are those of this build")
     if plan.hardware is not None:
         now = present.runtime.hardware if present else None
         lines.append(f"ask for {price_in_words(plan.hardware)}, instead of {now or 'none'}")

@@ -16,6 +16,7 @@ from samref import __version__
 from samref.errors import SpaceError
 from samref.files import counted
 from samref.space.hub import FOREIGN, Hub, HubError, Present, Runtime
+from samref.space.manifest import Secret
 from samref.space.plan import (
     ASLEEP,
     FAILED,
@@ -51,12 +52,12 @@ class Person:
     Attributes:
         given: the environment, for the values of secrets.
         ask: a question to answer with yes or no; no breaks off before anything is changed.
-        ask_secret: shows what is asked for, returns what is typed without showing it; raises where nobody is there.
+        ask_secret: says which secret is meant, returns what is typed without showing it; raises where nobody is there.
     """
 
     given: Mapping[str, str]
     ask: Callable[[str], bool]
-    ask_secret: Callable[[str], str]
+    ask_secret: Callable[[Secret], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def collect_secrets(plan: Plan, wanted: Wanted, person: Person, hub: Hub) -> dic
         if value is None:
             if not secret.required:
                 continue
-            value = person.ask_secret(f"Secret {secret.name} ({secret.why})")
+            value = person.ask_secret(secret)
         if not value:
             raise SpaceError(f"The value for the secret {secret.name} is empty. Nothing was sent.")
         hub.hide(value)
@@ -147,7 +148,7 @@ def push(
     present = hub.look()
     plan = make_plan(wanted, present, hub, overwrite=overwrite, replace=replace)
     hub.say(f"{user} → {hub.page}, target {wanted.target}:")
-    for line in plan_in_words(plan, wanted, present, person.given, hub):
+    for line in plan_in_words(plan, wanted, present, person.given, hub, whole=dry_run):
         hub.say(f"  {line}")
     if dry_run:
         if plan.costs:
@@ -163,7 +164,8 @@ def push(
         plan, present = _plan_after_creation(hub, wanted, overwrite=overwrite)
     commit = _change(hub, wanted, plan, present, secrets)
     if patience_s <= 0:
-        hub.say(f"Sent. `python -m samref space status {hub.space}` tells when it runs.")
+        sent = "Sent" if plan.changes else "There was nothing to send"
+        hub.say(f"{sent}. `python -m samref space status {hub.space}` tells when it runs.")
         return Pushed(commit, present.address, "")
     wait_until_running(hub, commit, patience_s, changed=plan.changes, committed=plan.commits)
     return Pushed(commit, present.address, _click(hub, present, first_click))

@@ -1,4 +1,4 @@
-"""Our own HTTP routes beside Gradio's: requests and answers, images and labels in and out, modules.
+"""Our own HTTP routes beside Gradio's: requests and answers, images and labels in and out.
 
 Gradio's login does not cover them, so each one checks the workspace's token itself. See ``docs/protocol.md``.
 """
@@ -16,12 +16,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote
 
-import brotli
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from samref.core.images import SMALL_PIXELS, DecodedImage, decode_stored_image, upright_size
@@ -29,6 +26,7 @@ from samref.errors import ImageError, RequestError, SamrefError
 from samref.labels.annotations import tidy_file_name, tidy_path
 from samref.web.display import DisplayCopies
 from samref.web.exports import MadeExport, import_to_wire, parse_export
+from samref.web.first_load import ASK_EACH_TIME, PackedFiles
 from samref.web.protocol import UNEXPECTED, UnknownWorkspaceError, tab_and_sequence
 from samref.web.server import Server, image_to_wire
 
@@ -130,35 +128,6 @@ class _Download(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class _Modules(StaticFiles):
-    """Modules and style sheets, packed as small as they get; the browser asks each time whether its copy is right."""
-
-    _FIRST_LOAD_ONLY = ("last-modified", "accept-ranges")  # a hundred files: each header counts, and the ETag says it
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory=directory)
-        self._packed: dict[str, bytes] = {}  # by ETag
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        takes = Headers(scope=scope).get("accept-encoding", "")
-        if isinstance(response, FileResponse) and response.status_code == 200 and "br" in takes:
-            response = await self._compressed(response)
-        response.headers.update({"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
-        for name in self._FIRST_LOAD_ONLY:
-            if name in response.headers:
-                del response.headers[name]
-        return response
-
-    async def _compressed(self, whole: FileResponse) -> Response:
-        """Brotli at its best, once for each file; Gradio's own is made anew for each request, and quick."""
-        tag = whole.headers["etag"]
-        if tag not in self._packed:
-            self._packed[tag] = await asyncio.to_thread(lambda: brotli.compress(Path(whole.path).read_bytes()))
-        headers = {"Content-Encoding": "br", "ETag": tag, "Vary": "Accept-Encoding"}
-        return Response(self._packed[tag], media_type=whole.media_type, headers=headers)
-
-
 class DecodeThreads:
     """One thread for large images, a few for small ones; who comes first is served first."""
 
@@ -190,6 +159,10 @@ class _Routes:
         workspace_id = await asyncio.to_thread(self._server.find, _token(request))
         name = tidy_path(unquote(request.headers.get(FILE_NAME_HEADER, "")))
         return await self._put(workspace_id, name, await _body(request, self._server.limits.upload_bytes))
+
+    async def saved(self, request: Request) -> Response:
+        await asyncio.to_thread(self._server.find, _token(request))
+        return _json({"saved": await asyncio.to_thread(self._server.saved)})
 
     async def folder(self, request: Request) -> Response:
         await asyncio.to_thread(self._server.find, _token(request))
@@ -298,6 +271,7 @@ def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRout
     return [
         Route("/samref/send", _guarded(routes.send), methods=["POST"]),
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
+        Route("/samref/saved", _guarded(routes.saved), methods=["GET"]),
         Route("/samref/folder", _guarded(routes.folder), methods=["GET"]),
         Route("/samref/folder", _guarded(routes.open_from_folder), methods=["POST"]),
         Route("/samref/images/{digest}", _guarded(routes.image), methods=["GET"]),
@@ -309,7 +283,7 @@ def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRout
         Route("/samref/export", _guarded(routes.export), methods=["GET", "POST"]),
         Route("/samref/export/preview", _guarded(routes.preview), methods=["POST"]),
         Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),
-        Mount(f"/samref/static/{version}", app=_Modules(directory=static)),
+        Mount(f"/samref/static/{version}", app=PackedFiles(static, caching=ASK_EACH_TIME)),
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from samref import __version__
 from samref.errors import SamrefError, SettingsError, StorageError
 from samref.settings import Settings
+from samref.web.first_load import frontend_files, modules_behind
 
 
 def find_room_for_temporary_files() -> None:
@@ -31,11 +32,17 @@ find_room_for_temporary_files()
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by Gradio when it is imported
 
 import gradio as gr  # noqa: E402 - after what it looks for
+from gradio.data_classes import BlocksConfigDict  # noqa: E402
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
 STATIC_ADDRESS = f"samref/static/{__version__}"
 """Holds the version, so that no browser mixes the modules of two."""
+
+FRONTEND_FOLDER = Path(gr.__file__).parent / "templates" / "frontend"
+"""Gradio's own page, of which it serves ``assets`` at the address of that name."""
+
+SHEET = f"{STATIC_ADDRESS}/samref.css"
 
 TEMPLATE = """<div id="samref" class="samref-root" tabindex="0">
   <canvas class="samref-photo"></canvas>
@@ -46,7 +53,7 @@ TEMPLATE = """<div id="samref" class="samref-root" tabindex="0">
 ON_LOAD = """
 const root = element.querySelector(".samref-root");
 import(new URL(props.module_url, document.baseURI).href)
-  .then((module) => module.mount({ root, base: document.baseURI }))
+  .then((module) => module.mount({ root, base: document.baseURI, later: props.later.split(" ") }))
   .catch((error) => { root.textContent = "The page could not be loaded: " + error.message; });
 """
 
@@ -67,6 +74,25 @@ It is said because Gradio would make it 1 on ZeroGPU, where the second who waits
 
 UPLOADS_VARIABLE = "GRADIO_TEMP_DIR"
 """Where Gradio puts what scripts upload."""
+
+
+def files_of_first_view() -> list[str]:
+    """Addresses, relative to the page, of what it needs before somebody opens an image."""
+    own = [f"{STATIC_ADDRESS}/{name}" for name in modules_behind(STATIC_FOLDER, "main.js")]
+    return [SHEET, *own, *(f"assets/{name}" for name in frontend_files(FRONTEND_FOLDER))]
+
+
+def modules_for_work() -> list[str]:
+    """Names of our modules that are loaded once the start page stands."""
+    first = modules_behind(STATIC_FOLDER, "main.js")
+    return [name for name in modules_behind(STATIC_FOLDER, "workbench.js") if name not in first]
+
+
+def files_to_pack() -> list[Path]:
+    """The files behind both."""
+    own = (*modules_behind(STATIC_FOLDER, "main.js"), *modules_for_work(), "samref.css")
+    assets = FRONTEND_FOLDER / "assets"
+    return [*(STATIC_FOLDER / name for name in own), *(assets / name for name in frontend_files(FRONTEND_FOLDER))]
 
 
 class Behind(Protocol):
@@ -105,9 +131,20 @@ class Page(gr.Blocks):
                 js_on_load=ON_LOAD,
                 apply_default_css=False,
                 module_url=f"{STATIC_ADDRESS}/main.js",
+                later=" ".join(modules_for_work()),
             )
         self.queue(max_size=QUEUE_SIZE, api_open=False)
         self._bare = (set(self.blocks), len(self.children))
+
+    def get_config_file(self) -> BlocksConfigDict:
+        """What Gradio's scripts are told about the page.
+
+        They are not told that it is a Space: they would ask Hugging Face about it and load fonts from elsewhere, to
+        show a header that the page has no place for.
+        """
+        config = super().get_config_file()
+        config["space_id"] = None
+        return config
 
     @property
     def is_reloading(self) -> bool:
@@ -192,7 +229,6 @@ def _look() -> dict[str, Any]:
     """What ``launch`` needs for the page to look as intended and to ask nothing of other servers."""
     return {
         "css": CSS,
-        "head": f'<link rel="stylesheet" href="{STATIC_ADDRESS}/samref.css">',
         "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         "footer_links": [],
         "run_history": False,
@@ -200,6 +236,7 @@ def _look() -> dict[str, Any]:
         "enable_monitoring": False,
         "_frontend": False,  # no request to itself at start, which a busy machine does not answer in three seconds
         "show_error": False,
+        "pwa": False,  # on a Space it would be on: a manifest and icons, on every first load, for nothing
         "share": False,
         "quiet": True,
     }

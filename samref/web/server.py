@@ -449,6 +449,10 @@ class Server:
             "showcase": self._surroundings.showcase is not None,
         }
 
+    def saved(self) -> Any:
+        """How far labels are safe from the loss of this machine; None where they are kept on it only."""
+        return self._surroundings.keeping().get("saved")
+
     def _tab(self, tab_id: str) -> _Tab:
         tab = self._tabs.setdefault(tab_id, _Tab())
         self._tabs.move_to_end(tab_id)

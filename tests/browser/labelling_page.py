@@ -31,7 +31,7 @@ HOOK = "document.querySelector('.samref-root')?.samref"
 
 SETTLED = f"""() => {{
   const hook = {HOOK};
-  if (!hook) return false;
+  if (!hook?.view) return false; // the work page comes after the start page
   const {{ inFlight, waiting }} = hook.stats().transport;
   return inFlight === null && waiting === 0 && ["empty", "ready", "done"].includes(hook.phase())
     && hook.state().uploading === 0;

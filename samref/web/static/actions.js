@@ -1,12 +1,13 @@
-/** Everything a person can do, by name. Buttons, keys and gestures all end here; most become a request. */
+/**
+ * Everything a person can do on the work page, by name. Buttons, keys and gestures all end here; most become a request.
+ * What can be done without an image is in page_actions.js.
+ */
 
 import { adjustmentOf } from "./adjust.js";
-import { clickWhenOpen } from "./first_click.js";
 import { BRUSH } from "./toolbar.js";
 import { HAND_ACTIONS, createHandActions } from "./hand_actions.js";
-import { IMAGE_ACTIONS, createImageActions } from "./image_actions.js";
+import { IMAGE_ACTIONS } from "./image_actions.js";
 import { neighbourOf } from "./image_list.js";
-import { closeImage } from "./state.js";
 import { recall, remember } from "./memory.js";
 import { OBJECT_ACTIONS, createObjectActions } from "./object_actions.js";
 
@@ -38,15 +39,12 @@ const WAITS = {
 };
 
 /**
- * @param {object} parts {root, store, transport, routes, toasts, announcer, canvas: () => canvas, help, keeping,
- *   local: () => the model in this browser, see local/assistant.js, or null,
- *   showBulk(): open masks from boxes, imagesOf(state), uploads: () => uploads}
+ * @param {object} parts {root, store, transport, toasts, announcer, canvas: () => canvas, page: actions of the page,
+ *   local: () => the model in this browser, see local/assistant.js, or null, imagesOf(state)}
  */
-export function createActions(parts) {
-  const { root, store, transport, routes, toasts, announcer, canvas, help, keeping } = parts;
-  const { showBulk, imagesOf, uploads, local } = parts;
+export function createActions({ root, store, transport, toasts, announcer, canvas, local, page, imagesOf }) {
   const state = () => store.get();
-  const openDigest = () => (state().opening ?? state().image)?.digest;
+  const { openDigest } = page;
 
   function ask(verb, args = {}) {
     if (state().offline) {
@@ -162,81 +160,6 @@ export function createActions(parts) {
     if (one) objects.chooseClass(one.id);
   }
 
-  // ---- images ---------------------------------------------------------------------------------------------
-
-  const images = createImageActions({
-    store,
-    transport,
-    routes,
-    toasts,
-    uploads: parts.uploads,
-    imagesOf: parts.imagesOf,
-    openImage,
-    closeImage: leaveImage,
-    importLabels,
-    openDigest,
-  });
-
-  function openImage(digest, { startShown = false } = {}) {
-    const known = state().workspace?.images.find((one) => one.digest === digest);
-    if (!known) return;
-    if (openDigest() === digest) return store.set({ startShown });
-    store.set({ ...closeImage(state()), opening: known, selected: null, startShown });
-    remember("image", digest, "session");
-    transport.send("open", {}, { image: digest });
-  }
-
-  function leaveImage() {
-    store.set({ ...closeImage(state()), opening: null, selected: null, startShown: true });
-    remember("image", null, "session");
-  }
-
-  function openExample(name) {
-    store.set({ ...closeImage(state()), opening: { digest: null }, selected: null, startShown: false });
-    transport.send("open_example", { name }, { image: null });
-  }
-
-  /** Open an example with a click on it, made where it was shown on the start page. */
-  function clickExample(name, x, y) {
-    openExample(name);
-    const send = (digest, click) => {
-      transport.send("prompt", { prompts: [click] }, { image: digest });
-      tell();
-    };
-    clickWhenOpen({ store, send }, name, x, y);
-  }
-
-  /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask are kept for a job in bulk. */
-  async function importLabels(file, { quiet = false } = {}) {
-    try {
-      const found = await routes.importLabels(file);
-      const action = found.boxes.length ? { label: "Masks from boxes", run: showBulk } : null;
-      if (!quiet) toasts.info(found.message, { action });
-      ask("sync");
-      return found;
-    } catch (error) {
-      if (!quiet) toasts.error(error.message);
-      return { message: error.message, failed: true, boxes: [] };
-    }
-  }
-
-  let exporting = null;
-
-  /** The dialog for labels out and in; its code comes when it is first asked for. */
-  async function showExport(part) {
-    try {
-      exporting ??= import("./export/dialog.js").then(({ createExport }) => {
-        const made = createExport({ routes, importLabels, showBulk, tell: toasts.info });
-        root.append(made.element);
-        return made;
-      });
-      (await exporting).open(images.forExport(state()), part);
-    } catch {
-      exporting = null;
-      toasts.error("The export could not be opened: the server does not answer. Try again.");
-    }
-  }
-
   // ---- this page --------------------------------------------------------------------------------------------
 
   function setBrush(width) {
@@ -260,7 +183,7 @@ export function createActions(parts) {
     if (HAND_ACTIONS.has(name)) return hands.performHand(name, argument);
     if (name === "delete" && canvas().removeChosen()) return true;
     if (OBJECT_ACTIONS.has(name)) return objects.perform(name, argument);
-    if (IMAGE_ACTIONS.has(name)) return images.perform(name, argument);
+    if (IMAGE_ACTIONS.has(name)) return page.performImage(name, argument);
     switch (name) {
       case "accept":
         return accept();
@@ -307,7 +230,7 @@ export function createActions(parts) {
       case "turn":
         return canvas().turn(argument === "right" ? 1 : -1);
       case "help":
-        return help.toggle();
+        return page.help();
       default:
         throw new Error(`no such action: ${action}`);
     }
@@ -316,7 +239,7 @@ export function createActions(parts) {
   /** Esc goes back one step: what lies over the image first, then what is drawn, then the draft. */
   function escape() {
     const { startShown, image, panelOpen } = state();
-    if (startShown) return image ? hideStart() : false;
+    if (startShown) return image ? page.hideStart() : false;
     if (panelOpen) return store.set({ panelOpen: false });
     return clear();
   }
@@ -325,9 +248,9 @@ export function createActions(parts) {
   const setSign = (positive) => store.set({ positive });
   const setOutlineOnly = (outlineOnly) => store.set({ outlineOnly });
   const setOpacity = (opacity) => store.set({ opacity: Math.round(Math.min(Math.max(opacity, 0), 1) * 100) / 100 });
-  const hideStart = () => store.set({ startShown: false });
 
   return {
+    ...page,
     ...objects,
     ...hands,
     prompt,
@@ -336,13 +259,6 @@ export function createActions(parts) {
     undo,
     redo,
     edit,
-    openImage,
-    openExample,
-    clickExample,
-    importLabels,
-    showExport,
-    ...images.actions,
-    onStored: images.onStored,
     setBrush,
     changeBrush,
     hold,
@@ -350,7 +266,6 @@ export function createActions(parts) {
     chooseTool,
     setSign,
     setOutlineOnly,
-    hideStart,
     useModel: (name) => ask("use_model", { name }),
     setOpacity,
     setOverlap: (overlap) => store.set({ overlap }),
@@ -358,15 +273,10 @@ export function createActions(parts) {
     look: (changes) => store.set(changes),
     adjust: (changes) => store.set({ adjustment: adjustmentOf({ ...state().adjustment, ...changes }) }),
     turn: (quarters) => canvas().turn(quarters),
-    togglePanel: () => store.set({ panelOpen: !state().panelOpen }),
-    showStart: () => store.set({ startShown: !state().startShown || !state().image }),
     fit: () => canvas().fit(),
     zoom: (direction) => canvas().zoom(direction),
-    help: () => help.toggle(),
     askHistory: () => ask("history"),
     travel: (to) => ask("travel", { to }),
-    showKeeping: () => keeping.open(state()),
-    showBulk,
   };
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { createBrushRing } from "./brush_ring.js";
-import { watchDisplaySize } from "./display_size.js";
+import { displaySize, watchDisplaySize } from "./display_size.js";
 import { createHandLayer, createPendingMask } from "./hand_layer.js";
 import { createLatencies } from "./latency.js";
 import { createPainter } from "./painter.js";
@@ -62,7 +62,8 @@ export function createCanvas({
   const painter = createPainter(photo, overlay);
   const latencies = createLatencies();
   let view = null; // null without an image
-  let size = { width: 1, height: 1, pixelRatio: globalThis.devicePixelRatio || 1 };
+  let size = displaySize(overlay);
+  painter.resize(size.width, size.height);
   let gesture = Tools.IDLE;
   let pointer = null; // last device position of the mouse or pen, null when it is elsewhere
   let image = null; // {digest, width, height}
@@ -694,7 +695,7 @@ export function createCanvas({
       Object.assign(painted, { seq, stage: stage_, at: performance.now() });
       latencies.expect(stage_, startedAt);
     },
-    /** For tests and measurements, see main.js. */
+    /** For tests and measurements, see workbench.js. */
     inspect: {
       view: () => view,
       imageToClient: (x, y) => View.deviceToClient(placement(), ...View.imageToDevice(view, x, y)),

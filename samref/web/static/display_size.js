@@ -1,5 +1,12 @@
 /** How many dots of the display an element covers: the size its canvas needs for one canvas pixel on each dot. */
 
+/** {width, height, pixelRatio} as far as they are known at once; `watchDisplaySize` knows them to the dot. */
+export function displaySize(element) {
+  const { width, height } = element.getBoundingClientRect();
+  const pixelRatio = globalThis.devicePixelRatio || 1;
+  return { width: dotsOf(width * pixelRatio), height: dotsOf(height * pixelRatio), pixelRatio };
+}
+
 /** Call `onChange({width, height, pixelRatio})` now and whenever the element or the display's pixel ratio changes. */
 export function watchDisplaySize(element, onChange) {
   const observer = new ResizeObserver(([entry]) => {

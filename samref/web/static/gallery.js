@@ -1,4 +1,4 @@
-/** The start screen, where images come from and all of them are seen, and the strip under the open image. */
+/** The start screen, where images come from and all of them are seen. */
 
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { FILTERS, SORTS, nameIn, stateOf } from "./image_list.js";
@@ -10,7 +10,7 @@ import { createWindowed } from "./windowed.js";
 const LINES = 44;
 
 /** Fill the start screen; gives `update(state, isShown)`. */
-export function createStart(container, actions, { base, imagesOf, thumbs, exampleThumb, toasts }) {
+export function createStart(container, actions, { base, imagesOf, thumbs, exampleThumb }) {
   const input = fileInput(actions);
   const folderInput = fileInput(actions, { webkitdirectory: true });
   const choose = h(
@@ -43,7 +43,7 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
   const hero = h("div", { class: "samref-hero" });
   const kept = h("span", {});
   const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
-  const script = h("button", { type: "button", class: "samref-link", on: { click: showScript } }, "Use it from a script …");
+  const script = h("button", { type: "button", class: "samref-link", on: { click: actions.showScripting } }, "Use it from a script …");
   const back = iconButton("close", "Back to the image", actions.hideStart, { class: "samref-back" });
   const mine = createMine(container, actions, thumbs);
   const head = h(
@@ -88,7 +88,6 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     ),
   );
   let heroWanted = false;
-  let workspaceShown = null;
 
   /** The finished result: its code and its image come after the text, and nothing is said when they do not come. */
   async function wantHero() {
@@ -103,21 +102,6 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     }
   }
 
-  let scripting = null;
-
-  async function showScript() {
-    try {
-      const { createScripting } = await import("./scripting.js");
-      if (!scripting) {
-        scripting = createScripting({ base, api: workspaceShown?.api === true });
-        container.parentElement.append(scripting.element);
-      }
-      scripting.open();
-    } catch {
-      toasts.error("That could not be opened: the server does not answer. Try again.");
-    }
-  }
-
   let wasShown = false;
   return (state, isShown) => {
     container.hidden = !isShown;
@@ -125,7 +109,6 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     if (!isShown) return void (wasShown = false);
     const { workspace } = state;
     const hasImages = (workspace?.images.length ?? 0) > 0;
-    workspaceShown = workspace;
     setText(kept, uploadsLine(workspace?.keeping));
     container.classList.toggle("samref-has-images", hasImages);
     head.hidden = hasImages;
@@ -222,89 +205,8 @@ function createMine(scroller, actions, thumbs) {
   };
 }
 
-/** Fill the strip; gives `update(state)`. */
-export function createStrip(container, actions, { imagesOf, thumbs }) {
-  const scroller = h("div", { class: "samref-strip-scroller" });
-  const list = h("ul", { class: "samref-strip-window", "aria-label": "Images" });
-  const input = fileInput(actions);
-  const number = h("input", {
-    type: "text",
-    inputmode: "numeric",
-    class: "samref-image-number",
-    "aria-label": "Number of the image; Enter opens another one",
-    title: "Open an image by its number",
-    autocomplete: "off",
-    on: {
-      focus: () => number.select(),
-      keydown: (event) => event.key === "Enter" && go(event),
-      blur: () => (number.value = shownNumber),
-    },
-  });
-  const total = h("span", { class: "samref-image-total" });
-  const previous = iconButton("back", "Image before this one", () => actions.goBy(-1), {
-    data: { key: "image:previous" },
-  });
-  const next = iconButton("forward", "Image after this one", () => actions.goBy(1), { data: { key: "image:next" } });
-  const done = iconButton("check", "All done: mark the image and open the next one to do", actions.doneNext, {
-    class: "samref-mark-done",
-    data: { key: "doneNext" },
-  });
-  const flag = iconButton("flag", "Flag the image as a question", () => actions.toggleMark("flagged"), {
-    class: "samref-mark-flagged",
-    data: { key: "mark:flagged" },
-  });
-  const remove = iconButton("trash", "Remove this image; it can be brought back", () => {
-    if (open) actions.removeImages([open]);
-  });
-  scroller.append(list);
-  container.append(
-    h("div", { class: "samref-image-bar" }, previous, number, total, next, done, flag, remove),
-    scroller,
-    iconButton("plus", "Add images", () => input.click(), { class: "samref-strip-add" }),
-    input,
-  );
-  const windowed = createWindowed({
-    scroller,
-    list,
-    shape: { axis: "x", least: 76, gap: 8 },
-    keyOf: (one) => one.digest,
-    create: () => stripTile(actions, thumbs),
-  });
-  let open = null;
-  let shownNumber = "";
-  let listed = null;
-  let revealed = null;
-
-  function go(event) {
-    event.preventDefault();
-    actions.openNumber(Number(number.value));
-    number.blur();
-  }
-
-  return (state) => {
-    const images = imagesOf(state);
-    open = (state.opening ?? state.image)?.digest ?? null;
-    container.hidden = !state.workspace || state.workspace.images.length === 0;
-    if (container.hidden) return;
-    const one = images.shown[images.open] ?? images.ordered.find((each) => each.digest === open);
-    const filter = state.imageFilter === "all" ? "" : ` ${FILTERS[state.imageFilter].toLowerCase()}`;
-    shownNumber = images.open < 0 ? "–" : String(images.open + 1);
-    if (document.activeElement !== number) number.value = shownNumber;
-    const size = images.shown.length.toLocaleString("en");
-    setText(total, `of ${size}${filter}${state.imageSearch.trim() ? " found" : ""}`);
-    for (const button of [done, flag, remove]) button.disabled = !one;
-    setAttribute(done, "aria-pressed", String(one?.mark === "done"));
-    setAttribute(flag, "aria-pressed", String(one?.mark === "flagged"));
-    if (images.shown === listed && open === revealed) return;
-    listed = images.shown;
-    windowed.show(withCurrent(images.shown, images.open), images.open);
-    if (open !== revealed) windowed.reveal(images.open);
-    revealed = open;
-  };
-}
-
 /** The images with the open one, if it is among them, known as the current one. */
-function withCurrent(images, at) {
+export function withCurrent(images, at) {
   if (at < 0) return images;
   const marked = [...images];
   marked[at] = { ...marked[at], current: true };
@@ -346,10 +248,8 @@ function galleryTile(actions, thumbs) {
   };
 }
 
-const stripTile = (actions, thumbs) => tileOf(thumbs, (one) => actions.openImage(one.digest));
-
 /** A tile for one image after another; `update(image)` says whether there was anything new. */
-function tileOf(thumbs, onClick) {
+export function tileOf(thumbs, onClick) {
   const image = h("img", { alt: "", decoding: "async", draggable: "false" });
   const title = h("span", { class: "samref-tile-title" });
   const note = h("span", { class: "samref-tile-note" });
@@ -425,7 +325,7 @@ function exampleTile({ title, hard, why }, onClick, address) {
   return { element: h("li", {}, button), update() {} };
 }
 
-function fileInput(actions, { webkitdirectory = false } = {}) {
+export function fileInput(actions, { webkitdirectory = false } = {}) {
   const input = h("input", {
     type: "file",
     accept: webkitdirectory ? null : IMAGE_TYPES,

@@ -3,9 +3,9 @@
 import { h, iconButton } from "./dom.js";
 import { GESTURES, SHORTCUTS, labelsOf, onKeysChanged } from "./shortcuts.js";
 
-export function createHelp() {
+/** @param {Element} notes what else there is to say below the keys */
+export function createHelp(notes) {
   const columns = h("div", { class: "samref-help-columns" });
-  const notes = h("div", { class: "samref-help-notes" });
   const change = h("button", { type: "button", class: "samref-button", on: { click: changeKeys } }, "Change keys");
   const dialog = h(
     "dialog",
@@ -57,8 +57,6 @@ export function createHelp() {
 
   return {
     element: dialog,
-    /** Put what else there is to say below the keys. */
-    note: (element) => notes.append(element),
     isOpen: () => dialog.open,
     toggle: () => (dialog.open ? dialog.close() : dialog.showModal()),
   };

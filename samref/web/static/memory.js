@@ -35,14 +35,30 @@ export function isForgetful() {
 
 /** The person's settings as kept last time, over `defaults`; anything of another type is left at its default. */
 export function recallSettings(defaults) {
-  let kept = {};
-  try {
-    kept = JSON.parse(recall("settings") ?? "{}") ?? {};
-  } catch {
-    // damaged settings are no reason not to start
-  }
+  const kept = keptSettings();
   const usable = Object.entries(defaults).filter(([name, value]) => typeof kept[name] === typeof value);
   return { ...defaults, ...Object.fromEntries(usable.map(([name]) => [name, kept[name]])) };
+}
+
+/** Write the settings of those names down, beside those of other parts of the page, whenever one changes. */
+export function keepSettings(store, names) {
+  let written = "";
+  store.subscribe((state) => {
+    const mine = Object.fromEntries(names.map((name) => [name, state[name]]));
+    const text = JSON.stringify(mine);
+    if (text === written) return;
+    written = text;
+    remember("settings", JSON.stringify({ ...keptSettings(), ...mine }));
+  });
+}
+
+function keptSettings() {
+  try {
+    const kept = JSON.parse(recall("settings") ?? "{}");
+    return typeof kept === "object" && kept !== null ? kept : {};
+  } catch {
+    return {}; // damaged settings are no reason not to start
+  }
 }
 
 const storageOf = (storage) => (storage === "session" ? globalThis.sessionStorage : globalThis.localStorage);

@@ -31,7 +31,7 @@ export function createPlaces() {
 
   /** Keep what is selected, and select it again when its image is opened again. */
   function followSelection(store) {
-    store.subscribe((now, before) => {
+    const follow = (now, before) => {
       const digest = now.image?.digest;
       if (!digest) return;
       if (digest === before.image?.digest) {
@@ -41,7 +41,9 @@ export function createPlaces() {
       const { selected = null } = places.get(digest) ?? {};
       const isThere = now.annotations.list.some((one) => one.id === selected);
       if (isThere && !now.selected) queueMicrotask(() => store.set({ selected })); // after all have heard of the image
-    });
+    };
+    store.subscribe(follow);
+    follow(store.get(), {}); // an image may have been opened before this part of the page had come
   }
 
   globalThis.addEventListener("pagehide", write);

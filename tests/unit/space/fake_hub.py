@@ -130,6 +130,8 @@ class FakeHub:
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
         self.endpoint = ""
+        self.address = ""
+        """Of every Space, where it is not that of Hugging Face."""
 
     def fail(
         self,
@@ -311,7 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "private": space.is_private,
                     "sdk": space.sdk,
                     "subdomain": host,
-                    "host": f"https://{host}.hf.space",
+                    "host": self.hub.address or f"https://{host}.hf.space",
                     "siblings": [{"rfilename": path} for path in space.head.files],
                 }
             case ["runtime"]:

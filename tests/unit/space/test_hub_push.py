@@ -95,8 +95,8 @@ class Bench:
             self.asked.append(question)
             return self.answer
 
-        def ask_secret(question: str) -> str:
-            self.asked.append(question)
+        def ask_secret(secret: Secret) -> str:
+            self.asked.append(secret.name)
             return self.typed
 
         def click(address: str, is_private: bool) -> str:
@@ -239,6 +239,17 @@ def test_a_gitignore_that_holds_a_file_back_is_said(bench: Bench) -> None:
     assert "new.py" in bench.refused()
 
 
+def test_a_push_names_some_files_and_a_dry_run_all(bench: Bench) -> None:
+    for number in range(30):
+        bench.write(f"samref/part_{number}.py", f"# {number}\n".encode())
+    bench.push(dry_run=True)
+    assert sum(line.startswith("  add ") for line in bench.said) == 35
+    bench.push()
+    assert sum(line.startswith("  add ") for line in bench.said) == 11
+    assert "  add 25 files more" in bench.said
+    assert "  commit 35 files at once" in bench.said
+
+
 # ---- dry run
 
 
@@ -302,7 +313,7 @@ def test_a_secret_comes_from_the_environment_or_is_asked_for(bench: Bench) -> No
     secret_bench(bench).typed = SECRET
     bench.push()
     assert bench.space.secrets["BUCKET_KEY"]["value"] == SECRET
-    assert bench.asked == ["Secret BUCKET_KEY (keeps labels)"]
+    assert bench.asked == ["BUCKET_KEY"]
 
 
 def test_a_secret_that_is_there_is_not_set_again_unless_told_to(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from samref.web.guard import Guard, known_hosts
+from samref.web.guard import Guard, Opening, known_hosts
 
 
 def guarded(listens_on: str = "127.0.0.1", named: str = "", frame_ancestors: str = "self") -> TestClient:
@@ -134,3 +134,58 @@ def test_only_what_can_become_a_page_carries_the_rules_for_pages(kind: str, is_p
     assert headers["x-content-type-options"] == "nosniff"
     assert ("content-security-policy" in headers) is is_page
     assert ("x-frame-options" in headers) is is_page
+
+
+def opened(*openings: Opening) -> TestClient:
+    """A server behind the guard whose body comes back, with openings."""
+
+    async def echo(request: Request) -> Response:
+        return Response(str(len(await request.body())))
+
+    guard = Middleware(Guard, hosts=known_hosts("127.0.0.1", ""), frame_ancestors="self", opened=openings)
+    route = Route("/{path:path}", echo, methods=["GET", "HEAD", "POST", "PUT"])
+    return TestClient(Starlette(routes=[route], middleware=[guard]), base_url="http://127.0.0.1:7860")
+
+
+def test_an_opening_opens_its_address_and_method_alone() -> None:
+    client = opened(Opening("POST", "/gradio_api/upload", 10), Opening("GET", "/gradio_api/call/"))
+    assert client.post("/gradio_api/upload", content=b"0123456789").text == "10"
+    assert client.get("/gradio_api/upload").status_code == 405
+    assert client.get("/gradio_api/call/segment/x").status_code == 200
+    assert client.post("/gradio_api/call/segment").status_code == 405
+    for closed in ("/gradio_api/uploads", "/gradio_api/call", "/gradio_api/queue/join"):
+        assert client.get(closed).status_code == 404
+    assert not Opening("GET", "/masks/").leads_to("/masks/../x")
+    assert client.get("/gradio_api/call/x", headers={"Host": "evil.example"}).status_code == 403
+    assert client.get("/gradio_api/call/x", headers={"Origin": "http://evil.example"}).status_code == 403
+
+
+def test_an_opening_takes_so_many_bytes_whether_they_are_announced_or_not() -> None:
+    client = opened(Opening("POST", "/gradio_api/upload", 10))
+    assert client.post("/gradio_api/upload", content=b"0" * 11).status_code == 413
+    answer = client.post("/gradio_api/upload", content=iter([b"0" * 6, b"0" * 6]))
+    assert answer.status_code == 413
+    assert "Send less" in answer.text
+
+
+def test_an_opening_can_say_that_it_is_full() -> None:
+    full: list[str] = ["Come again."]
+    client = opened(Opening("POST", "/x", 10, lambda: full[0] if full else None))
+    answer = client.post("/x", content=b"1")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (503, "Come again.")
+    full.clear()
+    assert client.post("/x", content=b"1").status_code == 200
+
+
+def test_who_runs_the_server_may_look_at_the_start_page_under_any_name() -> None:
+    async def anything(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("here")
+
+    guard = Middleware(Guard, hosts=known_hosts("0.0.0.0", ""), frame_ancestors="self", is_probed=True)
+    route = Route("/{path:path}", anything, methods=["GET", "HEAD", "POST"])
+    client = TestClient(Starlette(routes=[route], middleware=[guard]), base_url="http://127.0.0.1:7860")
+    strange = {"Host": "r-ana-samref-1:7860"}
+    assert client.get("/", headers=strange).status_code == 200
+    assert client.head("/", headers=strange).status_code == 200
+    assert client.post("/", headers=strange).status_code == 403
+    assert client.get("/samref/folder", headers=strange).status_code == 403

@@ -71,6 +71,25 @@ def test_the_page_is_served_with_its_modules_and_asks_nobody_else(page: Page, cl
     assert page.config["dependencies"] == [], "nothing is done that knows no token"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Gradio looks for ``spaces``
+def test_on_a_space_the_page_asks_nobody_else_either(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "ana/samref")
+    launched = Page(build)
+    try:
+        launched.launch(settings=settings, prevent_thread_lock=True)
+        assert launched.space_id == "ana/samref"
+        assert launched.config["space_id"] is None
+        assert not launched.pwa
+        assert launched._queue.max_size == 256
+        with httpx.Client(base_url=f"http://127.0.0.1:{settings.port}", headers={"Host": "pod-1:7860"}) as prober:
+            assert prober.get("/").status_code == 200
+            assert prober.get("/theme.css").status_code == 403
+            assert "ana/samref" not in prober.get("/").text
+    finally:
+        launched.close(verbose=False)
+
+
 def test_a_taken_port_is_refused_before_a_model_is_loaded(page: Page, settings: Settings) -> None:
     def build_nothing(_: Settings) -> App:
         raise AssertionError("too late")
@@ -112,6 +131,7 @@ WITH_TOKEN = {
     "/samref/import",
     "/samref/import-boxes",
     "/samref/review",
+    "/samref/saved",
 }
 
 
