@@ -321,4 +321,5 @@ def _keeping(store: ProjectStore, settings: Settings, shipment: Shipment | None)
         "demo_days": kept.demo_days or 0,
         "read_only": read_only,
         "saved": None if saved is None else asdict(saved),
+        "forgets": shipment is None and is_space(os.environ),
     }

@@ -27,6 +27,12 @@ pytestmark = pytest.mark.browser
 
 THUMBNAIL_BYTES = 200_000
 THUMBNAIL_SIZE = (1200, 630)
+THUMBNAIL_RATIO = 1.25  # it is seen small: letters are to be large
+
+NOT_ON_THE_THUMBNAIL = """
+.samref-root :is(.samref-uploads-line, .samref-front-links, .samref-start-body > section) { display: none !important; }
+"""
+"""The folder of this machine, and what would be cut at the foot."""
 
 SHIFTS = """() => new Promise((done) => {
   const seen = [];
@@ -238,15 +244,30 @@ def test_a_result_that_does_not_come_leaves_the_page_usable(new_browser: NewBrow
     assert page.state["image"]["file_name"] == "coffee.jpg"
 
 
+def test_the_thumbnail_is_as_large_as_networks_want_it(files: ShowcaseFiles) -> None:
+    thumbnail = files.folder / "thumbnail.jpg"
+    assert thumbnail.stat().st_size <= THUMBNAIL_BYTES
+    with Image.open(thumbnail) as image:
+        assert image.size == THUMBNAIL_SIZE
+
+
 @pytest.mark.skipif(
     not os.environ.get("SAMREF_SCREENSHOT"), reason="set SAMREF_SCREENSHOT=1 to make the thumbnail anew"
 )
 def test_the_thumbnail_shows_the_first_screen_as_it_is(new_page: NewPage, root: Path) -> None:
-    width, height = THUMBNAIL_SIZE
-    page = new_page(width=width, height=height, color_scheme="light", reduced_motion="reduce")
+    width, height = (round(side / THUMBNAIL_RATIO) for side in THUMBNAIL_SIZE)
+    page = new_page(
+        width=width,
+        height=height,
+        device_scale_factor=THUMBNAIL_RATIO,
+        color_scheme="light",
+        reduced_motion="reduce",
+    )
     frame_of(page.page)
+    page.page.add_style_tag(content=NOT_ON_THE_THUMBNAIL)
     page.page.wait_for_timeout(500)
-    shot = Image.open(io.BytesIO(page.page.screenshot())).convert("RGB")
+    shot = Image.open(io.BytesIO(page.page.screenshot(scale="device"))).convert("RGB")
+    assert shot.size == THUMBNAIL_SIZE
     target = root / "assets" / "showcase" / "thumbnail.jpg"
     shot.save(target, quality=86, optimize=True, progressive=True)
     print(f"thumbnail: {target.stat().st_size} bytes")

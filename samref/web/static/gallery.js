@@ -43,13 +43,17 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
   const hero = h("div", { class: "samref-hero" });
   const kept = h("span", {});
   const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
-  const script = h("button", { type: "button", class: "samref-link", on: { click: actions.showScripting } }, "Use it from a script …");
+  const script = h(
+    "button",
+    { type: "button", class: "samref-link", on: { click: actions.showScripting } },
+    "Use it from a script …",
+  );
   const back = iconButton("close", "Back to the image", actions.hideStart, { class: "samref-back" });
   const mine = createMine(container, actions, thumbs);
   const head = h(
     "div",
     { class: "samref-front-head" },
-    h("h1", {}, "Click on it. Get its mask."),
+    h("h1", {}, h("span", {}, "Click on it. "), h("span", {}, "Get its mask.")),
     h(
       "p",
       { class: "samref-lead" },

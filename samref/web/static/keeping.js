@@ -2,7 +2,7 @@
 
 /** What the server said about keeping, in sentences. */
 export function sentencesOf(keeping) {
-  const { folder = null, demo_days: days = 0, read_only: readOnly = null } = keeping ?? {};
+  const { folder = null, demo_days: days = 0, read_only: readOnly = null, forgets = false } = keeping ?? {};
   const where = folder ? `on this machine, in ${folder}` : "on the server that shows this page";
   return [
     readOnly,
@@ -10,17 +10,20 @@ export function sentencesOf(keeping) {
     days > 0
       ? `This is a demo: a workspace that nobody used for ${plural(days, "day")} is removed with all it holds. ` +
         "Export what you want to keep."
-      : "Nothing is ever removed by itself.",
+      : !forgets && "Nothing is ever removed by itself.",
+    forgets && "The disk of this server is emptied when it starts anew. Export what you want to keep.",
   ].filter(Boolean);
 }
 
 /** What happens with images that are brought in, in one line; what hinders keeping comes first. */
 export function uploadsLine(keeping) {
-  const { folder = null, demo_days: days = 0, read_only: readOnly = null } = keeping ?? {};
-  const gone = ` until ${plural(days, "day")} pass without anybody using your workspace`;
-  const kept = folder
-    ? `Your images stay on this machine, in ${folder}.`
-    : `Your images and labels are kept on this server${days > 0 ? gone : "; nothing is removed by itself"}.`;
+  const { folder = null, demo_days: days = 0, read_only: readOnly = null, saved = null, forgets = false } = keeping ?? {};
+  const unused = days > 0 ? `${plural(days, "day")} pass without anybody using your workspace` : "";
+  const ends = [forgets && "it starts anew", unused].filter(Boolean).join(" or ");
+  const until = ends ? `until ${ends}` : "and nothing is removed by itself";
+  let kept = `Your images and labels are kept on this server ${until}.`;
+  if (saved) kept = `Your images and labels are kept on this server and copied to a place that outlives it, ${until}.`;
+  else if (folder) kept = `Your images stay on this machine, in ${folder}.`;
   return readOnly ? `${readOnly} ${kept}` : kept;
 }
 
