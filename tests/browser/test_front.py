@@ -30,7 +30,7 @@ THUMBNAIL_SIZE = (1200, 630)
 THUMBNAIL_RATIO = 1.25  # it is seen small: letters are to be large
 
 NOT_ON_THE_THUMBNAIL = """
-.samref-root :is(.samref-uploads-line, .samref-front-links, .samref-start-body > section) { display: none !important; }
+.samref-root :is(.samref-uploads-line, .samref-start-body > section) { display: none !important; }
 """
 """The folder of this machine, and what would be cut at the foot."""
 

@@ -53,7 +53,7 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
   const head = h(
     "div",
     { class: "samref-front-head" },
-    h("h1", {}, h("span", {}, "Click on it. "), h("span", {}, "Get its mask.")),
+    h("h1", {}, h("span", {}, "Click on it."), " ", h("span", {}, "Get its mask.")),
     h(
       "p",
       { class: "samref-lead" },
@@ -80,8 +80,7 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
             choose,
             h("div", { class: "samref-intake-folders" }, chooseFolder, offered),
           ),
-          h("p", { class: "samref-uploads-line" }, kept),
-          h("p", { class: "samref-front-links" }, more, script),
+          h("p", { class: "samref-uploads-line" }, kept, more, script),
         ),
       ),
       input,

@@ -18,7 +18,7 @@ client = Client(${JSON.stringify(address)})
 mask, about = client.predict(
     handle_file("photo.jpg"), clicks=[[320, 240]], api_name="/segment"
 )
-print(mask, about["area"], round(about["score"], 2))  # mask: a PNG file, 255 on the object
+print(mask, about["area"])  # mask: a PNG file, 255 on the object
 `;
 
 /**
