@@ -35,6 +35,8 @@ from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
 from samref.settings import Settings, is_space, is_zero_gpu
+from samref.settings import Settings, is_space
+from samref.web.examples import find_showcase, list_examples
 from samref.web.first_load import NEVER_CHANGES, FirstLoad, PackedFiles, pack_ahead
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
@@ -43,7 +45,7 @@ from samref.web.lending import Lending, LentGpu
 from samref.web.local import LocalModel
 from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
 from samref.web.scripting import Scripting
-from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
+from samref.web.server import Limits, ModelEntry, Server, Surroundings
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
@@ -311,6 +313,7 @@ def _build_around(
         keeping=lambda: _keeping(store, settings, shipment),
         version=__version__,
         folder=offered,
+        showcase=find_showcase(assets_folder() / "showcase"),
         api=settings.api,
         lent=(lambda *_: None) if lending is None else lending.to_wire,
         local=local_model().to_wire() if settings.model == LOCAL_MODEL else None,
@@ -363,4 +366,5 @@ def _keeping(store: ProjectStore, settings: Settings, shipment: Shipment | None)
         "demo_days": kept.demo_days or 0,
         "read_only": read_only,
         "saved": None if saved is None else asdict(saved),
+        "forgets": shipment is None and is_space(os.environ),
     }
