@@ -57,7 +57,8 @@ def test_a_stroke_changes_the_pixels_under_it_and_no_others_and_asks_no_model(de
 
 def test_a_draft_says_what_each_answer_starts_from_as_long_as_prompts_alone_decide_it(desk: Desk) -> None:
     desk.open()
-    assert desk.session.view.draft.bases == ()
+    nothing_drawn = desk.session.view
+    assert nothing_drawn.draft.bases == ()
     desk.click(A)
     desk.prompt(B, C)
     assert desk.session.view.draft.bases == (0, 1, 1), "two that came together start from the same one"
