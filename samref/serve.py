@@ -35,17 +35,22 @@ from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
 from samref.settings import Settings, is_space, is_zero_gpu
+from samref.web.examples import find_showcase, list_examples
 from samref.web.first_load import NEVER_CHANGES, FirstLoad, PackedFiles, pack_ahead
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
 from samref.web.lending import Lending, LentGpu
+from samref.web.local import LocalModel
 from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
 from samref.web.scripting import Scripting
-from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
+from samref.web.server import Limits, ModelEntry, Server, Surroundings
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
+
+LOCAL_MODEL = "tiny"
+"""The model whose first stage a page can run itself."""
 
 KEEP_HOUSE_EVERY_S = 60.0
 
@@ -96,7 +101,7 @@ class App:
     def application(self) -> dict[str, Any]:
         """Arguments of Gradio's web application: our routes, the guard before everything, what runs beside it."""
         settings = self.settings
-        routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
+        routes = build_routes(self.server, STATIC_FOLDER, version=__version__, local=local_model())
         frontend = Mount("/assets", app=PackedFiles(FRONTEND_FOLDER / "assets", caching=NEVER_CHANGES))
         guard = Middleware(
             Guard,
@@ -192,6 +197,12 @@ class App:
             self.scripting.close()
 
 
+NOT_COPIED = (
+    "What is done here is not copied to any other place, so it does not survive a restart of the server. Export what "
+    "you want to keep; whoever runs the server finds the reason in its log."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Shipment:
     """The labels' way to a place that outlives this machine; no ``shipper`` where nothing can be shipped."""
@@ -202,7 +213,7 @@ class Shipment:
 
     def saved(self) -> Saved:
         """How far labels are safe from the loss of this machine."""
-        return Saved(None, True, self.begun.problem) if self.shipper is None else self.shipper.saved()
+        return Saved(None, True, NOT_COPIED) if self.shipper is None else self.shipper.saved()
 
     def report(self) -> Iterator[str]:
         """What whoever started the server should hear."""
@@ -303,8 +314,10 @@ def _build_around(
         keeping=lambda: _keeping(store, settings, shipment),
         version=__version__,
         folder=offered,
+        showcase=find_showcase(assets_folder() / "showcase"),
         api=settings.api,
         lent=(lambda *_: None) if lending is None else lending.to_wire,
+        local=local_model().to_wire() if settings.model == LOCAL_MODEL else None,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,
@@ -338,6 +351,12 @@ def _lent_gpu(store: ProjectStore) -> LentGpu | None:
     return ZeroGpu()
 
 
+def local_model() -> LocalModel:
+    """The embedded model for pages that run it themselves."""
+    base, _refiner = get_spec(LOCAL_MODEL).checkpoints
+    return LocalModel(assets_folder() / "browser", place_of(base))
+
+
 READ_ONLY = (
     "The disk with the labels is full or may not be written to: they can be looked at and exported, and changes are "
     "refused until that is mended."
@@ -356,4 +375,5 @@ def _keeping(store: ProjectStore, settings: Settings, shipment: Shipment | None)
         "demo_days": kept.demo_days or 0,
         "read_only": read_only,
         "saved": None if saved is None else asdict(saved),
+        "forgets": shipment is None and is_space(os.environ),
     }
