@@ -169,7 +169,7 @@ class _Imitation(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-_Imitation().__enter__()
+_Imitation().__enter__()  # type: ignore[no-untyped-call]
 
 _launch = gr.Blocks.launch
 
