@@ -3,7 +3,8 @@
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { FILTERS, SORTS, nameIn, stateOf } from "./image_list.js";
 import { IMAGE_TYPES, folderFiles, plainFiles } from "./intake.js";
-import { sentencesOf } from "./keeping.js";
+import { FORGETS, sentencesOf } from "./keeping.js";
+import { isForgetful } from "./memory.js";
 import { createWindowed } from "./windowed.js";
 
 /** Below a tile of the gallery: its name, and what there is to say. */
@@ -63,6 +64,7 @@ export function createStart(container, actions, { imagesOf, thumbs, exampleThumb
         choose,
         h("div", { class: "samref-intake-folders" }, chooseFolder, offered),
       ),
+      isForgetful() ? h("p", { class: "samref-keeping-warning" }, FORGETS) : null,
       input,
       folderInput,
       mine.element,
