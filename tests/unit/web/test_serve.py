@@ -115,6 +115,7 @@ OPEN_TO_ALL = {
     "/robots.txt",
     "/samref/examples/{name}",
     "/samref/send",
+    "/samref/showcase/{name}",
     f"/samref/static/{__version__}",
     "/static/{path:path}",
     "/theme.css",
