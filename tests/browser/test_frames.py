@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Frame, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import BrowserContext, FilePayload, Frame, Page, Playwright, expect, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS
 from tests.browser.frames import BLOCKS_ALL, BLOCKS_THIRD_PARTIES, Parent, browser_with
@@ -157,7 +157,8 @@ def test_labelling_works_where_third_parties_may_set_no_cookie(
     assert framed.frame.evaluate(KEY) is not None
     assert alone.evaluate(KEY) is None, "in the frame and alone this browser keeps different things"
     alone.close()
-    photo = {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": (examples_dir / "coffee.jpg").read_bytes()}
+    data = (examples_dir / "coffee.jpg").read_bytes()
+    photo = FilePayload(name="mine.jpg", mimeType="image/jpeg", buffer=data)
     framed.frame.locator(".samref-start input[type=file]").first.set_input_files(photo)
     framed.frame.wait_for_function(f"() => {HOOK}?.state().image?.file_name === 'mine.jpg'", polling=50)
     framed.settle().click(*CUP).settle()
