@@ -34,12 +34,13 @@ from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
-from samref.settings import Settings, is_space
+from samref.settings import Settings, is_space, is_zero_gpu
 from samref.web.examples import find_showcase, list_examples
 from samref.web.first_load import NEVER_CHANGES, FirstLoad, PackedFiles, pack_ahead
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
+from samref.web.lending import Lending, LentGpu
 from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
 from samref.web.scripting import Scripting
 from samref.web.server import Limits, ModelEntry, Server, Surroundings
@@ -86,6 +87,7 @@ class App:
     engine: LocalEngine
     server: Server
     scripting: Scripting | None = None
+    lending: Lending | None = None
     shipment: Shipment | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -99,7 +101,7 @@ class App:
             Guard,
             hosts=known_hosts(settings.host, settings.hosts),
             frame_ancestors=settings.frame_ancestors,
-            opened=() if self.scripting is None else self.scripting.openings,
+            opened=[opening for part in self._parts for opening in part.openings],
             is_probed=is_space(os.environ),
         )
         first_load = Middleware(FirstLoad, files=files_of_first_view(), sheet=SHEET)
@@ -117,8 +119,13 @@ class App:
 
     def add_endpoints(self, page: Any) -> None:
         """Add what Gradio's queue shall run, in the page's open context."""
-        if self.scripting is not None:
-            self.scripting.add_to(page)
+        for part in self._parts:
+            part.add_to(page)
+
+    @property
+    def _parts(self) -> Iterator[Scripting | Lending]:
+        """What needs Gradio's queue."""
+        yield from (part for part in (self.scripting, self.lending) if part is not None)
 
     @asynccontextmanager
     async def _life(self, _: Any) -> AsyncIterator[None]:
@@ -282,7 +289,14 @@ def _build_around(
     store: ProjectStore, settings: Settings, offered: ImageFolder | None, shipment: Shipment | None
 ) -> App:
     load = partial(load_predictor, device=settings.device, precision=settings.precision)
-    engine = LocalEngine(load, settings.model, embedding_bytes=settings.embedding_bytes)
+    gpu = _lent_gpu(store)
+    engine = LocalEngine(
+        load,
+        settings.model,
+        embedding_bytes=settings.embedding_bytes,
+        made_elsewhere=(lambda _: False) if gpu is None else gpu.is_for,
+    )
+    lending = None if gpu is None else Lending(engine, gpu)
     surroundings = Surroundings(
         models=lambda: model_entries(settings.model),
         keeping=lambda: _keeping(store, settings, shipment),
@@ -290,6 +304,7 @@ def _build_around(
         folder=offered,
         showcase=find_showcase(assets_folder() / "showcase"),
         api=settings.api,
+        lent=(lambda *_: None) if lending is None else lending.to_wire,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,
@@ -300,7 +315,19 @@ def _build_around(
     )
     examples = list_examples(assets_folder() / "examples")
     server = Server(store, engine, examples, surroundings, limits, model=settings.model)
-    return App(settings, store, engine, server, Scripting(server) if settings.api else None, shipment)
+    if lending is not None:
+        lending.server = server
+    return App(settings, store, engine, server, Scripting(server) if settings.api else None, lending, shipment)
+
+
+def _lent_gpu(store: ProjectStore) -> LentGpu | None:
+    """The GPU that a Space is lent for seconds; its module can only be imported there."""
+    if not is_zero_gpu(os.environ):
+        return None
+    from samref.inference.zero_gpu import ZeroGpu
+
+    os.register_at_fork(after_in_child=store.database.forget_connections)
+    return ZeroGpu()
 
 
 READ_ONLY = (

@@ -168,6 +168,8 @@ class Surroundings:
         folder: of images on this machine that may be opened.
         showcase: the finished result that the start page shows.
         api: whether scripts may ask for masks.
+        lent: what a page needs to have a GPU prepare an image, by the image's digest and the model; None where it is
+            prepared here.
     """
 
     models: Callable[[], Sequence[ModelEntry]]
@@ -176,6 +178,7 @@ class Surroundings:
     folder: ImageFolder | None = None
     showcase: ShowcaseFiles | None = None
     api: bool = False
+    lent: Callable[[str, str], Mapping[str, Any] | None] = lambda *_: None
 
 
 @dataclass(slots=True)
@@ -314,6 +317,7 @@ class Server:
                 known = known_annotations if view.digest == request.image else 0
                 with_prompts = not isinstance(request, AddPrompts)  # the page has them
                 sections["view"] = view_to_wire(view, known, with_prompts=with_prompts)
+                sections["gpu"] = self._surroundings.lent(view.digest, view.model)
             if is_first:  # later stages of an answer change no list
                 sections["workspace"] = await self._workspace_section(request, workspace)
             is_first = False

@@ -61,7 +61,9 @@ def hover(page: LabellingPage, x: float, y: float) -> None:
 
 def helps(page: LabellingPage) -> str:
     """What the help says of the model in this browser."""
+    page.page.get_by_role("button", name="Keyboard and gestures").click()
     said: str = page.page.locator(".samref-local").evaluate("(element) => element.textContent")
+    page.press("Escape")
     return said
 
 

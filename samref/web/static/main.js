@@ -69,6 +69,7 @@ export function mount({ root, base, later = [] }) {
   const routes = createRoutes(base, () => connection.keys.current());
   const connection = createConnection({
     store,
+    base,
     routes,
     toasts,
     transport: () => transport,
