@@ -41,12 +41,16 @@ from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
 from samref.web.lending import Lending, LentGpu
+from samref.web.local import LocalModel
 from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
 from samref.web.scripting import Scripting
 from samref.web.server import Limits, ModelEntry, Server, Surroundings
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
+
+LOCAL_MODEL = "tiny"
+"""The model whose first stage a page can run itself."""
 
 KEEP_HOUSE_EVERY_S = 60.0
 
@@ -95,7 +99,7 @@ class App:
     def application(self) -> dict[str, Any]:
         """Arguments of Gradio's web application: our routes, the guard before everything, what runs beside it."""
         settings = self.settings
-        routes = build_routes(self.server, STATIC_FOLDER, version=__version__)
+        routes = build_routes(self.server, STATIC_FOLDER, version=__version__, local=local_model())
         frontend = Mount("/assets", app=PackedFiles(FRONTEND_FOLDER / "assets", caching=NEVER_CHANGES))
         guard = Middleware(
             Guard,
@@ -191,6 +195,12 @@ class App:
             self.scripting.close()
 
 
+NOT_COPIED = (
+    "What is done here is not copied to any other place, so it does not survive a restart of the server. Export what "
+    "you want to keep; whoever runs the server finds the reason in its log."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Shipment:
     """The labels' way to a place that outlives this machine; no ``shipper`` where nothing can be shipped."""
@@ -201,7 +211,7 @@ class Shipment:
 
     def saved(self) -> Saved:
         """How far labels are safe from the loss of this machine."""
-        return Saved(None, True, self.begun.problem) if self.shipper is None else self.shipper.saved()
+        return Saved(None, True, NOT_COPIED) if self.shipper is None else self.shipper.saved()
 
     def report(self) -> Iterator[str]:
         """What whoever started the server should hear."""
@@ -305,6 +315,7 @@ def _build_around(
         showcase=find_showcase(assets_folder() / "showcase"),
         api=settings.api,
         lent=(lambda *_: None) if lending is None else lending.to_wire,
+        local=local_model().to_wire() if settings.model == LOCAL_MODEL else None,
     )
     limits = Limits(
         upload_bytes=settings.upload_bytes,
@@ -328,6 +339,12 @@ def _lent_gpu(store: ProjectStore) -> LentGpu | None:
 
     os.register_at_fork(after_in_child=store.database.forget_connections)
     return ZeroGpu()
+
+
+def local_model() -> LocalModel:
+    """The embedded model for pages that run it themselves."""
+    base, _refiner = get_spec(LOCAL_MODEL).checkpoints
+    return LocalModel(assets_folder() / "browser", place_of(base))
 
 
 READ_ONLY = (

@@ -95,6 +95,9 @@ def export(
     model: Annotated[str, typer.Argument(help="Name of the model; 'samref models list' shows them.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the graphs and their description.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Take the weights from this file.")] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Only what samref's own page runs, without weights: assets/browser.")
+    ] = False,
 ) -> None:
     """Write MODEL as ONNX graphs, one per part, with a description of inputs, outputs and what lies between them.
 
@@ -104,6 +107,12 @@ def export(
     from samref.export.onnx import DESCRIPTION, ExportedGraph, export_model, require_packages
 
     require_packages()
+    if browser:
+        from samref.export.browser import write_browser_graphs
+
+        for path in write_browser_graphs(build_model(model, checkpoint=checkpoint), out):
+            typer.echo(f"{path.name:<24} {path.stat().st_size / 1e3:9,.1f} kB")
+        return
 
     def tell(graph: ExportedGraph) -> None:
         files = " + ".join(file.name for file in graph.files)

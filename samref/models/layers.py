@@ -67,10 +67,10 @@ def load_pixels(rgb: Tensor, longest: int) -> Tensor:
     height, width = rgb.shape[:2]
     if max(height, width) <= longest:
         return pixels.contiguous()
-    return _resized_pixels(pixels, Frame.letterbox(ImageSize(height, width), longest).resized)
+    return resized_pixels(pixels, Frame.letterbox(ImageSize(height, width), longest).resized)
 
 
-def _resized_pixels(pixels: Tensor, size: ImageSize) -> Tensor:
+def resized_pixels(pixels: Tensor, size: ImageSize) -> Tensor:
     """uint8 (1, 3, H, W) at another size, antialiased where it shrinks."""
     target = (size.height, size.width)
     shrinking = pixels.shape[-2] > size.height or pixels.shape[-1] > size.width
@@ -88,7 +88,7 @@ def to_unit(pixels: Tensor) -> Tensor:
 def fit_frame(pixels: Tensor, frame: Frame) -> Tensor:
     """An image, uint8 (1, 3, H', W'), in the padded model frame, as [-1, 1] with padding 0 (mid grey)."""
     right, bottom = frame.padded.width - frame.resized.width, frame.padded.height - frame.resized.height
-    return F.pad(to_unit(_resized_pixels(pixels, frame.resized)), (0, right, 0, bottom))
+    return F.pad(to_unit(resized_pixels(pixels, frame.resized)), (0, right, 0, bottom))
 
 
 def randomize(module: nn.Module, seed: int) -> None:

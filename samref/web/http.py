@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote
 
+import brotli
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -27,6 +28,7 @@ from samref.labels.annotations import tidy_file_name, tidy_path
 from samref.web.display import DisplayCopies
 from samref.web.exports import MadeExport, import_to_wire, parse_export
 from samref.web.first_load import ASK_EACH_TIME, PackedFiles
+from samref.web.local import FramedCopies, LocalModel
 from samref.web.protocol import UNEXPECTED, UnknownWorkspaceError, tab_and_sequence
 from samref.web.server import Server, image_to_wire
 
@@ -55,6 +57,11 @@ SECURE = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
 PRIVATE = {**SECURE, "Cache-Control": "no-store"}
+
+BYTES = "application/octet-stream"
+
+WORKER = "local/worker.js"
+"""The module that the page starts as a thread of its own."""
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +135,16 @@ class _Download(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+class _Modules(PackedFiles):
+    """The page's modules; one of them is also the script of a thread."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if path == WORKER:
+            response.headers["Cross-Origin-Embedder-Policy"] = "require-corp"  # an isolated page takes no other
+        return response
+
+
 class DecodeThreads:
     """One thread for large images, a few for small ones; who comes first is served first."""
 
@@ -147,6 +164,7 @@ class _Routes:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._copies = DisplayCopies()
+        self._framed = FramedCopies()
         self._decoding = DecodeThreads()
 
     async def send(self, request: Request) -> Response:
@@ -185,7 +203,19 @@ class _Routes:
         digest = request.path_params["digest"]
         workspace_id, held = await asyncio.to_thread(self._server.image, _token(request), digest)
         decode = partial(self._server.decode, workspace_id, digest)
+        if request.query_params.get("framed") == "1":
+            return await self._framed_pixels(digest, held.size.pixels, request, decode)
         return await self._jpeg(digest, held.size.pixels, request, decode, PRIVATE)
+
+    async def _framed_pixels(
+        self, digest: str, pixels: int, request: Request, decode: Callable[[], DecodedImage]
+    ) -> Response:
+        data = self._framed.held(digest)
+        if data is None:
+            data = await self._decoding.run(pixels, partial(self._framed.get, digest, decode))
+        if "br" in request.headers.get("accept-encoding", ""):
+            return Response(data, media_type=BYTES, headers={**PRIVATE, "Content-Encoding": "br"})
+        return Response(await asyncio.to_thread(brotli.decompress, data), media_type=BYTES, headers=PRIVATE)
 
     async def example(self, request: Request) -> Response:
         example = self._server.example(request.path_params["name"])
@@ -259,16 +289,18 @@ class _Routes:
         return _json(await asyncio.to_thread(self._server.bulk.to_review, workspace_id))
 
 
-def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRoute]:
+def build_routes(server: Server, static: Path, *, version: str, local: LocalModel | None = None) -> list[BaseRoute]:
     """Routes to be given to the web server.
 
     Args:
         server: answers.
         static: folder of the ES modules and the style sheet.
         version: part of the modules' address.
+        local: the model for pages that run it themselves.
     """
     routes = _Routes(server)
     return [
+        *(() if local is None else local.routes()),
         Route("/samref/send", _guarded(routes.send), methods=["POST"]),
         Route("/samref/images", _guarded(routes.upload), methods=["POST"]),
         Route("/samref/saved", _guarded(routes.saved), methods=["GET"]),
@@ -283,7 +315,7 @@ def build_routes(server: Server, static: Path, *, version: str) -> list[BaseRout
         Route("/samref/export", _guarded(routes.export), methods=["GET", "POST"]),
         Route("/samref/export/preview", _guarded(routes.preview), methods=["POST"]),
         Route("/samref/import", _guarded(routes.import_labels), methods=["POST"]),
-        Mount(f"/samref/static/{version}", app=PackedFiles(static, caching=ASK_EACH_TIME)),
+        Mount(f"/samref/static/{version}", app=_Modules(static, caching=ASK_EACH_TIME)),
     ]
 
 

@@ -170,6 +170,7 @@ class Surroundings:
         api: whether scripts may ask for masks.
         lent: what a page needs to have a GPU prepare an image, by the image's digest and the model; None where it is
             prepared here.
+        local: the model that the page may run itself, and where it says which files that takes; None for no such.
     """
 
     models: Callable[[], Sequence[ModelEntry]]
@@ -179,6 +180,7 @@ class Surroundings:
     showcase: ShowcaseFiles | None = None
     api: bool = False
     lent: Callable[[str, str], Mapping[str, Any] | None] = lambda *_: None
+    local: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -450,6 +452,7 @@ class Server:
             "version": self._surroundings.version,
             "api": self._surroundings.api,
             "folder": None if self._surroundings.folder is None else self._surroundings.folder.name,
+            "local": self._surroundings.local,
             "showcase": self._surroundings.showcase is not None,
         }
 

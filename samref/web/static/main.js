@@ -184,6 +184,11 @@ export function mount({ root, base, later = [] }) {
     dialog.showModal();
   }
 
+  const unsubscribe = store.subscribe(({ workspace }) => {
+    if (!workspace?.keeping?.saved) return;
+    unsubscribe();
+    import("./saved.js").then(({ createSaved }) => createSaved({ header: shell.header, store, routes, toasts }));
+  });
   const hook = { state: store.get, phase, stats: () => ({ transport: transport.stats() }) };
   root.samref = Object.freeze(hook);
   announcer.follow(store);

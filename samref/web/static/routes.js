@@ -53,6 +53,9 @@ export function createRoutes(base, token) {
     /** The upright image as a bitmap, perhaps smaller than the image itself. */
     photo: (digest) => bitmapOf(`samref/images/${digest}`),
 
+    /** The pixels that the page's own model takes, packed; see local/frame.js. */
+    framedPixels: async (digest) => (await call(`samref/images/${digest}?framed=1`)).arrayBuffer(),
+
     /** A small image, as a blob. */
     thumb: async (digest) => (await call(`samref/images/${digest}?thumb=1`)).blob(),
 

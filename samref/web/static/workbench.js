@@ -128,7 +128,6 @@ export function createWorkbench(parts) {
   const updatePanel = createPanel(shell.panel, actions, objectScene.swatch);
   const updateStrip = createStrip(shell.strip, actions, { imagesOf, thumbs });
   let shownImage = null;
-  let shownPhoto = null; // promise of its bitmap
   let bulk = null;
   let local = null;
   let localIsCalled = false;
@@ -156,8 +155,7 @@ export function createWorkbench(parts) {
     minimap.setPhoto(null);
     canvas.setImage(image);
     if (!image) return;
-    shownPhoto = routes.photo(digest);
-    shownPhoto.then(
+    routes.photo(digest).then(
       (bitmap) => {
         if (shownImage === digest) minimap.setPhoto(bitmap);
         canvas.setPhoto(digest, bitmap);
@@ -173,10 +171,8 @@ export function createWorkbench(parts) {
     localIsCalled = true;
     whenIdle(async () => {
       const { createAssistant } = await import("./local/assistant.js");
-      const photoOf = async (digest) =>
-        digest === shownImage ? createImageBitmap(await shownPhoto) : routes.photo(digest);
       const help = { note: page.noteInHelp };
-      local = createAssistant({ base, ...shell, store, transport, canvas, photoOf, imagesOf, help });
+      local = createAssistant({ base, ...shell, store, transport, routes, canvas, imagesOf, help });
     });
   }
 

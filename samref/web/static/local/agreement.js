@@ -1,15 +1,18 @@
-/** Whether two masks are the same but for the last digits of two machines' arithmetic. Pure. */
+/** Whether two masks are of the same shape, but for two machines' arithmetic. Pure. */
 
 import { area, eachColumnRun } from "../rle.js";
 
-/** Pixels in which they may differ: a share of the object, and on small ones a share of its outline. */
-const SHARE = 0.005;
-const SHARE_OF_OUTLINE = 0.1;
+/**
+ * A server that computes with 16 bits draws the border of a vague object elsewhere: of 36 clicks the worst IoU with 32
+ * bits was 0.88, and half were above 0.99. A browser that computes wrongly is far below.
+ */
+const LEAST_IOU = 0.8;
 
 /** Whether a mask made here may stand for the server's; both as `rle.js` reads them, at the same scale. */
 export function agrees(mine, theirs) {
-  const object = area(theirs);
-  return differingPixels(mine, theirs) <= Math.max(SHARE * object, SHARE_OF_OUTLINE * 4 * Math.sqrt(object));
+  const both = area(mine) + area(theirs);
+  const differing = differingPixels(mine, theirs);
+  return both === 0 || (both - differing) / (both + differing) >= LEAST_IOU;
 }
 
 /** In how many of their own cells two masks of one scale differ; null is a mask without a pixel. */

@@ -12,9 +12,10 @@ import { neighbourOf } from "../image_list.js";
 import { recall, remember } from "../memory.js";
 import { findClass, parseColour, shownAhead } from "../state.js";
 import { agrees } from "./agreement.js";
-import { hasSimd, whyNot } from "./conditions.js";
+import { whyNot } from "./conditions.js";
 import { createHover } from "./hover.js";
 import { createHoverLayer } from "./hover_layer.js";
+import * as LocalModel from "./model.js";
 import { createNotes } from "./notes.js";
 import { createAnswers, foreseen } from "./steps.js";
 
@@ -39,44 +40,48 @@ const MOST_MISSING = 3;
 /** The longest draft of which a step is computed ahead of the next click. */
 const LONGEST_WARM = 8;
 
-/** Images that the model keeps: the open one, its neighbours and some before. */
-const KEPT_IMAGES = 6;
+/** Images that the model keeps (engine.js): the open one, the next and the one before. */
+const KEPT_IMAGES = 3;
+
+/** Errors after which no more masks are made; after the first one the image is looked at again. */
+const MOST_ERRORS = 2;
 
 /** Nothing to do for this long: the next image is looked at. */
 const IDLE_MS = 1_500;
 
 /**
- * @param {object} parts {base: address of the page, stage, overlay: elements; store, transport, canvas, help;
- *   photoOf(digest): its bitmap, imagesOf(state), makeModel: in place of model.js, environment: {connection, simd}
- *   and `later(callback, ms)` for tests}
+ * @param {object} parts {base: address of the page, stage, overlay: elements; store, transport, routes, canvas, help,
+ *   imagesOf(state)}
  */
 export function createAssistant(parts) {
-  const { base, stage, overlay, store, transport, canvas, help, photoOf, imagesOf } = parts;
-  const { makeModel = loadModule, environment = browser(), later = setTimeout } = parts;
+  const { base, stage, overlay, store, transport, routes, canvas, help, imagesOf } = parts;
   const state = () => store.get();
 
   let model = null; // once it is loaded
+  let engine = null; // what runs it
   let answers = null;
   let loading = null;
   let trial = "none"; // "none", "running", "passed"
   let broken = null; // {reason, detail, ms}: why no more masks are made until the page is loaded again
   let times = []; // of the last masks, ms
+  let errors = 0; // since the last mask
   let differing = 0; // masks unlike the server's
   const opened = new Map(); // digest -> "coming", "here" or "failed", the longest unused first
   let painting = null; // what the newest click is asked for: {meta}
   let isPainting = false;
-  let compared = null; // the server's mask that was compared last
+  let compared = null; // the answer that was compared with the server's last
   let warming = false;
   let idle = null;
   const counts = { painted: 0, promised: 0, dropped: 0 };
 
+  const simd = LocalModel.hasSimd();
   const digestNow = () => state().image?.digest ?? null;
   const refusal = () => {
     const { localModel, workspace, model: name } = state();
-    const { connection, simd } = environment;
+    const { connection } = globalThis.navigator;
     return whyNot({ wanted: localModel, offered: workspace?.local ?? null, model: name, connection, simd });
   };
-  const trustKey = () => `${state().workspace.local.about}|${globalThis.navigator?.userAgent ?? ""}`;
+  const trustKey = () => [state().workspace.version, engine, globalThis.navigator.userAgent].join("|");
   const isTrusted = () => recall("localTrust") === trustKey();
   const median = () => [...times].sort((a, b) => a - b)[times.length >> 1] ?? null;
 
@@ -98,10 +103,10 @@ export function createAssistant(parts) {
 
   async function load() {
     try {
-      const made = await makeModel({ base, about: new URL(state().workspace.local.about, base).href });
-      await made.load();
+      const made = LocalModel.createLocalModel({ base, about: state().workspace.local.about });
+      ({ engine } = await made.load());
       model = made;
-      answers = createAnswers(model);
+      answers = createAnswers({ coarse });
     } catch (error) {
       fail({ reason: "failed", detail: sentence(error) });
     }
@@ -121,7 +126,7 @@ export function createAssistant(parts) {
     if (opened.has(digest)) return keepInLine(digest);
     opened.set(digest, "coming");
     try {
-      await model.open(digest, await photoOf(digest), { width: image.width, height: image.height });
+      await model.open(digest, await routes.framedPixels(digest), { width: image.width, height: image.height });
       opened.set(digest, "here");
       keepInLine(digest);
     } catch {
@@ -130,14 +135,29 @@ export function createAssistant(parts) {
     store.set({});
   }
 
+  /** The model drops the image that was used longest ago; so does this list of them. */
   function keepInLine(digest) {
     const how = opened.get(digest);
+    if (how === undefined) return;
     opened.delete(digest);
     opened.set(digest, how);
     for (const old of opened.keys()) {
       if (opened.size <= KEPT_IMAGES) return;
       if (opened.get(old) !== "coming") opened.delete(old);
     }
+  }
+
+  async function coarse(question) {
+    keepInLine(question.digest);
+    const answer = await model.coarse(question);
+    errors = 0;
+    return answer;
+  }
+
+  function askHover(x, y) {
+    const digest = digestNow();
+    keepInLine(digest);
+    return model.hover(digest, x, y);
   }
 
   /** How long does a mask take here? Those of the middle of the image are made and thrown away. */
@@ -147,17 +167,18 @@ export function createAssistant(parts) {
     try {
       for (let i = 0; i <= TRIALS; i++) {
         const before = performance.now();
-        await model.coarse({ digest: image.digest, prompts: [middle], previous: null });
+        await coarse({ digest: image.digest, prompts: [middle], previous: null });
         if (i > 0) noteTime(performance.now() - before);
       }
     } catch (error) {
-      return breakDown(error);
+      trial = "none";
+      return breakDown(error, image.digest);
     }
     if (median() <= SLOWEST_MS) trial = "passed";
     else if (isSecond) fail({ reason: "time", ms: Math.round(median()) });
     else {
       times = [];
-      later(() => tryOut(image, true), SECOND_TRIAL_MS);
+      setTimeout(() => tryOut(image, true), SECOND_TRIAL_MS);
     }
     store.set({});
   }
@@ -167,15 +188,20 @@ export function createAssistant(parts) {
     if (times.length > KEPT_TIMES) times.shift();
   }
 
-  function breakDown(error) {
-    console.error(error);
-    fail({ reason: "broken" });
+  function breakDown(error, digest = digestNow()) {
+    if (broken) return;
+    console.warn(error);
+    errors += 1;
+    opened.delete(digest);
+    if (errors >= MOST_ERRORS) fail({ reason: "broken" });
     store.set({});
   }
 
   /** What is to be done next, after anything changed. */
   function follow(now, before) {
     notes.update(now, status());
+    const waiting = transport.unansweredPrompts();
+    if (now.ahead && waiting.length === 0 && shownAhead(now, waiting) === null) store.set({ ahead: null }); // undone
     if (refusal() || broken) return hover.hide();
     const { image, serverPhase } = now;
     if (!model) return void (["ready", "coarse", "refined"].includes(serverPhase) && (loading ??= load()));
@@ -192,7 +218,7 @@ export function createAssistant(parts) {
     if (!image || !isReady()) return;
     const next = neighbourOf(imagesOf(state()), image.digest, 1);
     if (!next || opened.has(next.digest)) return;
-    idle = later(() => isReady() && !isPainting && !transport.isBusy() && !state().offline && open(next), IDLE_MS);
+    idle = setTimeout(() => isReady() && !isPainting && !transport.isBusy() && !state().offline && open(next), IDLE_MS);
   }
 
   // ---- clicks -----------------------------------------------------------------------------------------------
@@ -204,6 +230,7 @@ export function createAssistant(parts) {
     const unsent = more.length ? [...transport.unsent(), { verb: "prompt", args: { prompts: more } }] : transport.unsent();
     const steps = foreseen(draft, unsent, transport.unanswered() === "prompt");
     if (steps === null || steps.prompts.length === 0) return null;
+    if (!LocalModel.canAnswer(steps.prompts)) return null;
     return answers.missing(image.digest, steps) <= MOST_MISSING ? steps : null;
   }
 
@@ -270,10 +297,11 @@ export function createAssistant(parts) {
   function onDraft({ draft, image }) {
     if (!isReady() || isPainting || warming || !image || draft.editing || !draft.count) return;
     if (draft.bases === null || draft.bases.length !== draft.prompts.length) return;
+    if (!LocalModel.canAnswer(draft.prompts)) return;
     const { digest } = image;
     const mine = answers.known(digest, draft);
     if (!mine) return void warm(digest, draft);
-    if (!isTrusted()) compare(mine.mask, draft);
+    if (!isTrusted()) compare(mine, draft);
     if (draft.stage === "refined" && draft.coarse === null && mine.mask) {
       store.set({ draft: { ...draft, coarse: mine.mask } }); // for whoever holds the key to see it
     }
@@ -296,9 +324,9 @@ export function createAssistant(parts) {
 
   function compare(mine, { stage, mask, coarse }) {
     const theirs = stage === "coarse" ? mask : coarse;
-    if (!theirs || theirs === compared || theirs.scale !== 1 || (mine && mine.scale !== 1)) return;
-    compared = theirs;
-    if (agrees(mine, theirs)) return remember("localTrust", trustKey());
+    if (!theirs || mine === compared || theirs.scale !== 1) return; // a preview is coarser
+    compared = mine;
+    if (agrees(mine.mask, theirs)) return remember("localTrust", trustKey());
     differing += 1;
     if (differing < MOST_DIFFERENT) return;
     fail({ reason: "differs" });
@@ -329,7 +357,7 @@ export function createAssistant(parts) {
     view: canvas.inspect.view,
     pixelAt,
     isFree,
-    ask: (x, y) => model.hover(digestNow(), x, y),
+    ask: askHover,
     colour: () => parseColour(findClass(state(), state().classId)?.colour),
     onError: breakDown,
   });
@@ -354,13 +382,6 @@ export function createAssistant(parts) {
     }),
   };
 }
-
-async function loadModule(options) {
-  const { createLocalModel } = await import("./model.js");
-  return createLocalModel(options);
-}
-
-const browser = () => ({ connection: globalThis.navigator?.connection, simd: hasSimd() });
 
 /** What an error says, as one sentence. */
 const sentence = ({ message }) => message || "the download broke off.";

@@ -1,19 +1,5 @@
 /** Whether the model can run in this browser, and what a person is told of it: one sentence, and why. Pure. */
 
-/** A module that needs 128 bit vectors: a browser that refuses it has none. */
-const SIMD = Uint8Array.of(
-  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123],
-  ...[3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11],
-);
-
-export const hasSimd = (webAssembly = globalThis.WebAssembly) => {
-  try {
-    return webAssembly?.validate(SIMD) === true;
-  } catch {
-    return false;
-  }
-};
-
 const SLOW = new Set(["slow-2g", "2g"]);
 
 /**

@@ -7,6 +7,8 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Route
 
+from samref import __version__
+
 __all__ = ["FAKE", "RADIUS", "offer_model"]
 
 RADIUS = 40
@@ -36,6 +38,9 @@ function disc(x, y, radius, { width, height }) {
   return { x: left, y: top, width: columns, height: rows, columns, rows, scale: 1, counts };
 }
 
+export const hasSimd = () => globalThis.localModelSimd !== false;
+export const canAnswer = (prompts) => prompts.length > 0 && prompts.every(({ type }) => type === "click");
+
 export function createLocalModel({ about }) {
   const sizes = new Map();
   const calls = (globalThis.localModelCalls = []);
@@ -44,10 +49,10 @@ export function createLocalModel({ about }) {
       calls.push(["load", about]);
       await wait(orders.loadMs);
       if (orders.loadError) throw new Error(orders.loadError);
-      return { engine: "wasm", threads: 1, seconds: 0 };
+      return { engine: "fake", threads: 1, seconds: 0 };
     },
-    async open(digest, photo, size) {
-      calls.push(["open", digest, photo.width, photo.height]);
+    async open(digest, pixels, size) {
+      calls.push(["open", digest, pixels.byteLength]);
       sizes.set(digest, size);
       return { seconds: 0 };
     },
@@ -73,9 +78,12 @@ export function createLocalModel({ about }) {
 
 
 def offer_model(context: BrowserContext, *, trusted: bool = False, **orders: Any) -> None:
-    """Let the page find that model; ``orders`` are its ``loadMs``, ``loadError``, ``coarseMs``, ``coarseError``, ``hoverMs``.
+    """Let the page find that model.
 
-    ``trusted``: its masks have been compared with the server's before.
+    Args:
+        context: that is to find it.
+        trusted: its masks have been compared with the server's before.
+        orders: ``loadMs``, ``loadError``, ``coarseMs``, ``coarseError``, ``hoverMs``.
     """
 
     def with_offer(route: Route) -> None:
@@ -87,8 +95,9 @@ def offer_model(context: BrowserContext, *, trusted: bool = False, **orders: Any
         return route.fulfill(response=answer, body=json.dumps(said) + "\n")
 
     context.route("**/samref/send", with_offer)
+    context.route("**/samref/images/*?framed=1", lambda route: route.fulfill(body=b"pixels"))
     context.route("**/local/model.js", lambda route: route.fulfill(content_type="text/javascript", body=FAKE))
     context.add_init_script(f"globalThis.localModel = {json.dumps(orders)}")
     if trusted:
-        key = f"{json.dumps(ABOUT)} + '|' + navigator.userAgent"
+        key = f"'{__version__}|fake|' + navigator.userAgent"
         context.add_init_script(f"if (location.protocol === 'http:') localStorage.setItem('samref.localTrust', {key})")
