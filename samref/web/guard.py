@@ -41,6 +41,7 @@ _COMMON_HEADERS = {
     **_OF_EVERYTHING,
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",  # with the one above: the page's own model may use threads
 }
 
 _NO_DOCUMENTS = frozenset({"application/javascript", "text/javascript", "text/css", "image/jpeg", "image/png"})
