@@ -35,7 +35,9 @@ MEASURE = f"""async ({{ threads, rounds }}) => {{
   }};
   const [load, {{ threads: used }}] = await timed(() => model.load());
   const open = [];
-  for (let i = 0; i < 5; i++) open.push((await timed(() => model.open(digest, pixels.slice(0), {{ width, height }})))[0]);
+  for (let i = 0; i < 5; i++) {{
+    open.push((await timed(() => model.open(digest, pixels.slice(0), {{ width, height }})))[0]);
+  }}
   const coarse = [];
   const hover = [];
   for (let i = 0; i < rounds; i++) {{
