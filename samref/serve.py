@@ -34,15 +34,17 @@ from samref.labels.store import ProjectStore
 from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
-from samref.settings import Settings, is_space
+from samref.settings import Settings, is_space, is_zero_gpu
+from samref.web.examples import find_showcase, list_examples
 from samref.web.first_load import NEVER_CHANGES, FirstLoad, PackedFiles, pack_ahead
 from samref.web.guard import Guard, is_loopback, known_hosts
 from samref.web.http import build_routes
 from samref.web.image_folder import ImageFolder, offered_folder
+from samref.web.lending import Lending, LentGpu
 from samref.web.local import LocalModel
 from samref.web.page import FRONTEND_FOLDER, SHEET, STATIC_FOLDER, files_of_first_view, files_to_pack
 from samref.web.scripting import Scripting
-from samref.web.server import Limits, ModelEntry, Server, Surroundings, list_examples
+from samref.web.server import Limits, ModelEntry, Server, Surroundings
 
 NO_API_PAGES = {"docs_url": None, "redoc_url": None, "openapi_url": None}
 """Pages that FastAPI makes of its routes; they would describe Gradio's, which are closed."""
@@ -89,6 +91,7 @@ class App:
     engine: LocalEngine
     server: Server
     scripting: Scripting | None = None
+    lending: Lending | None = None
     shipment: Shipment | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -102,7 +105,7 @@ class App:
             Guard,
             hosts=known_hosts(settings.host, settings.hosts),
             frame_ancestors=settings.frame_ancestors,
-            opened=() if self.scripting is None else self.scripting.openings,
+            opened=[opening for part in self._parts for opening in part.openings],
             is_probed=is_space(os.environ),
         )
         first_load = Middleware(FirstLoad, files=files_of_first_view(), sheet=SHEET)
@@ -120,8 +123,13 @@ class App:
 
     def add_endpoints(self, page: Any) -> None:
         """Add what Gradio's queue shall run, in the page's open context."""
-        if self.scripting is not None:
-            self.scripting.add_to(page)
+        for part in self._parts:
+            part.add_to(page)
+
+    @property
+    def _parts(self) -> Iterator[Scripting | Lending]:
+        """What needs Gradio's queue."""
+        yield from (part for part in (self.scripting, self.lending) if part is not None)
 
     @asynccontextmanager
     async def _life(self, _: Any) -> AsyncIterator[None]:
@@ -187,6 +195,12 @@ class App:
             self.scripting.close()
 
 
+NOT_COPIED = (
+    "What is done here is not copied to any other place, so it does not survive a restart of the server. Export what "
+    "you want to keep; whoever runs the server finds the reason in its log."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Shipment:
     """The labels' way to a place that outlives this machine; no ``shipper`` where nothing can be shipped."""
@@ -197,7 +211,7 @@ class Shipment:
 
     def saved(self) -> Saved:
         """How far labels are safe from the loss of this machine."""
-        return Saved(None, True, self.begun.problem) if self.shipper is None else self.shipper.saved()
+        return Saved(None, True, NOT_COPIED) if self.shipper is None else self.shipper.saved()
 
     def report(self) -> Iterator[str]:
         """What whoever started the server should hear."""
@@ -285,13 +299,22 @@ def _build_around(
     store: ProjectStore, settings: Settings, offered: ImageFolder | None, shipment: Shipment | None
 ) -> App:
     load = partial(load_predictor, device=settings.device, precision=settings.precision)
-    engine = LocalEngine(load, settings.model, embedding_bytes=settings.embedding_bytes)
+    gpu = _lent_gpu(store)
+    engine = LocalEngine(
+        load,
+        settings.model,
+        embedding_bytes=settings.embedding_bytes,
+        made_elsewhere=(lambda _: False) if gpu is None else gpu.is_for,
+    )
+    lending = None if gpu is None else Lending(engine, gpu)
     surroundings = Surroundings(
         models=lambda: model_entries(settings.model),
         keeping=lambda: _keeping(store, settings, shipment),
         version=__version__,
         folder=offered,
+        showcase=find_showcase(assets_folder() / "showcase"),
         api=settings.api,
+        lent=(lambda *_: None) if lending is None else lending.to_wire,
         local=local_model().to_wire() if settings.model == LOCAL_MODEL else None,
     )
     limits = Limits(
@@ -303,7 +326,19 @@ def _build_around(
     )
     examples = list_examples(assets_folder() / "examples")
     server = Server(store, engine, examples, surroundings, limits, model=settings.model)
-    return App(settings, store, engine, server, Scripting(server) if settings.api else None, shipment)
+    if lending is not None:
+        lending.server = server
+    return App(settings, store, engine, server, Scripting(server) if settings.api else None, lending, shipment)
+
+
+def _lent_gpu(store: ProjectStore) -> LentGpu | None:
+    """The GPU that a Space is lent for seconds; its module can only be imported there."""
+    if not is_zero_gpu(os.environ):
+        return None
+    from samref.inference.zero_gpu import ZeroGpu
+
+    os.register_at_fork(after_in_child=store.database.forget_connections)
+    return ZeroGpu()
 
 
 def local_model() -> LocalModel:
@@ -330,4 +365,5 @@ def _keeping(store: ProjectStore, settings: Settings, shipment: Shipment | None)
         "demo_days": kept.demo_days or 0,
         "read_only": read_only,
         "saved": None if saved is None else asdict(saved),
+        "forgets": shipment is None and is_space(os.environ),
     }

@@ -15,6 +15,8 @@ import typer
 
 from samref.errors import SpaceError
 from samref.files import bytes_in_words, counted
+from samref.labels.shipping.depot import Depot
+from samref.labels.shipping.restoring import fetch_home
 from samref.space.build import BuiltSpace, build_space, listing
 from samref.space.checks import check_space
 from samref.space.first_click import first_click
@@ -126,6 +128,20 @@ def status_command(space: SpaceName, target: TargetName = "cpu", root: Root = Pa
     with _fresh_build(root, target) as (spacefile, built):
         for line in plan.status_in_words(there, plan.Wanted.from_build(spacefile, built)):
             typer.echo(line)
+
+
+@app.command("pull-data")
+def pull_data_command(
+    address: Annotated[str, typer.Argument(help="Where the Space ships its labels to: storage.ship_to.")],
+    folder: Annotated[Path, typer.Argument(help="New data folder, for `samref serve --data`.")],
+) -> None:
+    """Fetch the labels and images that a Space has shipped, while it may be running; HF_TOKEN opens hf:// addresses."""
+    fetched = fetch_home(Depot(address, os.environ), folder)
+    typer.echo(f"{folder}: {fetched}.")
+    for fault in fetched.faults:
+        typer.echo(f"Not fetched: {fault}", err=True)
+    if fetched.faults:
+        raise typer.Exit(1)
 
 
 @contextmanager

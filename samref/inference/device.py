@@ -15,6 +15,7 @@ from torch import Tensor
 
 from samref.errors import ModelError
 from samref.inference.predictor import Predictor
+from samref.settings import is_zero_gpu
 
 if TYPE_CHECKING:
     from samref.models.sam.model import MultimaskMode
@@ -70,9 +71,16 @@ def load_predictor(
 def choose_device(device: str = "auto") -> torch.device:
     """The device of that name; ``auto`` is the GPU when there is one.
 
+    Where a GPU is only lent for seconds (ZeroGPU), torch says that there is one, but a thread that touches it dies: it
+    is the CPU there (docs/adr/0019-zero-gpu.md).
+
     Raises:
         ModelError: there is no such device on this machine.
     """
+    if is_zero_gpu(os.environ):
+        if device not in ("auto", "cpu"):
+            raise ModelError(f"This Space is lent a GPU for seconds only, so {device!r} cannot be used. Use cpu.")
+        return torch.device("cpu")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -58,6 +58,12 @@ PAUSE_PER_STAGE = 10.0
 FORGETTING = 0.98
 """What is left, with each stage, of how long an earlier one took: a slow embedding counts for some fifty masks."""
 
+BRING_S = 8.0
+"""An embedding that a page can have made elsewhere is waited for so long; then nobody seems to ask for it."""
+
+BRINGING_S = 100.0
+"""The same once somebody has begun with it: Hugging Face's queue for a GPU gives up after 60 s."""
+
 _SHUTTING_DOWN = "The server is shutting down. Your work is saved; reload the page in a moment."
 
 
@@ -212,6 +218,15 @@ class _Device:
             self.refined.popitem(last=False)
 
 
+@dataclass(slots=True)
+class _Coming:
+    """An embedding that somebody makes elsewhere, and who waits for it."""
+
+    waiting: list[_Turn] = field(default_factory=list)
+    is_begun: bool = False
+    is_over: bool = False
+
+
 class LocalEngine:
     """The engine of this process.
 
@@ -220,6 +235,8 @@ class LocalEngine:
         model: loaded at once, so that what is wrong with it is known at the start, and kept for good.
         other_models: further models kept in memory.
         embedding_bytes: what all embeddings together may take.
+        made_elsewhere: whether embeddings of a model may come through :meth:`put_embedding`; those are waited for a
+            while, and not made ahead.
     """
 
     def __init__(
@@ -229,8 +246,11 @@ class LocalEngine:
         *,
         other_models: int = OTHER_MODELS,
         embedding_bytes: int = EMBEDDING_BYTES,
+        made_elsewhere: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._load = load
+        self._made_elsewhere = made_elsewhere
+        self._coming: dict[tuple[str, str], _Coming] = {}
         self._default = (model, load(model))
         self._others: Cache[str, Predictor] = Cache(max_count=other_models)
         self._embeddings: Cache[tuple[str, str], Embedding] = Cache(
@@ -251,7 +271,7 @@ class LocalEngine:
         return (image.digest, model) in self._embeddings
 
     async def embed(self, image: StoredImage, model: str, *, owner: str, wanted: bool = True) -> float:
-        if self.is_embedded(image, model):
+        if self.is_embedded(image, model) or (not wanted and self._made_elsewhere(model)):
             return 0.0
         rank = Rank.EMBED if wanted else Rank.AHEAD
         return (await self._embedding(image, await self._loaded(model), rank, owner)).encode_s
@@ -278,7 +298,70 @@ class LocalEngine:
                 return
             yield prediction
 
+    def is_wanted_from_elsewhere(self, digest: str, model: str) -> bool:
+        """Whether that embedding is to be made elsewhere: it is missing, and nobody makes it here."""
+        key = (digest, model)
+        if key in self._embeddings or not self._made_elsewhere(model):
+            return False
+        return key not in self._coming or not self._coming[key].is_over
+
+    def begin_elsewhere(self, digest: str, model: str) -> bool:
+        """Say that the embedding is being made elsewhere; False where that is not wanted, or somebody said so."""
+        if not self.is_wanted_from_elsewhere(digest, model):
+            return False
+        key = (digest, model)
+        coming = self._coming.setdefault(key, _Coming())
+        if coming.is_begun:
+            return False
+        coming.is_begun = True
+        asyncio.get_running_loop().call_later(BRINGING_S, self._end_coming, key, coming)
+        return True
+
+    def put_embedding(self, embedding: Embedding) -> None:
+        """Take in an embedding that was made elsewhere; whoever waited for it goes on."""
+        key = (embedding.image_digest, embedding.model_name)
+        self._embeddings.put(key, embedding)
+        self.end_elsewhere(*key)
+
+    def end_elsewhere(self, digest: str, model: str) -> None:
+        """Say that nobody makes the embedding elsewhere any more: where it is missing, it is made here."""
+        key = (digest, model)
+        if (coming := self._coming.get(key)) is not None:
+            self._end_coming(key, coming)
+
+    def _end_coming(self, key: tuple[str, str], coming: _Coming) -> None:
+        coming.is_over = True
+        for turn in coming.waiting:
+            if not turn.done.done():
+                turn.done.set_result(None)
+        if not coming.waiting and self._coming.get(key) is coming:
+            del self._coming[key]
+
+    def _end_unless_begun(self, key: tuple[str, str], coming: _Coming) -> None:
+        if not coming.is_begun:
+            self._end_coming(key, coming)
+
+    async def _await_elsewhere(self, key: tuple[str, str], owner: str) -> None:
+        """Wait until an embedding is here, or has to be made here."""
+        coming = self._coming.setdefault(key, _Coming())
+        if coming.is_over:
+            return
+        loop = asyncio.get_running_loop()
+        turn = _Turn(owner, lambda: None, loop.create_future())
+        coming.waiting.append(turn)
+        nobody_asks = loop.call_later(BRING_S, self._end_unless_begun, key, coming)
+        try:
+            await turn.done
+        finally:
+            nobody_asks.cancel()
+            coming.waiting.remove(turn)
+            if not coming.waiting and not coming.is_begun and self._coming.get(key) is coming:
+                del self._coming[key]
+
     def cancel(self, owner: str) -> None:
+        for coming in self._coming.values():
+            for turn in [turn for turn in coming.waiting if turn.owner == owner]:
+                _refuse(turn, SupersededError("A newer prompt took this one's place."))
         for device in self._devices.values():
             for queue in device.waiting:
                 for turn in [turn for turn in queue if turn.owner == owner]:
@@ -299,6 +382,9 @@ class LocalEngine:
 
     def close(self) -> None:
         self._is_closed = True
+        for coming in self._coming.values():
+            for turn in coming.waiting:
+                _refuse(turn, SessionError(_SHUTTING_DOWN))
         for device in self._devices.values():
             for queue in device.waiting:
                 while queue:
@@ -324,7 +410,17 @@ class LocalEngine:
             return held
 
         held = self._embeddings.get(key)
-        return held if held is not None else await self._run(predictor, rank, owner, make)
+        if held is not None:
+            return held
+        if rank != Rank.EMBED or not self._made_elsewhere(predictor.spec.name):
+            return await self._run(predictor, rank, owner, make)
+        await self._await_elsewhere(key, owner)
+        try:
+            held = self._embeddings.get(key)
+            return held if held is not None else await self._run(predictor, rank, owner, make)
+        finally:
+            if key in self._coming and self._coming[key].is_over:
+                del self._coming[key]
 
     async def _run(self, predictor: Predictor, rank: Rank, owner: str, work: Callable[[], T]) -> T:
         """What ``work`` gives, done on the predictor's device when its turn comes."""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samref.core.geometry import Frame
+from samref.core.geometry import Frame, ImageSize
 from samref.core.images import DecodedImage
 from samref.core.masks import Mask, MaskWindow, Rle
 from samref.core.prompts import Box, Click, Point, Polygon, Prompt, Prompts, Scribble, check_prompts
@@ -128,6 +128,14 @@ class Predictor:
     @property
     def dtype(self) -> torch.dtype:
         return self._dtype
+
+    def on(self, device: torch.device | str) -> Predictor:
+        """The same model on another device; this one stays as it is."""
+        return Predictor(self._model, device, self._dtype)
+
+    def frame(self, size: ImageSize) -> Frame:
+        """How an image of ``size`` lies in the model's frame."""
+        return self._model.frame(size)
 
     def embed(self, image: DecodedImage) -> Embedding:
         """What the model sees in an image; slow, once per image."""

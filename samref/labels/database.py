@@ -91,6 +91,10 @@ class Database(abc.ABC):
             self._idle.wait_for(lambda: self._running == 0, timeout=CLOSE_WAIT_S)
         self._finish()
 
+    def forget_connections(self) -> None:
+        """In a process that was forked off: leave the connections to the one that opened them, without a word to it."""
+        self._engine.dispose(close=False)
+
     @abc.abstractmethod
     def _finish(self) -> None:
         """Close everything; nothing runs any more."""

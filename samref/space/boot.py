@@ -39,6 +39,9 @@ SPACE_HOST = "samref-check.hf.space"
 CLICK_PATIENCE_S = 60.0
 """Granted beyond the start, so that a slow click is told from none."""
 
+SPARE_S = 120.0
+"""Granted beyond all that, until the process behind the walls counts as stuck."""
+
 LOG_LINES = 15
 """Of the program's output, shown when it fails."""
 
@@ -92,7 +95,7 @@ def boot(root: Path, built: BuiltSpace, spacefile: Spacefile, *, zero_gpu: bool 
         }
         apart = _apart()
         command = [*apart, sys.executable, "-m", __spec__.name]
-        said = _run(command, {**plan, "offline": not apart}, patience_s + CLICK_PATIENCE_S)
+        said = _run(command, {**plan, "offline": not apart}, patience_s + SPARE_S)
     if "fault" in said:
         raise SpaceError(said["fault"])
     return Boot(FirstClick(**said["click"]), said["headers"], tuple(said["walls"]))
@@ -185,13 +188,16 @@ def _behind_walls(plan: Mapping[str, Any]) -> dict[str, Any]:
         page = httpx.get(f"http://127.0.0.1:{port}/", headers={"Host": SPACE_HOST}, timeout=30, trust_env=False)
         if page.status_code != httpx.codes.OK:
             raise SpaceError(f"The page does not answer to the name of the Space (status {page.status_code}).")
-        if plan["zero_gpu"] and not (passing / NOTES_NAME).is_file():
-            raise SpaceError("The program was launched without importing spaces, which ZeroGPU demands.")
+        fault = ""
     except SpaceError as error:
-        return {"fault": f"{error} It printed: {_tail(log.read_text(errors='replace'))}"}
+        fault = str(error)
     finally:
+        if program.poll() is None and plan["zero_gpu"] and not (passing / NOTES_NAME).is_file():
+            fault = "The program was launched without importing spaces, which ZeroGPU demands."
         program.kill()
         program.wait()
+    if fault:
+        return {"fault": f"{fault} It printed: {_tail(log.read_text(errors='replace'))}"}
     return {"click": asdict(click), "headers": {**page.headers}, "walls": found}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import hashlib
 import os
 import re
@@ -61,24 +62,27 @@ CPU_BUILD = "cpu"
 
 PRIVATE_NAMES = (
     *("*.sqlite", "*.sqlite-*", "*.sqlite3", "*.db", "*.db-*", ".env", ".env.*", "*.pem", "*.key", "*.p12", "id_rsa*"),
-    *("id_ed25519*", ".netrc", ".git", ".git/**", "*.log", "*.pyc", "*.part", ".DS_Store", "secrets.*", "credentials*"),
+    *("id_ed25519*", ".netrc", ".git", "*.log", "*.pyc", "*.part", ".ds_store", "secrets.*", "credentials*"),
 )
-"""What belongs to a person or a machine, by name; a database also by its first bytes."""
+"""What belongs to a person or a machine, by its name in small letters; a database also by its first bytes."""
+
+_PRIVATE = re.compile("|".join(fnmatch.translate(pattern) for pattern in PRIVATE_NAMES))
 
 DATABASE_MAGIC = b"SQLite format 3\x00"
 
 SECRET_SHAPES = {
-    "a token of Hugging Face": rb"\bhf_[A-Za-z0-9]{30,}",
-    "an access key of AWS": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "a secret key of AWS": rb"(?i)aws_secret_access_key\W{1,4}[A-Za-z0-9/+]{40}\b",
+    "a token of Hugging Face": rb"hf_[A-Za-z0-9]{30,}",
+    "an access key of AWS": rb"A(?:KIA|SIA)[0-9A-Z]{16}",
+    "a secret key of AWS": rb"aws_secret_access_key\W{1,4}[A-Za-z0-9/+]{40}",
     "a private key": rb"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----",
-    "a token of GitHub": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,})",
-    "a key of an AI service": rb"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{32,}",
-    "a token of Slack": rb"\bxox[abposr]-[0-9A-Za-z-]{20,}",
-    "a key of Google": rb"\bAIza[0-9A-Za-z_-]{35}\b",
-    "a password in an address": rb"\b[a-z][a-z0-9+]{2,20}://[A-Za-z0-9_.-]+:[^\s/@:'\"{}$<>]{6,}@[A-Za-z0-9-]+\.",
+    "a token of GitHub": rb"gh[pousr]_[A-Za-z0-9]{36}",
+    "a fine-grained token of GitHub": rb"github_pat_[A-Za-z0-9_]{50,}",
+    "a key of an AI service": rb"sk-(?<![A-Za-z0-9]sk-)(?:proj-|ant-)?[A-Za-z0-9_-]{32,}",
+    "a token of Slack": rb"xox[abposr]-[0-9A-Za-z-]{20,}",
+    "a key of Google": rb"AIza[0-9A-Za-z_-]{35}",
+    "a password in an address": rb"://[A-Za-z0-9_.-]+:[^\s/@:'\"{}$<>]{6,}@[A-Za-z0-9-]+\.",
 }
-"""Of secrets, as they stand in files."""
+"""Of secrets as they stand in files. Each begins with letters, by which weights are read through in no time."""
 
 SHORTEST_SECRET = 8
 """A value in the environment that is shorter would be found in any file."""
@@ -134,18 +138,10 @@ class Case:
         return (self.folder / REQUIREMENTS_NAME).read_text("utf-8")
 
     @cached_property
-    def pins(self) -> dict[str, Version]:
-        """Exact versions in it, as far as it can be read."""
-        found: dict[str, Version] = {}
-        for line in _lines(self.requirements):
-            try:
-                requirement = Requirement(line)
-            except InvalidRequirement:
-                continue
-            (pin,) = list(requirement.specifier) if len(requirement.specifier) == 1 else [None]
-            if pin is not None and pin.operator == "==" and not pin.version.endswith(".*"):
-                found[canonicalize_name(requirement.name)] = Version(pin.version)
-        return found
+    def torch(self) -> Version | None:
+        """The exact version of torch in it."""
+        lines = [line for line in _lines(self.requirements) if line.startswith("torch==")]
+        return _pinned(Requirement(lines[-1])) if lines else None
 
     @cached_property
     def front(self) -> dict[str, Any]:
@@ -157,11 +153,12 @@ class Case:
             found = None
         return found if isinstance(found, dict) else {}
 
-    @cached_property
-    def code(self) -> dict[str, ast.Module]:
-        """Every Python file of the folder by its name."""
-        files = sorted(self.folder.rglob("*.py"))
-        return {path.relative_to(self.folder).as_posix(): ast.parse(path.read_bytes()) for path in files}
+    def code(self, word: str) -> Iterator[tuple[str, ast.Module]]:
+        """Each Python file of the folder in which ``word`` stands, by its name."""
+        for path in sorted(self.folder.rglob("*.py")):
+            data = path.read_bytes()
+            if word.encode() in data:
+                yield path.relative_to(self.folder).as_posix(), ast.parse(data)
 
     @cached_property
     def started(self) -> Boot | SpaceError:
@@ -288,7 +285,7 @@ def version_faults(case: Case) -> Iterator[str]:
     if build.python_version not in ZERO_GPU_PYTHON:
         offered = ", ".join(sorted(ZERO_GPU_PYTHON))
         yield f"ZeroGPU does not run Python {build.python_version} {table}. Take one of {offered}."
-    torch = case.pins.get("torch")
+    torch = case.torch
     if torch is not None and str(torch) not in ZERO_GPU_TORCH:
         offered = ", ".join(sorted(ZERO_GPU_TORCH, key=Version))
         yield f"ZeroGPU does not run torch {torch} {table}. Take one of {offered}."
@@ -313,7 +310,7 @@ def requirement_faults(case: Case) -> Iterator[str]:
     missing = sorted({canonicalize_name(each.name) for each in case.own} - PREINSTALLED - named)
     if missing:
         yield f"{source} lacks {', '.join(missing)}, without which samref does not run. Add an exact version of each."
-    torch = case.pins.get("torch")
+    torch = case.torch
     is_cpu = case.spacefile.target(case.built.target).hardware.startswith("cpu")
     if torch is not None and is_cpu != (torch.local == CPU_BUILD):
         public = torch.public
@@ -326,17 +323,23 @@ def requirement_faults(case: Case) -> Iterator[str]:
 
 
 def _requirement_faults(case: Case, source: str, requirement: Requirement) -> Iterator[str]:
-    name = canonicalize_name(requirement.name)
+    name, pin = canonicalize_name(requirement.name), _pinned(requirement)
     if name in PREINSTALLED:
         yield f"{source} names {name}, which Hugging Face installs itself; the two would fight. Take it out."
     elif name in NEVER:
         yield f"{source} names {name}, which needs a window system. Take {NEVER[name]}."
     elif name not in case.ranges:
         yield f"{source} names {name}, which samref does not use. Take it out."
-    elif name not in case.pins:
+    elif pin is None:
         yield f"{source}: {requirement} is no exact version, so the Space changes by itself. Write {name}==version."
-    elif Version(case.pins[name].public) not in case.ranges[name]:
+    elif pin.public not in case.ranges[name]:
         yield f"{source}: {requirement} lies outside of what samref runs with ({name}{case.ranges[name]}). Mend it."
+
+
+def _pinned(requirement: Requirement) -> Version | None:
+    """The one version that a requirement takes, if it is one."""
+    pins = [each.version for each in requirement.specifier if each.operator == "==" and not each.version.endswith(".*")]
+    return Version(pins[0]) if len(pins) == 1 else None
 
 
 def _lines(requirements: str) -> list[str]:
@@ -364,7 +367,7 @@ def file_faults(case: Case) -> Iterator[str]:
         if len(data) > limits.max_file_mb * 1e6:
             size = bytes_in_words(len(data))
             yield f"{name} has {size}, and a file may have {limits.max_file_mb:g} MB. Leave it out."
-        if any(_fits(name, pattern) for pattern in PRIVATE_NAMES) or data.startswith(DATABASE_MAGIC):
+        if any(_PRIVATE.match(part) for part in name.lower().split("/")) or data.startswith(DATABASE_MAGIC):
             yield f"{name} is private by its name or kind, and would be public. Leave it out with files.exclude."
         for what, shape in SECRET_SHAPES.items():
             if re.search(shape, data):
@@ -379,11 +382,6 @@ def file_faults(case: Case) -> Iterator[str]:
         )
     yield from _weights_faults(case)
     yield from _example_faults(case)
-
-
-def _fits(name: str, pattern: str) -> bool:
-    path = PurePosixPath(name)
-    return path.match(pattern) or any(PurePosixPath(part).match(pattern) for part in path.parts)
 
 
 def _weights_faults(case: Case) -> Iterator[str]:
@@ -421,7 +419,7 @@ def _example_faults(case: Case) -> Iterator[str]:
     text = path.read_text("utf-8") if path.is_file() else ""
     for image in sorted((case.folder / folder).glob("*")):
         name = (folder / image.name).as_posix()
-        if name != CREDITS and image.is_file() and name not in named:
+        if image.is_file() and image.suffix not in (".md", ".json") and name not in named:
             yield f"{name} has no entry in examples of the Spacefile, which says whose it is. Add one, or leave it out."
     for name in named:
         if not (case.folder / name).is_file():
@@ -438,10 +436,11 @@ def zero_gpu_faults(case: Case) -> Iterator[str]:
     if not case.is_zero_gpu:
         return
     app = case.spacefile.build.app_file
-    first = next((name for name in _imported(case.code[app]) if name not in sys.stdlib_module_names), None)
+    program = ast.parse((case.folder / app).read_bytes())
+    first = next((name for name in _imported(program) if name not in sys.stdlib_module_names), None)
     if first != "spaces":
         yield f"{app} imports {first} before spaces, which must come before anything that could touch CUDA. Swap them."
-    functions = [found for file, tree in case.code.items() for found in _gpu_functions(file, tree)]
+    functions = [found for file, tree in case.code("GPU") for found in _gpu_functions(file, tree)]
     if not functions:
         yield "No function is decorated with spaces.GPU, and ZeroGPU stops a Space without one. Decorate the encoder."
     seconds = case.spacefile.target(case.built.target).gpu_seconds
@@ -560,24 +559,23 @@ def frame_faults(case: Case) -> Iterator[str]:
 
 def secret_faults(case: Case) -> Iterator[str]:
     """Secrets without which the Space would not start: who duplicates it does not have them."""
-    names = {secret.name for secret in case.spacefile.secrets}
     for secret in case.spacefile.secrets:
         if secret.required:
             yield (
                 f"The secret {secret.name} is required, and who duplicates the Space does not have it. Start without "
                 "it, and say what is off."
             )
-    for file, tree in case.code.items():
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Subscript)
-                and isinstance(node.value, ast.Attribute)
-                and node.value.attr == "environ"
-                and isinstance(node.slice, ast.Constant)
-                and node.slice.value in names
-                and isinstance(node.ctx, ast.Load)
-            ):
-                yield f"{file} line {node.lineno} fails without the secret {node.slice.value}. Ask for it with .get()."
+        for file, tree in case.code(secret.name):
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.Subscript)
+                    and isinstance(node.value, ast.Attribute)
+                    and node.value.attr == "environ"
+                    and isinstance(node.slice, ast.Constant)
+                    and node.slice.value == secret.name
+                    and isinstance(node.ctx, ast.Load)
+                ):
+                    yield f"{file} line {node.lineno} fails without the secret {secret.name}. Ask for it with .get()."
 
 
 CHECKS: Sequence[Check] = (

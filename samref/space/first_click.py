@@ -105,9 +105,9 @@ class _Visitor:
         (*_, opened) = self._ask("open_example", name=name)
         open_s = time.perf_counter() - began
 
+        view, image = opened["view"], opened["view"]["image"]
+
         self.doing = "a click was answered"
-        view = opened["view"]
-        image = view["image"]
         click = {"type": "click", "x": image["width"] // 2, "y": image["height"] // 2, "positive": True}
         began = time.perf_counter()
         seconds: dict[str, float] = {}

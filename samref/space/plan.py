@@ -276,12 +276,16 @@ def _endless(seconds: int | None) -> float:
 
 
 def sleep_in_words(seconds: int | None) -> str:
-    """After what time without visitors a Space sleeps."""
+    """When a Space sleeps."""
     if seconds is None:
-        return "as its hardware does"
+        return "by the rule of its hardware"
     if seconds < 0:
         return "never"
-    return f"after {seconds / 3600:g} h" if seconds >= 3600 else f"after {seconds / 60:g} min"
+    return (
+        f"after {seconds / 3600:g} h without visitors"
+        if seconds >= 3600
+        else f"after {seconds / 60:g} min without visitors"
+    )
 
 
 # ---- what is said of a plan
@@ -308,7 +312,7 @@ def plan_in_words(
             lines.append(f"ask for the secret {secret.name} and set it: {secret.why}")
         else:
             lines.append(
-                f"go without the secret {secret.name} ({secret.why}); {SECRET_VARIABLE}{secret.name} would set it"
+                f"go without the secret {secret.name}, which {SECRET_VARIABLE}{secret.name} would set: {secret.why}"
             )
     for verb, paths in (("add", plan.add), ("change", plan.change), ("delete", plan.delete)):
         named = paths if whole or len(paths) <= MOST_NAMED else paths[:MOST_NAMED]
@@ -323,9 +327,9 @@ def plan_in_words(
         now = present.runtime.hardware if present else None
         lines.append(f"ask for {price_in_words(plan.hardware)}, instead of {now or 'none'}")
     if plan.sleep_after_s is not None:
-        lines.append(f"let it sleep {sleep_in_words(plan.sleep_after_s)} without visitors")
+        lines.append(f"sleep {sleep_in_words(plan.sleep_after_s)}")
     if plan.restarts and present is not None:
-        lines.append(f"start it: it is {in_words(present.runtime.stage)}")
+        lines.append(f"start it ({in_words(present.runtime.stage)} now)")
     lines += plan.remarks
     return lines
 
@@ -355,9 +359,9 @@ def status_in_words(hub: Hub, wanted: Wanted) -> list[str]:
         f"stage      {in_words(now.stage)}{running}" + (f": {now.error}" if now.error else ""),
         f"address    {present.address or 'not told'}" + (" (private)" if present.is_private else ""),
         f"hardware   {price_in_words(now.hardware) if now.hardware else 'none yet'}",
-        f"sleeps     {sleep_in_words(now.sleep_after_s)} without visitors",
+        f"sleeps     {sleep_in_words(now.sleep_after_s)}",
         f"commit     {head.id[:7]} “{head.title}” by {head.author}, {head.made_at:%Y-%m-%d %H:%M}"
-        + ("" if pushed_files(head) or _is_pristine(present) else ": not of a push, which would be refused"),
+        + ("" if pushed_files(head) or _is_pristine(present) else "; no push made it, so the next push is refused"),
     ]
     if now.stage in ASLEEP:
         lines[1] += "; the next visitor wakes it" if now.stage == "SLEEPING" else "; a push starts it"
@@ -379,6 +383,9 @@ def status_in_words(hub: Hub, wanted: Wanted) -> list[str]:
     for secret in wanted.secrets:
         there = "set" if secret.name in present.secrets else "missing" + (", required" if secret.required else "")
         lines.append(f"secret     {secret.name} {there} ({secret.why})")
+    lines += [
+        f"secret     {name} is there only" for name in sorted(present.secrets - {each.name for each in wanted.secrets})
+    ]
     add, change, delete = compare(wanted, present.files)
     lines += [f"file       {path} is missing there" for path in add]
     lines += [f"file       {path} differs" for path in change]

@@ -43,6 +43,7 @@ SETTLE_S = 60.0
 """So long after a change the Hub may still tell the stage of before it, where it does not say which commit runs."""
 
 POLL_S = 5.0
+TOLD_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,14 +286,14 @@ def wait_until_running(hub: Hub, commit: str, patience_s: float, *, changed: boo
         SpaceError: it failed (its last log lines were said), it stopped, or it takes longer than ``patience_s``.
     """
     started = hub.clock()
-    last, moved = "", False
+    last, moved, told_s = "", False, 0.0
     while True:
         now = hub.runtime()
         passed = hub.clock() - started
-        if now.stage != last:
+        if now.stage != last or passed >= told_s + TOLD_EVERY_S:
             hub.say(f"{passed:4.0f} s  {in_words(now.stage)}")
-            moved = moved or bool(last)
-            last = now.stage
+            moved = moved or now.stage != last != ""
+            last, told_s = now.stage, passed
         settled = (committed and now.commit == commit) or not changed or moved or passed >= SETTLE_S
         on_its_hardware = now.hardware is None or now.wanted_hardware in (None, now.hardware)
         if now.stage == RUNNING and settled and on_its_hardware and now.commit in (None, commit):
@@ -322,7 +323,8 @@ def _failure(hub: Hub, now: Runtime) -> SpaceError:
     for line in lines:
         hub.say(f"  | {line}")
     said = f" ({now.error})" if now.error else ""
+    shown = "Its last log lines are above, all of them" if lines else "Its log is empty so far; it will be"
     return SpaceError(
-        f"The Space does not run: {in_words(now.stage)}{hub.without_secrets(said)}. Its last log lines are above, all "
-        f"of them at {hub.page}?logs={'build' if is_build else 'container'}. Mend what they name and push again."
+        f"The Space does not run: {in_words(now.stage)}{hub.without_secrets(said)}. {shown} at "
+        f"{hub.page}?logs={'build' if is_build else 'container'}. Mend what they name and push again."
     )

@@ -29,6 +29,8 @@ PACKED_FILES = 300
 """Kept in memory, whole and packed, at most."""
 
 _IMPORT = re.compile(r'^(?:import|export)\s(?:[\w$*{},\s]*\sfrom\s+)?"(\.[^"]+)";', re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)[ \t]*$", re.MULTILINE | re.DOTALL)
+_LICENCE = re.compile("licen[cs]e|copyright", re.IGNORECASE)
 _STYLE_IMPORT = re.compile(r'^@import url\("([^"]+)"\);$', re.MULTILINE)
 
 
@@ -81,7 +83,20 @@ _packed = lru_cache(maxsize=PACKED_FILES)(brotli.compress)
 
 
 def _content(file: Path) -> bytes:
-    return _with_imported_styles(file) if file.suffix == ".css" else file.read_bytes()
+    data = file.read_bytes()
+    return _with_imported_styles(file) if file.suffix == ".css" else without_comments(data.decode()).encode()
+
+
+def without_comments(module: str) -> str:
+    """A module without the comments that have lines of their own, a fifth of it; its lines keep their numbers.
+
+    What a licence says stays.
+    """
+
+    def emptied(match: re.Match[str]) -> str:
+        return match[0] if _LICENCE.search(match[0]) else "\n" * match[0].count("\n")
+
+    return _COMMENT.sub(emptied, module)
 
 
 def _with_imported_styles(file: Path) -> bytes:

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import brotli
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
@@ -223,6 +223,10 @@ class _Routes:
         key, pixels = f"example:{example.name}", example.width * example.height
         return await self._jpeg(key, pixels, request, lambda: decode_stored_image(example.path.read_bytes()), headers)
 
+    async def showcase(self, request: Request) -> Response:
+        path = self._server.showcase_file(request.path_params["name"])
+        return FileResponse(path, headers={**SECURE, "Cache-Control": "public, max-age=3600"})
+
     async def _jpeg(
         self, key: str, pixels: int, request: Request, decode: Callable[[], DecodedImage], headers: dict[str, str]
     ) -> Response:
@@ -304,6 +308,7 @@ def build_routes(server: Server, static: Path, *, version: str, local: LocalMode
         Route("/samref/folder", _guarded(routes.open_from_folder), methods=["POST"]),
         Route("/samref/images/{digest}", _guarded(routes.image), methods=["GET"]),
         Route("/samref/examples/{name}", _guarded(routes.example), methods=["GET"]),
+        Route("/samref/showcase/{name}", _guarded(routes.showcase), methods=["GET"]),
         Route("/samref/import-boxes", _guarded(routes.import_boxes), methods=["POST"]),
         Route("/samref/bulk", _guarded(routes.bulk), methods=["GET", "POST"]),
         Route("/samref/review", _guarded(routes.review), methods=["GET"]),

@@ -17,10 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
-
-from PIL import Image
 
 from samref.caches import Cache, CacheFullError
 from samref.core.hand import HandWork
@@ -49,6 +46,7 @@ from samref.labels.formats.source import Source
 from samref.labels.queries import ImageSummary
 from samref.labels.store import ProjectStore
 from samref.web.bulk import BulkJobs, boxes_drawn, check_class, drawing_in, proposed
+from samref.web.examples import Example, ShowcaseFiles
 from samref.web.exports import ExportRequest, MadeExport, make_export, preview_export
 from samref.web.image_folder import ImageFolder
 from samref.web.protocol import (
@@ -119,8 +117,6 @@ MAX_OWN_REQUESTS = 32
 SCRIPT_PATIENCE_S = 120.0
 """How long a script waits for a moment in which nobody clicks."""
 
-EXAMPLE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-
 _IMPORTING = ThreadPoolExecutor(1, thread_name_prefix="samref-import")
 """One import at a time on this server, and none in a thread that a click may need; others wait for their turn."""
 
@@ -140,31 +136,6 @@ class ModelEntry:
     title: str
     ready: bool
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One bundled image."""
-
-    name: str
-    path: Path
-    width: int
-    height: int
-
-    def to_wire(self) -> dict[str, Any]:
-        """As the page is told."""
-        title = self.path.stem.replace("_", " ").replace("-", " ")
-        return {"name": self.name, "title": title, "width": self.width, "height": self.height}
-
-
-def list_examples(folder: Path) -> Mapping[str, Example]:
-    """The images of ``folder`` by name; what is not in this list is never read, whatever a client asks for."""
-    found = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in EXAMPLE_SUFFIXES and path.is_file():
-            with Image.open(path) as image:
-                found[path.name] = Example(path.name, path, *image.size)
-    return MappingProxyType(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +166,10 @@ class Surroundings:
         keeping: how work is kept.
         version: of samref.
         folder: of images on this machine that may be opened.
+        showcase: the finished result that the start page shows.
         api: whether scripts may ask for masks.
+        lent: what a page needs to have a GPU prepare an image, by the image's digest and the model; None where it is
+            prepared here.
         local: the model that the page may run itself, and where it says which files that takes; None for no such.
     """
 
@@ -203,7 +177,9 @@ class Surroundings:
     keeping: Callable[[], Mapping[str, Any]]
     version: str
     folder: ImageFolder | None = None
+    showcase: ShowcaseFiles | None = None
     api: bool = False
+    lent: Callable[[str, str], Mapping[str, Any] | None] = lambda *_: None
     local: Mapping[str, str] | None = None
 
 
@@ -343,6 +319,7 @@ class Server:
                 known = known_annotations if view.digest == request.image else 0
                 with_prompts = not isinstance(request, AddPrompts)  # the page has them
                 sections["view"] = view_to_wire(view, known, with_prompts=with_prompts)
+                sections["gpu"] = self._surroundings.lent(view.digest, view.model)
             if is_first:  # later stages of an answer change no list
                 sections["workspace"] = await self._workspace_section(request, workspace)
             is_first = False
@@ -476,6 +453,7 @@ class Server:
             "api": self._surroundings.api,
             "folder": None if self._surroundings.folder is None else self._surroundings.folder.name,
             "local": self._surroundings.local,
+            "showcase": self._surroundings.showcase is not None,
         }
 
     def saved(self) -> Any:
@@ -625,6 +603,16 @@ class Server:
         if name not in self.examples:
             raise ImageError("There is no example image of that name.")
         return self.examples[name]
+
+    def showcase_file(self, name: str) -> Path:
+        """A file of the finished result that the start page shows.
+
+        Raises:
+            ImageError: there is none of that name.
+        """
+        if self._surroundings.showcase is None:
+            raise ImageError("This server shows no finished result.")
+        return self._surroundings.showcase.path(name)
 
     def _held(self, workspace_id: int, digest: str) -> ImageSummary:
         image = self.store.image(workspace_id, digest)

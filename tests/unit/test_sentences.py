@@ -114,6 +114,7 @@ CALLS: Mapping[str, Callable[[Path], object]] = {
     "serve: data folder is a file": samref(
         "serve", "--data", "{folder}/words.jpg/data", "--model", "tiny-random", "--port", "0"
     ),
+    "space: no owner": samref("space", "push", "samref"),
     "export: unknown model": samref("export", "gigantic", "--out", "{folder}/onnx"),
     "evaluate: no data": samref("evaluate", "--data", "{folder}/nothing", "--model", "tiny-random"),
 }

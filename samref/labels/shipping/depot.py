@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec  # type: ignore[import-untyped]
+import fsspec
 
 from samref.errors import SettingsError, StorageError
 from samref.files import replacing
@@ -128,10 +128,7 @@ class Depot:
             raise SettingsError(f"{self.shown!r} is no address to ship to; file:///folder names a folder.")
         if address.startswith("hf://"):
             if not self._secret:
-                raise NoTokenError(
-                    f"The secret {TOKEN} is not set, so nothing is kept at {self.shown}: what is done here does not "
-                    "survive a restart of this machine."
-                )
+                raise NoTokenError(f"{TOKEN} is not set, so {self.shown} can neither be read nor written.")
             options["token"] = self._secret
         try:
             self._files, root = fsspec.url_to_fs(address, **options)
@@ -289,10 +286,10 @@ class Depot:
 
     def _tidy(self, error: BaseException) -> str:
         """What an error says, in one line and without secrets."""
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if self._secret:
             said = said.replace(self._secret, "…")
-        return _TOKENS.sub("…", _PASSWORD.sub("", said))[:300]
+        return _TOKENS.sub("…", _PASSWORD.sub("", said))[:300] + "."
 
 
 def _blob(digest: str) -> str:

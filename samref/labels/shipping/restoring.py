@@ -109,10 +109,8 @@ def begin(folder: Path, open_depot: Callable[[], Depot], *, patience_s: float = 
                 return Begun(depot)  # this folder goes on; the shipper claims later and looks whether it may
             if depot is None or time.monotonic() + pause_s > deadline:
                 return Begun(
-                    problem=f"{error}"
-                    if depot is None
-                    else f"The labels of before could not be fetched: {error} "
-                    "What is done now does not survive a restart; a restart tries again."
+                    problem=f"{error} Labels that were kept there are not here, and what is done now does not survive "
+                    "the loss of this machine's disk, such as a restart of a Space. A restart tries again."
                 )
             _log.warning("%s Trying again.", error)
         time.sleep(pause_s)

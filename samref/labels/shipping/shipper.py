@@ -49,6 +49,9 @@ CLOSE_S = 20.0
 
 SNAPSHOTS_KEPT = 2
 
+LATE_S = 30.0
+"""After so long with something that is not shipped the page says that it takes long."""
+
 TAKEN_OVER = (
     "Another server has taken over these labels, so nothing can be changed here any more. Reload the page; what was "
     "done here in the last moments may have to be done again."
@@ -192,7 +195,11 @@ class Shipper:
             if self._is_over:
                 return Saved(self._up_to, self._is_behind, TAKEN_OVER, at, is_partial, is_taken_over=True)
             up_to = self._up_to if self._is_behind else self._clock()
-            return Saved(up_to, self._is_behind, self._problem, at, is_partial)
+            problem = self._problem
+            if problem is None and self._behind_since is not None:
+                is_late = time.monotonic() - self._behind_since > self._ship_every_s + LATE_S
+                problem = "The copy elsewhere takes long just now." if is_late else None
+            return Saved(up_to, self._is_behind, problem, at, is_partial)
 
     def start(self) -> None:
         """Begin to ship."""
@@ -377,7 +384,10 @@ class Shipper:
             return
         with self._changed:
             self._new_blobs -= blobs
-            self._up_to = at
+            # What came while a snapshot was under way may already be known to be the first that is not saved. A moment
+            # of the future is from before the clock was set back.
+            is_later = self._up_to is not None and at < self._up_to <= self._clock()
+            self._up_to = self._up_to if is_later else at
             if self._pending is None:
                 return
             self._pending = [each for each in self._pending if each.number > number]

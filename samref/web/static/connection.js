@@ -31,10 +31,10 @@ const MOST_FORMER = 20;
 const IDLE_MS = 1_500;
 
 /**
- * @param {object} parts {store, transport: () => transport, routes, toasts, imagesOf(state), onStage(seq, stage, meta),
+ * @param {object} parts {store, base, transport: () => transport, routes, toasts, imagesOf(state), onStage(seq, stage, meta),
  *   onBye(bye)}
  */
-export function createConnection({ store, transport, routes, toasts, imagesOf, onStage, onBye }) {
+export function createConnection({ store, base, transport, routes, toasts, imagesOf, onStage, onBye }) {
   let token = recall("token");
   let tried = null; // the key to go back to when the new one opens nothing
   let helloWithout = false; // the last hello asked for a new workspace
@@ -48,6 +48,7 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
   let heardAt = 0; // when the server last gave a sign of life, or was asked for one
   let idle = null;
   const prefetched = new Set();
+  const onGpu = new Set(); // images that a GPU is asked for
 
   function context() {
     const { image, opening, revision, annotations, workspace } = store.get();
@@ -80,7 +81,24 @@ export function createConnection({ store, transport, routes, toasts, imagesOf, o
       console.error(error);
       toasts.error("An answer of the server could not be read. Reload the page; nothing is lost.");
     }
+    if (answer.gpu) askForGpu(answer.gpu);
     if (request.verb === "hello") restoreImage();
+  }
+
+  /** Somebody lends this visitor a GPU for the open image; once at a time, the server says when again. */
+  async function askForGpu(gpu) {
+    const name = `${gpu.image} ${gpu.model}`;
+    if (onGpu.has(name)) return;
+    onGpu.add(name);
+    try {
+      const { prepareOnGpu } = await import("./gpu.js");
+      const { message } = await prepareOnGpu({ base, token, gpu });
+      if (message) toasts.info(message);
+    } catch {
+      toasts.info("The part of the page that asks for a GPU did not arrive. The CPU prepares this image instead.");
+    } finally {
+      onGpu.delete(name);
+    }
   }
 
   function merge(answer, request) {

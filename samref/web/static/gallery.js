@@ -3,14 +3,14 @@
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
 import { FILTERS, SORTS, nameIn, stateOf } from "./image_list.js";
 import { IMAGE_TYPES, folderFiles, plainFiles } from "./intake.js";
-import { sentencesOf } from "./keeping.js";
+import { uploadsLine } from "./keeping.js";
 import { createWindowed } from "./windowed.js";
 
 /** Below a tile of the gallery: its name, and what there is to say. */
 const LINES = 44;
 
 /** Fill the start screen; gives `update(state, isShown)`. */
-export function createStart(container, actions, { imagesOf, thumbs, exampleThumb }) {
+export function createStart(container, actions, { base, imagesOf, thumbs, exampleThumb }) {
   const input = fileInput(actions);
   const folderInput = fileInput(actions, { webkitdirectory: true });
   const choose = h(
@@ -38,43 +38,73 @@ export function createStart(container, actions, { imagesOf, thumbs, exampleThumb
     icon("folder"),
     offeredName,
   );
-  const examples = h("ul", { class: "samref-grid" });
-  const examplesBox = h("section", { hidden: true }, h("h2", {}, "Or try one of these"), examples);
+  const hard = createExamples("Six that are hard to cut out", actions, exampleThumb);
+  const others = createExamples("And some more", actions, exampleThumb);
+  const hero = h("div", { class: "samref-hero" });
   const kept = h("span", {});
   const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
+  const script = h(
+    "button",
+    { type: "button", class: "samref-link", on: { click: actions.showScripting } },
+    "Use it from a script …",
+  );
   const back = iconButton("close", "Back to the image", actions.hideStart, { class: "samref-back" });
   const mine = createMine(container, actions, thumbs);
-  const heading = h("h1", {}, "Label objects with a few clicks");
-  const lead = h(
-    "p",
-    { class: "samref-lead" },
-    "Click on an object; a mask appears. Correct it with a click, a box or a stroke, and press Enter.",
+  const head = h(
+    "div",
+    { class: "samref-front-head" },
+    h("h1", {}, h("span", {}, "Click on it."), " ", h("span", {}, "Get its mask.")),
+    h(
+      "p",
+      { class: "samref-lead" },
+      "A rough mask at once, a clean one right after. Correct it with a click, a box or a stroke, press Enter, and " +
+        "take the labels out as COCO, YOLO, PNG and more.",
+    ),
   );
   container.append(
     h(
       "div",
       { class: "samref-start-body" },
       back,
-      heading,
-      lead,
       h(
         "div",
-        { class: "samref-intake" },
-        choose,
-        h("div", { class: "samref-intake-folders" }, chooseFolder, offered),
+        { class: "samref-front" },
+        head,
+        hero,
+        h(
+          "div",
+          { class: "samref-front-intake" },
+          h(
+            "div",
+            { class: "samref-intake" },
+            choose,
+            h("div", { class: "samref-intake-folders" }, chooseFolder, offered),
+          ),
+          h("p", { class: "samref-uploads-line" }, kept, more, script),
+        ),
       ),
       input,
       folderInput,
       mine.element,
-      examplesBox,
-      h("p", { class: "samref-keeping-line" }, kept, " ", more),
+      hard.element,
+      others.element,
     ),
   );
-  const showExamples = createList(
-    examples,
-    (one) => one.name,
-    (one) => exampleTile(() => actions.openExample(one.name), exampleThumb(one.name)),
-  );
+  let heroWanted = false;
+
+  /** The finished result: its code and its image come after the text, and nothing is said when they do not come. */
+  async function wantHero() {
+    if (heroWanted) return;
+    heroWanted = true;
+    try {
+      const { showHero } = await import("./hero.js");
+      await showHero({ place: hero, base, onClick: actions.clickExample, onOpen: actions.openExample });
+    } catch (error) {
+      console.warn("The finished result is not shown:", error);
+      hero.remove();
+    }
+  }
+
   let wasShown = false;
   return (state, isShown) => {
     container.hidden = !isShown;
@@ -82,13 +112,15 @@ export function createStart(container, actions, { imagesOf, thumbs, exampleThumb
     if (!isShown) return void (wasShown = false);
     const { workspace } = state;
     const hasImages = (workspace?.images.length ?? 0) > 0;
-    setText(kept, sentencesOf(workspace?.keeping).join(" "));
+    setText(kept, uploadsLine(workspace?.keeping));
     container.classList.toggle("samref-has-images", hasImages);
-    heading.hidden = lead.hidden = hasImages;
+    head.hidden = hasImages;
+    hero.hidden = hasImages || workspace?.showcase === false;
+    if (workspace?.showcase && !hasImages) wantHero();
     offered.hidden = !workspace?.folder;
     if (workspace?.folder) setText(offeredName, `Open the folder ${workspace.folder}`);
-    examplesBox.hidden = !workspace?.examples?.length;
-    showExamples(workspace?.examples ?? []);
+    hard.show((workspace?.examples ?? []).filter((one) => one.hard));
+    others.show((workspace?.examples ?? []).filter((one) => !one.hard));
     mine.update(state, imagesOf(state));
     if (!wasShown) mine.reveal(imagesOf(state).open);
     wasShown = true;
@@ -264,18 +296,36 @@ export function tileOf(thumbs, onClick) {
   return { element: h("li", {}, button), focus: button, leave, update, shown: () => shown };
 }
 
-function exampleTile(onClick, address) {
-  const image = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-  const title = h("span", { class: "samref-tile-title" });
-  const button = h("button", { type: "button", class: "samref-tile", on: { click: onClick } }, image, title);
-  image.src = address;
+/** A section of bundled images; gives {element, show(examples)}. */
+function createExamples(title, actions, thumbOf) {
+  const list = h("ul", { class: "samref-grid samref-examples" });
+  const element = h("section", { hidden: true }, h("h2", {}, title), list);
+  const update = createList(
+    list,
+    (one) => one.name,
+    (one) => exampleTile(one, () => actions.openExample(one.name), thumbOf(one.name)),
+  );
   return {
-    element: h("li", {}, button),
-    update(one) {
-      setText(title, one.title);
-      setAttribute(button, "title", one.title);
+    element,
+    show(examples) {
+      element.hidden = examples.length === 0;
+      update(examples);
     },
   };
+}
+
+function exampleTile({ title, hard, why }, onClick, address) {
+  const image = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+  const button = h(
+    "button",
+    { type: "button", class: "samref-tile", title, on: { click: onClick } },
+    image,
+    hard && h("span", { class: "samref-tile-hard" }, hard),
+    h("span", { class: "samref-tile-title" }, title),
+    why && h("span", { class: "samref-tile-why" }, why),
+  );
+  image.src = address;
+  return { element: h("li", {}, button), update() {} };
 }
 
 export function fileInput(actions, { webkitdirectory = false } = {}) {

@@ -69,6 +69,7 @@ export function mount({ root, base, later = [] }) {
   const routes = createRoutes(base, () => connection.keys.current());
   const connection = createConnection({
     store,
+    base,
     routes,
     toasts,
     transport: () => transport,
@@ -100,7 +101,7 @@ export function mount({ root, base, later = [] }) {
   const shared = { root, store, transport, routes, toasts, imagesOf };
   const page = createPageActions({ ...shared, keys, uploads: () => uploads, work, workNow: () => workbench });
   const updateHeader = createHeader(shell.header, page, toasts);
-  const updateStart = createStart(shell.start, page, { imagesOf, thumbs, exampleThumb: routes.exampleThumb });
+  const updateStart = createStart(shell.start, page, { base, imagesOf, thumbs, exampleThumb: routes.exampleThumb });
 
   const isAhead = () => shownAhead(store.get(), transport.unansweredPrompts()) !== null;
   const phase = () => phaseOf(store.get(), { ...store.get(), unanswered: transport.unanswered(), isAhead: isAhead() });
@@ -183,6 +184,11 @@ export function mount({ root, base, later = [] }) {
     dialog.showModal();
   }
 
+  const unsubscribe = store.subscribe(({ workspace }) => {
+    if (!workspace?.keeping?.saved) return;
+    unsubscribe();
+    import("./saved.js").then(({ createSaved }) => createSaved({ header: shell.header, store, routes, toasts }));
+  });
   const hook = { state: store.get, phase, stats: () => ({ transport: transport.stats() }) };
   root.samref = Object.freeze(hook);
   announcer.follow(store);

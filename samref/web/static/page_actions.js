@@ -4,6 +4,7 @@
  */
 
 import { h } from "./dom.js";
+import { clickWhenOpen } from "./first_click.js";
 import { createImageActions } from "./image_actions.js";
 import { remember } from "./memory.js";
 import { closeImage } from "./state.js";
@@ -49,6 +50,16 @@ export function createPageActions(parts) {
   function openExample(name) {
     store.set({ ...closeImage(state()), opening: { digest: null }, selected: null, startShown: false });
     transport.send("open_example", { name }, { image: null });
+  }
+
+  /** Open an example with a click on it, made where it was shown on the start page. */
+  function clickExample(name, x, y) {
+    openExample(name);
+    const send = (digest, click) => {
+      transport.send("prompt", { prompts: [click] }, { image: digest });
+      store.set({}); // what the transport holds is part of the image
+    };
+    clickWhenOpen({ store, send }, name, x, y);
   }
 
   /** Labels of any format in; gives {message, failed, boxes}. Boxes without a mask are kept for a job in bulk. */
@@ -99,6 +110,10 @@ export function createPageActions(parts) {
     store.subscribe(dialog.update);
     return dialog;
   });
+  const withScripting = part("The lines for scripts", async () => {
+    const { createScripting } = await import("./scripting.js");
+    return shown(createScripting({ base: document.baseURI, api: state().workspace?.api === true }));
+  });
   const withBulk = part("Masks from boxes", work);
 
   function showBulk() {
@@ -111,9 +126,11 @@ export function createPageActions(parts) {
     performImage: images.perform,
     openImage,
     openExample,
+    clickExample,
     importLabels,
     showBulk,
     showExport: (name) => withExport((dialog) => dialog.open(images.forExport(state()), name)),
+    showScripting: () => withScripting((dialog) => dialog.open()),
     showKeeping: () => withKeeping((dialog) => dialog.open(state())),
     help: () => withHelp((dialog) => dialog.toggle()),
     /** Have the help say something below the keys. */

@@ -79,3 +79,11 @@ def test_load_predictor_is_at_the_front_door() -> None:
     assert (predictor.device, predictor.dtype) == (CPU, torch.float32)
     with pytest.raises(UnknownModelError):
         samref.load_predictor("gigantic", device="cpu", precision="fp32")
+
+
+def test_where_a_gpu_is_lent_for_seconds_the_device_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device.choose_device("auto").type == device.choose_device("cpu").type == "cpu"
+    with pytest.raises(ModelError, match="lent a GPU for seconds only, so 'cuda'"):
+        device.choose_device("cuda")

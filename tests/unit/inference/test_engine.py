@@ -322,3 +322,103 @@ def test_what_is_done_in_bulk_waits_for_a_pause_of_everybody(monkeypatch: pytest
             assert came[0] - asked >= 0.4
 
     asyncio.run(scenario())
+
+
+# ---- embeddings that are made elsewhere
+
+
+def lending() -> tuple[LocalEngine, Watch]:
+    """An engine whose embeddings may come from elsewhere."""
+    watch = Watch()
+    engine = LocalEngine(lambda name: make_predictor(name, watch=watch), "exact", made_elsewhere=lambda _: True)
+    return engine, watch
+
+
+SOURCE = StoredImage(IMAGE.digest, lambda: IMAGE)
+
+
+def test_an_embedding_from_elsewhere_is_waited_for_and_nothing_is_encoded_here() -> None:
+    async def scenario() -> None:
+        engine, watch = lending()
+        made = make_predictor("exact").embed(IMAGE)
+        waiting = [asyncio.create_task(engine.embed(SOURCE, "exact", owner=name)) for name in "ab"]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in waiting)
+        assert engine.begin_elsewhere(IMAGE.digest, "exact")
+        assert not engine.begin_elsewhere(IMAGE.digest, "exact"), "one is enough"
+        assert engine.is_wanted_from_elsewhere(IMAGE.digest, "exact")
+        engine.put_embedding(made)
+        assert await asyncio.gather(*waiting) == [made.encode_s] * 2
+        assert watch.encodes == 0
+        assert not engine.is_wanted_from_elsewhere(IMAGE.digest, "exact")
+        assert not engine._coming, "nothing is remembered of it"
+
+    asyncio.run(scenario())
+
+
+def test_where_the_other_side_gives_up_the_embedding_is_made_here() -> None:
+    async def scenario() -> None:
+        engine, watch = lending()
+        waiting = asyncio.create_task(engine.embed(SOURCE, "exact", owner="a"))
+        await asyncio.sleep(0)
+        assert engine.begin_elsewhere(IMAGE.digest, "exact")
+        engine.end_elsewhere(IMAGE.digest, "exact")
+        assert not engine.is_wanted_from_elsewhere(IMAGE.digest, "exact")
+        await waiting
+        assert watch.encodes == 1
+        assert not engine._coming
+
+    asyncio.run(scenario())
+
+
+def test_what_nobody_begins_with_or_ends_is_made_here_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "BRING_S", 0.1)
+    monkeypatch.setattr(engine_module, "BRINGING_S", 0.2)
+
+    async def scenario(*, begun: bool) -> None:
+        engine, watch = lending()
+        waiting = asyncio.create_task(engine.embed(SOURCE, "exact", owner="a"))
+        await asyncio.sleep(0)
+        if begun:
+            assert engine.begin_elsewhere(IMAGE.digest, "exact")
+            await asyncio.sleep(0.15)
+            assert watch.encodes == 0, "it is under way"
+        await asyncio.wait_for(waiting, 5)
+        assert watch.encodes == 1
+
+    asyncio.run(scenario(begun=False))
+    asyncio.run(scenario(begun=True))
+
+
+def test_whoever_stops_waiting_for_it_goes_on_at_once() -> None:
+    async def scenario() -> None:
+        engine, _ = lending()
+        waiting = asyncio.create_task(engine.embed(SOURCE, "exact", owner="a"))
+        await asyncio.sleep(0)
+        engine.cancel("b")
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        engine.cancel("a")
+        with pytest.raises(SupersededError):
+            await waiting
+        assert not engine._coming
+        waiting = asyncio.create_task(engine.embed(SOURCE, "exact", owner="a"))
+        await asyncio.sleep(0)
+        engine.close()
+        with pytest.raises(SessionError):
+            await waiting
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_brought_from_elsewhere_ahead_of_time_or_for_work_in_bulk() -> None:
+    async def scenario() -> None:
+        engine, watch = lending()
+        assert await engine.embed(SOURCE, "exact", owner="a", wanted=False) == 0.0
+        assert watch.encodes == 0
+        answers = engine.segment(SOURCE, "exact", CLICK, None, owner="script", in_bulk=True)
+        async with contextlib.aclosing(answers) as predictions:
+            assert [p.stage async for p in predictions][-1] == "refined"
+        assert watch.encodes == 1
+
+    asyncio.run(scenario())

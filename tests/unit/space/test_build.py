@@ -44,7 +44,7 @@ def small(root: Path, tmp_path: Path) -> Path:
     for name in ("Spacefile", "LICENSE", "app.py", "samref/py.typed", "samref/__init__.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, folder / name)
-    for name in ("space", "assets/examples", "samref/web/static", "samref/evaluation/report"):
+    for name in ("space", "assets/examples", "assets/showcase", "samref/web/static", "samref/evaluation/report"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 

@@ -477,16 +477,34 @@ def test_a_foreign_commit_during_a_lost_connection_is_not_taken_for_ours(bench: 
     assert bench.space.files["app.py"] == b"print('hello')\n"
 
 
+def test_somebody_elses_push_during_a_lost_connection_is_not_taken_for_ours(bench: Bench) -> None:
+    bench.push()
+    theirs = bench.space.head
+    bench.write("app.py", b"8\n")
+    bench.hub.fail("POST", "/commit/main$", 502)
+    files = dict(theirs.files) | {"app.py": Blob(b"theirs\n")}
+    message = re.sub("[0-9a-f]{64}", "0" * 64, theirs.message)
+    assert message != theirs.message
+    bench.hub.faults[0].headers = Acting(lambda: bench.space.commit(files, theirs.title, message, "bob"))
+    assert "by bob" in bench.refused()
+    assert bench.space.files["app.py"] == b"theirs\n"
+
+
 class Acting(dict[str, str]):
     """Headers that do something as they are sent."""
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    def __init__(self, act: Callable[[], object]) -> None:
         super().__init__()
         self._act = act
 
     def items(self) -> Any:
         self._act()
         return super().items()
+
+
+def test_an_answer_that_is_not_a_hubs_is_one_sentence(bench: Bench) -> None:
+    bench.hub.fail("GET", f"/spaces/{SPACE}$", 200, {"hello": "I am a proxy"})
+    assert "cannot be read" in bench.refused()
 
 
 def test_a_hub_that_is_not_there_is_one_sentence(bench: Bench) -> None:
@@ -509,6 +527,8 @@ def test_a_hub_that_is_not_there_is_one_sentence(bench: Bench) -> None:
         (400, "POST", "/commit/main$", "refuses with 400"),
         (400, "POST", "/validate-yaml$", "README.md"),
         (402, "POST", "/preupload/main$", "billing"),
+        (402, "POST", "/objects/batch$", "billing"),
+        (403, "PUT", "^/storage/", "may not"),
         (503, "GET", "/variables$", "status.huggingface.co"),
     ],
 )
@@ -704,6 +724,14 @@ def test_the_version_before_that_still_runs_is_not_taken_for_this_one(bench: Ben
     bench.push()
     assert before != space.running == space.head.id
     assert len(bench.clicked) == 2
+
+
+def test_a_hub_that_is_slow_to_begin_is_waited_for_where_it_names_the_commit(bench: Bench) -> None:
+    bench.push()
+    bench.hub.after_commit = [*[STILL] * 40, "RUNNING_BUILDING", "RUNNING"]
+    bench.write("app.py", b"11\n")
+    bench.push()
+    assert bench.space.running == bench.space.head.id
 
 
 @pytest.mark.parametrize("tells_commit", [True, False])

@@ -114,7 +114,7 @@ def test_a_spacefile_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_target_that_is_not_there_names_those_that_are(spacefile: Spacefile) -> None:
-    with pytest.raises(SpaceError, match="no target 'tpu' in the Spacefile. There are: cpu, gpu, zerogpu"):
+    with pytest.raises(SpaceError, match=r"no target 'tpu' in the Spacefile. There are: cpu, gpu, zerogpu"):
         spacefile.target("tpu")
 
 

@@ -18,7 +18,8 @@ from samref.inference.engine import LocalEngine
 from samref.inference.predictor import Predictor
 from samref.labels.store import ProjectStore
 from samref.web import server as web
-from samref.web.server import Limits, ModelEntry, Surroundings, list_examples
+from samref.web.examples import list_examples
+from samref.web.server import Limits, ModelEntry, Surroundings
 
 MODELS = (
     ModelEntry("tiny-random", "Random", ready=True),
