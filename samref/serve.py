@@ -35,7 +35,6 @@ from samref.models.checkpoints import how_to_get, place_of
 from samref.models.interface import ModelSpec
 from samref.models.registry import get_spec, list_models
 from samref.settings import Settings, is_space, is_zero_gpu
-from samref.settings import Settings, is_space
 from samref.web.examples import find_showcase, list_examples
 from samref.web.first_load import NEVER_CHANGES, FirstLoad, PackedFiles, pack_ahead
 from samref.web.guard import Guard, is_loopback, known_hosts

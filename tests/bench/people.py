@@ -190,11 +190,13 @@ class Tab:
 
 @dataclass
 class Person:
-    """Somebody at one tab who clicks every ``EVERY_S`` seconds, whatever has come back by then.
+    """Somebody at one tab who clicks again and again, whatever has come back by then.
 
     Attributes:
         tab: where they sit.
         rng: where they click.
+        every_s: from one click to the next.
+        coarse_mine: whether their page makes the coarse masks itself.
         clicks: all they made, those of the warm-up not counted.
         accepted: objects.
         given_up: objects of which they saw no mask when they wanted to accept it.
@@ -202,6 +204,8 @@ class Person:
 
     tab: Tab
     rng: random.Random
+    every_s: float = EVERY_S
+    coarse_mine: bool = False
     clicks: list[TimedClick] = field(default_factory=list)
     accepted: int = 0
     given_up: int = 0
@@ -224,10 +228,12 @@ class Person:
         while due < end:
             await _until(due)
             click = TimedClick(due)
-            if due < end - EVERY_S:  # the last ones are followed by nothing, so that all wait for their refined mask
+            if (
+                due < end - self.every_s
+            ):  # the last ones are followed by nothing, so that all wait for their refined mask
                 self.clicks.append(click)
             self._click(click, number)
-            number, due = number + 1, due + EVERY_S
+            number, due = number + 1, due + self.every_s
             if number == clicks:
                 await _until(due - ENDS_BEFORE_S)
                 self._end_object()
@@ -241,7 +247,7 @@ class Person:
         places = (middle + self.rng.choice((-reach, reach)) * self.rng.uniform(0.5, 1) for middle in self._middle)
         x, y = (int(place * self.tab.image[side]) for place, side in zip(places, ("width", "height"), strict=True))
         prompt = {"type": "click", "x": x, "y": y, "positive": not NEGATIVE[number]}
-        self.tab.send("prompt", click=click, prompts=[prompt])
+        self.tab.send("prompt", click=click, prompts=[prompt], **({"coarse": "mine"} if self.coarse_mine else {}))
 
     def _end_object(self) -> None:
         if self.tab.shows_mask:
@@ -253,26 +259,35 @@ class Person:
 
 
 async def label_together(
-    url: str, examples: list[str], people: int, seconds: float, on_warm: Callable[[], None]
+    url: str,
+    examples: list[str],
+    people: int,
+    seconds: float,
+    on_warm: Callable[[], None],
+    *,
+    every_s: float = EVERY_S,
+    coarse_mine: bool = False,
 ) -> list[Person]:
     """What ``people`` did, each on one of the ``examples``, for ``seconds`` after all of them had warmed up.
 
     Args:
         url: of the server.
         examples: names of bundled images; one image for each person, in turn.
-        people: how many; their clicks are spread evenly over ``EVERY_S``.
+        people: how many; their clicks are spread evenly over ``every_s``.
         seconds: from the first click to about the last.
         on_warm: called when the warm-up is over.
+        every_s: from one click of a person to the next.
+        coarse_mine: whether their pages make the coarse masks themselves.
     """
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_S)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False, limits=limits) as http:
-        everyone = [Person(Tab(http), random.Random(number)) for number in range(people)]
+        everyone = [Person(Tab(http), random.Random(number), every_s, coarse_mine) for number in range(people)]
         await asyncio.gather(
             *(person.begin(examples[number % len(examples)]) for number, person in enumerate(everyone))
         )
         on_warm()
         begin = time.perf_counter()
-        starts = [begin + EVERY_S * number / people for number in range(people)]
+        starts = [begin + every_s * number / people for number in range(people)]
         # People do not finish their objects all at the same time.
         sizes = [1 + number % CLICKS_AN_OBJECT for number in range(people)]
         await asyncio.gather(

@@ -2,8 +2,7 @@
 
 /** What the server said about keeping, in sentences. */
 export function sentencesOf(keeping) {
-  const { folder = null, demo_days: days = 0, read_only: readOnly = null, saved = null } = keeping ?? {};
-  const { folder = null, demo_days: days = 0, read_only: readOnly = null, forgets = false } = keeping ?? {};
+  const { folder = null, demo_days: days = 0, read_only: readOnly = null, saved = null, forgets = false } = keeping ?? {};
   const where = folder ? `on this machine, in ${folder}` : "on the server that shows this page";
   return [
     readOnly,
@@ -25,6 +24,8 @@ function sentencesOfCopies({ up_to: upTo, problem, fetched_at: at, is_partial: i
   if (at) sentences.push(`This server began anew with the labels as they were on ${new Date(at * 1000).toLocaleString()}.`);
   if (isPartial) sentences.push("Some of what was copied could not be read then; whoever runs the server sees what.");
   return sentences;
+}
+
 /** What happens with images that are brought in, in one line; what hinders keeping comes first. */
 export function uploadsLine(keeping) {
   const { folder = null, demo_days: days = 0, read_only: readOnly = null, saved = null, forgets = false } = keeping ?? {};

@@ -200,6 +200,8 @@ export function createAssistant(parts) {
   /** What is to be done next, after anything changed. */
   function follow(now, before) {
     notes.update(now, status());
+    const waiting = transport.unansweredPrompts();
+    if (now.ahead && waiting.length === 0 && shownAhead(now, waiting) === null) store.set({ ahead: null }); // undone
     if (refusal() || broken) return hover.hide();
     const { image, serverPhase } = now;
     if (!model) return void (["ready", "coarse", "refined"].includes(serverPhase) && (loading ??= load()));

@@ -11,8 +11,8 @@ import { maskOf, roughMaskOf } from "./mask_of.js";
 import { drawPrompts } from "./prompt_maps.js";
 import { weightsIn } from "./weights.js";
 
-/** Images kept encoded, 7 MB each. */
-const KEPT = 3;
+/** Images kept encoded, 3.5 MB each: twice as many as the page remembers to have opened. */
+const KEPT = 12;
 
 /** Longest side of the frame for hovering, see docs/adr/0020-model-in-the-page.md. */
 const HOVER_SIDE = 320;
