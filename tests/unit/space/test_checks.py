@@ -73,7 +73,7 @@ def test_there_are_nine(root: Path) -> None:
     assert len({check.find for check in CHECKS}) == 9
 
 
-@pytest.mark.parametrize("target", ["cpu", "gpu"])
+@pytest.mark.parametrize("target", ["cpu", "gpu", "zerogpu"])
 def test_the_repository_as_it_is_passes(place: Place, target: str) -> None:
     assert found(place(target)) == []
 
