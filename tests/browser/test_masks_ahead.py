@@ -246,7 +246,7 @@ def without_simd(context: BrowserContext) -> None:
         (of_connection(saveData=True), {}, "set to save data"),
         (of_connection(effectiveType="2g"), {}, "connection is slow"),
         (without_simd, {}, "lacks WebAssembly SIMD"),
-        (None, {"loadError": "The model arrived cut off."}, "page is reloaded: The model arrived cut off."),
+        (None, {"loadError": "The model arrived cut off."}, "from the server. The model arrived cut off."),
         (None, {"coarseError": "out of memory"}, "stopped working in this browser"),
     ],
 )
