@@ -55,7 +55,7 @@ def make_showcase(data: bytes) -> tuple[Showcase, bytes]:
     coarse, refined = masks_of(data, CLICKS)
     image = Image.open(io.BytesIO(data)).convert("RGB")
     packed = io.BytesIO()
-    image.save(packed, format="WEBP", quality=82, method=6)
+    image.save(packed, format="WEBP", quality=72, method=6)
     union, common = coarse.union(refined), coarse.intersection(refined)
     showcase = Showcase(
         example=EXAMPLE,

@@ -1,6 +1,7 @@
 /** The start screen, where images come from and all of them are seen. */
 
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
+import { showHero } from "./hero.js";
 import { FILTERS, SORTS, nameIn, stateOf } from "./image_list.js";
 import { IMAGE_TYPES, folderFiles, plainFiles } from "./intake.js";
 import { uploadsLine } from "./keeping.js";
@@ -38,8 +39,8 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     icon("folder"),
     offeredName,
   );
-  const hard = createExamples("Six that are hard to cut out", actions, exampleThumb);
-  const others = createExamples("And some more", actions, exampleThumb);
+  const hard = createExamples("Six that are hard to cut out", container, actions, exampleThumb);
+  const others = createExamples("And some more", container, actions, exampleThumb);
   const hero = h("div", { class: "samref-hero" });
   const kept = h("span", {});
   const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
@@ -92,12 +93,11 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
   );
   let heroWanted = false;
 
-  /** The finished result: its code and its image come after the text, and nothing is said when they do not come. */
+  /** The finished result: its image and masks come after the text, and nothing is said when they do not come. */
   async function wantHero() {
     if (heroWanted) return;
     heroWanted = true;
     try {
-      const { showHero } = await import("./hero.js");
       await showHero({ place: hero, base, onClick: actions.clickExample, onOpen: actions.openExample });
     } catch (error) {
       console.warn("The finished result is not shown:", error);
@@ -297,14 +297,30 @@ export function tileOf(thumbs, onClick) {
 }
 
 /** A section of bundled images; gives {element, show(examples)}. */
-function createExamples(title, actions, thumbOf) {
+function createExamples(title, scroller, actions, thumbOf) {
+  const near = new IntersectionObserver(loadSeen, { root: scroller, rootMargin: "80px" });
   const list = h("ul", { class: "samref-grid samref-examples" });
   const element = h("section", { hidden: true }, h("h2", {}, title), list);
   const update = createList(
     list,
     (one) => one.name,
-    (one) => exampleTile(one, () => actions.openExample(one.name), thumbOf(one.name)),
+    (one) => {
+      const { image, ...tile } = exampleTile(one, () => actions.openExample(one.name));
+      image.dataset.src = thumbOf(one.name);
+      near.observe(image);
+      return tile;
+    },
   );
+
+  /** Browsers load a page's height ahead, which is all of them here. */
+  function loadSeen(entries) {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      target.src = target.dataset.src;
+    }
+  }
+
   return {
     element,
     show(examples) {
@@ -314,8 +330,8 @@ function createExamples(title, actions, thumbOf) {
   };
 }
 
-function exampleTile({ title, hard, why }, onClick, address) {
-  const image = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+function exampleTile({ title, hard, why }, onClick) {
+  const image = h("img", { alt: "", decoding: "async", draggable: "false" });
   const button = h(
     "button",
     { type: "button", class: "samref-tile", title, on: { click: onClick } },
@@ -324,8 +340,7 @@ function exampleTile({ title, hard, why }, onClick, address) {
     h("span", { class: "samref-tile-title" }, title),
     why && h("span", { class: "samref-tile-why" }, why),
   );
-  image.src = address;
-  return { element: h("li", {}, button), update() {} };
+  return { image, element: h("li", {}, button), update() {} };
 }
 
 export function fileInput(actions, { webkitdirectory = false } = {}) {

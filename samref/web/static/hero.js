@@ -1,6 +1,6 @@
 /**
  * The finished result on the start page: an example with a coarse and a refined mask, and a slider between them. A click
- * on the image is the visitor's own first click. Loaded after the text of the page.
+ * on the image is the visitor's own first click. What it shows is loaded after the text of the page.
  */
 
 import { h } from "./dom.js";
