@@ -39,8 +39,12 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     icon("folder"),
     offeredName,
   );
-  const hard = createExamples("Six that are hard to cut out", container, actions, exampleThumb);
-  const others = createExamples("And some more", container, actions, exampleThumb);
+  let showcase = null;
+  const showcaseFile = (name) => new URL(`samref/showcase/${name}`, base).href;
+  /** The image of the finished result is loaded anyway: it serves as the tile of its example, too. */
+  const thumbOf = (name) => (name === showcase?.example ? showcaseFile(showcase.image) : exampleThumb(name));
+  const hard = createExamples("Six that are hard to cut out", actions, thumbOf);
+  const others = createExamples("And some more", actions, thumbOf);
   const hero = h("div", { class: "samref-hero" });
   const kept = h("span", {});
   const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
@@ -98,7 +102,8 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     if (heroWanted) return;
     heroWanted = true;
     try {
-      await showHero({ place: hero, base, onClick: actions.clickExample, onOpen: actions.openExample });
+      const files = { masks: showcaseFile("showcase.json"), image: showcaseFile(showcase.image) };
+      await showHero({ place: hero, ...files, onClick: actions.clickExample, onOpen: actions.openExample });
     } catch (error) {
       console.warn("The finished result is not shown:", error);
       hero.remove();
@@ -115,8 +120,9 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     setText(kept, uploadsLine(workspace?.keeping));
     container.classList.toggle("samref-has-images", hasImages);
     head.hidden = hasImages;
-    hero.hidden = hasImages || workspace?.showcase === false;
-    if (workspace?.showcase && !hasImages) wantHero();
+    showcase = workspace?.showcase ?? null;
+    hero.hidden = hasImages || workspace?.showcase === null;
+    if (showcase && !hasImages) wantHero();
     offered.hidden = !workspace?.folder;
     if (workspace?.folder) setText(offeredName, `Open the folder ${workspace.folder}`);
     hard.show((workspace?.examples ?? []).filter((one) => one.hard));
@@ -297,30 +303,14 @@ export function tileOf(thumbs, onClick) {
 }
 
 /** A section of bundled images; gives {element, show(examples)}. */
-function createExamples(title, scroller, actions, thumbOf) {
-  const near = new IntersectionObserver(loadSeen, { root: scroller, rootMargin: "80px" });
+function createExamples(title, actions, thumbOf) {
   const list = h("ul", { class: "samref-grid samref-examples" });
   const element = h("section", { hidden: true }, h("h2", {}, title), list);
   const update = createList(
     list,
     (one) => one.name,
-    (one) => {
-      const { image, ...tile } = exampleTile(one, () => actions.openExample(one.name));
-      image.dataset.src = thumbOf(one.name);
-      near.observe(image);
-      return tile;
-    },
+    (one) => exampleTile(one, () => actions.openExample(one.name), thumbOf(one.name)),
   );
-
-  /** Browsers load a page's height ahead, which is all of them here. */
-  function loadSeen(entries) {
-    for (const { target, isIntersecting } of entries) {
-      if (!isIntersecting) continue;
-      near.unobserve(target);
-      target.src = target.dataset.src;
-    }
-  }
-
   return {
     element,
     show(examples) {
@@ -330,8 +320,8 @@ function createExamples(title, scroller, actions, thumbOf) {
   };
 }
 
-function exampleTile({ title, hard, why }, onClick) {
-  const image = h("img", { alt: "", decoding: "async", draggable: "false" });
+function exampleTile({ title, hard, why }, onClick, address) {
+  const image = h("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
   const button = h(
     "button",
     { type: "button", class: "samref-tile", title, on: { click: onClick } },
@@ -340,7 +330,8 @@ function exampleTile({ title, hard, why }, onClick) {
     h("span", { class: "samref-tile-title" }, title),
     why && h("span", { class: "samref-tile-why" }, why),
   );
-  return { image, element: h("li", {}, button), update() {} };
+  image.src = address;
+  return { element: h("li", {}, button), update() {} };
 }
 
 export function fileInput(actions, { webkitdirectory = false } = {}) {
