@@ -61,7 +61,9 @@ def hover(page: LabellingPage, x: float, y: float) -> None:
 
 def helps(page: LabellingPage) -> str:
     """What the help says of the model in this browser."""
-    said: str = page.page.locator(".samref-local").evaluate("(element) => element.textContent")
+    page.press("?")
+    said = page.page.locator(".samref-local").inner_text()
+    page.press("Escape")
     return said
 
 
@@ -291,7 +293,7 @@ def test_it_can_be_switched_off_and_stays_so(open_with: Callable[..., LabellingP
     page = open_with(trusted=True)
     page.press("?")
     page.page.get_by_label("Run the model in this browser, too").uncheck()
-    assert "switched off" in helps(page)
+    assert "switched off" in page.page.locator(".samref-local").inner_text()
     page.press("Escape")
     page.page.reload(wait_until="domcontentloaded")
     page.settle().wait(f"() => {HOOK}.stats().local?.status.reason === 'off'")
