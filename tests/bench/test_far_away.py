@@ -118,7 +118,7 @@ def _click_around(page: LabellingPage, *, local: bool, rng: np.random.Generator)
     waits: dict[str, list[float]] = {"dot": [], "local": [], "coarse": [], "refined": []}
     for name in EXAMPLES:
         if not page.start.is_visible():
-            page.page.get_by_role("button", name="Open images").first.click()
+            page.page.get_by_role("button", name="all images").click()
         page.open_example(name)
         if local:
             page.wait(READY)
