@@ -87,7 +87,7 @@ class SqliteDatabase(Database):
         self._turn = threading.Lock()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._refusal: str | None = None
-        self._is_refused_for_good = False
+        self._refusal_for_good: str | None = None
         self._listener: Listener | None = None
         self._tried_at = time.monotonic()
         if reads_only:
@@ -109,7 +109,7 @@ class SqliteDatabase(Database):
 
     @property
     def is_read_only(self) -> bool:
-        return self._refusal is not None
+        return (self._refusal or self._refusal_for_good) is not None
 
     @contextmanager
     def write(self, *, is_upkeep: bool = False) -> Iterator[sa.Connection]:
@@ -138,9 +138,8 @@ class SqliteDatabase(Database):
             self._listener = listener
 
     def refuse(self, sentence: str) -> None:
-        """Refuse every change from now on, with that sentence."""
-        with self._turn_before(time.monotonic() + WAIT_FOR_LOCK_S):
-            self._refusal, self._retries, self._is_refused_for_good = sentence, False, True
+        """Refuse every change that begins from now on, with that sentence; waits for nobody."""
+        self._refusal_for_good = sentence
 
     def errors(self) -> AbstractContextManager[None]:
         return database_errors()
@@ -197,6 +196,8 @@ class SqliteDatabase(Database):
             self._turn.release()
 
     def _writable_engine(self) -> sa.Engine:
+        if self._refusal_for_good is not None:
+            raise UnwritableError(self._refusal_for_good)
         if self._refusal is None:
             return self._engine
         now = time.monotonic()
@@ -273,7 +274,7 @@ class SqliteDatabase(Database):
 
     def _finish(self) -> None:
         """Put everything into the one file, and close it."""
-        if self._refusal is None or self._is_refused_for_good:
+        if self._refusal is None:
             try:
                 self._run_script(_CHECKPOINT.format("TRUNCATE"))
             except StorageError as error:

@@ -553,6 +553,13 @@ def frame_faults(case: Case) -> Iterator[str]:
     ancestors = next((each.split()[1:] for each in policy.split(";") if each.split()[:1] == ["frame-ancestors"]), ["*"])
     if HUGGING_FACE not in ancestors and "*" not in ancestors:
         yield f"The page may not be shown in a frame of {HUGGING_FACE}. Set SAMREF_FRAME_ANCESTORS."
+    for name, value in case.spacefile.build.custom_headers.items():
+        if headers.get(name) != value:
+            yield (
+                f"build.custom_headers sets {name} on the page around the frame, and the page inside says "
+                f"{headers.get(name)!r} instead of {value!r}, so it would stay empty or without threads. Take it out, "
+                "or have the server send it."
+            )
     if "samesite=lax" in headers.get("set-cookie", "").lower():
         yield "The page counts on a cookie, which browsers keep from pages in foreign frames. Keep it elsewhere."
 

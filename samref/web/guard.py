@@ -41,6 +41,7 @@ _COMMON_HEADERS = {
     **_OF_EVERYTHING,
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",  # with the line above WebAssembly may use threads
 }
 
 _NO_DOCUMENTS = frozenset({"application/javascript", "text/javascript", "text/css", "image/jpeg", "image/png"})
@@ -112,6 +113,8 @@ class Guard:
         own_frames_only = frame_ancestors == "self"
         if own_frames_only:
             self._headers["X-Frame-Options"] = "SAMEORIGIN"
+        else:  # a page that may use threads shows in its frames only what says that it may be shown
+            self._headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         ancestors = "'self'" if own_frames_only else frame_ancestors
         policy = {**_POLICY, "frame-ancestors": ancestors}
         self._headers["Content-Security-Policy"] = "; ".join(f"{name} {value}" for name, value in policy.items())

@@ -177,4 +177,5 @@ def pack_pixels(rgb: NDArray[np.uint8]) -> bytes:
     around = np.pad(planes, ((0, 0), (1, 0), (1, 0)))
     left, above, corner = around[:, 1:, :-1], around[:, :-1, 1:], around[:, :-1, :-1]
     foretold = np.clip(left + above - corner, np.minimum(left, above), np.maximum(left, above))
-    return np.array([width, height], dtype="<u2").tobytes() + (planes - foretold).astype(np.uint8).tobytes()
+    size = np.array([width, height], dtype="<u2")
+    return bytes(size.tobytes()) + bytes((planes - foretold).astype(np.uint8).tobytes())

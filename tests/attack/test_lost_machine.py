@@ -199,7 +199,8 @@ def test_what_was_called_saved_survives_the_loss_of_the_machine(tmp_path: Path, 
                     time.sleep(rng.uniform(0.02, LONGEST_WORK_S))
                     server.kill()
                     killed_at = time.time()
-                gaps.append(killed_at - watch.up_to)
+                if watch.up_to:  # else it was lost before anybody was told anything
+                    gaps.append(killed_at - watch.up_to)
                 counts["acts"] += sum(len(labeller.past) for labeller in labellers)
                 shutil.rmtree(server.data)
                 began = time.perf_counter()

@@ -228,9 +228,7 @@ class Person:
         while due < end:
             await _until(due)
             click = TimedClick(due)
-            if (
-                due < end - self.every_s
-            ):  # the last ones are followed by nothing, so that all wait for their refined mask
+            if due < end - self.every_s:  # the last ones are followed by nothing
                 self.clicks.append(click)
             self._click(click, number)
             number, due = number + 1, due + self.every_s
@@ -250,7 +248,7 @@ class Person:
         self.tab.send("prompt", click=click, prompts=[prompt], **({"coarse": "mine"} if self.coarse_mine else {}))
 
     def _end_object(self) -> None:
-        if self.tab.shows_mask:
+        if self.tab.shows_mask or self.coarse_mine:
             self.tab.send("commit", class_id=1)
             self.accepted += 1
         else:

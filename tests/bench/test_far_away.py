@@ -1,4 +1,4 @@
-"""How long a person far from the server waits: clicks and masks under the pointer, with and without a model of the page's.
+"""How long a person far from the server waits, with and without a model in the page: clicks, masks under the pointer.
 
 Between browser and server stands a relay that hands every byte on after ``DELAY_S``, each way, as a long line does; a
 new connection costs its own round trip, as it does there. ``SAMREF_BENCH_CLICKS`` (40) chooses how many clicks.
@@ -83,7 +83,8 @@ def far_away(url: str, delay_s: float) -> Iterator[FarServer]:
         try:
             back, forth = await asyncio.open_connection(target.hostname, target.port)
         except OSError:
-            return writer.close()
+            writer.close()
+            return
         await asyncio.gather(hand_on(reader, forth), hand_on(back, writer), return_exceptions=True)
 
     async def listen() -> asyncio.Server:
@@ -107,8 +108,8 @@ def _latencies(page: LabellingPage) -> dict[str, list[float]]:
 def _open(browser: Browser, server: Any, *, local: bool) -> LabellingPage:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     if not local:
-        kept = "localStorage.getItem('samref.settings') ?? localStorage.setItem('samref.settings', '{\"localModel\":false}')"
-        context.add_init_script(f"if (location.protocol === 'http:') {kept}")
+        keep = "localStorage.setItem('samref.settings', '{\"localModel\":false}')"
+        context.add_init_script(f"if (location.protocol === 'http:') {keep}")
     return LabellingPage(context.new_page(), server).open()
 
 
@@ -125,7 +126,6 @@ def _click_around(page: LabellingPage, *, local: bool, rng: np.random.Generator)
         page.click(image["width"] / 2, image["height"] / 2)  # the first click on an image warms it up
         page.settle().press("Escape").settle()
         before = {stage: len(all_) for stage, all_ in _latencies(page).items()}
-        assert sum(before.values()) < 200, "the page keeps the last 50 of each"
         for number in range(CLICKS // len(EXAMPLES)):
             if number and number % CLICKS_AN_OBJECT == 0:
                 page.press("Escape").settle()
@@ -173,7 +173,7 @@ def test_far_from_the_server_clicks_are_painted_at_once(chromium: str, tmp_path:
     record("far away, masks under the pointer, p50", float(np.percentile(hovers, 50)), "ms")
     record("far away, clicks painted by the page", 100 * len(helped["local"]) / CLICKS, "%")
     record("far away, clicks the server drew no coarse mask of", status["promised"], "")
-    assert len(alone["coarse"]) == CLICKS
+    assert len(alone["coarse"]) >= 0.9 * CLICKS, "a refined mask that is quick enough comes without one"
     assert not alone["local"]
     assert len(helped["local"]) >= 0.95 * CLICKS
     assert np.percentile(helped["local"], 95) <= COARSE_MS

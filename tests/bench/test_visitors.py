@@ -1,7 +1,7 @@
-"""A demo with many visitors: what the server saves when pages make the coarse masks themselves, and who waits how long.
+"""A demo with many visitors: what the server saves when pages make the coarse masks, and who waits how long.
 
-``SAMREF_BENCH_VISITORS`` (30), ``SAMREF_BENCH_EVERY`` (3 seconds between the clicks of one) and ``SAMREF_BENCH_SECONDS``
-(60) choose the load; ``SAMREF_PRECISION`` ("auto") the server's arithmetic.
+``SAMREF_BENCH_VISITORS`` (30), ``SAMREF_BENCH_EVERY`` (3 seconds between clicks) and ``SAMREF_BENCH_SECONDS`` (60)
+choose the load; ``SAMREF_PRECISION`` ("auto") the server's arithmetic.
 """
 
 from __future__ import annotations

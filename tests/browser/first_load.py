@@ -77,7 +77,7 @@ def load(context: BrowserContext, url: str, *, round_trip_ms: float = 0) -> Load
     sizes: dict[str, int] = {}
     done: set[str] = set()
 
-    def on(event: str, act: Callable[[dict[str, Any]], object]) -> None:
+    def on(event: str, act: Callable[[dict[str, Any]], Any]) -> None:
         network.on(event, act)
 
     on("Network.requestWillBeSent", lambda said: paths.setdefault(said["requestId"], said["request"]["url"]))

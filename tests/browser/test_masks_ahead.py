@@ -61,7 +61,12 @@ def hover(page: LabellingPage, x: float, y: float) -> None:
 
 def helps(page: LabellingPage) -> str:
     """What the help says of the model in this browser."""
+    is_open = page.page.locator(".samref-local").is_visible()
+    if not is_open:
+        page.page.get_by_role("button", name="Keyboard and gestures").click()
     said: str = page.page.locator(".samref-local").evaluate("(element) => element.textContent")
+    if not is_open:
+        page.press("Escape")
     return said
 
 
@@ -241,7 +246,7 @@ def without_simd(context: BrowserContext) -> None:
         (of_connection(saveData=True), {}, "set to save data"),
         (of_connection(effectiveType="2g"), {}, "connection is slow"),
         (without_simd, {}, "lacks WebAssembly SIMD"),
-        (None, {"loadError": "The model arrived cut off."}, "page is reloaded: The model arrived cut off."),
+        (None, {"loadError": "The model arrived cut off."}, "from the server. The model arrived cut off."),
         (None, {"coarseError": "out of memory"}, "stopped working in this browser"),
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Route
 
 from samref.core.images import decode_image
 from samref.core.masks import Mask
@@ -20,10 +22,10 @@ NAME = "coffee.jpg"
 MOST_DIFFERENT = 0.005
 """Of the object's pixels."""
 
-LOAD = """async () => {
+LOAD = """async (threads) => {
   const script = [...performance.getEntriesByType("resource")].find(({ name }) => name.endsWith("/main.js")).name;
   const { createLocalModel } = await import(new URL("local/model.js", script));
-  window.model = createLocalModel({ base: document.baseURI, about: "samref/local/about.json" });
+  window.model = createLocalModel({ base: document.baseURI, about: "samref/local/about.json", threads });
   return window.model.load().then((loaded) => loaded, (error) => ({ error: error.message }));
 }"""
 
@@ -45,13 +47,14 @@ ASK = """async ({ digest, size, steps, at }) => {
 }""".replace("HOOK", HOOK)
 
 
-def test_the_pages_masks_are_the_servers(new_page: NewPage, offline: Offline) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_pages_masks_are_the_servers(new_page: NewPage, offline: Offline, threads: int) -> None:
     image = (assets_folder() / "examples" / NAME).read_bytes()
     page = new_page()
     page.open_example(NAME.removesuffix(".jpg"))
     digest, size = decode_image(image).digest, decode_image(image).size
-    loaded = page.page.evaluate(LOAD)
-    assert loaded.get("engine") == "wasm", loaded
+    loaded = page.page.evaluate(LOAD, threads)
+    assert (loaded.get("engine"), loaded.get("threads")) == ("wasm", threads), loaded
     clicks: list[dict[str, Any]] = [
         {"type": "click", "x": 300, "y": 200, "positive": True},
         {"type": "click", "x": 500, "y": 300, "positive": False},
@@ -84,3 +87,25 @@ def whole(mask: dict[str, Any] | None, height: int, width: int) -> Mask:
     rows, columns = slice(mask["y"], mask["y"] + mask["height"]), slice(mask["x"], mask["x"] + mask["width"])
     image[rows, columns] = cells[: mask["height"], : mask["width"]]
     return image
+
+
+def test_a_download_that_is_cut_off_is_said(new_page: NewPage) -> None:
+    page = new_page()
+    page.page.route("**/*.safetensors", lambda route: route.fulfill(status=200, body=b"cut off"))
+    loaded = page.page.evaluate(LOAD, 1)
+    assert loaded["error"].startswith("The model for the page did not arrive whole.")
+
+
+def test_weights_of_another_model_are_said(new_page: NewPage) -> None:
+    """The list names them, digest and all, but the graphs belong to others."""
+    weights = (assets_folder() / "weights" / "tiny-refiner.safetensors").read_bytes()
+    page = new_page()
+
+    def another(route: Route) -> None:
+        told = route.fetch().json()
+        told["files"]["weights"] |= {"sha256": hashlib.sha256(weights).hexdigest(), "size_bytes": len(weights)}
+        route.fulfill(json=told)
+
+    page.page.route("**/about.json", another)
+    page.page.route("**/*.safetensors", lambda route: route.fulfill(status=200, body=weights))
+    assert "do not fit" in page.page.evaluate(LOAD, 1)["error"]

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import gradio as gr
 import torch
 from gradio.context import LocalContext
+from torch.overrides import TorchFunctionMode
 
 FACTOR = 1.5
 LONGEST_S = 120.0
@@ -40,6 +41,9 @@ look: Callable[[], Any] | None = None
 seen: list[Any] = []
 asked_s: list[float] = []
 visitors: list[str | None] = []
+imitated: list[str] = []
+"""What was computed in the main thread."""
+
 decorated: list[Callable[..., Any]] = []
 forks = 0
 
@@ -155,6 +159,17 @@ def _touched(*_: Any) -> NoReturn:
 torch.cuda.is_available = lambda: True
 torch.cuda.device_count = lambda: 1
 torch._C._cuda_init = _touched
+
+
+class _Imitation(TorchFunctionMode):
+    """Stands between whoever computes in this thread and torch; the real one is slow, and imports half of torch."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        imitated.append(getattr(func, "__name__", "?"))
+        return func(*args, **(kwargs or {}))
+
+
+_Imitation().__enter__()  # type: ignore[no-untyped-call]
 
 _launch = gr.Blocks.launch
 

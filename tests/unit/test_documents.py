@@ -201,7 +201,8 @@ def test_every_command_of_the_documents_has_the_options_it_is_given(root: Path) 
         rest = list(words)
         while rest and (inner := getattr(command, "commands", {}).get(rest[0])):
             command, rest = inner, rest[1:]
-        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        options = (each for parameter in command.params for each in (*parameter.opts, *parameter.secondary_opts))
+        known = {*options, "--help"}
         given = [word for word in rest if re.match(r"-{1,2}[a-z]", word)]
         if getattr(command, "commands", None) and "--help" not in given:
             faults.append(f"{document}: {' '.join(words)} names no command")

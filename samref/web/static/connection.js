@@ -36,7 +36,7 @@ const IDLE_MS = 1_500;
  */
 export function createConnection({ store, base, transport, routes, toasts, imagesOf, onStage, onBye }) {
   let token = recall("token");
-  let tried = null; // the key to go back to when the new one opens nothing
+  let tried = null; // {before}: the key, if any, to go back to when the new one opens nothing
   let helloWithout = false; // the last hello asked for a new workspace
   let restored = false; // the image this tab had open was asked for
   let probing = false;
@@ -200,8 +200,11 @@ export function createConnection({ store, base, transport, routes, toasts, image
   function farewell(bye) {
     transport().reset();
     if (bye.reason !== "token" || tried === null) return onBye(bye);
-    toasts.error("No workspace of this server has that key. You are back in your own.");
-    enter(tried);
+    const { before } = tried;
+    const where = before === null ? "A new one was begun for you." : "You are back in your own.";
+    toasts.error(`No workspace of this server has that key. ${where}`);
+    token = null; // no key to be kept among the former ones
+    enter(before);
   }
 
   /** Leave the workspace this server does not know and begin a new one; its key stays among the former ones. */
@@ -214,7 +217,7 @@ export function createConnection({ store, base, transport, routes, toasts, image
     if (key === token) return toasts.info("That is the workspace you have open.");
     const before = token;
     enter(key);
-    tried = before;
+    tried = { before };
   }
 
   function enter(key) {

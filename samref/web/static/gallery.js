@@ -4,7 +4,8 @@ import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js
 import { showHero } from "./hero.js";
 import { FILTERS, SORTS, nameIn, stateOf } from "./image_list.js";
 import { IMAGE_TYPES, folderFiles, plainFiles } from "./intake.js";
-import { uploadsLine } from "./keeping.js";
+import { FORGETS, uploadsLine } from "./keeping.js";
+import { isForgetful } from "./memory.js";
 import { createWindowed } from "./windowed.js";
 
 /** Below a tile of the gallery: its name, and what there is to say. */
@@ -88,6 +89,7 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
           h("p", { class: "samref-uploads-line" }, kept, more, script),
         ),
       ),
+      isForgetful() ? h("p", { class: "samref-keeping-warning" }, FORGETS) : null,
       input,
       folderInput,
       mine.element,

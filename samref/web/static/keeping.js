@@ -40,6 +40,11 @@ export function uploadsLine(keeping) {
   return readOnly ? `${readOnly} ${kept}` : kept;
 }
 
+/** What to say where the browser keeps nothing for the page. */
+export const FORGETS =
+  "This browser keeps nothing for this page (a private window, or storage is blocked): before you close it, export " +
+  "your labels, or copy the key under “Your work”.";
+
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
 /** The key in what somebody pasted: the key itself, or a link that carries it. */

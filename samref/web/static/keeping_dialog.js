@@ -1,7 +1,7 @@
 /** The dialog "Your work": what is kept, the key that opens it, and how to take it elsewhere. */
 
 import { h, iconButton, setText } from "./dom.js";
-import { keyIn, linkWith, sentencesOf } from "./keeping.js";
+import { FORGETS, keyIn, linkWith, sentencesOf } from "./keeping.js";
 import { isForgetful } from "./memory.js";
 
 /**
@@ -15,8 +15,7 @@ export function createKeeping(keys, toasts) {
   const forgetful = h(
     "p",
     { class: "samref-keeping-warning", hidden: true },
-    "This browser keeps nothing for this page (a private window, or storage is blocked). Copy the key before you " +
-      "close the page, or export your labels.",
+    FORGETS,
   );
   const former = h("ul", { class: "samref-keeping-former" });
   const formerBox = h("section", { hidden: true }, h("h3", {}, "Used in this browser before"), former);

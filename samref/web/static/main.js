@@ -118,8 +118,20 @@ export function mount({ root, base, later = [] }) {
     root.classList.toggle("samref-choosing", startShown(state));
     if (focusIsLost && !startShown(state)) stage.focus({ preventScroll: true }); // what was pressed is hidden now
     workbench?.update(state);
+    wayOut?.update();
     if (isNeeded()) work();
     else if (state.workspace) workSoon();
+  }
+
+  // ---- inside another page ------------------------------------------------------------------------------------
+
+  let wayOut = null;
+  if (globalThis.top !== globalThis.self) {
+    import("./framed.js").then(({ createWayOut }) => {
+      wayOut = createWayOut(keys.current);
+      shell.header.append(wayOut.element);
+      wayOut.update();
+    });
   }
 
   // ---- the work page ----------------------------------------------------------------------------------------

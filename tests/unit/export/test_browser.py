@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,15 @@ def test_no_weight_lies_in_a_graph() -> None:
             else:
                 assert np.prod(tensor.dims, dtype=int) <= 4, tensor.name
     assert named == held
+
+
+def test_the_documents_example_loads_them(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    _, code = re.findall(r"```python\n(.*?)```", (root / "docs" / "onnx.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(root)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/onnx.md", "exec"), names)
+    assert [port.name for port in names["encoder"].get_outputs()] == ["level4", "level8", "level16"]
 
 
 def test_the_description_is_the_models(model: TinyModel) -> None:

@@ -240,7 +240,7 @@ class TestEmbeddedModel:
     def test_the_python_example_of_the_document_gives_the_predictors_mask(
         self, exported: Callable[[str], Path], examples_dir: Path, root: Path, tmp_path: Path
     ) -> None:
-        (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "onnx.md").read_text("utf-8"), re.DOTALL)
+        code, _ = re.findall(r"```python\n(.*?)```", (root / "docs" / "onnx.md").read_text("utf-8"), re.DOTALL)
         path = min(examples_dir.glob("*.jpg"))
         x, y = (side // 2 for side in Image.open(path).size)
         code = code.replace('"exported"', repr(str(exported("tiny")))).replace('"photo.jpg"', repr(str(path)))

@@ -21,7 +21,12 @@ from samref.space.manifest import Spacefile
 from tests.unit.space.spacefiles import Change, changed, put
 
 QUICK = FirstClick(page_s=3.0, open_s=0.5, coarse_s=0.1, refined_s=0.3, pixels=1000)
-FRAMED = {"content-security-policy": "default-src 'self'; frame-ancestors https://huggingface.co https://*.hf.space"}
+FRAMED = {
+    "content-security-policy": "default-src 'self'; frame-ancestors https://huggingface.co https://*.hf.space",
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "cross-origin",
+}
 WELL = Boot(QUICK, FRAMED, ())
 
 Place = Callable[..., Case]
@@ -417,6 +422,8 @@ def test_a_start_or_a_click_that_takes_too_long_is_found(place: Place) -> None:
             {"content-security-policy": "frame-ancestors 'self'"},
             "may not be shown in a frame of https://huggingface.co",
         ),
+        ({"cross-origin-embedder-policy": "unsafe-none"}, "sets cross-origin-embedder-policy on the page around"),
+        ({"cross-origin-resource-policy": "same-origin"}, "sets cross-origin-resource-policy on the page around"),
         ({"set-cookie": "session=1; SameSite=Lax"}, "The page counts on a cookie"),
     ],
 )

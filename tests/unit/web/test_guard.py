@@ -118,6 +118,9 @@ def test_every_answer_says_what_it_may_load_and_who_may_frame_it() -> None:
         assert headers["x-frame-options"] == "SAMEORIGIN"
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-embedder-policy"] == "require-corp"
+        assert "cross-origin-resource-policy" not in headers
 
 
 @pytest.mark.parametrize("ancestors", ["*", "https://huggingface.co https://*.hf.space"])
@@ -125,6 +128,7 @@ def test_a_setting_opens_the_page_to_frames(ancestors: str) -> None:
     headers = guarded(frame_ancestors=ancestors).get("/").headers
     assert f"frame-ancestors {ancestors}" in headers["content-security-policy"]
     assert "x-frame-options" not in headers
+    assert headers["cross-origin-resource-policy"] == "cross-origin"
 
 
 @pytest.mark.parametrize(("kind", "is_page"), [("text/html", True), ("text/javascript; charset=utf-8", False)])

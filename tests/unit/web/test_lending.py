@@ -39,6 +39,8 @@ def test_the_models_of_the_server_stay_on_the_cpu_whatever_torch_says(told: dict
     assert told["believed"]
     assert told["device"] == told["chosen"] == "cpu"
     assert "lent a GPU for seconds only" in told["refused"]
+    assert "sam-random on cpu" in told["report"][0]
+    assert told["imitated"] == [], "nothing is computed in the thread where torch imitates a GPU"
 
 
 def test_the_gpu_prepares_an_image_and_the_cpu_answers_clicks(told: dict[str, Any]) -> None:

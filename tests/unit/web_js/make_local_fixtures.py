@@ -64,7 +64,8 @@ def mask_of(size: ImageSize, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     rng = np.random.default_rng(4)
-    maps, masks = [], []
+    maps: list[dict[str, Any]] = []
+    masks: list[dict[str, Any]] = []
     for height, width in SIZES:
         size = ImageSize(height, width)
         clicks = tuple(

@@ -384,4 +384,4 @@ export function createAssistant(parts) {
 }
 
 /** What an error says, as one sentence. */
-const sentence = ({ message }) => message || "the download broke off.";
+const sentence = ({ message }) => message || "Its download broke off.";

@@ -26,8 +26,7 @@ const WITHOUT = {
   slow: () => "The connection is slow, so the model was not loaded into this browser and every mask comes from the server.",
   simd: () =>
     "This browser cannot run the model because it lacks WebAssembly SIMD, so every mask comes from the server; a newer one can.",
-  failed: ({ detail }) =>
-    `The model could not be loaded into this browser, so every mask comes from the server until the page is reloaded: ${detail}`,
+  failed: ({ detail }) => `Every mask comes from the server. ${detail}`,
   image: () => "This image could not be prepared in this browser, so its masks come from the server.",
   broken: () => "The model stopped working in this browser, so every mask comes from the server until the page is reloaded.",
   time: ({ ms }) =>

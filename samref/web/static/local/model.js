@@ -7,8 +7,14 @@
 
 import { canDraw } from "./prompt_maps.js";
 
-/** More threads than this make it no faster. */
+/** More threads than this make it hardly faster. */
 const MOST_THREADS = 4;
+
+/** Half of what the browser counts: it counts each core twice, and the page needs one. Others need an isolated page. */
+function usefulThreads() {
+  if (!globalThis.crossOriginIsolated) return 1;
+  return Math.min(Math.max(1, navigator.hardwareConcurrency >> 1), MOST_THREADS);
+}
 
 /** What goes first when the worker is free. */
 const [COARSE, OPEN, PREPARE, HOVER] = [0, 1, 2, 3];
@@ -35,9 +41,16 @@ export const canAnswer = (prompts) => prompts.length > 0 && canDraw(prompts);
  * @param {string} options.base address of the page
  * @param {string} options.about address of the list of files, below it
  * @param {(state: {phase: string, share?: number}) => void} [options.onState] told while it loads
+ * @param {number} [options.threads] more than one only in an isolated page
  * @param {() => Worker} [options.makeWorker] for tests
  */
-export function createLocalModel({ base, about, onState = () => {}, makeWorker = moduleWorker }) {
+export function createLocalModel({
+  base,
+  about,
+  onState = () => {},
+  threads = usefulThreads(),
+  makeWorker = moduleWorker,
+}) {
   let worker = null;
   let closed = false;
   let running = null; // the job that the worker does
@@ -105,7 +118,6 @@ export function createLocalModel({ base, about, onState = () => {}, makeWorker =
         event.preventDefault?.();
         stop(NO_WORKER);
       };
-      const threads = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
       onState({ phase: "loading", share: 0 });
       try {
         const loaded = await ask(COARSE, { act: "load", base: String(base), about, threads });
