@@ -40,11 +40,12 @@ LISTED = 10
 def build_command(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the Space.")],
     target: TargetName = "cpu",
+    space: Annotated[str, typer.Option(metavar="OWNER/NAME", help="The Space it is for, if it has a name yet.")] = "",
     root: Root = Path(),
 ) -> None:
     """Make the folder that is pushed; the same repository gives the same bytes."""
     spacefile = load_spacefile(root / SPACEFILE_NAME)
-    for line in listing(build_space(root.resolve(), spacefile, target, out), LISTED):
+    for line in listing(build_space(root.resolve(), spacefile, target, out, space), LISTED):
         typer.echo(line)
 
 
@@ -102,7 +103,7 @@ def push_command(
     def click(address: str, is_private: bool) -> object:
         return first_click(address, patience_s=CLICK_PATIENCE_S, token=there.token if is_private else "")
 
-    with _fresh_build(root, target) as (spacefile, built):
+    with _fresh_build(root, target, space) as (spacefile, built):
         for outcome in check_space(root.resolve(), spacefile, built, boots=False):
             if outcome.faults:
                 raise SpaceError("\n".join(outcome.faults))
@@ -125,7 +126,7 @@ def status_command(space: SpaceName, target: TargetName = "cpu", root: Root = Pa
     from samref.space import hub, plan
 
     there = hub.connect(space, typer.echo)
-    with _fresh_build(root, target) as (spacefile, built):
+    with _fresh_build(root, target, space) as (spacefile, built):
         for line in plan.status_in_words(there, plan.Wanted.from_build(spacefile, built)):
             typer.echo(line)
 
@@ -145,10 +146,10 @@ def pull_data_command(
 
 
 @contextmanager
-def _fresh_build(root: Path, target: str) -> Iterator[tuple[Spacefile, BuiltSpace]]:
+def _fresh_build(root: Path, target: str, space: str) -> Iterator[tuple[Spacefile, BuiltSpace]]:
     spacefile = load_spacefile(root / SPACEFILE_NAME)
     with tempfile.TemporaryDirectory(prefix="samref-space-") as folder:
-        yield spacefile, build_space(root.resolve(), spacefile, target, Path(folder) / target)
+        yield spacefile, build_space(root.resolve(), spacefile, target, Path(folder) / target, space)
 
 
 def _needs_hub(command: str) -> None:

@@ -28,7 +28,7 @@ from samref.models.checkpoints import CACHE_VARIABLE, WEIGHTS_VARIABLE, verify
 from samref.models.registry import SPECS, get_spec
 from samref.settings import ENVIRONMENT_PREFIX, Settings
 from samref.space.boot import Boot, boot
-from samref.space.build import README_NAME, REQUIREMENTS_NAME, BuiltSpace, front_matter, space_files
+from samref.space.build import HUB, README_NAME, REQUIREMENTS_NAME, BuiltSpace, front_matter, space_files
 from samref.space.manifest import LICENCES, Card, Spacefile, sentences_of
 
 FRONT_MATTER_KEYS = frozenset(
@@ -90,7 +90,6 @@ SHORTEST_SECRET = 8
 WEIGHTS = "assets/weights"
 MODEL_CARD = f"{WEIGHTS}/README.md"
 CREDITS = "assets/examples/CREDITS.md"
-HUGGING_FACE = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ def check_space(root: Path, spacefile: Spacefile, built: BuiltSpace, *, boots: b
 
 def manifest_faults(case: Case) -> Iterator[str]:
     """Front matter that is not what the Spacefile says, and variables that the server would not take."""
-    wanted = front_matter(case.spacefile, case.built.target)
+    wanted = front_matter(case.spacefile, case.built.target, case.built.space)
     if not case.front:
         yield f"{README_NAME} has no front matter that Hugging Face could read. Build the folder anew."
         return
@@ -248,14 +247,15 @@ def manifest_faults(case: Case) -> Iterator[str]:
 
 def card_faults(case: Case) -> Iterator[str]:
     """A card that Hugging Face refuses or shows wrongly."""
-    values = {key: value for key, value in case.front.items() if key in Card.model_fields}
+    values = {key: value for key, value in case.front.items() if key in Card.model_fields and key != "thumbnail"}
     try:
         card = Card.model_validate(values)
     except ValidationError as error:
         yield from sentences_of(README_NAME, error)
         return
-    if card.thumbnail is not None and not (case.folder / card.thumbnail).is_file():
-        yield f"{README_NAME}: the thumbnail {card.thumbnail} is not in the folder. Add it, or take the key out."
+    thumbnail = case.spacefile.space.thumbnail
+    if thumbnail is not None and not (case.folder / thumbnail).is_file():
+        yield f"Spacefile: the thumbnail {thumbnail} is not in the folder. Add it, or take the key out."
     licence = case.folder / "LICENSE"
     if not licence.is_file():
         yield "There is no LICENSE in the folder. Add it to files.include."
@@ -551,8 +551,8 @@ def frame_faults(case: Case) -> Iterator[str]:
         yield "The page forbids frames by X-Frame-Options, and a Space is shown in one. Set SAMREF_FRAME_ANCESTORS."
     policy = headers.get("content-security-policy", "")
     ancestors = next((each.split()[1:] for each in policy.split(";") if each.split()[:1] == ["frame-ancestors"]), ["*"])
-    if HUGGING_FACE not in ancestors and "*" not in ancestors:
-        yield f"The page may not be shown in a frame of {HUGGING_FACE}. Set SAMREF_FRAME_ANCESTORS."
+    if HUB not in ancestors and "*" not in ancestors:
+        yield f"The page may not be shown in a frame of {HUB}. Set SAMREF_FRAME_ANCESTORS."
     for name, value in case.spacefile.build.custom_headers.items():
         if headers.get(name) != value:
             yield (

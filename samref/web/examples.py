@@ -126,6 +126,10 @@ class ShowcaseFiles:
     folder: Path
     showcase: Showcase
 
+    def to_wire(self) -> dict[str, str]:
+        """As the page is told: the example and the file with its image; masks and prompts are in the JSON."""
+        return {"example": self.showcase.example, "image": self.showcase.image}
+
     def path(self, name: str) -> Path:
         """The file of that name.
 

@@ -78,7 +78,9 @@ UPLOADS_VARIABLE = "GRADIO_TEMP_DIR"
 
 def files_of_first_view() -> list[str]:
     """Addresses, relative to the page, of what it needs before somebody opens an image."""
-    own = [f"{STATIC_ADDRESS}/{name}" for name in modules_behind(STATIC_FOLDER, "main.js")]
+    entries = ("main.js", "hero.js")  # the second for who comes for the first time
+    names = dict.fromkeys(name for entry in entries for name in modules_behind(STATIC_FOLDER, entry))
+    own = [f"{STATIC_ADDRESS}/{name}" for name in names]
     return [SHEET, *own, *(f"assets/{name}" for name in frontend_files(FRONTEND_FOLDER))]
 
 

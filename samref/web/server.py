@@ -453,7 +453,7 @@ class Server:
             "api": self._surroundings.api,
             "folder": None if self._surroundings.folder is None else self._surroundings.folder.name,
             "local": self._surroundings.local,
-            "showcase": self._surroundings.showcase is not None,
+            "showcase": None if self._surroundings.showcase is None else self._surroundings.showcase.to_wire(),
         }
 
     def saved(self) -> Any:

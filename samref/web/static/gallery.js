@@ -1,6 +1,7 @@
 /** The start screen, where images come from and all of them are seen. */
 
 import { createList, h, icon, iconButton, setAttribute, setText } from "./dom.js";
+import { showHero } from "./hero.js";
 import { FILTERS, SORTS, nameIn, stateOf } from "./image_list.js";
 import { IMAGE_TYPES, folderFiles, plainFiles } from "./intake.js";
 import { FORGETS, uploadsLine } from "./keeping.js";
@@ -39,8 +40,12 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     icon("folder"),
     offeredName,
   );
-  const hard = createExamples("Six that are hard to cut out", actions, exampleThumb);
-  const others = createExamples("And some more", actions, exampleThumb);
+  let showcase = null;
+  const showcaseFile = (name) => new URL(`samref/showcase/${name}`, base).href;
+  /** The image of the finished result is loaded anyway: it serves as the tile of its example, too. */
+  const thumbOf = (name) => (name === showcase?.example ? showcaseFile(showcase.image) : exampleThumb(name));
+  const hard = createExamples("Six that are hard to cut out", actions, thumbOf);
+  const others = createExamples("And some more", actions, thumbOf);
   const hero = h("div", { class: "samref-hero" });
   const kept = h("span", {});
   const more = h("button", { type: "button", class: "samref-link", on: { click: actions.showKeeping } }, "Your work …");
@@ -94,13 +99,13 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
   );
   let heroWanted = false;
 
-  /** The finished result: its code and its image come after the text, and nothing is said when they do not come. */
+  /** The finished result: its image and masks come after the text, and nothing is said when they do not come. */
   async function wantHero() {
     if (heroWanted) return;
     heroWanted = true;
     try {
-      const { showHero } = await import("./hero.js");
-      await showHero({ place: hero, base, onClick: actions.clickExample, onOpen: actions.openExample });
+      const files = { masks: showcaseFile("showcase.json"), image: showcaseFile(showcase.image) };
+      await showHero({ place: hero, ...files, onClick: actions.clickExample, onOpen: actions.openExample });
     } catch (error) {
       console.warn("The finished result is not shown:", error);
       hero.remove();
@@ -117,8 +122,9 @@ export function createStart(container, actions, { base, imagesOf, thumbs, exampl
     setText(kept, uploadsLine(workspace?.keeping));
     container.classList.toggle("samref-has-images", hasImages);
     head.hidden = hasImages;
-    hero.hidden = hasImages || workspace?.showcase === false;
-    if (workspace?.showcase && !hasImages) wantHero();
+    showcase = workspace?.showcase ?? null;
+    hero.hidden = hasImages || workspace?.showcase === null;
+    if (showcase && !hasImages) wantHero();
     offered.hidden = !workspace?.folder;
     if (workspace?.folder) setText(offeredName, `Open the folder ${workspace.folder}`);
     hard.show((workspace?.examples ?? []).filter((one) => one.hard));

@@ -1,6 +1,6 @@
 /**
  * The finished result on the start page: an example with a coarse and a refined mask, and a slider between them. A click
- * on the image is the visitor's own first click. Loaded after the text of the page.
+ * on the image is the visitor's own first click. What it shows is loaded after the text of the page.
  */
 
 import { h } from "./dom.js";
@@ -20,22 +20,18 @@ const STEPS = { ArrowLeft: -2, ArrowDown: -2, ArrowRight: 2, ArrowUp: 2, PageDow
 /**
  * Fill `place`; resolves when the image is there to be seen.
  *
- * @param {object} parts {place: an element, base: address of the page, onClick(example, x, y): a click on image pixel
- *   (x, y), onOpen(example)}
+ * @param {object} parts {place: an element, masks: address of the JSON, image: address of the image, onClick(example, x, y):
+ *   a click on image pixel (x, y), onOpen(example)}
  */
-export async function showHero({ place, base, onClick, onOpen }) {
-  const addressOf = (name) => new URL(`samref/showcase/${name}`, base).href;
-  const answer = await fetch(addressOf("showcase.json"));
+export async function showHero({ place, masks, image: source, onClick, onOpen }) {
+  const image = h("img", { src: source, decoding: "async", draggable: "false" });
+  const answer = await fetch(masks);
   if (!answer.ok) throw new Error(`the server has no finished result (${answer.status})`);
   const showcase = await answer.json();
   const { example, width, height, prompts } = showcase;
-  const image = h("img", {
-    width,
-    height,
-    alt: `A photo with a mask of ${showcase.what}: ragged at the left of the slider, clean at the right`,
-    decoding: "async",
-    draggable: "false",
-  });
+  image.width = width;
+  image.height = height;
+  image.alt = `A photo with a mask of ${showcase.what}: ragged at the left of the slider, clean at the right`;
   const coarse = paint(readMask(showcase.coarse), COARSE, width, height, "samref-hero-coarse");
   const refined = paint(readMask(showcase.refined), REFINED, width, height, "samref-hero-refined");
   const grip = h(
@@ -77,7 +73,6 @@ export async function showHero({ place, base, onClick, onOpen }) {
     `${clicks} on ${showcase.what}. The coarse mask comes at once, the refined one right after. `,
     h("button", { type: "button", class: "samref-link", on: { click: () => onOpen(example) } }, "Try it on this image"),
   );
-  image.src = addressOf(showcase.image);
   await image.decode();
   const slider = createSlider(frame, grip);
   place.replaceChildren(h("figure", {}, frame, caption));

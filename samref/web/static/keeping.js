@@ -33,8 +33,10 @@ export function uploadsLine(keeping) {
   const ends = [forgets && "it starts anew", unused].filter(Boolean).join(" or ");
   const until = ends ? `until ${ends}` : "and nothing is removed by itself";
   let kept = `Your images and labels are kept on this server ${until}.`;
-  if (saved) kept = `Your images and labels are kept on this server and copied to a place that outlives it, ${until}.`;
-  else if (folder) kept = `Your images stay on this machine, in ${folder}.`;
+  const isCopied = saved && saved.up_to !== null;
+  if (isCopied) kept = `Your images and labels are kept on this server and copied to a place that outlives it, ${until}.`;
+  else if (saved?.problem) kept += ` ${saved.problem}`;
+  else if (folder && !saved) kept = `Your images stay on this machine, in ${folder}.`;
   return readOnly ? `${readOnly} ${kept}` : kept;
 }
 

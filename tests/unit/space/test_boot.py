@@ -116,13 +116,15 @@ def test_a_program_that_never_serves_is_given_up_and_ended(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", ["cpu", "zerogpu"])
 def test_the_built_folder_starts_and_answers_a_click(
-    root: Path, spacefile: Spacefile, pristine: dict[str, BuiltSpace], tmp_path: Path
+    root: Path, spacefile: Spacefile, pristine: dict[str, BuiltSpace], tmp_path: Path, target: str
 ) -> None:
     folder = tmp_path / "folder"
-    shutil.copytree(pristine["cpu"].folder, folder)
+    shutil.copytree(pristine[target].folder, folder)
     before = sorted(folder.rglob("*"))
-    started = boot(root, replace(pristine["cpu"], folder=folder), spacefile)
+    built = replace(pristine[target], folder=folder)
+    started = boot(root, built, spacefile, zero_gpu=spacefile.targets[target].is_zero_gpu)
     assert started.click.pixels > 1000
     assert started.click.page_s < spacefile.check.boot_seconds
     assert "frame-ancestors https://huggingface.co" in started.headers["content-security-policy"]

@@ -13,6 +13,7 @@ import yaml
 
 from samref.errors import SpaceError
 from samref.space.build import BuiltSpace, build_space, front_matter, readme_of
+from samref.space.checks import check_space
 from samref.space.manifest import Spacefile, load_spacefile
 from tests.unit.space.spacefiles import changed, put
 
@@ -107,9 +108,20 @@ def test_the_front_matter_is_the_spacefile(spacefile: Spacefile, pristine: dict[
         "custom_headers": dict(build.custom_headers),
     }
     assert {key: front.get(key) for key in wanted} == wanted
-    assert front.keys() - wanted.keys() <= {"suggested_hardware", "thumbnail", "models"}
+    assert front.keys() - wanted.keys() <= {"suggested_hardware", "models"}
     assert front.get("suggested_hardware") == {"cpu": "cpu-basic", "gpu": "t4-small"}.get(target)
     assert not [key for key in front if key.startswith("hf_oauth")], "signing in is off"
+
+
+def test_the_thumbnail_is_a_whole_address_of_the_space_it_is_for(
+    root: Path, spacefile: Spacefile, tmp_path: Path
+) -> None:
+    built = build_space(root, spacefile, "cpu", tmp_path / "out", "ana/samref")
+    front = _front((built.folder / "README.md").read_text("utf-8"))
+    address = "https://huggingface.co/spaces/ana/samref/resolve/main/"
+    assert str(front["thumbnail"]).startswith(address)
+    assert str(front["thumbnail"]).removeprefix(address) in built.files
+    assert [fault for outcome in check_space(root, spacefile, built, boots=False) for fault in outcome.faults] == []
 
 
 def test_signing_in_stands_in_the_front_matter_once_it_is_on(root: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_there_are_nine(root: Path) -> None:
     assert len({check.find for check in CHECKS}) == 9
 
 
-@pytest.mark.parametrize("target", ["cpu", "gpu"])
+@pytest.mark.parametrize("target", ["cpu", "gpu", "zerogpu"])
 def test_the_repository_as_it_is_passes(place: Place, target: str) -> None:
     assert found(place(target)) == []
 
@@ -123,7 +123,6 @@ def test_a_variable_that_the_server_would_not_take_is_found(place: Place, name: 
         ("emoji", "🎯🎯", "emoji is '🎯🎯', but exactly one emoji is needed."),
         ("license", "beer", "license is 'beer', but one of agpl-3.0, apache-2.0"),
         ("license", "mit", "LICENSE is not the text of mit."),
-        ("thumbnail", "space/card.png", "the thumbnail space/card.png is not in the folder."),
     ],
 )
 def test_a_card_that_hugging_face_refuses_is_found(place: Place, key: str, value: str, sentence: str) -> None:
@@ -136,6 +135,13 @@ def test_a_card_that_hugging_face_refuses_is_found(place: Place, key: str, value
 
     edit(case, "README.md", change)
     assert any(sentence in fault for fault in checks.card_faults(case))
+
+
+def test_a_thumbnail_that_is_not_there_is_found(place: Place) -> None:
+    case = place()
+    thumbnail = str(case.spacefile.space.thumbnail)
+    (case.folder / thumbnail).unlink()
+    assert any(f"the thumbnail {thumbnail} is not in the folder." in fault for fault in checks.card_faults(case))
 
 
 def test_a_folder_without_licence_is_found(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import time
@@ -51,7 +52,15 @@ def served(settings: Settings) -> Iterator[tuple[App, httpx.Client]]:
 
 
 def hello(client: httpx.Client, token: str | None = None) -> dict[str, Any]:
-    request = {"v": 1, "seq": 1, "tab": "t" * 22, "token": token, "verb": "hello", "image": None, "revision": 0}
+    request = {
+        "v": 1,
+        "seq": 1,
+        "tab": secrets.token_urlsafe(16),
+        "token": token,
+        "verb": "hello",
+        "image": None,
+        "revision": 0,
+    }
     response = client.post("/samref/send", json={**request, "known": {"annotations": 0, "workspace": 0}})
     answer: dict[str, Any] = response.json()
     return answer

@@ -31,5 +31,7 @@ test("what happens with uploads is one true line", () => {
   const copied = uploadsLine({ folder: "/data", demo_days: 1, saved: { up_to: 5 } });
   assert.equal(copied.includes("stay on this machine"), false, "copies leave it");
   assert.match(copied, /copied to a place that outlives it, until 1 day pass/);
+  const failed = uploadsLine({ demo_days: 0, saved: { up_to: null, problem: "The copy cannot be written." } });
+  assert.equal(failed, `${here} and nothing is removed by itself. The copy cannot be written.`);
   assert.match(uploadsLine({ read_only: "The disk is full." }), /^The disk is full\. Your images/);
 });
