@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Route
 
+from samref.files import assets_folder
 from samref.labels.events import Prompted
 from tests.browser.conftest import NewBrowser
 from tests.browser.fake_model import RADIUS, offer_model
@@ -304,3 +305,35 @@ def test_it_can_be_switched_off_and_stays_so(open_with: Callable[..., LabellingP
     page.press("?")
     page.page.get_by_label("Run the model in this browser, too").check()
     page.press("Escape").wait(READY)
+
+
+# ---- the real one
+
+
+def patient(route: Route) -> None:
+    """The page's own module, which waits for as long as a busy machine takes."""
+    answer = route.fetch()
+    body = answer.text()
+    assert "SLOWEST_MS = 150;" in body
+    route.fulfill(response=answer, body=body.replace("SLOWEST_MS = 150;", "SLOWEST_MS = 60000;"))
+
+
+def test_the_models_own_masks_are_trusted_after_one_click(new_browser: NewBrowser, server: Server) -> None:
+    if not (assets_folder() / "browser" / "onnxruntime" / "files.json").is_file():
+        pytest.skip("the runtime of the page's model is not in assets/browser")
+    context = new_browser()
+    context.route("**/local/assistant.js", patient)
+    page = LabellingPage(context.new_page(), server).open().open_example("coffee").wait(READY)
+    hover(page, 300.5, 180.5)
+    page.page.locator(HOVERED).wait_for(state="visible")
+    requests = sent(page)
+    page.click(300.5, 180.5)
+    page.settle().wait(f"() => {HOOK}.stats().local.trusted")
+    page.press("Escape").settle()
+    with held(page):
+        page.click(420.5, 300.5)
+        page.wait(f"() => {HOOK}.stats().local.painted > 0 && {HOOK}.state().ahead !== null")
+    page.settle()
+    assert [one.get("coarse") for one in requests if one["verb"] == "prompt"] == [None, "mine"]
+    assert page.mask.any()
+    assert page.coarse_mask.any()
