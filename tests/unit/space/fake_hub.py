@@ -29,7 +29,9 @@ PAGE = 50
 STILL = "RUNNING (the commit before)"
 """What the Hub tells as RUNNING while it has not yet begun to build a new commit."""
 
-GITATTRIBUTES = b"*.bin filter=lfs diff=lfs merge=lfs -text\n*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
+GITATTRIBUTES = b"".join(
+    b"*.%s filter=lfs diff=lfs merge=lfs -text\n" % kind for kind in (b"bin", b"onnx", b"safetensors")
+)
 README = b"---\nsdk: gradio\n---\n"
 
 
