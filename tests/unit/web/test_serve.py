@@ -114,6 +114,8 @@ OPEN_TO_ALL = {
     "/gradio_api/startup-events",
     "/robots.txt",
     "/samref/examples/{name}",
+    "/samref/local/about.json",
+    "/samref/local/{digest}/{name}",
     "/samref/send",
     "/samref/showcase/{name}",
     f"/samref/static/{__version__}",
