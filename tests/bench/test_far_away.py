@@ -34,11 +34,11 @@ CLICKS_AN_OBJECT = 4
 EXAMPLES = ("coffee", "chelsea", "raccoon", "rocket")
 MOVES = 40
 
-COARSE_MS = 120
-"""The longest that the 95th of 100 clicks may wait for its first mask."""
+REST_MS = 150
+"""A hand rests that long on a place before it presses."""
 
-HOVER_MS = 40
-"""The same for half of the masks under the pointer."""
+SHARE = 0.5
+"""Of the server's time from click to coarse mask that the page's own may take, at p50 and at p95."""
 
 READY = f"() => {HOOK}?.stats().local?.status.phase === 'ready'"
 
@@ -130,6 +130,8 @@ def _click_around(page: LabellingPage, *, local: bool, rng: np.random.Generator)
             if number and number % CLICKS_AN_OBJECT == 0:
                 page.press("Escape").settle()
             x, y = rng.uniform((0.1, 0.1), (0.9, 0.9)) * (image["width"], image["height"])
+            page.page.mouse.move(*page.place.window_at(float(x), float(y)))
+            page.page.wait_for_timeout(REST_MS)
             page.click(float(x), float(y), button="right" if number % CLICKS_AN_OBJECT == 2 else "left")
             page.settle()
             page.page.wait_for_timeout(150)
@@ -176,5 +178,5 @@ def test_far_from_the_server_clicks_are_painted_at_once(chromium: str, tmp_path:
     assert len(alone["coarse"]) >= 0.9 * CLICKS, "a refined mask that is quick enough comes without one"
     assert not alone["local"]
     assert len(helped["local"]) >= 0.95 * CLICKS
-    assert np.percentile(helped["local"], 95) <= COARSE_MS
-    assert np.percentile(hovers, 50) <= HOVER_MS
+    for share in (50, 95):
+        assert np.percentile(helped["local"], share) <= SHARE * np.percentile(alone["coarse"], share)

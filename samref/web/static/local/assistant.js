@@ -247,9 +247,12 @@ export function createAssistant(parts) {
     const steps = stepsWith();
     const [prompt] = steps?.prompts.slice(-1) ?? [];
     const seen = steps?.prompts.length === 1 && prompt.type === "click" ? hover.maskAt(prompt.x, prompt.y) : null;
-    if (seen) store.set({ ahead: { prompts: steps.prompts, mask: seen } }); // a little rougher, but there already
+    if (seen) {
+      canvas.expectPaint(null, "local", meta.startedAt);
+      store.set({ ahead: { prompts: steps.prompts, mask: seen } }); // a little rougher, but there already
+    }
     hover.hide();
-    painting = { meta };
+    painting = { meta: seen ? null : meta };
     if (!isPainting) paintAhead();
   }
 

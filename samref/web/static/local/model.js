@@ -10,10 +10,15 @@ import { canDraw } from "./prompt_maps.js";
 /** More threads than this make it hardly faster. */
 const MOST_THREADS = 4;
 
-/** Half of what the browser counts: it counts each core twice, and the page needs one. Others need an isolated page. */
+/**
+ * Half of what the browser counts, since it counts each core twice; of few cores all: the page itself hardly works while
+ * it waits for a mask (on two cores a mask takes 59 ms with two threads and 95 ms with one, tests/bench/test_page_model.py).
+ * More than one needs an isolated page.
+ */
 function usefulThreads() {
   if (!globalThis.crossOriginIsolated) return 1;
-  return Math.min(Math.max(1, navigator.hardwareConcurrency >> 1), MOST_THREADS);
+  const cores = navigator.hardwareConcurrency || 1;
+  return Math.min(cores > 2 ? cores >> 1 : cores, MOST_THREADS);
 }
 
 /** What goes first when the worker is free. */
