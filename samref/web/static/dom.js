@@ -50,6 +50,27 @@ export function iconButton(name, label, onClick, { text = false, class: extra = 
   );
 }
 
+/** A dialog with its title and a way out: the cross, Esc, or a click beside it. `extra`: elements beside the title. */
+export function titledDialog(name, title, extra, ...content) {
+  const dialog = h(
+    "dialog",
+    { class: `samref-help ${name}`, "aria-label": title, on: { click: ({ target }) => target === dialog && dialog.close() } },
+    h(
+      "div",
+      { class: "samref-help-body" },
+      h(
+        "header",
+        {},
+        h("h2", {}, title),
+        extra,
+        iconButton("close", "Close", () => dialog.close()),
+      ),
+      ...content,
+    ),
+  );
+  return dialog;
+}
+
 /** Set text and attributes only where they differ, so that screen readers and focus are left in peace. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

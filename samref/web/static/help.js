@@ -1,29 +1,13 @@
 /** The `?` overlay: every shortcut and gesture, printed from the table that the key handler uses. */
 
-import { h, iconButton } from "./dom.js";
+import { h, titledDialog } from "./dom.js";
 import { GESTURES, SHORTCUTS, labelsOf, onKeysChanged } from "./shortcuts.js";
 
 /** @param {Element} notes what else there is to say below the keys */
 export function createHelp(notes) {
   const columns = h("div", { class: "samref-help-columns" });
   const change = h("button", { type: "button", class: "samref-button", on: { click: changeKeys } }, "Change keys");
-  const dialog = h(
-    "dialog",
-    { class: "samref-help", "aria-label": "Keyboard and gestures", on: { click: closeOnBackdrop } },
-    h(
-      "div",
-      { class: "samref-help-body" },
-      h(
-        "header",
-        {},
-        h("h2", {}, "Keyboard and gestures"),
-        change,
-        iconButton("close", "Close", () => dialog.close()),
-      ),
-      columns,
-      notes,
-    ),
-  );
+  const dialog = titledDialog("", "Keyboard and gestures", change, columns, notes);
   dialog.addEventListener("close", print);
   onKeysChanged(() => !change.hidden && print());
   print();
@@ -49,10 +33,6 @@ export function createHelp(notes) {
     change.hidden = true;
     columns.replaceChildren(createKeySettings());
     columns.querySelector("button")?.focus();
-  }
-
-  function closeOnBackdrop(event) {
-    if (event.target === dialog) dialog.close();
   }
 
   return {

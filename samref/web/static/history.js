@@ -1,6 +1,6 @@
 /** The history of the open image as a list: what was done, newest first; a click goes to that moment. */
 
-import { createList, h, iconButton, setAttribute, setText } from "./dom.js";
+import { createList, h, iconButton, setAttribute, setText, titledDialog } from "./dom.js";
 
 /** Gives {button, element, isOpen, update(state)}; the list is asked for while the dialog is open. */
 export function createHistory(actions) {
@@ -8,25 +8,12 @@ export function createHistory(actions) {
   const button = iconButton("history", "History: all that was done on this image", open, {
     "aria-haspopup": "dialog",
   });
-  const element = h(
-    "dialog",
-    {
-      class: "samref-help samref-history",
-      "aria-label": "History of this image",
-      on: { click: (event) => event.target === element && element.close() },
-    },
-    h(
-      "div",
-      { class: "samref-help-body" },
-      h(
-        "header",
-        {},
-        h("h2", {}, "History of this image"),
-        iconButton("close", "Close", () => element.close()),
-      ),
-      h("p", {}, "Go back to any moment, and forward again. What you do there takes the place of what came after it."),
-      list,
-    ),
+  const element = titledDialog(
+    "samref-history",
+    "History of this image",
+    null,
+    h("p", {}, "Go back to any moment, and forward again. What you do there takes the place of what came after it."),
+    list,
   );
   const show = createList(list, (entry) => entry.number, createEntry);
   let askedAt = null; // the revision whose history was asked for

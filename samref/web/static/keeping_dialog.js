@@ -1,6 +1,6 @@
 /** The dialog "Your work": what is kept, the key that opens it, and how to take it elsewhere. */
 
-import { h, iconButton, setText } from "./dom.js";
+import { h, setText, titledDialog } from "./dom.js";
 import { FORGETS, keyIn, linkWith, sentencesOf } from "./keeping.js";
 import { isForgetful } from "./memory.js";
 
@@ -44,48 +44,35 @@ export function createKeeping(keys, toasts) {
     field,
     h("button", { type: "submit", class: "samref-button" }, "Open"),
   );
-  const dialog = h(
-    "dialog",
-    {
-      class: "samref-help samref-keeping",
-      "aria-label": "Your work",
-      on: { click: (event) => event.target === dialog && dialog.close() },
-    },
+  const dialog = titledDialog(
+    "samref-keeping",
+    "Your work",
+    null,
+    said,
+    forgetful,
+    h("h3", {}, "The key of this workspace"),
+    h(
+      "p",
+      {},
+      "This browser holds it. Whoever has it can open, change and export everything here. Keep a copy: with it the " +
+        "workspace opens in another browser, too. If it is lost, whoever runs the server can make another one.",
+    ),
     h(
       "div",
-      { class: "samref-help-body" },
-      h(
-        "header",
-        {},
-        h("h2", {}, "Your work"),
-        iconButton("close", "Close", () => dialog.close()),
-      ),
-      said,
-      forgetful,
-      h("h3", {}, "The key of this workspace"),
-      h(
-        "p",
-        {},
-        "This browser holds it. Whoever has it can open, change and export everything here. Keep a copy: with it the " +
-          "workspace opens in another browser, too. If it is lost, whoever runs the server can make another one.",
-      ),
-      h(
-        "div",
-        { class: "samref-keeping-buttons" },
-        copyButton("Copy the key", () => keys.current()),
-        copyButton("Copy a link with the key", () => linkWith(keys.current())),
-      ),
-      h("h3", {}, "Open another workspace"),
-      form,
-      formerBox,
-      h("h3", {}, "Take it elsewhere"),
-      h(
-        "p",
-        {},
-        "Export gives the labels as files. Whoever runs the server copies everything, images included, with ",
-        h("code", {}, "python -m samref backup FOLDER"),
-        "; that folder can be served on another machine.",
-      ),
+      { class: "samref-keeping-buttons" },
+      copyButton("Copy the key", () => keys.current()),
+      copyButton("Copy a link with the key", () => linkWith(keys.current())),
+    ),
+    h("h3", {}, "Open another workspace"),
+    form,
+    formerBox,
+    h("h3", {}, "Take it elsewhere"),
+    h(
+      "p",
+      {},
+      "Export gives the labels as files. Whoever runs the server copies everything, images included, with ",
+      h("code", {}, "python -m samref backup FOLDER"),
+      "; that folder can be served on another machine.",
     ),
   );
 

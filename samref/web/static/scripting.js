@@ -1,6 +1,6 @@
 /** "Use it from a script": lines for Python, with this server's address filled in. Loaded when somebody asks. */
 
-import { h, iconButton, setText } from "./dom.js";
+import { h, setText, titledDialog } from "./dom.js";
 
 /** The lines that run samref itself. */
 export const LOCAL_LINES = `import samref
@@ -29,34 +29,21 @@ print(mask, about["area"])  # mask: a PNG file, 255 on the object
 export function createScripting({ base, api }) {
   const address = new URL(".", base);
   address.hash = address.search = "";
-  const dialog = h(
-    "dialog",
-    {
-      class: "samref-help samref-scripting",
-      "aria-label": "Use it from a script",
-      on: { click: (event) => event.target === dialog && dialog.close() },
-    },
-    h(
-      "div",
-      { class: "samref-help-body" },
-      h(
-        "header",
-        {},
-        h("h2", {}, "Use it from a script"),
-        iconButton("close", "Close", () => dialog.close()),
-      ),
-      api &&
-        block(
-          "Ask this server",
-          serverLines(address.href),
-          "With gradio_client (pip install gradio_client). The image is removed within minutes, and people who click " +
-            "on the page go first. Boxes, scribbles and polygons work, too; /models lists the models.",
-        ),
+  const dialog = titledDialog(
+    "samref-scripting",
+    "Use it from a script",
+    null,
+    api &&
       block(
-        api ? "Or run the model yourself" : "Run the model yourself",
-        LOCAL_LINES,
-        "With samref installed as its README says. Nothing leaves the machine.",
+        "Ask this server",
+        serverLines(address.href),
+        "With gradio_client (pip install gradio_client). The image is removed within minutes, and people who click " +
+          "on the page go first. Boxes, scribbles and polygons work, too; /models lists the models.",
       ),
+    block(
+      api ? "Or run the model yourself" : "Run the model yourself",
+      LOCAL_LINES,
+      "With samref installed as its README says. Nothing leaves the machine.",
     ),
   );
 

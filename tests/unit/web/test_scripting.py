@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,33 +160,6 @@ def test_the_description_names_what_there_is_and_nothing_else(page: Page) -> Non
     ]  # fmt: skip
     assert [one["parameter_has_default"] for one in segment["parameters"]] == [False, *[True] * 5]
     assert any("segment" in path for path in schema["paths"])
-
-
-def printed_by_the_page(name: str, about: dict[str, Any]) -> str:
-    """Lines for a script, as the page shows them."""
-    module = Path(scripting.__file__).parent / "static" / "snippets.js"
-    lines = f"(await import({json.dumps(module.as_uri())}))[{json.dumps(name)}]({json.dumps(about)})"
-    node = [shutil.which("node") or "node", "--input-type=module", "-e", f"console.log({lines})"]
-    return subprocess.run(node, capture_output=True, text=True, check=True).stdout
-
-
-def run(script: str, folder: Path) -> list[str]:
-    """The last words that a script of a person prints who has samref and Gradio's client."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(samref.__file__).parents[1]), "SAMREF_PRECISION": "fp32"}
-    program = [sys.executable, "-c", script]
-    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.split()[-2:]
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
-def test_what_the_page_shows_for_scripts_works_as_it_is_printed(page: Page, tmp_path: Path) -> None:
-    (tmp_path / 'a "disk".png').write_bytes(png())
-    about = {"file": 'a "disk".png', "x": 48, "y": 36, "model": "tiny-random", "address": page.local_url}
-    on_server = run(printed_by_the_page("clientSnippet", about), tmp_path)
-    area, word = run(printed_by_the_page("pythonSnippet", about), tmp_path)
-    assert on_server == [area, word]
-    assert int(area) > 0
-    assert word == "pixels"
 
 
 def test_an_upload_has_a_size(page: Page) -> None:
