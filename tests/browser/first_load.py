@@ -81,7 +81,11 @@ def load(context: BrowserContext, url: str, *, round_trip_ms: float = 0) -> Load
         network.on(event, act)
 
     on("Network.requestWillBeSent", lambda said: paths.setdefault(said["requestId"], said["request"]["url"]))
-    on("Network.dataReceived", lambda said: sizes.setdefault(said["requestId"], 0))
+
+    def received(said: dict[str, Any]) -> None:  # all that is told of an answer that the page stops reading at its end
+        sizes[said["requestId"]] = sizes.get(said["requestId"], 0) + said["dataLength"]
+
+    on("Network.dataReceived", received)
     on("Network.loadingFinished", lambda said: (sizes.update({said["requestId"]: said["encodedDataLength"]}),))
     on("Network.loadingFinished", lambda said: done.add(said["requestId"]))
     on("Network.loadingFailed", lambda said: done.add(said["requestId"]))
