@@ -33,8 +33,9 @@ def images(page: LabellingPage) -> list[str]:
 def test_the_page_says_where_and_how_long_work_is_kept(new_page: NewPage, server: Server) -> None:
     page = new_page()
     expect(page.start).to_contain_text(str(server.data))
-    expect(page.start).to_contain_text("Nothing is ever removed by itself.")
-    expect(keeping(page)).to_contain_text("python -m samref backup")
+    dialog = keeping(page)
+    expect(dialog).to_contain_text("Nothing is ever removed by itself.")
+    expect(dialog).to_contain_text("python -m samref backup")
 
 
 def test_a_key_opens_the_workspace_in_another_browser_and_leaves_the_own_one_at_hand(

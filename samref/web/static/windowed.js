@@ -24,9 +24,9 @@ export function layoutOf({ axis, least, height, gap }, room, count) {
 /** Which tiles exist, [first, end), when `from` to `from + seen` of the list is in sight; pure. */
 export function tilesInSight({ columns, stepX, stepY }, axis, from, seen, count) {
   const [step, each] = axis === "x" ? [stepX, 1] : [stepY, columns];
-  const first = Math.max(0, Math.floor(from / step) - SPARE) * each;
+  const first = Math.min(count, Math.max(0, Math.floor(from / step) - SPARE) * each);
   const end = Math.min(count, (Math.max(0, Math.ceil((from + seen) / step)) + SPARE) * each);
-  return [Math.min(first, count), Math.max(first, end)];
+  return [first, Math.max(first, end)];
 }
 
 /**

@@ -111,6 +111,7 @@ test("tiles in sight: a few more than are seen, never more than there are", () =
   assert.deepEqual(tilesInSight(grid, "y", -200, 300, 1000), [0, 12]);
   assert.deepEqual(tilesInSight(grid, "y", 24_800, 300, 998), [984, 998]);
   assert.deepEqual(tilesInSight(grid, "y", -900, 300, 1000), [0, 8], "far above the list");
+  assert.deepEqual(tilesInSight(grid, "y", 2000, 300, 3), [3, 3], "far below a short list: none, and none that are not there");
   const row = layoutOf({ axis: "x", least: 76, gap: 8 }, 500, 5000);
   assert.deepEqual([row.total, tilesInSight(row, "x", 840, 500, 5000)], [420_000, [8, 18]]);
   assert.equal(layoutOf({ axis: "y", least: 100, height: () => 90, gap: 10 }, 40, 5).columns, 1, "narrower than a tile");
