@@ -90,12 +90,19 @@ def far_away(url: str, delay_s: float) -> Iterator[FarServer]:
     async def listen() -> asyncio.Server:
         return await asyncio.start_server(connected, "127.0.0.1", 0)
 
+    async def end() -> None:
+        relay.close()
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
     relay = asyncio.run_coroutine_threadsafe(listen(), loop).result()
     try:
         port = relay.sockets[0].getsockname()[1]
         yield FarServer(f"http://127.0.0.1:{port}/")
     finally:
-        loop.call_soon_threadsafe(relay.close)
+        asyncio.run_coroutine_threadsafe(end(), loop).result(timeout=10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=10)
 
