@@ -32,7 +32,7 @@ from samref.models.interface import (
     Stage,
 )
 
-__all__ = ["Embedding", "Prediction", "Predictor", "check_prompt_kinds", "prompts_from"]
+__all__ = ["Embedding", "Prediction", "Predictor", "check_prompt_kinds", "prompts_from", "rgb_tensor"]
 
 ClickLike: TypeAlias = Click | tuple[float, float] | tuple[float, float, bool]
 
@@ -140,9 +140,8 @@ class Predictor:
     def embed(self, image: DecodedImage) -> Embedding:
         """What the model sees in an image; slow, once per image."""
         started = time.perf_counter()
-        pixels = image.rgb if image.rgb.flags.writeable else image.rgb.copy()  # torch warns of read-only arrays
         with torch.inference_mode():
-            rgb = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
+            rgb = rgb_tensor(image).to(self._device)
             features = self._model.encode(ImageInput(rgb, self._model.frame(image.size)))
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
@@ -249,6 +248,12 @@ class Predictor:
         moved = prompts.mapped(frame.to_model, (scale_x * scale_y) ** 0.5)
         mask = None if prompts.mask is None else _mask_prompt(prompts.mask, frame).to(self._device)
         return PromptBatch(moved, frame, mask)
+
+
+def rgb_tensor(image: DecodedImage) -> Tensor:
+    """The pixels of an image as uint8 (H, W, 3) on the CPU."""
+    pixels = image.rgb if image.rgb.flags.writeable else image.rgb.copy()  # torch warns of read-only arrays
+    return torch.from_numpy(np.ascontiguousarray(pixels))
 
 
 def _last_of(outputs: Iterator[MaskOutput]) -> Iterator[MaskOutput]:

@@ -27,11 +27,10 @@ from starlette.routing import BaseRoute, Route
 from samref.caches import Cache
 from samref.core.images import DecodedImage
 from samref.inference.framed import framed_pixels
+from samref.web.first_load import NEVER_CHANGES
 
 ABOUT_ADDRESS = "samref/local/about.json"
 """The list of files, as the page is told of it."""
-
-FOREVER = "public, max-age=31536000, immutable"
 
 RUNTIME_FOLDER = "onnxruntime"
 RUNTIME_FILES = {"runtime": "ort.wasm.bundle.min.mjs", "binary": "ort-wasm-simd-threaded.wasm"}
@@ -132,7 +131,7 @@ class LocalModel:
         file = next((file for file in files.values() if file.address == wanted), None)
         if file is None:
             raise HTTPException(404)
-        headers = {**_OPEN_HEADERS, "Cache-Control": FOREVER, "Vary": "Accept-Encoding"}
+        headers = {**_OPEN_HEADERS, "Cache-Control": NEVER_CHANGES, "Vary": "Accept-Encoding"}
         media_type = _MEDIA_TYPES.get(Path(file.name).suffix, _OTHER)
         if not file.is_packed:
             return FileResponse(file.path, media_type=media_type, headers=headers)
