@@ -39,26 +39,43 @@ CLICK = Prompted(Click(1, 2), "tiny")
 
 
 class Flaky(MemoryFileSystem):  # type: ignore[misc]
-    """Objects in memory, at a place that a test can break."""
+    """Objects in memory, at a place that a test can break.
+
+    Each listing, write, read and removal is whole, as in a store of objects: the dictionary below is one of several
+    threads, and not every fsspec copies it before it walks over it.
+    """
 
     protocol: ClassVar[str] = "flaky"
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
     breaks: ClassVar[Callable[[str, str], None]] = lambda what, path: None
+    turn: ClassVar[threading.RLock] = threading.RLock()
+    """Held for what is done to the dictionary, not for ``breaks``, which may hang."""
 
     def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
         type(self).breaks("before", path)
-        super().pipe_file(path, value, **options)
+        with self.turn:
+            super().pipe_file(path, value, **options)
         type(self).breaks("after", path)
 
     def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
         type(self).breaks("before", rpath)
-        super().put_file(lpath, rpath, **options)
+        with self.turn:
+            super().put_file(lpath, rpath, **options)
         type(self).breaks("after", rpath)
 
     def find(self, path: str, **options: Any) -> Any:
         type(self).breaks("before", path)
-        return super().find(path, **options)
+        with self.turn:
+            return super().find(path, **options)
+
+    def cat_file(self, path: str, **options: Any) -> Any:
+        with self.turn:
+            return super().cat_file(path, **options)
+
+    def rm_file(self, path: str) -> None:
+        with self.turn:
+            super().rm_file(path)
 
 
 fsspec.register_implementation("flaky", Flaky, clobber=True)
