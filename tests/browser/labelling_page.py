@@ -71,6 +71,15 @@ READ_OVERLAY = """() => {
   return { width: canvas.width, height: canvas.height, data: btoa(text) };
 }"""
 
+READ_BOXES = """(selector) => [...document.querySelectorAll(selector)]
+  .map((one) => one.getBoundingClientRect())
+  .map(({ left, top, width, height }) => [left, top, width, height])"""
+
+FRAMES = """(count) => new Promise((done) => {
+  const next = () => (count-- > 0 ? requestAnimationFrame(next) : setTimeout(done));
+  next();
+})"""
+
 DROP_FILE = """(element, { name, type, data, how }) => {
   const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
   const carried = new DataTransfer();
@@ -258,6 +267,20 @@ class LabellingPage:
         left, top = round(place.left * place.ratio), round(place.top * place.ratio)
         dots: NDArray[np.uint8] = np.asarray(image)[top : top + place.dotsHigh, left : left + place.dotsWide]
         return dots
+
+    def boxes(self, selector: str) -> list[tuple[float, float, float, float]]:
+        """Left, top, width and height in the window of what matches at this moment, all read at once."""
+        return [(box[0], box[1], box[2], box[3]) for box in self.page.evaluate(READ_BOXES, selector)]
+
+    def let_frames_pass(self, count: int) -> LabellingPage:
+        """Wait until the page has made so many frames, however long that takes."""
+        self.page.evaluate(FRAMES, count)
+        return self
+
+    def close_messages(self) -> LabellingPage:
+        """Close all messages, such as tips, which would otherwise leave by themselves at a moment of their own."""
+        self.page.evaluate("() => document.querySelectorAll('.samref-toast').forEach((one) => one.remove())")
+        return self
 
     # ---- pointing
 

@@ -11,9 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from samref.core.masks import Mask
-from tests.browser.conftest import NewPage
-from tests.browser.labelling_page import LabellingPage, Place
+from tests.browser.conftest import NewBrowser
+from tests.browser.labelling_page import HOOK, LabellingPage, Place
 from tests.browser.offline import Offline
+from tests.browser.page_model import IS_OFF, READY, let_model_be_slow, need_model, without_model
+from tests.browser.server import Server
 
 pytestmark = pytest.mark.browser
 
@@ -22,6 +24,10 @@ OUTLINE_DOTS = 2.5
 
 MARK_DOTS = 14
 """A click's dot reaches so many CSS pixels around its middle."""
+
+
+COVERS = ".samref-zoom, .samref-draft, .samref-readout, .samref-toast, .samref-minimap"
+"""What may lie over the canvas."""
 
 
 def assert_painted(page: LabellingPage, mask: Mask) -> None:
@@ -62,24 +68,47 @@ def assert_painted_everywhere(page: LabellingPage, mask: Mask) -> None:
     assert np.array_equal(overlay[:, :, 3][seen] == 255, wanted[seen])
     assert np.array_equal(overlay[:, :, 3][seen] > 0, wanted[seen])
     colour = overlay[wanted][0, :3]
+    covers = page.close_messages().boxes(COVERS)  # a tip may leave, and another come, while the screen is looked at
     on_screen = (page.screen() == colour).all(axis=2)
     ignored = ~seen
-    for box in page.page.locator(".samref-zoom, .samref-draft, .samref-readout, .samref-toast, .samref-minimap").all():
-        rect = box.bounding_box()
-        if rect:
-            x0, y0 = ((rect["x"] - place.left) * place.ratio, (rect["y"] - place.top) * place.ratio)
-            x1, y1 = x0 + rect["width"] * place.ratio, y0 + rect["height"] * place.ratio
-            ignored[max(0, int(y0) - 8) : int(y1) + 9, max(0, int(x0) - 8) : int(x1) + 9] = True
+    for left, top, width, height in {*covers, *page.boxes(COVERS)}:
+        if width and height:
+            x0, y0 = (left - place.left) * place.ratio, (top - place.top) * place.ratio
+            x1, y1 = x0 + width * place.ratio, y0 + height * place.ratio
+            ignored[max(0, int(y0) - 8) : max(0, int(y1) + 9), max(0, int(x0) - 8) : max(0, int(x1) + 9)] = True
     assert np.array_equal(on_screen[~ignored], wanted[~ignored])
 
 
 @pytest.mark.parametrize(
-    ("ratio", "percent", "pan"), [(1, None, (0, 0)), (1.5, 300, (-83, 47)), (2, None, (31, -22)), (1, 300, (55, -61))]
+    ("ratio", "percent", "pan", "with_model"),
+    [
+        (1, None, (0, 0), False),
+        (1.5, 300, (-83, 47), False),
+        (2, None, (31, -22), False),
+        (1, 300, (55, -61), False),
+        (1, None, (0, 0), True),
+        (1.5, 300, (-83, 47), True),
+    ],
 )
 def test_a_click_paints_the_mask_that_the_model_gives_offline(
-    new_page: NewPage, offline: Offline, examples_dir: Path, ratio: float, percent: float | None, pan: tuple[int, int]
+    new_browser: NewBrowser,
+    server: Server,
+    offline: Offline,
+    examples_dir: Path,
+    ratio: float,
+    percent: float | None,
+    pan: tuple[int, int],
+    with_model: bool,
 ) -> None:
-    page = new_page(device_scale_factor=ratio).open_example("coffee")
+    """A model in the page is there before the first click, and trusted before the second, which it paints itself."""
+    context = new_browser(device_scale_factor=ratio)
+    if with_model:
+        need_model()
+        let_model_be_slow(context)
+    else:
+        without_model(context)
+    page = LabellingPage(context.new_page(), server).open().open_example("coffee")
+    page.wait(READY if with_model else IS_OFF)
     page.page.get_by_label("Opacity of masks").fill("100")
     page.page.get_by_label("Outlines", exact=True).uncheck()
     if percent:
@@ -104,9 +133,12 @@ def test_a_click_paints_the_mask_that_the_model_gives_offline(
     assert_painted(page, answer.coarse)
     page.page.keyboard.up("c")
 
+    if with_model:
+        page.wait(f"() => {HOOK}.stats().local.trusted")
     pixels.append(page.click(330.2, 140.9, button="right"))
     page.settle()
     assert [(one["x"], one["y"], one["positive"]) for one in page.prompts] == [(*pixels[0], True), (*pixels[1], False)]
+    assert (page.page.evaluate(f"() => {HOOK}.stats().local.promised") == 1) is with_model
     answer = offline.answer(photo, page.prompts)
     assert np.array_equal(page.mask, answer.refined)
     assert_painted(page, answer.refined)

@@ -12,29 +12,30 @@ import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Route
 
-from samref.files import assets_folder
 from samref.labels.events import Prompted
 from tests.browser.conftest import NewBrowser
 from tests.browser.fake_model import RADIUS, offer_model
 from tests.browser.labelling_page import HOOK, LabellingPage
 from tests.browser.offline import Offline
+from tests.browser.page_model import READY, let_model_be_slow, need_model
 from tests.browser.server import Server
 
 pytestmark = pytest.mark.browser
 
-READY = f"() => {HOOK}?.stats().local?.status.phase === 'ready'"
 HOVERED = ".samref-hovered"
 
 
 @pytest.fixture
 def open_with(new_browser: NewBrowser, server: Server) -> Callable[..., LabellingPage]:
-    """Open an example in a page that is offered a model; it is waited for unless told otherwise."""
+    """Open an example in a page that is offered a model; it is waited for, however slow, unless told otherwise."""
 
     def make(
         prepare: Callable[[BrowserContext], object] | None = None, *, ready: bool = True, **orders: Any
     ) -> LabellingPage:
         context = new_browser()
         offer_model(context, **orders)
+        if ready:
+            let_model_be_slow(context)
         if prepare is not None:
             prepare(context)
         page = LabellingPage(context.new_page(), server).open().open_example("coffee")
@@ -310,19 +311,10 @@ def test_it_can_be_switched_off_and_stays_so(open_with: Callable[..., LabellingP
 # ---- the real one
 
 
-def patient(route: Route) -> None:
-    """The page's own module, which waits for as long as a busy machine takes."""
-    answer = route.fetch()
-    body = answer.text()
-    assert "SLOWEST_MS = 150;" in body
-    route.fulfill(response=answer, body=body.replace("SLOWEST_MS = 150;", "SLOWEST_MS = 60000;"))
-
-
 def test_the_models_own_masks_are_trusted_after_one_click(new_browser: NewBrowser, server: Server) -> None:
-    if not (assets_folder() / "browser" / "onnxruntime" / "files.json").is_file():
-        pytest.skip("the runtime of the page's model is not in assets/browser")
+    need_model()
     context = new_browser()
-    context.route("**/local/assistant.js", patient)
+    let_model_be_slow(context)
     page = LabellingPage(context.new_page(), server).open().open_example("coffee").wait(READY)
     hover(page, 300.5, 180.5)
     page.page.locator(HOVERED).wait_for(state="visible")
