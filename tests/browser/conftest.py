@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect, sync_playwright
 
-from tests.browser.labelling_page import LabellingPage
+from tests.browser.labelling_page import PATIENCE_MS, LabellingPage
 from tests.browser.offline import Offline
 from tests.browser.server import Server
 
@@ -23,6 +23,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+expect.set_options(timeout=PATIENCE_MS)  # as for all else that is waited for; five seconds are few on a busy machine
 
 NewBrowser = Callable[..., BrowserContext]
 NewPage = Callable[..., LabellingPage]
