@@ -74,13 +74,18 @@ def load(context: BrowserContext, url: str, *, round_trip_ms: float = 0) -> Load
         limits = {"offline": False, "latency": round_trip_ms, "downloadThroughput": -1, "uploadThroughput": -1}
         network.send("Network.emulateNetworkConditions", limits)
     paths: dict[str, str] = {}
+    left_at: dict[str, float] = {}  # seconds since 1970, by the browser, which goes on while this process waits
     sizes: dict[str, int] = {}
     done: set[str] = set()
 
     def on(event: str, act: Callable[[dict[str, Any]], Any]) -> None:
         network.on(event, act)
 
-    on("Network.requestWillBeSent", lambda said: paths.setdefault(said["requestId"], said["request"]["url"]))
+    def sent(said: dict[str, Any]) -> None:
+        paths.setdefault(said["requestId"], said["request"]["url"])
+        left_at.setdefault(said["requestId"], said["wallTime"])
+
+    on("Network.requestWillBeSent", sent)
 
     def received(said: dict[str, Any]) -> None:  # all that is told of an answer that the page stops reading at its end
         sizes[said["requestId"]] = sizes.get(said["requestId"], 0) + said["dataLength"]
@@ -92,8 +97,8 @@ def load(context: BrowserContext, url: str, *, round_trip_ms: float = 0) -> Load
 
     page.goto(url, wait_until="commit")
     page.wait_for_function("() => window.startStood", polling=20)
-    loaded.before_start = len(paths)
     loaded.start_s = page.evaluate("() => window.startStood") / 1000
+    stood_at = page.evaluate("() => performance.timeOrigin") / 1000 + loaded.start_s
     page.wait_for_function(f"() => {HOOK}?.view && performance.now()", polling=20)
     loaded.work_s = page.evaluate("() => performance.now()") / 1000
     quiet = 0
@@ -105,5 +110,7 @@ def load(context: BrowserContext, url: str, *, round_trip_ms: float = 0) -> Load
         if address.startswith(("data:", "blob:")):
             continue
         path = urlsplit(address).path
+        if left_at[request] < stood_at and path not in loaded.bytes_of:
+            loaded.before_start += 1
         loaded.bytes_of[path] = loaded.bytes_of.get(path, 0) + sizes.get(request, 0)
     return loaded
