@@ -10,9 +10,11 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
-from tests.browser.conftest import NewPage
-from tests.browser.labelling_page import HOOK
+from tests.browser.conftest import NewBrowser, NewPage
+from tests.browser.labelling_page import HOOK, LabellingPage
 from tests.browser.offline import Offline
+from tests.browser.page_model import without_model
+from tests.browser.server import Server
 
 pytestmark = pytest.mark.browser
 
@@ -114,8 +116,12 @@ def test_files_that_are_no_images_get_a_sentence_and_change_nothing(new_page: Ne
         assert after[kept] == before[kept]
 
 
-def test_replies_for_a_twelve_megapixel_photo_stay_small(new_page: NewPage, examples_dir: Path) -> None:
-    page = new_page()
+def test_replies_for_a_twelve_megapixel_photo_stay_small(
+    new_browser: NewBrowser, server: Server, examples_dir: Path
+) -> None:
+    context = new_browser()
+    without_model(context)  # it would have the server send no coarse masks
+    page = LabellingPage(context.new_page(), server).open()
     page.page.add_init_script(KEEP_MESSAGES)
     page.page.reload()
     page.settle()
