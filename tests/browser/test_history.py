@@ -31,7 +31,7 @@ def test_undo_brings_back_what_esc_and_delete_took(new_page: NewPage) -> None:
     page.page.keyboard.press("Control+z")
     page.wait(f"() => {HOOK}.state().annotations.list.length === 1").settle()
     page.page.keyboard.press("Control+z")
-    page.wait(f"() => {HOOK}.state().annotations.list.length === 0 && {HOOK}.state().draft.count === 1")
+    page.wait(f"() => {HOOK}.state().annotations.list.length === 0 && {HOOK}.state().draft.count === 1").settle()
     assert np.array_equal(page.mask, drawn)
 
 
