@@ -466,5 +466,5 @@ def test_writers_behind_a_foreign_lock_give_up_together(path: Path, monkeypatch:
     foreign.close()
     assert len(took) == 10
     assert min(took) > 0.9
-    assert max(took) < 2.5 * min(took), "not one after the other"
+    assert max(took) < 5 * min(took), "not one after the other, which takes the last of ten ten times as long"
     store.add_class(made, "cat")

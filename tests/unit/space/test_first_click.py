@@ -156,10 +156,10 @@ def test_a_page_that_is_not_ours_is_waited_for_and_then_said() -> None:
     with serving() as (address, server):
         server.page = "This Space is sleeping."
         with pytest.raises(SpaceError, match=r"did not come in time: its page is not samref's \(status 200\)"):
-            first_click(address, patience_s=0.3)
+            first_click(address, patience_s=1.5)
         server.status, server.page = 403, "This server does not answer to the name."
         with pytest.raises(SpaceError, match="it answers with status 403: This server does not answer to the name"):
-            first_click(address, patience_s=0.3)
+            first_click(address, patience_s=1.5)
         server.status, server.page, server.asleep = 200, PAGE, 3
         assert first_click(address, patience_s=10).page_s >= 3 * PAUSE_S
 
